@@ -1,0 +1,209 @@
+//! The bytes of logs and facts: variable-length integers, texts and values. Small, versioned by their users, and safe on any input.
+
+use std::borrow::Cow;
+
+use crate::event::{Decimal, Value, When};
+use crate::record::{Clock, Origin, Stamp};
+
+/// The bytes don't say what their version should: cut short, or written by something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("damaged bytes at position {at}: {what}")]
+pub struct Damaged {
+    /// How many bytes had been read.
+    pub at: usize,
+    /// What was expected there.
+    pub what: &'static str,
+}
+
+/// Appends to a buffer.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// What was written so far.
+    pub bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// One byte.
+    pub fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    /// An unsigned integer, seven bits a byte, least significant first (LEB128).
+    pub fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
+    }
+
+    /// A signed integer, zigzag so that small negatives stay small.
+    pub fn signed(&mut self, number: i64) {
+        self.number((number << 1 ^ number >> 63) as u64);
+    }
+
+    /// A text with its length.
+    pub fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    /// A value with its kind.
+    pub fn value(&mut self, value: &Value<'_>) {
+        match value {
+            Value::Null => self.byte(0),
+            Value::Text(text) => {
+                self.byte(1);
+                self.text(text);
+            }
+            Value::When(when) => self.when(Some(*when)),
+            Value::Decimal(Decimal(number)) => {
+                self.byte(4);
+                self.signed(*number);
+            }
+            Value::Flag(flag) => self.byte(5 + u8::from(*flag)),
+        }
+    }
+
+    /// An instant, a date or nothing; as [`Writer::value`] would write it.
+    pub fn when(&mut self, when: Option<When>) {
+        match when {
+            None => self.byte(0),
+            Some(When::Instant(time)) => {
+                self.byte(2);
+                self.signed(time);
+            }
+            Some(When::Date(day)) => {
+                self.byte(3);
+                self.signed(i64::from(day));
+            }
+        }
+    }
+
+    /// A clock.
+    pub fn clock(&mut self, clock: Clock) {
+        self.signed(clock.time);
+        self.number(clock.sequence);
+    }
+
+    /// A clock and an origin.
+    pub fn stamp(&mut self, stamp: &Stamp) {
+        self.clock(stamp.clock);
+        let Origin { topic, partition, offset, index, attempt } = stamp.origin;
+        for number in [u64::from(topic), u64::from(partition), offset, u64::from(index), u64::from(attempt)] {
+            self.number(number);
+        }
+    }
+}
+
+/// Reads from the front of a slice.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the front of `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0 }
+    }
+
+    /// True when everything was read.
+    pub fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    fn damaged(&self, what: &'static str) -> Damaged {
+        Damaged { at: self.at, what }
+    }
+
+    /// One byte.
+    pub fn byte(&mut self) -> Result<u8, Damaged> {
+        let byte = *self.bytes.get(self.at).ok_or(self.damaged("a byte"))?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    /// An unsigned integer.
+    pub fn number(&mut self) -> Result<u64, Damaged> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(self.damaged("a number of at most ten bytes"))
+    }
+
+    /// An unsigned integer that fits a smaller type, or is damage.
+    pub fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
+        let number = self.number()?;
+        T::try_from(number).map_err(|_| self.damaged("a smaller number"))
+    }
+
+    /// How many items follow; never more than there are bytes left, so that damage can't ask for all memory.
+    pub fn count(&mut self) -> Result<usize, Damaged> {
+        let count: usize = self.narrow()?;
+        if count > self.bytes.len() - self.at { Err(self.damaged("a count")) } else { Ok(count) }
+    }
+
+    /// A signed integer.
+    pub fn signed(&mut self) -> Result<i64, Damaged> {
+        let number = self.number()?;
+        Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    }
+
+    /// Bytes with their length.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Damaged> {
+        let length = self.count()?;
+        let bytes = &self.bytes[self.at..self.at + length];
+        self.at += length;
+        Ok(bytes)
+    }
+
+    /// A text.
+    pub fn text(&mut self) -> Result<&'a str, Damaged> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| self.damaged("UTF-8"))
+    }
+
+    /// A value.
+    pub fn value(&mut self) -> Result<Value<'a>, Damaged> {
+        Ok(match self.byte()? {
+            0 => Value::Null,
+            1 => Value::Text(Cow::Borrowed(self.text()?)),
+            2 => Value::When(When::Instant(self.signed()?)),
+            3 => Value::When(When::Date(self.day()?)),
+            4 => Value::Decimal(Decimal(self.signed()?)),
+            tag @ (5 | 6) => Value::Flag(tag == 6),
+            _ => return Err(self.damaged("a kind of value")),
+        })
+    }
+
+    fn day(&mut self) -> Result<i32, Damaged> {
+        i32::try_from(self.signed()?).map_err(|_| self.damaged("a day"))
+    }
+
+    /// An instant, a date or nothing.
+    pub fn when(&mut self) -> Result<Option<When>, Damaged> {
+        match self.value()? {
+            Value::Null => Ok(None),
+            Value::When(when) => Ok(Some(when)),
+            _ => Err(self.damaged("an instant or a date")),
+        }
+    }
+
+    /// A clock.
+    pub fn clock(&mut self) -> Result<Clock, Damaged> {
+        Ok(Clock { time: self.signed()?, sequence: self.number()? })
+    }
+
+    /// A clock and an origin.
+    pub fn stamp(&mut self) -> Result<Stamp, Damaged> {
+        let clock = self.clock()?;
+        let (topic, partition, offset) = (self.narrow()?, self.narrow()?, self.number()?);
+        Ok(Stamp { clock, origin: Origin { topic, partition, offset, index: self.narrow()?, attempt: self.narrow()? } })
+    }
+}

@@ -1,0 +1,263 @@
+//! Definitions: what the numbers of an epoch mean. Change one and the numbers are others, so they belong to the epoch, not to the record.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use crate::event::DECIMAL_ONE;
+use crate::window::{CANONICAL, Calendar, DIMENSIONS, Dimension, Grain, GroupingSet, MAX_CROSS};
+
+/// Whose a closed deal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credit {
+    /// The owner and team as of the close.
+    #[default]
+    AtClose,
+    /// The owner and team of today.
+    Current,
+}
+
+/// What a stage of the source's pipeline means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageMeaning {
+    /// `open`, `won` or `lost`: a deal that reaches the stage has this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// How likely a deal of this stage is won, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+}
+
+/// A grouping set as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetSpec {
+    /// Dimensions crossed; `custom.<field>` for a custom field.
+    pub by: Vec<String>,
+    /// `hour`, `day`, `month`.
+    pub every: Vec<String>,
+}
+
+/// Who is left out of a metric: records of which this field has one of these values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    /// `deal`, `lead` or `account`.
+    pub entity: String,
+    /// A canonical field, or `custom.<field>`.
+    pub field: String,
+    /// The values, as text; `""` for none, a plain number for money.
+    pub values: Vec<String>,
+}
+
+/// The definitions as they are written in the configuration and kept in `epochs`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DefinitionsSpec {
+    /// IANA time zone the organisation reads its days in.
+    pub time_zone: String,
+    /// The month, 1 to 12, its fiscal year starts in.
+    pub fiscal_year_start: u32,
+    /// Whose a closed deal is.
+    pub credit: Credit,
+    /// By what numbers are cut, besides the total.
+    pub groups: Vec<SetSpec>,
+    /// What the source's stages mean.
+    pub stages: BTreeMap<String, StageMeaning>,
+    /// Who is left out, by metric.
+    pub exclude: BTreeMap<String, Vec<Exclusion>>,
+}
+
+impl Default for DefinitionsSpec {
+    fn default() -> Self {
+        let set = |by: &[&str], every: &[&str]| SetSpec { by: words(by), every: words(every) };
+        DefinitionsSpec {
+            time_zone: "UTC".into(),
+            fiscal_year_start: 1,
+            credit: Credit::AtClose,
+            groups: vec![
+                set(&["source"], &["hour", "day"]),
+                set(&["region"], &["day"]),
+                set(&["product"], &["day"]),
+                set(&["deal_type"], &["day"]),
+                set(&["team"], &["day"]),
+                set(&["owner"], &["day"]),
+            ],
+            stages: BTreeMap::new(),
+            exclude: BTreeMap::new(),
+        }
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+/// Definitions that contradict themselves; the message says how to mend them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}")]
+pub struct BadDefinition {
+    /// The key at fault, as it is written.
+    pub key: String,
+    /// What is wrong with it and what would be right.
+    pub problem: String,
+}
+
+/// Definitions made ready for use: nothing in them can be wrong any more.
+#[derive(Debug)]
+pub struct Definitions {
+    /// As they were written.
+    pub spec: DefinitionsSpec,
+    /// Hours, days and months.
+    pub calendar: Calendar,
+    /// The total first, then the sets that were asked for.
+    pub sets: Vec<GroupingSet>,
+    /// Names of the custom fields that are dimensions, from slot [`Dimension::FIRST_CUSTOM`] on.
+    pub custom_dimensions: Vec<String>,
+}
+
+impl Definitions {
+    /// Checks definitions and makes them ready.
+    ///
+    /// # Errors
+    /// The first contradiction: an unknown time zone, dimension or status, a set too wide, a metric that does not exist.
+    pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
+        let bad = |key: &str, problem: String| BadDefinition { key: key.to_owned(), problem };
+        let zone: Tz = spec
+            .time_zone
+            .parse()
+            .map_err(|_| bad("time_zone", format!("`{}` is no IANA time zone; write it like `Europe/Berlin`", spec.time_zone)))?;
+        if !(1..=12).contains(&spec.fiscal_year_start) {
+            return Err(bad("fiscal_year_start", format!("{} is no month; write 1 to 12", spec.fiscal_year_start)));
+        }
+        for (stage, meaning) in &spec.stages {
+            if let Some(status) = meaning.status.as_deref().filter(|s| !["open", "won", "lost"].contains(s)) {
+                return Err(bad(&format!("stages.{stage}.status"), format!("`{status}` is none of `open`, `won`, `lost`")));
+            }
+            if let Some(p) = meaning.probability.filter(|p| !(0.0..=1.0).contains(p)) {
+                return Err(bad(&format!("stages.{stage}.probability"), format!("{p} does not lie between 0 and 1")));
+            }
+        }
+        let mut definitions = Definitions {
+            calendar: Calendar::new(zone, spec.fiscal_year_start),
+            sets: vec![GroupingSet { dimensions: Vec::new(), grains: vec![Grain::Hour, Grain::Day, Grain::Month] }],
+            custom_dimensions: Vec::new(),
+            spec,
+        };
+        for (i, set) in definitions.spec.groups.clone().iter().enumerate() {
+            let set = definitions.grouping_set(set, &format!("groups[{i}]"))?;
+            if definitions.sets.iter().any(|s| s.dimensions == set.dimensions) {
+                return Err(bad(&format!("groups[{i}].by"), "this group stands here twice; keep one".into()));
+            }
+            definitions.sets.push(set);
+        }
+        crate::metric::check_exclusions(&definitions.spec.exclude)?;
+        Ok(definitions)
+    }
+
+    fn grouping_set(&mut self, set: &SetSpec, key: &str) -> Result<GroupingSet, BadDefinition> {
+        let bad = |part: &str, problem: String| BadDefinition { key: format!("{key}.{part}"), problem };
+        if set.by.is_empty() || set.by.len() > MAX_CROSS {
+            return Err(bad("by", format!("a group crosses 1 to {MAX_CROSS} dimensions, not {}; the total is always kept", set.by.len())));
+        }
+        let mut dimensions = Vec::new();
+        for name in &set.by {
+            let dimension = self.dimension(name).ok_or_else(|| {
+                bad(
+                    "by",
+                    format!(
+                        "`{name}` is no dimension; write one of {} or `custom.<field>` (at most {})",
+                        CANONICAL.join(", "),
+                        DIMENSIONS - CANONICAL.len()
+                    ),
+                )
+            })?;
+            if dimensions.contains(&dimension) {
+                return Err(bad("by", format!("`{name}` stands here twice")));
+            }
+            dimensions.push(dimension);
+        }
+        let mut grains = Vec::new();
+        for name in &set.every {
+            let grain = [Grain::Hour, Grain::Day, Grain::Month].into_iter().find(|g| g.name() == name);
+            grains.push(grain.ok_or_else(|| bad("every", format!("`{name}` is none of `hour`, `day`, `month`")))?);
+        }
+        if !grains.contains(&Grain::Day) {
+            return Err(bad("every", "windows are sums of days; add `day`".into()));
+        }
+        grains.sort_unstable();
+        grains.dedup();
+        Ok(GroupingSet { dimensions, grains })
+    }
+
+    fn dimension(&mut self, name: &str) -> Option<Dimension> {
+        if let Some(slot) = CANONICAL.iter().position(|c| *c == name) {
+            return Some(Dimension(slot as u8));
+        }
+        let field = name.strip_prefix("custom.").filter(|f| !f.is_empty())?;
+        let known = self.custom_dimensions.iter().position(|c| c == field);
+        let slot = known.unwrap_or_else(|| {
+            self.custom_dimensions.push(field.to_owned());
+            self.custom_dimensions.len() - 1
+        }) + CANONICAL.len();
+        (slot < DIMENSIONS).then_some(Dimension(slot as u8))
+    }
+
+    /// The name of a dimension, as definitions write it.
+    pub fn dimension_name(&self, dimension: Dimension) -> String {
+        let slot = usize::from(dimension.0);
+        match CANONICAL.get(slot) {
+            Some(name) => (*name).to_owned(),
+            None => self.custom_dimensions.get(slot - CANONICAL.len()).map_or_else(String::new, |field| format!("custom.{field}")),
+        }
+    }
+
+    /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
+    pub fn set_name(&self, set: usize) -> String {
+        let Some(set) = self.sets.get(set) else { return String::new() };
+        set.dimensions.iter().map(|d| self.dimension_name(*d)).collect::<Vec<_>>().join(",")
+    }
+
+    /// How likely a deal of a stage is won, in ten-thousandths.
+    pub fn stage_probability(&self, stage: &str) -> Option<i64> {
+        let probability = self.spec.stages.get(stage)?.probability?;
+        Some((probability * DECIMAL_ONE as f64).round() as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(change: impl FnOnce(&mut DefinitionsSpec)) -> String {
+        let mut spec = DefinitionsSpec::default();
+        change(&mut spec);
+        Definitions::new(spec).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn contradictions_are_refused_with_the_key_and_the_fix() {
+        assert!(problem(|s| s.time_zone = "Berlin".into()).starts_with("time_zone: `Berlin` is no IANA time zone"));
+        assert!(problem(|s| s.fiscal_year_start = 13).contains("write 1 to 12"));
+        assert!(problem(|s| s.groups[1].by = vec!["colour".into()]).starts_with("groups[1].by: `colour` is no dimension"));
+        assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
+        assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
+        assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
+        assert!(
+            problem(|s| drop(s.stages.insert("x".into(), StageMeaning { status: Some("closed".into()), probability: None })))
+                .starts_with("stages.x.status")
+        );
+    }
+
+    #[test]
+    fn custom_fields_become_dimensions() {
+        let mut spec = DefinitionsSpec::default();
+        spec.groups.push(SetSpec { by: vec!["custom.tier".into(), "region".into()], every: vec!["day".into()] });
+        let definitions = Definitions::new(spec).unwrap();
+        assert_eq!(definitions.set_name(0), "");
+        assert_eq!(definitions.set_name(7), "custom.tier,region");
+    }
+}

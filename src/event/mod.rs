@@ -1,0 +1,34 @@
+//! Events: what sources say, decoded into assertions about records.
+
+pub mod decode;
+pub mod mapping;
+mod value;
+pub mod wire;
+
+use std::borrow::Cow;
+
+use crate::record::{Entity, Field, Stamp};
+
+pub use value::{DECIMAL_ONE, Decimal, Value, When, date, write_decimal};
+
+/// What one event says of one record: some of its fields, as of a clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assertion<'a> {
+    /// What kind of record.
+    pub entity: Entity,
+    /// Its id, qualified by the topic's namespace.
+    pub id: Cow<'a, str>,
+    /// When it was so, and where it was said.
+    pub stamp: Stamp,
+    /// The fields asserted; none at all still witnesses that the record exists.
+    pub values: Vec<(FieldName<'a>, Value<'a>)>,
+}
+
+/// A field as an event names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FieldName<'a> {
+    /// One of the entity's own.
+    Known(Field),
+    /// One the organisation added.
+    Custom(Cow<'a, str>),
+}

@@ -1,0 +1,194 @@
+//! The messages of the internal log: batches of assertions or of links, with a version byte first.
+
+use std::borrow::Cow;
+
+use super::{Assertion, FieldName};
+use crate::codec::{Damaged, Reader, Writer};
+use crate::record::{Entity, Field};
+
+const VERSION: u8 = 1;
+const ASSERTIONS: u8 = 1;
+const LINKS: u8 = 2;
+const CUSTOM: u8 = u8::MAX;
+
+/// A message of the log that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Its bytes are damaged.
+    #[error("a message of the internal log can't be read: {0}; nothing but dealpulse may write to that topic")]
+    Damaged(#[from] Damaged),
+    /// Written by another version.
+    #[error("a message of the internal log has format {0}; this version reads format {VERSION}: upgrade dealpulse")]
+    Version(u8),
+}
+
+/// A message, read.
+#[derive(Debug)]
+pub enum Message<'a> {
+    /// What sources said of records at home here, in order.
+    Assertions(Vec<Assertion<'a>>),
+    /// What other records told records at home here.
+    Links(Vec<LinkMessage<'a>>),
+}
+
+/// Which record, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Name<'a> {
+    /// What kind.
+    pub entity: Entity,
+    /// Its qualified id.
+    pub id: Cow<'a, str>,
+}
+
+/// A link on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkMessage<'a> {
+    /// The epoch whose definitions it was made under.
+    pub epoch: u32,
+    /// Who is told.
+    pub target: Name<'a>,
+    /// Who tells.
+    pub sender: Name<'a>,
+    /// The offset, in the sender's log, of the state it was taken from.
+    pub version: u64,
+    /// The link as [`crate::record::write_link`] writes it.
+    pub content: Cow<'a, [u8]>,
+}
+
+/// Writes a batch of assertions.
+pub fn write_assertions<'a, 'b: 'a>(assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.byte(VERSION);
+    writer.byte(ASSERTIONS);
+    writer.number(assertions.len() as u64);
+    for assertion in assertions {
+        write_name(&mut writer, assertion.entity, &assertion.id);
+        writer.stamp(&assertion.stamp);
+        writer.number(assertion.values.len() as u64);
+        for (field, value) in &assertion.values {
+            match field {
+                FieldName::Known(field) => writer.byte(field.0 as u8),
+                FieldName::Custom(name) => {
+                    writer.byte(CUSTOM);
+                    writer.text(name);
+                }
+            }
+            writer.value(value);
+        }
+    }
+    writer.bytes
+}
+
+/// Writes a batch of links.
+pub fn write_links<'a, 'b: 'a>(links: impl ExactSizeIterator<Item = &'a LinkMessage<'b>>) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.byte(VERSION);
+    writer.byte(LINKS);
+    writer.number(links.len() as u64);
+    for link in links {
+        writer.number(u64::from(link.epoch));
+        write_name(&mut writer, link.target.entity, &link.target.id);
+        write_name(&mut writer, link.sender.entity, &link.sender.id);
+        writer.number(link.version);
+        writer.number(link.content.len() as u64);
+        writer.bytes.extend_from_slice(&link.content);
+    }
+    writer.bytes
+}
+
+/// Reads a message.
+pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
+    let mut reader = Reader::new(bytes);
+    let version = reader.byte()?;
+    if version != VERSION {
+        return Err(WireError::Version(version));
+    }
+    let kind = reader.byte()?;
+    let count = reader.count()?;
+    Ok(match kind {
+        ASSERTIONS => Message::Assertions((0..count).map(|_| read_assertion(&mut reader)).collect::<Result<_, _>>()?),
+        LINKS => Message::Links((0..count).map(|_| read_link(&mut reader)).collect::<Result<_, _>>()?),
+        _ => return Err(Damaged { at: 1, what: "a kind of message" }.into()),
+    })
+}
+
+fn read_assertion<'a>(reader: &mut Reader<'a>) -> Result<Assertion<'a>, Damaged> {
+    let Name { entity, id } = read_name(reader)?;
+    let stamp = reader.stamp()?;
+    let count = reader.count()?;
+    let values = (0..count).map(|_| {
+        let field = match reader.byte()? {
+            CUSTOM => FieldName::Custom(Cow::Borrowed(reader.text()?)),
+            number => FieldName::Known(Field(u16::from(number))),
+        };
+        Ok((field, reader.value()?))
+    });
+    Ok(Assertion { entity, id, stamp, values: values.collect::<Result<_, Damaged>>()? })
+}
+
+fn read_link<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, Damaged> {
+    let (epoch, target, sender, version) = (reader.narrow()?, read_name(reader)?, read_name(reader)?, reader.number()?);
+    Ok(LinkMessage { epoch, target, sender, version, content: Cow::Borrowed(reader.bytes()?) })
+}
+
+fn write_name(writer: &mut Writer, entity: Entity, id: &str) {
+    writer.byte(entity as u8);
+    writer.text(id);
+}
+
+fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Name<'a>, Damaged> {
+    let entity = Entity::from_number(reader.byte()?).ok_or(Damaged { at: 0, what: "an entity" })?;
+    Ok(Name { entity, id: Cow::Borrowed(reader.text()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Decimal, Value, When};
+    use crate::record::{Clock, Origin, Stamp};
+    use proptest::prelude::*;
+
+    fn assertion() -> Assertion<'static> {
+        Assertion {
+            entity: Entity::Deal,
+            id: "eu/D-17".into(),
+            stamp: Stamp {
+                clock: Clock { time: -5, sequence: u64::MAX },
+                origin: Origin { topic: u32::MAX, partition: 3, offset: 1 << 40, index: 9, attempt: 1 },
+            },
+            values: vec![
+                (FieldName::Known(Field(5)), Value::Null),
+                (FieldName::Custom("tier".into()), Value::Text("gold".into())),
+                (FieldName::Known(Field(14)), Value::Decimal(Decimal(-1))),
+                (FieldName::Known(Field(19)), Value::When(When::Date(-3))),
+                (FieldName::Known(Field(20)), Value::When(When::Instant(i64::MIN))),
+                (FieldName::Known(Field(0)), Value::Flag(true)),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_batch_comes_back_as_it_was_written() {
+        let written = [assertion(), Assertion { values: Vec::new(), ..assertion() }];
+        let bytes = write_assertions(written.iter());
+        let Message::Assertions(read) = read(&bytes).unwrap() else { panic!("not assertions") };
+        assert_eq!(read, written);
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        assert_eq!(read(&[9, 1, 0]).unwrap_err(), WireError::Version(9));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..100, flip in any::<u8>()) {
+            let _ = read(&bytes);
+            let mut damaged = write_assertions([assertion()].iter());
+            let at = cut % damaged.len();
+            damaged[at] ^= flip;
+            let _ = read(&damaged);
+            let _ = read(&damaged[..at]);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Figures: what a metric reads out of its cells, in the one form that tables, JSON and gauges are made from.
+
+use std::collections::BTreeMap;
+
+use crate::event::write_decimal;
+
+/// One number, or several under names.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Figure {
+    /// How many.
+    Count(i64),
+    /// A ratio, 0 to 1 as a rule; `None` where the denominator is 0.
+    Ratio(Option<f64>),
+    /// Days; `None` where there is nothing to measure.
+    Days(Option<f64>),
+    /// Money in ten-thousandths of the currency it stands under.
+    Money(i128),
+    /// Figures by name.
+    Group(Vec<(&'static str, Figure)>),
+    /// Figures by currency.
+    ByCurrency(BTreeMap<String, Figure>),
+}
+
+/// Named figures.
+pub type Figures = Vec<(&'static str, Figure)>;
+
+/// Numerator ÷ denominator, or nothing where nothing can be said.
+pub fn ratio(numerator: i64, denominator: i64) -> Figure {
+    Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
+}
+
+/// Numerator ÷ denominator of amounts in one currency.
+pub fn ratio_of(numerator: i128, denominator: i128) -> Figure {
+    Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
+}
+
+impl Figure {
+    /// As JSON: ratios and days rounded to six places, money as a decimal text.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        let rounded = |n: &Option<f64>| n.map_or(Json::Null, |n| ((n * 1e6).round() / 1e6).into());
+        match self {
+            Figure::Count(n) => (*n).into(),
+            Figure::Ratio(n) | Figure::Days(n) => rounded(n),
+            Figure::Money(n) => money(*n).into(),
+            Figure::Group(figures) => figures_to_json(figures),
+            Figure::ByCurrency(figures) => Json::Object(figures.iter().map(|(c, f)| (c.clone(), f.to_json())).collect()),
+        }
+    }
+
+    /// Every single number in it with the path of names that leads to it and its currency, if it has one.
+    pub fn visit<'a>(&'a self, path: &mut Vec<&'static str>, currency: &'a str, see: &mut impl FnMut(&[&'static str], &'a str, &'a Figure)) {
+        match self {
+            Figure::Group(figures) => {
+                for (name, figure) in figures {
+                    path.push(name);
+                    figure.visit(path, currency, see);
+                    path.pop();
+                }
+            }
+            Figure::ByCurrency(figures) => figures.iter().for_each(|(currency, figure)| figure.visit(path, currency, see)),
+            single => see(path, currency, single),
+        }
+    }
+
+    /// The number a gauge shows; `None` for no gauge at all.
+    pub fn gauge(&self) -> Option<f64> {
+        match self {
+            Figure::Count(n) => Some(*n as f64),
+            Figure::Ratio(n) | Figure::Days(n) => *n,
+            Figure::Money(n) => Some(*n as f64 / crate::event::DECIMAL_ONE as f64),
+            Figure::Group(_) | Figure::ByCurrency(_) => None,
+        }
+    }
+}
+
+/// Named figures as a JSON object, in their order.
+pub fn figures_to_json(figures: &Figures) -> serde_json::Value {
+    serde_json::Value::Object(figures.iter().map(|(name, figure)| ((*name).to_owned(), figure.to_json())).collect())
+}
+
+/// Ten-thousandths as a plain decimal.
+pub fn money(ten_thousandths: i128) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = write_decimal(ten_thousandths, &mut text);
+    text
+}

@@ -1,0 +1,114 @@
+//! Lead source: where leads come from, and what becomes of them.
+
+use std::collections::BTreeMap;
+
+use super::contribution::HOURS_AND_DAYS;
+use super::figure::ratio;
+use super::reading::currency;
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use crate::record::Status;
+use crate::record::{deal::DealReading, lead::LeadReading};
+use crate::window::rolling::Span;
+
+/// The metric.
+pub struct LeadSource;
+
+const COHORT: usize = 0;
+const BY_CLOSE: usize = 1;
+const WITHOUT_LEAD: usize = 2;
+
+const LEADS: usize = 0;
+const QUALIFIED: usize = 1;
+const CONVERTED: usize = 2;
+const WON: usize = 3;
+
+impl Metric for LeadSource {
+    fn name(&self) -> &'static str {
+        "lead_source"
+    }
+
+    fn definition(&self) -> &'static str {
+        "Leads by source, in the pane they were created in: how many, their share of all leads, how many qualified, converted and were won \
+         (at least one credited deal won), and the amounts won with them. The same revenue by the date its deals closed. Won deals that no \
+         lead is credited with are a series of their own, under the deal's own source. No source is apart from the source \"unknown\"."
+    }
+
+    fn rollups(&self) -> &'static [Rollup] {
+        &[
+            Rollup {
+                name: "lead_source.cohort",
+                cut_by: CutBy::Lead,
+                grains: HOURS_AND_DAYS,
+                counts: &["leads", "qualified", "converted", "won"],
+                sums: &["revenue"],
+            },
+            Rollup { name: "lead_source.by_close", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
+            Rollup { name: "lead_source.without_lead", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
+        ]
+    }
+
+    fn lead(&self, lead: &LeadReading<'_>, at: &Place<'_>, out: &mut Contributions) {
+        let won = || lead.deals.iter().filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
+        if lead.live {
+            let cohort = out.add(COHORT, lead.created_at, &lead.dims);
+            cohort.count(LEADS).count_if(lead.qualified, QUALIFIED).count_if(lead.converted, CONVERTED).count_if(won().next().is_some(), WON);
+        }
+        for (_, deal) in won() {
+            if lead.live && deal.amount.is_some() {
+                out.add(COHORT, lead.created_at, &lead.dims).money(0, deal.amount, deal.currency);
+            }
+            if let Some(closed_at) = deal.closed_at {
+                // A lead that was deleted, or never seen, can't say where it came from; the deal may.
+                let dims = if lead.live { &lead.dims } else { &deal.dims };
+                out.add(BY_CLOSE, closed_at, dims).count(0).money(0, deal.amount, deal.currency);
+            }
+        }
+    }
+
+    fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
+        if let (None, Status::Won, Some(closed_at)) = (deal.lead, deal.status, deal.closed_at) {
+            out.add(WITHOUT_LEAD, closed_at, &deal.dims).count(0).money(0, deal.amount, deal.currency);
+        }
+    }
+
+    fn spans(&self) -> &'static [(usize, Span)] {
+        &[(COHORT, Span::Window), (BY_CLOSE, Span::Window), (WITHOUT_LEAD, Span::Window)]
+    }
+
+    fn read(&self, cells: &Slice<'_>) -> Figures {
+        let cohort = cells.cell(COHORT, Span::Window);
+        let all = cells.total(COHORT, Span::Window).counted(LEADS);
+        let revenue = |rollup| {
+            let money = cells.by_currency(rollup, Span::Window).iter().filter(|(_, cell)| cell.summed(0) != 0);
+            Figure::ByCurrency(money.map(|(code, cell)| (currency(code), Figure::Money(cell.summed(0)))).collect::<BTreeMap<_, _>>())
+        };
+        let deals = |rollup| {
+            let won = cells.cell(rollup, Span::Window).counted(0);
+            Figure::Group(vec![("won_deals", Figure::Count(won)), ("revenue", revenue(rollup))])
+        };
+        vec![
+            ("leads", Figure::Count(cohort.counted(LEADS))),
+            ("share", ratio(cohort.counted(LEADS), all)),
+            ("qualified", Figure::Count(cohort.counted(QUALIFIED))),
+            ("converted", Figure::Count(cohort.counted(CONVERTED))),
+            ("won", Figure::Count(cohort.counted(WON))),
+            ("revenue", revenue(COHORT)),
+            ("by_close", deals(BY_CLOSE)),
+            ("without_lead", deals(WITHOUT_LEAD)),
+        ]
+    }
+
+    fn views(&self) -> &'static [(&'static str, &'static str)] {
+        &[(
+            "lead_source_daily",
+            "SELECT pane AS day, values[1] AS source, currency, \
+             sumIf(counts[1], rollup = 'lead_source.cohort') AS leads, sumIf(counts[2], rollup = 'lead_source.cohort') AS qualified, \
+             sumIf(counts[3], rollup = 'lead_source.cohort') AS converted, sumIf(counts[4], rollup = 'lead_source.cohort') AS won, \
+             sumIf(sums[1], rollup = 'lead_source.cohort') AS cohort_revenue, \
+             sumIf(counts[1], rollup = 'lead_source.by_close') AS won_deals, sumIf(sums[1], rollup = 'lead_source.by_close') AS revenue, \
+             sumIf(counts[1], rollup = 'lead_source.without_lead') AS won_deals_without_lead, \
+             sumIf(sums[1], rollup = 'lead_source.without_lead') AS revenue_without_lead \
+             FROM cells_by_day WHERE startsWith(rollup, 'lead_source.') AND grouping = 'source' GROUP BY day, source, currency",
+        )]
+    }
+}

@@ -1,0 +1,194 @@
+//! Readings: the sums of cells a metric is read from, and what all metrics read out of them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::LazyLock;
+
+use super::{Figures, METRICS};
+use crate::window::calendar::Calendar;
+use crate::window::rolling::{Now, PaneRange, Span, Window};
+use crate::window::{Cell, Pane};
+
+static NOTHING: LazyLock<BTreeMap<String, Cell>> = LazyLock::new(BTreeMap::new);
+
+/// Which pane ranges have to be summed to read all metrics for some windows.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The windows.
+    pub windows: Vec<Window>,
+    /// The ranges, each once.
+    pub ranges: Vec<PaneRange>,
+    /// The range of a window as a span looks at it.
+    index: HashMap<(usize, Span), usize>,
+}
+
+impl Plan {
+    /// What is needed for `windows`, cut at `now`.
+    pub fn new(windows: Vec<Window>, now: Now, calendar: &Calendar) -> Self {
+        let mut plan = Plan { windows: Vec::new(), ranges: Vec::new(), index: HashMap::new() };
+        let spans: Vec<Span> = METRICS.iter().flat_map(|m| m.spans()).map(|(_, span)| *span).collect();
+        for (number, window) in windows.iter().enumerate() {
+            for &span in &spans {
+                let Some(panes) = window.panes(span, now, calendar) else { continue };
+                let at = plan.ranges.iter().position(|r| *r == panes).unwrap_or_else(|| {
+                    plan.ranges.push(panes);
+                    plan.ranges.len() - 1
+                });
+                plan.index.insert((number, span), at);
+            }
+        }
+        plan.windows = windows;
+        plan
+    }
+
+    /// The ranges a pane lies in.
+    pub fn ranges_of(&self, pane: Pane) -> impl Iterator<Item = usize> {
+        self.ranges.iter().enumerate().filter(move |(_, range)| range.holds(pane)).map(|(i, _)| i)
+    }
+}
+
+impl PaneRange {
+    /// True if the pane is one of those to be summed.
+    pub fn holds(&self, pane: Pane) -> bool {
+        if pane == Pane::UNDATED { self.undated } else { pane.grain == self.grain && (self.from..self.to).contains(&pane.start) }
+    }
+}
+
+/// Cells summed over shards and panes: by range, rollup and grouping set, then by values, then by currency.
+#[derive(Debug, Default)]
+pub struct Sums {
+    cells: HashMap<(usize, u8, u8), HashMap<Vec<String>, BTreeMap<String, Cell>>>,
+}
+
+impl Sums {
+    /// Adds a cell, or a sum of cells, to a range.
+    pub fn add(&mut self, range: usize, rollup: u8, set: u8, values: Vec<String>, currency: String, cell: &Cell) {
+        self.cells.entry((range, rollup, set)).or_default().entry(values).or_default().entry(currency).or_default().merge(cell);
+    }
+
+    /// Reads every metric for every window and group.
+    pub fn read(&self, plan: &Plan, sets: usize) -> Reading {
+        let mut base = 0;
+        let metrics = METRICS
+            .iter()
+            .map(|metric| {
+                let windows = (0..plan.windows.len())
+                    .map(|window| {
+                        let spans = metric.spans();
+                        let of = |set: usize| {
+                            let groups: BTreeSet<&Vec<String>> = spans
+                                .iter()
+                                .flat_map(|(rollup, span)| {
+                                    let values =
+                                        plan.index.get(&(window, *span)).and_then(|range| self.cells.get(&(*range, base + *rollup as u8, set as u8)));
+                                    values.into_iter().flatten().filter(|(_, cells)| cells.values().any(|c| !c.is_zero())).map(|(values, _)| values)
+                                })
+                                .collect();
+                            groups
+                                .into_iter()
+                                .map(move |values| {
+                                    let slice = Slice { sums: self, plan, window, base, set: set as u8, values };
+                                    Group { set, values: values.clone(), figures: metric.read(&slice) }
+                                })
+                                .collect::<Vec<_>>()
+                        };
+                        (0..sets).flat_map(of).collect()
+                    })
+                    .collect();
+                base += metric.rollups().len() as u8;
+                MetricReading { name: metric.name(), windows }
+            })
+            .collect();
+        Reading { windows: plan.windows.clone(), metrics }
+    }
+}
+
+/// The cells of one metric, window and group.
+pub struct Slice<'a> {
+    sums: &'a Sums,
+    plan: &'a Plan,
+    window: usize,
+    base: u8,
+    set: u8,
+    values: &'a [String],
+}
+
+impl Slice<'_> {
+    /// The cells of a rollup by currency.
+    pub fn by_currency(&self, rollup: usize, span: Span) -> &BTreeMap<String, Cell> {
+        self.at(rollup, span, self.set, self.values)
+    }
+
+    /// The cell of a rollup, with the counts of all currencies together; its sums mean something only without currency.
+    pub fn cell(&self, rollup: usize, span: Span) -> Cell {
+        merged(self.by_currency(rollup, span))
+    }
+
+    /// The same for the total, whatever group this is.
+    pub fn total(&self, rollup: usize, span: Span) -> Cell {
+        merged(self.at(rollup, span, 0, &[]))
+    }
+
+    /// True if the span means something for this window.
+    pub fn has_panes(&self, span: Span) -> bool {
+        self.plan.index.contains_key(&(self.window, span))
+    }
+
+    /// True for the total itself.
+    pub fn is_total(&self) -> bool {
+        self.set == 0
+    }
+
+    fn at(&self, rollup: usize, span: Span, set: u8, values: &[String]) -> &BTreeMap<String, Cell> {
+        let range = self.plan.index.get(&(self.window, span));
+        let cells = range.and_then(|range| self.sums.cells.get(&(*range, self.base + rollup as u8, set)));
+        cells.and_then(|by_values| by_values.get(values)).unwrap_or(&NOTHING)
+    }
+}
+
+fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
+    cells.values().fold(Cell::default(), |mut sum, cell| {
+        sum.merge(cell);
+        sum
+    })
+}
+
+/// All metrics, read for some windows.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The windows.
+    pub windows: Vec<Window>,
+    /// The metrics in the order of [`METRICS`].
+    pub metrics: Vec<MetricReading>,
+}
+
+/// One metric, read.
+#[derive(Debug, Clone)]
+pub struct MetricReading {
+    /// Which.
+    pub name: &'static str,
+    /// Its groups, by window: the total first, then set by set, values in order.
+    pub windows: Vec<Vec<Group>>,
+}
+
+/// One metric, read for one window and one combination of values.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The grouping set; 0 is the total.
+    pub set: usize,
+    /// The values of its dimensions.
+    pub values: Vec<String>,
+    /// What was read.
+    pub figures: Figures,
+}
+
+impl MetricReading {
+    /// The figures of the total for a window, if there are any.
+    pub fn total(&self, window: usize) -> Option<&Figures> {
+        self.windows.get(window)?.iter().find(|g| g.set == 0).map(|g| &g.figures)
+    }
+}
+
+/// How a currency is shown: `XXX` is ISO 4217's code for none.
+pub fn currency(code: &str) -> String {
+    if code.is_empty() { "XXX".into() } else { code.to_owned() }
+}

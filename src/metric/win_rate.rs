@@ -1,0 +1,94 @@
+//! Win rate: of the deals that were decided, the share that was won.
+
+use std::collections::BTreeMap;
+
+use super::contribution::HOURS_AND_DAYS;
+use super::figure::{ratio, ratio_of};
+use super::reading::currency;
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use crate::record::Status;
+use crate::record::deal::DealReading;
+use crate::window::rolling::Span;
+
+/// The metric.
+pub struct WinRate;
+
+const CLOSED: usize = 0;
+const OPENED: usize = 1;
+
+const WON: usize = 0;
+const LOST: usize = 1;
+
+impl Metric for WinRate {
+    fn name(&self) -> &'static str {
+        "win_rate"
+    }
+
+    fn definition(&self) -> &'static str {
+        "Won deals ÷ (won + lost deals), both by the time they closed; by count, and by amount as a second series per currency. Beside it, \
+         the deals opened in the same time and what became of them so far."
+    }
+
+    fn rollups(&self) -> &'static [Rollup] {
+        &[
+            Rollup { name: "win_rate.closed", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["won", "lost"], sums: &["won", "lost"] },
+            Rollup { name: "win_rate.opened", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["open", "won", "lost"], sums: &[] },
+        ]
+    }
+
+    fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
+        out.add(OPENED, deal.created_at, &deal.dims).count(deal.status as usize);
+        if let Some(closed_at) = deal.closed_at {
+            let measure = if deal.status == Status::Won { WON } else { LOST };
+            out.add(CLOSED, closed_at, &deal.dims).count(measure).money(measure, deal.amount, deal.currency);
+        }
+    }
+
+    fn spans(&self) -> &'static [(usize, Span)] {
+        &[(CLOSED, Span::Window), (OPENED, Span::Window)]
+    }
+
+    fn read(&self, cells: &Slice<'_>) -> Figures {
+        let closed = cells.cell(CLOSED, Span::Window);
+        let (won, lost) = (closed.counted(WON), closed.counted(LOST));
+        let money = cells.by_currency(CLOSED, Span::Window).iter().filter(|(_, c)| c.summed(WON) != 0 || c.summed(LOST) != 0);
+        let amounts = money.map(|(code, cell)| {
+            let (won, lost) = (cell.summed(WON), cell.summed(LOST));
+            let figures = vec![("won", Figure::Money(won)), ("lost", Figure::Money(lost)), ("rate", ratio_of(won, won + lost))];
+            (currency(code), Figure::Group(figures))
+        });
+        let opened = cells.cell(OPENED, Span::Window);
+        let count = |status: Status| opened.counted(status as usize);
+        vec![
+            ("won", Figure::Count(won)),
+            ("lost", Figure::Count(lost)),
+            ("rate", ratio(won, won + lost)),
+            ("amount", Figure::ByCurrency(amounts.collect::<BTreeMap<_, _>>())),
+            (
+                "opened",
+                Figure::Group(vec![
+                    ("deals", Figure::Count(opened.counts.iter().sum())),
+                    ("open", Figure::Count(count(Status::Open))),
+                    ("won", Figure::Count(count(Status::Won))),
+                    ("lost", Figure::Count(count(Status::Lost))),
+                ]),
+            ),
+        ]
+    }
+
+    fn views(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            (
+                "win_rate_daily",
+                "SELECT pane AS day, grouping, values, currency, sum(counts[1]) AS won, sum(counts[2]) AS lost, \
+                 sum(sums[1]) AS won_amount, sum(sums[2]) AS lost_amount \
+                 FROM cells_by_day WHERE rollup = 'win_rate.closed' GROUP BY day, grouping, values, currency",
+            ),
+            (
+                "deals_opened_daily",
+                "SELECT pane AS day, grouping, values, sum(counts[1]) AS open, sum(counts[2]) AS won, sum(counts[3]) AS lost \
+                 FROM cells_by_day WHERE rollup = 'win_rate.opened' GROUP BY day, grouping, values",
+            ),
+        ]
+    }
+}

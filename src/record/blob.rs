@@ -1,0 +1,148 @@
+//! A record as bytes: everything it holds, in one canonical form, so that equal records are equal bytes in the facts.
+
+use super::value::Element;
+use super::{Cut, Entity, Field, Full, Held, Keep, Record, Symbols};
+use crate::codec::{Damaged, Reader, Writer};
+
+const VERSION: u8 = 1;
+/// Written in place of a field number when a custom field's name follows.
+const CUSTOM: u8 = u8::MAX;
+
+/// A record that can't be read back from its bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The bytes are damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// Written by another version.
+    #[error("a record of format {0}; this version reads format {VERSION}: upgrade dealpulse, or run `dealpulse rebuild`")]
+    Version(u8),
+    /// More values than a record holds.
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+impl Record {
+    /// All of the record as canonical bytes.
+    pub fn to_bytes(&self, customs: &CustomFields, symbols: &Symbols) -> Vec<u8> {
+        let mut writer = Writer { bytes: Vec::with_capacity(64 + self.elements.len() * 12) };
+        writer.byte(VERSION);
+        writer.byte(u8::from(self.first.is_some()));
+        if let Some(first) = self.first {
+            writer.clock(first);
+        }
+        let mut stamps: Vec<u16> = self.elements.iter().map(|e| e.stamp).collect();
+        stamps.sort_unstable_by_key(|s| self.stamps[*s as usize]);
+        stamps.dedup();
+        writer.number(stamps.len() as u64);
+        stamps.iter().for_each(|s| writer.stamp(&self.stamps[*s as usize]));
+
+        let rank = |stamp: u16| stamps.iter().position(|s| *s == stamp).unwrap_or_default() as u64;
+        writer.number(self.elements.len() as u64);
+        for element in self.in_canonical_order(customs) {
+            write_field(&mut writer, element.field(), customs);
+            writer.number(rank(element.stamp));
+            writer.value(&element.held().show(symbols));
+        }
+        let mut cuts = self.cuts().to_vec();
+        cuts.sort_by(|a, b| a.field.cmp(&b.field).then_with(|| a.held.order(b.held, symbols)));
+        writer.number(cuts.len() as u64);
+        for cut in &cuts {
+            write_field(&mut writer, cut.field, customs);
+            writer.value(&cut.held.show(symbols));
+            writer.clock(cut.earliest);
+            writer.clock(cut.latest);
+        }
+        writer.bytes
+    }
+
+    /// The record that [`Record::to_bytes`] wrote.
+    pub fn from_bytes(entity: Entity, bytes: &[u8], customs: &mut CustomFields, symbols: &mut Symbols) -> Result<Record, BlobError> {
+        let mut reader = Reader::new(bytes);
+        match reader.byte()? {
+            VERSION => {}
+            other => return Err(BlobError::Version(other)),
+        }
+        let mut record = Record::default();
+        if reader.byte()? == 1 {
+            record.first = Some(reader.clock()?);
+        }
+        let count = reader.count()?;
+        let stamps = (0..count).map(|_| reader.stamp()).collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..reader.count()? {
+            let field = read_field(&mut reader, customs)?;
+            let stamp: usize = reader.narrow()?;
+            let held = Held::hold(&reader.value()?, symbols);
+            let stamp = *stamps.get(stamp).ok_or(Damaged { at: 0, what: "the index of a stamp" })?;
+            let Some(field) = field else { continue };
+            let keep = entity.spec(field).keep;
+            record.assert(field, keep, stamp, held, symbols)?;
+        }
+        for _ in 0..reader.count()? {
+            let field = read_field(&mut reader, customs)?;
+            let held = Held::hold(&reader.value()?, symbols);
+            let (earliest, latest) = (reader.clock()?, reader.clock()?);
+            if let Some(field) = field {
+                record.cut(Cut { field, held, earliest, latest });
+            }
+        }
+        Ok(record)
+    }
+
+    /// Custom fields are numbered as the shard met them; their names put them in an order all shards share.
+    fn in_canonical_order(&self, customs: &CustomFields) -> Vec<Element> {
+        let mut elements = self.elements.clone();
+        elements.sort_by(|a, b| customs.name(a.field()).cmp(&customs.name(b.field())).then(a.field().cmp(&b.field())));
+        elements
+    }
+}
+
+fn write_field(writer: &mut Writer, field: Field, customs: &CustomFields) {
+    match customs.name(field) {
+        Some(name) => {
+            writer.byte(CUSTOM);
+            writer.text(name);
+        }
+        None => writer.byte(field.0 as u8),
+    }
+}
+
+fn read_field(reader: &mut Reader<'_>, customs: &mut CustomFields) -> Result<Option<Field>, Damaged> {
+    match reader.byte()? {
+        CUSTOM => Ok(customs.number(reader.text()?)),
+        number => Ok(Some(Field(u16::from(number)))),
+    }
+}
+
+/// The custom fields a shard has met: their names by number.
+#[derive(Debug, Clone, Default)]
+pub struct CustomFields {
+    names: Vec<String>,
+    numbers: rustc_hash::FxHashMap<String, u16>,
+}
+
+impl CustomFields {
+    /// The number of a custom field, new or known; `None` past 8,128 distinct names, more than any CRM allows.
+    pub fn number(&mut self, name: &str) -> Option<Field> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(Field(*number));
+        }
+        let number = Field::FIRST_CUSTOM + u16::try_from(self.names.len()).ok()?;
+        if number >= Field::LIMIT {
+            return None;
+        }
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        Some(Field(number))
+    }
+
+    /// The number of a custom field that was met before.
+    pub fn find(&self, name: &str) -> Option<Field> {
+        self.numbers.get(name).map(|number| Field(*number))
+    }
+
+    /// The name of a custom field; `None` for a canonical one.
+    pub fn name(&self, field: Field) -> Option<&str> {
+        self.names.get(field.0.checked_sub(Field::FIRST_CUSTOM)? as usize).map(String::as_str)
+    }
+}

@@ -1,0 +1,105 @@
+//! A deal's status: what the source asserted, or what its stage stands for, whichever was said last; and since when.
+
+use super::deal::{STAGE, STATUS};
+use super::lens::Lens;
+use super::{Clock, Field, Held, Record, Stamp, Symbol};
+
+/// Where a deal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Status {
+    /// Not decided.
+    #[default]
+    Open = 0,
+    /// Closed and won.
+    Won = 1,
+    /// Closed and lost.
+    Lost = 2,
+}
+
+impl Status {
+    /// The status of a word.
+    pub fn parse(word: &str) -> Option<Status> {
+        [Status::Open, Status::Won, Status::Lost].into_iter().find(|s| s.name() == word)
+    }
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        ["open", "won", "lost"][self as usize]
+    }
+
+    fn of(symbol: Symbol) -> Status {
+        match symbol {
+            Symbol::WON => Status::Won,
+            Symbol::LOST => Status::Lost,
+            _ => Status::Open,
+        }
+    }
+}
+
+/// The last unbroken run of one status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRun {
+    /// The status.
+    pub status: Status,
+    /// The first clock of the run; `None` for a deal of which no status was ever said.
+    pub since: Option<Clock>,
+    /// The run reaches into what was cut off the history, so `since` is the best that is still known.
+    pub history_cut: bool,
+}
+
+/// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock counts; at one clock, the status.
+pub fn status(record: &Record, lens: &Lens) -> StatusRun {
+    let mut said: Vec<(Stamp, Status)> = Vec::new();
+    if lens.has_no_stages() {
+        said.extend(record.history(STATUS).map(|s| (s.stamp, asserted(s.held))));
+    } else {
+        // Statuses go after stages and the sort is stable: at one clock the status has the last word.
+        let stages = record.history(STAGE).filter_map(|s| Some((s.stamp, of_stage(s.held, lens)?)));
+        said.extend(stages.chain(record.history(STATUS).map(|s| (s.stamp, asserted(s.held)))));
+        said.sort_by_key(|(stamp, _)| stamp.clock);
+    }
+    let Some(&(last, status)) = said.last() else {
+        return StatusRun { status: Status::Open, since: None, history_cut: false };
+    };
+    let run = said.iter().rev().take_while(|(_, s)| *s == status);
+    let length = run.clone().count();
+    let since = run.last().map_or(last.clock, |(stamp, _)| stamp.clock);
+    if length < said.len() || record.cuts().is_empty() {
+        return StatusRun { status, since: Some(since), history_cut: false };
+    }
+    through_the_cut(record, lens, status, since)
+}
+
+/// The run reaches the oldest element kept. Its value's earliest clock stands in if every other value's latest lies before it,
+/// else the latest of the others: the run can't have begun sooner.
+fn through_the_cut(record: &Record, lens: &Lens, status: Status, since: Clock) -> StatusRun {
+    let cuts = record.cuts().iter().filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)));
+    let (mut earliest, mut other, mut any) = (since, None, false);
+    for (said, cut) in cuts {
+        any = true;
+        if said == status {
+            earliest = earliest.min(cut.earliest);
+        } else {
+            other = other.max(Some(cut.latest));
+        }
+    }
+    let since = other.filter(|o| *o >= earliest).unwrap_or(earliest);
+    StatusRun { status, since: Some(since), history_cut: any }
+}
+
+fn cut_status(field: Field, held: Held, lens: &Lens) -> Option<Status> {
+    match field {
+        STATUS => Some(asserted(held)),
+        STAGE => of_stage(held, lens),
+        _ => None,
+    }
+}
+
+fn asserted(held: Held) -> Status {
+    if let Held::Text(symbol) = held { Status::of(symbol) } else { Status::Open }
+}
+
+fn of_stage(held: Held, lens: &Lens) -> Option<Status> {
+    if let Held::Text(symbol) = held { lens.status_of_stage(symbol) } else { None }
+}

@@ -1,0 +1,120 @@
+//! Symbols: every distinct text of a shard is kept once and named by a number.
+//!
+//! A symbol means something only inside its own shard and run; whatever leaves the shard carries the text.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+
+/// The number of a text within one shard. [`Symbol::BLANK`] is the empty text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Symbol(pub u32);
+
+/// The words the metrics reason with, at the same number in every shard.
+macro_rules! words {
+    ($($name:ident = $text:literal),* $(,)?) => {
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
+        #[repr(u32)]
+        enum Word { $($name),* }
+        impl Symbol { $(#[doc = concat!("`", $text, "`")] pub const $name: Symbol = Symbol(Word::$name as u32);)* }
+        const WORDS: &[&str] = &[$($text),*];
+    };
+}
+words! {
+    BLANK = "", OPEN = "open", WON = "won", LOST = "lost",
+    QUALIFIED = "qualified", DISQUALIFIED = "disqualified", CONVERTED = "converted",
+    NEW = "new", UPSELL = "upsell", CROSS_SELL = "cross_sell", RENEWAL = "renewal",
+}
+
+impl Symbol {
+    /// True for the empty text: no value was given.
+    pub fn is_blank(self) -> bool {
+        self == Self::BLANK
+    }
+}
+
+/// The texts of one shard. Texts are never forgotten: their number is bounded by the distinct ids and values of the records.
+#[derive(Clone)]
+pub struct Symbols {
+    text: String,
+    ends: Vec<usize>,
+    index: HashTable<u32>,
+}
+
+impl Default for Symbols {
+    fn default() -> Self {
+        let mut symbols = Symbols { text: String::new(), ends: Vec::new(), index: HashTable::new() };
+        for word in WORDS {
+            symbols.intern(word);
+        }
+        symbols
+    }
+}
+
+impl Symbols {
+    /// The symbol of `text`, new or known.
+    pub fn intern(&mut self, text: &str) -> Symbol {
+        let hash = FxBuildHasher.hash_one(text);
+        let (all, ends) = (&self.text, &self.ends);
+        let found = self.index.find(hash, |&i| slice(all, ends, i as usize) == text);
+        if let Some(&known) = found {
+            return Symbol(known);
+        }
+        let symbol = self.ends.len() as u32;
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+        let (all, ends) = (&self.text, &self.ends);
+        self.index.insert_unique(hash, symbol, |&i| FxBuildHasher.hash_one(slice(all, ends, i as usize)));
+        Symbol(symbol)
+    }
+
+    /// The symbol of `text` if it was ever interned.
+    pub fn find(&self, text: &str) -> Option<Symbol> {
+        let hash = FxBuildHasher.hash_one(text);
+        self.index.find(hash, |&i| slice(&self.text, &self.ends, i as usize) == text).map(|&i| Symbol(i))
+    }
+
+    /// The text of a symbol of this shard; blank for a number this shard never gave out.
+    pub fn text(&self, symbol: Symbol) -> &str {
+        if (symbol.0 as usize) < self.ends.len() { slice(&self.text, &self.ends, symbol.0 as usize) } else { "" }
+    }
+
+    /// How many distinct texts are held.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Bytes held, for the state-size gauge and the bench.
+    pub fn bytes(&self) -> usize {
+        self.text.capacity() + self.ends.capacity() * size_of::<usize>() + self.index.capacity() * (size_of::<u32>() + 1)
+    }
+}
+
+fn slice<'a>(text: &'a str, ends: &[usize], i: usize) -> &'a str {
+    let start = if i == 0 { 0 } else { ends[i - 1] };
+    &text[start..ends[i]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_words_have_fixed_numbers() {
+        let symbols = Symbols::default();
+        assert_eq!(symbols.text(Symbol::WON), "won");
+        assert_eq!(symbols.text(Symbol::CROSS_SELL), "cross_sell");
+        assert_eq!(symbols.find(""), Some(Symbol::BLANK));
+    }
+
+    #[test]
+    fn a_text_gets_one_symbol() {
+        let mut symbols = Symbols::default();
+        let (a, b) = (symbols.intern("référence"), symbols.intern("x"));
+        assert_ne!(a, b);
+        assert_eq!(symbols.intern("référence"), a);
+        assert_eq!(symbols.text(a), "référence");
+        assert_eq!(symbols.text(Symbol(9_999)), "");
+    }
+}

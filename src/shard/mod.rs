@@ -1,0 +1,391 @@
+//! The shard: fold → contributions → touched sets. The heart of the pipeline: pure, with no I/O and no clock of its own.
+//!
+//! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of the messages up to its offset.
+
+mod ledger;
+mod rows;
+
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+pub use ledger::Ledger;
+pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
+
+use crate::codec::{Damaged, Reader};
+use crate::definitions::Definitions;
+use crate::event::wire::{LinkMessage, Message, Name, WireError};
+use crate::event::{Assertion, FieldName, When};
+use crate::metric::{self, Contributions, Subject};
+use crate::record::alias::Aliases;
+use crate::record::{BlobError, CustomFields, Entity, Held, Key, Link, Received, Record, Symbol, Symbols, View, account, deal, lead, read_link};
+
+/// The state of one partition of the log.
+#[derive(Default)]
+pub struct Shard {
+    symbols: Symbols,
+    customs: CustomFields,
+    records: FxHashMap<Key, Record>,
+    aliases: Aliases,
+    ledgers: Vec<Ledger>,
+    touched_records: FxHashSet<Key>,
+    changes: Vec<ChangeRow>,
+    counters: Counters,
+}
+
+/// What a shard counted since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Assertions folded, also those that changed nothing.
+    pub assertions: u64,
+    /// Assertions that changed nothing: duplicates, replays, what was out of date.
+    pub unchanged: u64,
+    /// Links folded.
+    pub links: u64,
+    /// Values a record or the shard had no room for.
+    pub overflowed: u64,
+}
+
+/// What a record of the shard said before a message, kept until the message is folded whole.
+struct Before {
+    key: Key,
+    changed: bool,
+    said: Vec<Said>,
+    noted: Noted,
+}
+
+/// What a record says in one epoch: to the rollups and to other records.
+#[derive(Default)]
+struct Said {
+    contributions: Contributions,
+    links: Vec<(Key, Link)>,
+}
+
+/// What of a record goes into `changes`.
+#[derive(Clone, Copy, PartialEq, Default)]
+struct Noted {
+    status: Symbol,
+    owner: Symbol,
+    amount: Option<i64>,
+    closed_at: Option<When>,
+    time: i64,
+}
+
+impl Shard {
+    /// An empty shard that keeps numbers for these epochs, each with its definitions.
+    pub fn new(epochs: &[(u32, Arc<Definitions>)]) -> Self {
+        let mut shard = Shard::default();
+        for (epoch, definitions) in epochs {
+            let ledger = Ledger::new(*epoch, definitions.clone(), &mut shard.symbols);
+            shard.ledgers.push(ledger);
+        }
+        shard
+    }
+
+    /// Folds one message of the log: all of it, before any cell, link or change is taken.
+    ///
+    /// `version` is the offset after the message; `append_time` (µs) is when the log took it.
+    ///
+    /// # Errors
+    /// If the message isn't one of this version's. Nothing of it is folded then.
+    pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), WireError> {
+        match crate::event::wire::read(message)? {
+            Message::Assertions(assertions) => self.fold_assertions(version, append_time, &assertions),
+            Message::Links(links) => self.fold_links(&links)?,
+        }
+        Ok(())
+    }
+
+    /// Folds assertions that belong together.
+    pub fn fold_assertions(&mut self, version: u64, append_time: i64, assertions: &[Assertion<'_>]) {
+        let mut touched: Vec<Before> = Vec::with_capacity(assertions.len());
+        let mut index: FxHashMap<Key, usize> = FxHashMap::default();
+        let mut aliases: Vec<Symbol> = Vec::new();
+        for assertion in assertions {
+            let key = Key { entity: assertion.entity, id: self.symbols.intern(&assertion.id) };
+            if key.entity == Entity::Alias {
+                if self.fold_one(key, assertion) {
+                    aliases.push(key.id);
+                }
+                continue;
+            }
+            let at = *index.entry(key).or_insert_with(|| {
+                touched.push(self.before(key));
+                touched.len() - 1
+            });
+            let changed = self.fold_one(key, assertion);
+            touched[at].changed |= changed;
+            touched[at].noted.time = touched[at].noted.time.max(assertion.stamp.clock.time);
+        }
+        if !aliases.is_empty() {
+            self.fold_aliases(&aliases, &mut touched, &index);
+        }
+        for before in touched.iter().filter(|b| b.changed) {
+            self.after(before);
+            self.note_change(before, version, append_time);
+        }
+    }
+
+    /// Takes one assertion into its record. True if the record changed.
+    fn fold_one(&mut self, key: Key, assertion: &Assertion<'_>) -> bool {
+        self.counters.assertions += 1;
+        let record = self.records.entry(key).or_default();
+        let mut changed = record.witness(assertion.stamp.clock);
+        for (name, value) in &assertion.values {
+            let field = match name {
+                FieldName::Known(field) => Some(*field),
+                FieldName::Custom(name) => self.customs.number(name),
+            };
+            let folded = field.map(|field| {
+                let held = Held::hold(value, &mut self.symbols);
+                record.assert(field, key.entity.spec(field).keep, assertion.stamp, held, &self.symbols)
+            });
+            match folded {
+                Some(Ok(did)) => changed |= did,
+                Some(Err(_)) | None => self.counters.overflowed += 1,
+            }
+        }
+        if changed {
+            self.touched_records.insert(key);
+        } else {
+            self.counters.unchanged += 1;
+        }
+        changed
+    }
+
+    /// Takes over what alias records say now. Every record whose links point elsewhere through it is touched.
+    fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Before>, index: &FxHashMap<Key, usize>) {
+        let mut aliases = self.aliases.clone();
+        let mut any = false;
+        for id in alias_ids {
+            if let Some(record) = self.records.get(&Key { entity: Entity::Alias, id: *id }) {
+                any |= aliases.learn(*id, record, &mut self.symbols).is_some();
+            }
+        }
+        if !any {
+            return;
+        }
+        let moved = |key: Key| self.aliases.root(key, &self.symbols) != aliases.root(key, &self.symbols);
+        let points_elsewhere = |(key, record): &(&Key, &Record)| {
+            let reference = |entity, field| moved(Key { entity, id: record.text(field) });
+            match key.entity {
+                Entity::Deal => {
+                    let named_by = self.ledgers.iter().any(|l| l.received(**key).iter().any(|r| moved(r.sender)));
+                    reference(Entity::Account, deal::ACCOUNT_ID) || reference(Entity::Lead, deal::LEAD_ID) || named_by
+                }
+                Entity::Lead => reference(Entity::Deal, lead::CONVERTED_DEAL_ID),
+                Entity::Account => moved(**key),
+                Entity::Alias => false,
+            }
+        };
+        let senders: Vec<Key> = self.records.iter().filter(points_elsewhere).map(|(key, _)| *key).collect();
+        for key in senders {
+            match index.get(&key) {
+                Some(at) => touched[*at].changed = true,
+                None => touched.push(Before { changed: true, ..self.before(key) }),
+            }
+        }
+        self.aliases = aliases;
+    }
+
+    /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
+    fn fold_links(&mut self, links: &[LinkMessage<'_>]) -> Result<(), Damaged> {
+        let mut touched: Vec<Before> = Vec::new();
+        let mut index: FxHashSet<Key> = FxHashSet::default();
+        // Read all before folding any, so that a damaged one leaves nothing half done.
+        let contents: Vec<Option<Link>> =
+            links.iter().map(|link| read_link(&mut Reader::new(&link.content), &mut self.symbols)).collect::<Result<_, _>>()?;
+        for (message, link) in links.iter().zip(contents) {
+            self.counters.links += 1;
+            let (target, sender) = (self.key(&message.target), self.key(&message.sender));
+            if index.insert(target) {
+                touched.push(Before { changed: true, ..self.before(target) });
+            }
+            if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == message.epoch) {
+                ledger.receive(target, Received { sender, version: message.version, link });
+            }
+        }
+        touched.iter().for_each(|before| self.after(before));
+        Ok(())
+    }
+
+    fn key(&mut self, name: &Name<'_>) -> Key {
+        Key { entity: name.entity, id: self.symbols.intern(&name.id) }
+    }
+
+    /// What a record says now, in every epoch.
+    fn before(&self, key: Key) -> Before {
+        let said = self.ledgers.iter().map(|ledger| self.say(key, ledger)).collect();
+        Before { key, changed: false, said, noted: self.noted(key) }
+    }
+
+    fn say(&self, key: Key, ledger: &Ledger) -> Said {
+        static NOBODY: std::sync::LazyLock<Record> = std::sync::LazyLock::new(Record::default);
+        let view = View { lens: ledger.lens(), symbols: &self.symbols, customs: &self.customs, aliases: &self.aliases };
+        let (record, received) = (self.records.get(&key).unwrap_or(&NOBODY), ledger.received(key));
+        let mut said = Said::default();
+        let subject = match key.entity {
+            Entity::Lead => {
+                lead::links(record, received, view, &mut said.links);
+                Subject::Lead(lead::LeadReading::new(record, received, view))
+            }
+            Entity::Deal => {
+                let reading = deal::DealReading::new(record, received, view);
+                reading.links(&mut said.links);
+                Subject::Deal(reading)
+            }
+            Entity::Account => {
+                account::links(key, record, view, &mut said.links);
+                Subject::Account(account::AccountReading::new(record, received, view))
+            }
+            Entity::Alias => return said,
+        };
+        metric::contribute(&subject, key, view, &mut said.contributions);
+        said
+    }
+
+    /// Takes back what a record said before and adds what it says now.
+    fn after(&mut self, before: &Before) {
+        for (number, old) in before.said.iter().enumerate() {
+            let new = self.say(before.key, &self.ledgers[number]);
+            self.ledgers[number].replace(before.key, (&old.contributions.items, &old.links), (&new.contributions.items, new.links));
+        }
+    }
+
+    fn noted(&self, key: Key) -> Noted {
+        let Some(record) = self.records.get(&key) else { return Noted::default() };
+        let (status, owner) = match key.entity {
+            Entity::Lead => (record.text(lead::STATUS), record.text(lead::OWNER_ID)),
+            Entity::Deal => (record.text(deal::STATUS), record.text(deal::OWNER_ID)),
+            Entity::Account | Entity::Alias => (Symbol::BLANK, record.text(account::OWNER_ID)),
+        };
+        let is_deal = key.entity == Entity::Deal;
+        let amount = record.decimal(deal::AMOUNT).filter(|_| is_deal);
+        Noted { status, owner, amount, closed_at: record.when(deal::CLOSED_AT).filter(|_| is_deal), time: 0 }
+    }
+
+    fn note_change(&mut self, before: &Before, version: u64, append_time: i64) {
+        let now = Noted { time: before.noted.time, ..self.noted(before.key) };
+        if now == before.noted {
+            return;
+        }
+        let text = |symbol| self.symbols.text(symbol).to_owned();
+        self.changes.push(ChangeRow {
+            entity: before.key.entity,
+            id: text(before.key.id),
+            version,
+            append_time,
+            event_time: now.time,
+            status: (text(before.noted.status), text(now.status)),
+            owner: (text(before.noted.owner), text(now.owner)),
+            amount: (before.noted.amount, now.amount),
+            closed_at: (before.noted.closed_at, now.closed_at),
+        });
+    }
+
+    /// Puts back a record as a fact holds it.
+    ///
+    /// # Errors
+    /// If its bytes are damaged or of another version.
+    pub fn restore_record(&mut self, entity: Entity, id: &str, state: &[u8]) -> Result<(), BlobError> {
+        let record = Record::from_bytes(entity, state, &mut self.customs, &mut self.symbols)?;
+        let id = self.symbols.intern(id);
+        if entity == Entity::Alias {
+            self.aliases.learn(id, &record, &mut self.symbols);
+        }
+        self.records.insert(Key { entity, id }, record);
+        Ok(())
+    }
+
+    /// Puts back a link as a fact holds it.
+    ///
+    /// # Errors
+    /// If its bytes are damaged.
+    pub fn restore_link(&mut self, link: &LinkMessage<'_>) -> Result<(), Damaged> {
+        let content = read_link(&mut Reader::new(&link.content), &mut self.symbols)?;
+        let (target, sender) = (self.key(&link.target), self.key(&link.sender));
+        if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == link.epoch) {
+            ledger.receive(target, Received { sender, version: link.version, link: content });
+        }
+        Ok(())
+    }
+
+    /// Works the cells out anew from records and links, all put back. Nothing is touched by it.
+    pub fn finish_restore(&mut self) {
+        for number in 0..self.ledgers.len() {
+            self.ledgers[number].clear_cells();
+            let spoken_of: FxHashSet<Key> = self.ledgers[number].targets().filter(|key| !self.records.contains_key(key)).collect();
+            let keys: Vec<Key> = self.records.keys().copied().chain(spoken_of).collect();
+            for key in keys {
+                let said = self.say(key, &self.ledgers[number]);
+                self.ledgers[number].replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
+            }
+            self.ledgers[number].forget_touched();
+        }
+        self.touched_records.clear();
+        self.changes.clear();
+    }
+
+    /// True if anything was touched since it was last taken.
+    pub fn is_touched(&self) -> bool {
+        !self.touched_records.is_empty() || !self.changes.is_empty() || self.ledgers.iter().any(Ledger::is_touched)
+    }
+
+    /// Takes all that was touched, at its present value, be it equal to what it was.
+    pub fn take_touched(&mut self) -> Touched {
+        let mut touched = Touched { changes: std::mem::take(&mut self.changes), ..Touched::default() };
+        for key in std::mem::take(&mut self.touched_records) {
+            if let Some(record) = self.records.get(&key) {
+                touched.records.push(RecordRow::new(key, record, &self.customs, &self.symbols));
+            }
+        }
+        for ledger in &mut self.ledgers {
+            ledger.take_touched(&self.symbols, &mut touched);
+        }
+        touched
+    }
+
+    /// The greatest instant (µs) at which a live lead or deal was created or closed, in the first epoch: where history ends.
+    pub fn last_instant(&self) -> Option<i64> {
+        let ledger = self.ledgers.first()?;
+        let view = View { lens: ledger.lens(), symbols: &self.symbols, customs: &self.customs, aliases: &self.aliases };
+        let calendar = &view.lens.definitions.calendar;
+        let live = self.records.iter().filter(|(_, record)| record.is_live());
+        let last = live.filter_map(|(key, record)| match key.entity {
+            Entity::Lead => Some(calendar.instant(lead::LeadReading::new(record, &[], view).created_at)),
+            Entity::Deal => {
+                let deal = deal::DealReading::new(record, &[], view);
+                let created = calendar.instant(deal.created_at);
+                Some(deal.closed_at.map_or(created, |closed| created.max(calendar.instant(closed))))
+            }
+            Entity::Account | Entity::Alias => None,
+        });
+        last.max()
+    }
+
+    /// How many records of an entity are held, deleted ones included.
+    pub fn record_count(&self, entity: Entity) -> usize {
+        self.records.keys().filter(|key| key.entity == entity).count()
+    }
+
+    /// The state of each epoch.
+    pub fn ledgers(&self) -> &[Ledger] {
+        &self.ledgers
+    }
+
+    /// The shard's texts.
+    pub fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Bytes held by records, texts, links and cells: an estimate from capacities.
+    pub fn bytes(&self) -> usize {
+        let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1) + self.records.values().map(Record::heap_bytes).sum::<usize>();
+        records + self.symbols.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
+    }
+}

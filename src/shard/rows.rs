@@ -1,0 +1,190 @@
+//! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never a difference.
+
+use crate::codec::Writer;
+use crate::event::{Value, When};
+use crate::record::{CustomFields, DealLink, Entity, Field, Key, Link, Received, Record, Symbols, write_link};
+use crate::window::{Cell, Pane};
+
+/// All that was touched, at its present value.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Numbers.
+    pub cells: Vec<CellRow>,
+    /// What messages changed.
+    pub changes: Vec<ChangeRow>,
+    /// What is to be told to other records.
+    pub outbox: Vec<OutLink>,
+    /// Records.
+    pub records: Vec<RecordRow>,
+    /// Links received.
+    pub links: Vec<LinkRow>,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellRow {
+    /// The epoch it counts for.
+    pub epoch: u32,
+    /// The rollup's name.
+    pub rollup: &'static str,
+    /// The grouping set's name: its dimensions joined by commas.
+    pub grouping: String,
+    /// The stretch of time.
+    pub pane: Pane,
+    /// The dimensions' values.
+    pub values: Vec<String>,
+    /// The currency of its amounts.
+    pub currency: String,
+    /// The numbers, one for every measure of the rollup.
+    pub cell: Cell,
+}
+
+/// What a message changed in a record: one row a record and message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangeRow {
+    /// What kind of record.
+    pub entity: Entity,
+    /// Its id.
+    pub id: String,
+    /// The offset after the message.
+    pub version: u64,
+    /// When the log took the message (µs).
+    pub append_time: i64,
+    /// The greatest event time of the record's assertions in the message (µs).
+    pub event_time: i64,
+    /// Before and after.
+    pub status: (String, String),
+    /// Before and after.
+    pub owner: (String, String),
+    /// Before and after, in ten-thousandths.
+    pub amount: (Option<i64>, Option<i64>),
+    /// Before and after.
+    pub closed_at: (Option<When>, Option<When>),
+}
+
+/// One record: all of it as bytes, and its fields as columns for whoever asks the facts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordRow {
+    /// What kind of record.
+    pub entity: Entity,
+    /// Its id.
+    pub id: String,
+    /// The whole record; what a restart reads.
+    pub state: Vec<u8>,
+    /// The value that counts for each canonical field, by number.
+    pub columns: Vec<Value<'static>>,
+    /// Custom fields by name, in order.
+    pub custom: Vec<(String, String)>,
+}
+
+impl RecordRow {
+    pub(super) fn new(key: Key, record: &Record, customs: &CustomFields, symbols: &Symbols) -> Self {
+        let show = |field| owned(record.latest(field).show(symbols));
+        let mut custom: Vec<(String, String)> = record
+            .custom_fields()
+            .filter_map(|field| match show(field) {
+                Value::Text(text) => Some((customs.name(field)?.to_owned(), text.into_owned())),
+                _ => None,
+            })
+            .collect();
+        custom.sort_unstable();
+        RecordRow {
+            entity: key.entity,
+            id: symbols.text(key.id).to_owned(),
+            state: record.to_bytes(customs, symbols),
+            columns: (0..key.entity.fields().len()).map(|number| show(Field(number as u16))).collect(),
+            custom,
+        }
+    }
+}
+
+fn owned(value: Value<'_>) -> Value<'static> {
+    match value {
+        Value::Text(text) => Value::Text(text.into_owned().into()),
+        Value::Null => Value::Null,
+        Value::When(when) => Value::When(when),
+        Value::Decimal(decimal) => Value::Decimal(decimal),
+        Value::Flag(flag) => Value::Flag(flag),
+    }
+}
+
+/// One link received.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LinkRow {
+    /// The epoch it was made in.
+    pub epoch: u32,
+    /// Who was told.
+    pub target: (Entity, String),
+    /// Who told.
+    pub sender: (Entity, String),
+    /// The offset in the sender's log it was taken at.
+    pub link_version: u64,
+    /// What was told; what a restart reads.
+    pub content: Vec<u8>,
+    /// For whoever asks the facts: the outcome a deal tells, if it tells one.
+    pub outcome: Option<Outcome>,
+    /// It was withdrawn.
+    pub withdrawn: bool,
+}
+
+/// The outcome of a deal in columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// `open`, `won`, `lost`.
+    pub status: &'static str,
+    /// When it closed.
+    pub closed_at: Option<When>,
+    /// Its amount in ten-thousandths.
+    pub amount: Option<i64>,
+    /// Its currency.
+    pub currency: String,
+}
+
+impl LinkRow {
+    pub(super) fn new(epoch: u32, target: Key, received: &Received, symbols: &Symbols) -> Self {
+        let outcome = |deal: &DealLink| Outcome {
+            status: deal.status.name(),
+            closed_at: deal.closed_at,
+            amount: deal.amount,
+            currency: symbols.text(deal.currency).to_owned(),
+        };
+        LinkRow {
+            epoch,
+            target: name(target, symbols),
+            sender: name(received.sender, symbols),
+            link_version: received.version,
+            content: content(received.link.as_ref(), symbols),
+            outcome: if let Some(Link::Deal(deal)) = &received.link { Some(outcome(deal)) } else { None },
+            withdrawn: received.link.is_none(),
+        }
+    }
+}
+
+/// One link to be sent; its version is the offset of the flush it leaves with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutLink {
+    /// The epoch it is made in.
+    pub epoch: u32,
+    /// Who is told.
+    pub target: (Entity, String),
+    /// Who tells.
+    pub sender: (Entity, String),
+    /// What is told.
+    pub content: Vec<u8>,
+}
+
+impl OutLink {
+    pub(super) fn new(epoch: u32, target: Key, sender: Key, link: Option<&Link>, symbols: &Symbols) -> Self {
+        OutLink { epoch, target: name(target, symbols), sender: name(sender, symbols), content: content(link, symbols) }
+    }
+}
+
+fn name(key: Key, symbols: &Symbols) -> (Entity, String) {
+    (key.entity, symbols.text(key.id).to_owned())
+}
+
+fn content(link: Option<&Link>, symbols: &Symbols) -> Vec<u8> {
+    let mut writer = Writer::default();
+    write_link(link, symbols, &mut writer);
+    writer.bytes
+}

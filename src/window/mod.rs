@@ -1,0 +1,14 @@
+//! Windows: time cut into panes, numbers kept in cells, and the sums that are read from them.
+
+pub mod calendar;
+mod cell;
+mod dimension;
+mod pane;
+pub mod rolling;
+pub mod sketch;
+
+pub use calendar::{Calendar, Day};
+pub use cell::{Cell, CellKey};
+pub use dimension::{CANONICAL, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS};
+pub use pane::{Grain, Pane};
+pub use sketch::Sketch;

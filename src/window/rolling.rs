@@ -1,0 +1,169 @@
+//! Windows: which panes a stretch like "the last 28 days" is the sum of. They are cut when they are read, never while folding.
+
+use super::calendar::{Calendar, DAY, Day, civil};
+use super::pane::Grain;
+use crate::event::When;
+
+/// A stretch of time numbers are read for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Window {
+    /// The hour panes, so many, that end with the present one.
+    Hours(u32),
+    /// Today so far and the local days before, so many in all.
+    Days(u32),
+    /// The fiscal quarter so far.
+    QuarterToDate,
+    /// One calendar month, by its first day.
+    Month(Day),
+    /// From the beginning, also what has no usable time.
+    All,
+}
+
+/// The windows the gauges show.
+pub const ROLLING: [Window; 5] = [Window::Hours(24), Window::Days(7), Window::Days(28), Window::Days(90), Window::QuarterToDate];
+
+/// How the panes a metric looks at lie to the window it is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// The window itself.
+    Window,
+    /// The window moved back until every cohort in it had this many days (× 24 h) to mature.
+    Matured(u32),
+    /// Everything up to the window's end.
+    UpToEnd,
+    /// The month pane of a window that is a calendar month; no panes for any other.
+    MonthPane,
+}
+
+/// The panes to be summed: those of `grain` from `from` up to before `to`, in a pane's seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PaneRange {
+    /// The panes' grain.
+    pub grain: Grain,
+    /// The start of the first pane.
+    pub from: i64,
+    /// The start of the first pane that is not in it any more.
+    pub to: i64,
+    /// What has no usable time counts as well.
+    pub undated: bool,
+}
+
+/// The two times that windows are cut by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// The present, or for history its last instant (µs).
+    pub now: i64,
+    /// Up to where everything has been folded (µs): a cohort is mature only when this has passed its time too.
+    pub watermark: i64,
+}
+
+impl Window {
+    /// Its label: `24h`, `7d`, `qtd`, `2026-03`, `all`.
+    pub fn label(&self) -> String {
+        match self {
+            Window::Hours(hours) => format!("{hours}h"),
+            Window::Days(days) => format!("{days}d"),
+            Window::QuarterToDate => "qtd".into(),
+            Window::Month(day) => civil(*day).format("%Y-%m").to_string(),
+            Window::All => "all".into(),
+        }
+    }
+
+    /// The panes to sum for the window as `span` looks at it; `None` where the span means nothing for it.
+    pub fn panes(&self, span: Span, at: Now, calendar: &Calendar) -> Option<PaneRange> {
+        let now = When::Instant(at.now);
+        let today = calendar.day(now);
+        let days = |from: Day, to: Day| PaneRange { grain: Grain::Day, from: i64::from(from) * DAY, to: i64::from(to) * DAY, undated: false };
+        let everything = |to: Day| PaneRange { from: i64::MIN, ..days(0, to) };
+        match span {
+            Span::Window => Some(match self {
+                Window::Hours(hours) => last_hours(*hours, calendar.hour_start(now), true, calendar),
+                Window::Days(count) => days(today - *count as Day + 1, today + 1),
+                Window::QuarterToDate => days(calendar.quarter_start(today), today + 1),
+                Window::Month(first) => days(*first, calendar.next_month(*first)),
+                Window::All => PaneRange { undated: true, to: i64::MAX, ..everything(0) },
+            }),
+            Span::Matured(maturity) => {
+                // The pane that holds this instant is the first whose end plus the maturity has not passed.
+                let limit = When::Instant(at.now.min(at.watermark) - i64::from(maturity) * DAY * 1_000_000);
+                let young = calendar.day(limit);
+                let within = |from: Day, to: Day| days(from, to.min(young).max(from));
+                Some(match self {
+                    Window::Hours(hours) => last_hours(*hours, calendar.hour_start(limit), false, calendar),
+                    Window::Days(count) => days(young - *count as Day, young),
+                    Window::QuarterToDate => within(calendar.quarter_start(today), today + 1),
+                    Window::Month(first) => within(*first, calendar.next_month(*first)),
+                    Window::All => everything(young),
+                })
+            }
+            Span::UpToEnd => Some(match self {
+                Window::Month(first) => everything(calendar.next_month(*first).min(today + 1)),
+                _ => everything(today + 1),
+            }),
+            Span::MonthPane => match self {
+                Window::Month(first) => Some(PaneRange { grain: Grain::Month, ..days(*first, *first + 1) }),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// So many hour panes: ending with the one that starts at `hour`, or before it.
+fn last_hours(hours: u32, hour: i64, inclusive: bool, calendar: &Calendar) -> PaneRange {
+    let before = |start: i64| calendar.hour_start(When::Instant((start - 1) * 1_000_000));
+    let steps = if inclusive { hours.saturating_sub(1) } else { hours };
+    let from = (0..steps).fold(hour, |start, _| before(start));
+    PaneRange { grain: Grain::Hour, from, to: if inclusive { hour + 1 } else { hour }, undated: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono_tz::Tz;
+
+    fn range(window: Window, span: Span, now: &str) -> (String, String) {
+        let calendar = Calendar::new(Tz::Europe__Berlin, 1);
+        let now = calendar.instant(When::parse(now).unwrap());
+        let panes = window.panes(span, Now { now, watermark: i64::MAX }, &calendar).unwrap();
+        let show = |seconds: i64| chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
+        (show(panes.from), show(panes.to))
+    }
+
+    #[test]
+    fn a_window_of_days_is_today_and_the_local_days_before() {
+        // 22:30 UTC is the next day in Berlin.
+        let week = range(Window::Days(7), Span::Window, "2026-03-31T22:30:00Z");
+        assert_eq!(week, ("2026-03-26T00:00:00".into(), "2026-04-02T00:00:00".into()));
+        let quarter = range(Window::QuarterToDate, Span::Window, "2026-03-31T22:30:00Z");
+        assert_eq!(quarter, ("2026-04-01T00:00:00".into(), "2026-04-02T00:00:00".into()));
+    }
+
+    #[test]
+    fn a_window_of_hours_ends_with_the_present_hour() {
+        let day = range(Window::Hours(24), Span::Window, "2026-01-02T10:20:00Z");
+        assert_eq!(day, ("2026-01-01T11:00:00".into(), "2026-01-02T10:00:01".into()));
+    }
+
+    #[test]
+    fn a_cohort_is_mature_when_its_last_moment_had_its_days() {
+        // The day of January 30 in Berlin ends January 30, 23:00 UTC; thirty days later is March 1, 23:00 UTC.
+        let until = |now| range(Window::Days(1), Span::Matured(30), now).1;
+        assert_eq!(until("2026-03-01T22:59:59Z"), "2026-01-30T00:00:00");
+        assert_eq!(until("2026-03-01T23:00:00Z"), "2026-01-31T00:00:00");
+        let calendar = Calendar::new(Tz::UTC, 1);
+        let late = Now { now: 100 * DAY * 1_000_000, watermark: 50 * DAY * 1_000_000 };
+        let panes = Window::All.panes(Span::Matured(30), late, &calendar).unwrap();
+        assert_eq!(panes.to, 20 * DAY, "what has not been folded yet can't be judged");
+    }
+
+    #[test]
+    fn a_month_is_cut_to_its_mature_days() {
+        let calendar = Calendar::new(Tz::UTC, 1);
+        let first = calendar.day(When::parse("2026-03-01").unwrap());
+        let now = |text: &str| Now { now: calendar.instant(When::parse(text).unwrap()), watermark: i64::MAX };
+        let panes = |at| Window::Month(first).panes(Span::Matured(30), at, &calendar).unwrap();
+        assert_eq!(panes(now("2026-04-11T00:00:00Z")).to, i64::from(first + 11) * DAY);
+        assert_eq!(panes(now("2026-02-01T00:00:00Z")).to, panes(now("2026-02-01T00:00:00Z")).from, "none of it");
+        assert_eq!(panes(now("2027-02-01T00:00:00Z")).to, i64::from(calendar.next_month(first)) * DAY);
+    }
+}
