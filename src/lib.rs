@@ -1,12 +1,16 @@
 //! Dealpulse: sales metrics from CRM events that survive duplicates, reordering, replay, corrections and kill −9.
 //!
 //! The way of the data, by module: [`event`] decodes what sources say; [`record`] folds it into the only state there is; [`metric`]
-//! says what a record contributes; [`window`] keeps the sums; [`shard`] holds these together.
+//! says what a record contributes; [`window`] keeps the sums; [`shard`] holds these together; [`pipeline`] is the protocol by which
+//! shards are fed, flushed and restarted.
 
+pub mod cli;
 pub mod codec;
 pub mod definitions;
 pub mod event;
+pub mod local;
 pub mod metric;
+pub mod pipeline;
 pub mod record;
 pub mod shard;
 pub mod window;

@@ -1,7 +1,7 @@
 //! A record as bytes: everything it holds, in one canonical form, so that equal records are equal bytes in the facts.
 
 use super::value::Element;
-use super::{Cut, Entity, Field, Full, Held, Keep, Record, Symbols};
+use super::{Cut, Entity, Field, Full, Held, Record, Symbols};
 use crate::codec::{Damaged, Reader, Writer};
 
 const VERSION: u8 = 1;

@@ -1,0 +1,147 @@
+use super::*;
+use crate::event::Decimal;
+use crate::record::{Clock, deal};
+
+const NOW: i64 = 1_772_618_400_000_000; // 2026-03-04T10:00:00Z
+
+fn context() -> Context<'static> {
+    Context { topic: 7, namespace: None, partition: 1, offset: 42, attempt: 0, timestamp: Some(NOW + 1), is_append_time: false, now: NOW, limit: 1 << 20 }
+}
+
+fn event(kind: &str, subject: &str, data: &str) -> String {
+    format!(r#"{{"specversion":"1.0","id":"1","source":"crm","type":"{kind}","subject":"{subject}","time":"2026-03-04T10:00:00Z","data":{data}}}"#)
+}
+
+fn decode_text<'a>(text: &'a str, context: &Context<'_>) -> Decoded<'a> {
+    decode(Some(text.as_bytes()), &[], context)
+}
+
+fn reason(text: &str) -> Reason {
+    let decoded = decode_text(text, &context());
+    assert!(decoded.assertions.is_empty(), "{text}");
+    decoded.rejected[0].bad.reason
+}
+
+#[test]
+fn the_canonical_example_becomes_an_assertion() {
+    let text = event("crm.deal.upserted", "D-17", r#"{"stage":"nego\u0074iation","amount":"12500.00","currency":"EUR","closed_at":null,"lead_id":"0","custom":{"tier":3}}"#);
+    let decoded = decode_text(&text, &context());
+    let assertion = &decoded.assertions[0];
+    assert_eq!((assertion.entity, &*assertion.id), (Entity::Deal, "D-17"));
+    assert_eq!(assertion.stamp.clock, Clock { time: NOW, sequence: 0 });
+    assert_eq!((assertion.stamp.origin.offset, assertion.stamp.origin.partition), (42, 1));
+    let of = |field| assertion.values.iter().find(|(f, _)| *f == FieldName::Known(field)).map(|(_, v)| v.clone());
+    assert_eq!(of(deal::STAGE), Some(Value::Text("negotiation".into())));
+    assert_eq!(of(deal::AMOUNT), Some(Value::Decimal(Decimal(125_000_000))));
+    assert_eq!(of(deal::CLOSED_AT), Some(Value::Null), "an explicit null clears");
+    assert_eq!(of(deal::LEAD_ID), Some(Value::Null), "the id 0 means none");
+    assert!(assertion.values.contains(&(FieldName::Custom("tier".into()), Value::Text("3".into()))));
+}
+
+#[test]
+fn every_bad_input_has_its_reason() {
+    let deal = |data: &str| event("crm.deal.upserted", "D-1", data);
+    for (text, expected) in [
+        ("garbage".to_owned(), Reason::NotJson),
+        ("{\"specversion\":\"1.0\",".to_owned(), Reason::NotJson),
+        ("[{]".to_owned(), Reason::NotJson),
+        ("\"text\"".to_owned(), Reason::NotAnEvent),
+        ("{}".to_owned(), Reason::NotAnEvent),
+        (deal("{}").replace("1.0", "0.3"), Reason::NotAnEvent),
+        (deal("{}").replace("\"subject\":\"D-1\"", "\"subject\":17"), Reason::NotAnEvent),
+        (event("crm.robot.upserted", "R-1", "{}"), Reason::UnknownEntity),
+        (event("crm.alias.upserted", "R-1", "{}"), Reason::UnknownEntity),
+        (event("crm.deal.exploded", "D-1", "{}"), Reason::UnknownEntity),
+        (event("deal", "D-1", "{}"), Reason::UnknownEntity),
+        (event("crm.deal.upserted", "", "{}"), Reason::MissingId),
+        (event("crm.deal.upserted", "0", "{}"), Reason::MissingId),
+        (deal("[1]"), Reason::WrongType),
+        (deal(r#"{"status":"closed"}"#), Reason::WrongType),
+        (deal(r#"{"stage":5}"#), Reason::WrongType),
+        (deal(r#"{"amount":{}}"#), Reason::WrongType),
+        (deal(r#"{"amount":true}"#), Reason::WrongType),
+        (deal(r#"{"probability":"1.5"}"#), Reason::WrongType),
+        (deal(r#"{"custom":5}"#), Reason::WrongType),
+        (deal(r#"{"amount":"12,500"}"#), Reason::BadMoney),
+        (deal(r#"{"amount":1e300}"#), Reason::BadMoney),
+        (deal(r#"{"currency":"euro"}"#), Reason::BadMoney),
+        (deal(r#"{"closed_at":"tomorrow"}"#), Reason::BadTime),
+        (deal(r#"{"closed_at":1.5}"#), Reason::BadTime),
+        (deal(r#"{"closed_at":99999999999999999999}"#), Reason::BadTime),
+        (deal("{}").replace("2026-03-04T10:00:00Z", "now"), Reason::BadTime),
+        (deal("{}").replace("2026-03-04T10:00:00Z", "2026-03-04"), Reason::BadTime),
+        (deal("{}").replace("2026-03-04", "2026-03-06"), Reason::FutureTime),
+        (event("crm.account.merged", "A-1", "{}"), Reason::WrongType),
+        (event("crm.account.merged", "A-1", r#"{"merged_into":"0"}"#), Reason::WrongType),
+        (format!("{}{}", deal("{}"), " ".repeat(1 << 20)), Reason::TooLarge),
+    ] {
+        assert_eq!(reason(&text), expected, "{}", short(&text));
+    }
+    let decoded = decode(Some(b"\xff\xfe"), &[], &context());
+    assert_eq!(decoded.rejected[0].bad.reason, Reason::NotJson);
+}
+
+#[test]
+fn a_number_is_taken_digit_by_digit() {
+    let text = event("crm.deal.upserted", "D-1", r#"{"amount":90071992547409.9301,"created_at":1772618400000,"account_id":7}"#);
+    let values = &decode_text(&text, &context()).assertions[0].values;
+    assert_eq!(values[0].1, Value::Decimal(Decimal(900_719_925_474_099_301)), "a float would have lost the last digits");
+    assert_eq!(values[1].1, Value::When(When::Instant(NOW)));
+    assert_eq!(values[2].1, Value::Text("7".into()));
+}
+
+#[test]
+fn one_bad_item_of_a_batch_leaves_the_others_standing() {
+    let (good, bad) = (event("crm.deal.upserted", "D-1", "{}"), event("crm.deal.upserted", "", "{}"));
+    let text = format!("[{good},{bad},{good}]");
+    let decoded = decode_text(&text, &context());
+    assert_eq!(decoded.assertions.iter().map(|a| a.stamp.origin.index).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!((decoded.rejected[0].index, decoded.rejected[0].raw), (1, bad.as_bytes()));
+}
+
+#[test]
+fn binary_mode_takes_its_attributes_from_headers() {
+    let headers: [Header<'_>; 5] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"crm.lead.deleted"),
+        ("ce_subject", b"L-1"),
+        ("ce_time", b"2026-03-04T09:00:00Z"),
+        ("ce_sequence", b"12"),
+    ];
+    let decoded = decode(None, &headers, &context());
+    let assertion = &decoded.assertions[0];
+    assert_eq!(assertion.values, [(FieldName::Known(Field::DELETED), Value::Flag(true))]);
+    assert_eq!(assertion.stamp.clock.sequence, 12);
+}
+
+#[test]
+fn a_tombstone_says_nothing() {
+    let decoded = decode(None, &[], &context());
+    assert!(decoded.assertions.is_empty() && decoded.rejected.is_empty());
+}
+
+#[test]
+fn ids_and_references_are_qualified_by_the_namespace() {
+    let context = Context { namespace: Some("eu"), ..context() };
+    let text = event("crm.deal.upserted", "7", r#"{"account_id":"7","owner_id":"","stage":"7"}"#);
+    let assertion = &decode_text(&text, &context).assertions[0];
+    assert_eq!(assertion.id, "eu/7");
+    assert_eq!(assertion.values[0].1, Value::Text("eu/7".into()));
+    assert_eq!(assertion.values[1].1, Value::Null);
+    assert_eq!(assertion.values[2].1, Value::Text("7".into()), "a stage is no reference");
+}
+
+#[test]
+fn the_broker_knows_that_nothing_happened_after_it_arrived() {
+    let late = event("crm.deal.upserted", "D-1", "{}").replace("2026-03-04", "2027-03-04");
+    let context = Context { is_append_time: true, ..context() };
+    assert_eq!(decode_text(&late, &context).assertions[0].stamp.clock.time, NOW + 1);
+}
+
+#[test]
+fn an_event_without_time_is_of_its_messages_time() {
+    let text = event("crm.deal.upserted", "D-1", "{}").replace(r#""time":"2026-03-04T10:00:00Z","#, "");
+    assert_eq!(decode_text(&text, &context()).assertions[0].stamp.clock.time, NOW + 1);
+    let nothing = Context { timestamp: None, ..context() };
+    assert_eq!(decode_text(&text, &nothing).rejected[0].bad.reason, Reason::MissingTime);
+}

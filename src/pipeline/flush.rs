@@ -1,0 +1,137 @@
+//! Flush: what shards took out, written in four steps, each acknowledged before the next.
+//!
+//! 1. Cells and changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
+//! A record is written only when everything it led to is, so whoever restores it may rely on that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::owner::Flush;
+use super::{Log, OutsideError, Row, Store};
+use crate::event::wire::{LinkMessage, Name, write_links};
+use crate::record::{Home, home};
+
+/// How many links go into one message of the log at most.
+const BATCH: usize = 500;
+
+/// The flushes of several shards, merged: one insert a table and step.
+#[derive(Debug)]
+pub struct Batch {
+    generation: u32,
+    flushes: Vec<Flush>,
+    links: Vec<(Home, Vec<u8>)>,
+}
+
+impl Batch {
+    /// Merges flushes. Links are addressed by the partition count of the log, `partitions`.
+    pub fn new(generation: u32, partitions: u32, flushes: Vec<Flush>) -> Self {
+        let mut by_home: BTreeMap<Home, Vec<LinkMessage<'_>>> = BTreeMap::new();
+        for flush in &flushes {
+            for link in &flush.outbox {
+                by_home.entry(home(link.target.0, &link.target.1, partitions)).or_default().push(LinkMessage {
+                    epoch: link.epoch,
+                    target: Name { entity: link.target.0, id: link.target.1.as_str().into() },
+                    sender: Name { entity: link.sender.0, id: link.sender.1.as_str().into() },
+                    version: flush.checkpoint.next_offset,
+                    content: link.content.as_slice().into(),
+                });
+            }
+        }
+        let links = by_home.into_iter().flat_map(|(shard, links)| links.chunks(BATCH).map(|chunk| (shard, write_links(chunk.iter()))).collect::<Vec<_>>());
+        let links = links.collect();
+        Batch { generation, flushes, links }
+    }
+
+    /// How many rows it writes, for the gauge.
+    pub fn rows(&self) -> usize {
+        self.flushes.iter().map(|f| f.cells.len() + f.changes.len() + f.records.len() + f.links.len()).sum()
+    }
+
+    /// The shards in it.
+    pub fn shards(&self) -> impl Iterator<Item = Home> {
+        self.flushes.iter().map(|flush| flush.shard)
+    }
+
+    /// Writes all of it, each step acknowledged before the next. A step that fails for now is tried again as it is, for as long as
+    /// `keep_trying` allows: the batch is kept, since what was folded can't be taken out a second time.
+    ///
+    /// # Errors
+    /// What can't be mended by trying again, or the last failure when `keep_trying` said no.
+    pub async fn write(self, log: &impl Log, store: &impl Store, keep_trying: &impl KeepTrying) -> Result<(), OutsideError> {
+        let generation = self.generation;
+        let mut checkpoints = Vec::new();
+        let (mut cells, mut changes, mut records, mut links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for flush in self.flushes {
+            cells.extend(flush.cells);
+            changes.extend(flush.changes);
+            records.extend(flush.records);
+            links.extend(flush.links);
+            checkpoints.push((flush.shard, flush.checkpoint));
+        }
+        let produced = self.links;
+        retrying(keep_trying, || async {
+            let (cells, changes, told) = futures::join!(
+                async { if cells.is_empty() { Ok(()) } else { store.insert_cells(&cells).await } },
+                async { if changes.is_empty() { Ok(()) } else { store.insert_changes(generation, &changes).await } },
+                async { if produced.is_empty() { Ok(()) } else { log.append(produced.clone()).await } },
+            );
+            cells.and(changes).and(told)
+        })
+        .await?;
+        retrying(keep_trying, || async {
+            let (records, links) = futures::join!(insert_records(store, generation, &records), insert_links(store, &links));
+            records.and(links)
+        })
+        .await?;
+        retrying(keep_trying, || store.insert_checkpoints(generation, &checkpoints)).await?;
+        let positions: Vec<(Home, u64)> = checkpoints.iter().map(|(shard, checkpoint)| (*shard, checkpoint.next_offset)).collect();
+        retrying(keep_trying, || log.commit(&positions)).await
+    }
+}
+
+async fn insert_records<T: Store>(store: &T, generation: u32, rows: &[Row<crate::shard::RecordRow>]) -> Result<(), OutsideError> {
+    if rows.is_empty() { Ok(()) } else { store.insert_records(generation, rows).await }
+}
+
+async fn insert_links<T: Store>(store: &T, rows: &[Row<crate::shard::LinkRow>]) -> Result<(), OutsideError> {
+    if rows.is_empty() { Ok(()) } else { store.insert_links(rows).await }
+}
+
+/// Says whether and when to try again. A trait, so that the simulation needs no clock.
+pub trait KeepTrying: Sync {
+    /// Called after failure number `attempt` (from 1) that may pass; waits, then says whether to try again.
+    fn again(&self, attempt: u32, error: &OutsideError) -> impl Future<Output = bool> + Send;
+}
+
+/// Never tries again.
+pub struct Once;
+
+impl KeepTrying for Once {
+    async fn again(&self, _attempt: u32, _error: &OutsideError) -> bool {
+        false
+    }
+}
+
+/// The wait before attempt number `attempt + 1`: doubling from 100 ms to 10 s.
+pub fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(100u64 << attempt.saturating_sub(1).min(7)).min(Duration::from_secs(10))
+}
+
+/// Does something until it is done, is refused, or `keep_trying` says no.
+///
+/// # Errors
+/// The last failure.
+pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(keep_trying: &impl KeepTrying, mut act: impl FnMut() -> F) -> Result<T, OutsideError> {
+    let mut attempt = 0;
+    loop {
+        match act().await {
+            Err(error) if error.is_transient => {
+                attempt += 1;
+                if !keep_trying.again(attempt, &error).await {
+                    return Err(error);
+                }
+            }
+            done => return done,
+        }
+    }
+}

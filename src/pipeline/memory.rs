@@ -1,0 +1,190 @@
+//! The log and the store in memory: what `report` and the tests run on in place of Kafka and, in the tests, of ClickHouse.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::{Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredLink, StoredRecord};
+use crate::record::{Entity, Home};
+use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use crate::window::Pane;
+
+/// A log of so many partitions.
+#[derive(Debug)]
+pub struct MemoryLog {
+    partitions: Vec<Mutex<Vec<Entry>>>,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(partitions: u32) -> Self {
+        MemoryLog { partitions: (0..partitions).map(|_| Mutex::default()).collect() }
+    }
+
+    /// Up to `count` messages of a partition from an offset on.
+    pub fn read(&self, shard: Home, from: u64, count: usize) -> Vec<Entry> {
+        let entries = lock(&self.partitions[shard as usize]);
+        entries.iter().skip(from as usize).take(count).cloned().collect()
+    }
+
+    /// How many partitions it has.
+    pub fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+}
+
+/// A poisoned lock only says that another thread panicked; what it guards is whole after every push and insert.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Log for MemoryLog {
+    async fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> Result<(), OutsideError> {
+        for (shard, payload) in messages {
+            let mut entries = lock(&self.partitions[shard as usize]);
+            let offset = entries.len() as u64;
+            entries.push(Entry { offset, append_time: offset as i64, payload });
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, _positions: &[(Home, u64)]) -> Result<(), OutsideError> {
+        Ok(())
+    }
+
+    async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
+        Ok((0, lock(&self.partitions[shard as usize]).len() as u64))
+    }
+
+    async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
+        Ok(self.read(shard, offset, 1).pop())
+    }
+}
+
+/// The key of a rollup row.
+pub type CellName = (u32, Home, &'static str, Pane, String, Vec<String>, String);
+type LinkName = (u32, Home, (Entity, String), (Entity, String));
+
+/// Tables that keep, of rows with one key, the one of the greatest version; of equals, the last.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Tables {
+    epochs: Vec<Epoch>,
+    cells: BTreeMap<CellName, Row<CellRow>>,
+    changes: BTreeMap<(u32, Home, Entity, String, u64), ChangeRow>,
+    records: BTreeMap<(u32, Home, Entity, String), Row<RecordRow>>,
+    links: BTreeMap<LinkName, Row<LinkRow>>,
+    checkpoints: BTreeMap<(u32, Home), Checkpoint>,
+}
+
+fn put<K: Ord, T>(table: &mut BTreeMap<K, Row<T>>, key: K, row: Row<T>) {
+    if table.get(&key).is_none_or(|known| known.version <= row.version) {
+        table.insert(key, row);
+    }
+}
+
+impl MemoryStore {
+    /// The rollup rows that count, zeros included.
+    pub fn cells(&self) -> BTreeMap<CellName, Row<CellRow>> {
+        lock(&self.tables).cells.clone()
+    }
+
+    /// The record rows that count, by generation, shard, entity and id.
+    pub fn record_rows(&self) -> BTreeMap<(u32, Home, Entity, String), Row<RecordRow>> {
+        lock(&self.tables).records.clone()
+    }
+
+    /// The link rows that count.
+    pub fn link_rows(&self) -> Vec<Row<LinkRow>> {
+        lock(&self.tables).links.values().cloned().collect()
+    }
+
+    /// The rows of `changes`.
+    pub fn change_rows(&self) -> Vec<ChangeRow> {
+        lock(&self.tables).changes.values().cloned().collect()
+    }
+}
+
+impl Store for MemoryStore {
+    async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
+        Ok(lock(&self.tables).epochs.clone())
+    }
+
+    async fn add_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        lock(&self.tables).epochs.push(epoch.clone());
+        Ok(())
+    }
+
+    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
+        Ok(lock(&self.tables).checkpoints.get(&(generation, shard)).cloned())
+    }
+
+    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
+        let tables = lock(&self.tables);
+        let rows = tables.records.iter().filter(|(key, _)| (key.0, key.1) == (generation, shard)).map(|(_, row)| row);
+        let stored = |row: &Row<RecordRow>| StoredRecord { entity: row.row.entity, id: row.row.id.clone(), state: row.row.state.clone(), version: row.version };
+        Ok(rows.map(stored).collect())
+    }
+
+    async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
+        let tables = lock(&self.tables);
+        let rows = tables.links.iter().filter(|(key, _)| (key.0, key.1) == (epoch, shard)).map(|(_, row)| row);
+        let stored = |row: &Row<LinkRow>| StoredLink {
+            epoch,
+            target: row.row.target.clone(),
+            sender: row.row.sender.clone(),
+            link_version: row.row.link_version,
+            content: row.row.content.clone(),
+            version: row.version,
+        };
+        Ok(rows.map(stored).collect())
+    }
+
+    async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).cells;
+        for row in rows {
+            let cell = &row.row;
+            let key = (cell.epoch, row.shard, cell.rollup, cell.pane, cell.grouping.clone(), cell.values.clone(), cell.currency.clone());
+            put(tables, key, row.clone());
+        }
+        Ok(())
+    }
+
+    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).changes;
+        for row in rows {
+            tables.insert((generation, row.shard, row.row.entity, row.row.id.clone(), row.version), row.row.clone());
+        }
+        Ok(())
+    }
+
+    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).records;
+        for row in rows {
+            put(tables, (generation, row.shard, row.row.entity, row.row.id.clone()), row.clone());
+        }
+        Ok(())
+    }
+
+    async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).links;
+        for row in rows {
+            put(tables, (row.row.epoch, row.shard, row.row.target.clone(), row.row.sender.clone()), row.clone());
+        }
+        Ok(())
+    }
+
+    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).checkpoints;
+        for (shard, checkpoint) in rows {
+            let known = tables.get(&(generation, *shard)).map_or(0, |known| known.next_offset);
+            if known <= checkpoint.next_offset {
+                tables.insert((generation, *shard), checkpoint.clone());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! The pipeline: route, fold, flush and restart, as a protocol over two traits: a log and a store.
+//!
+//! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a replay or a stale owner
+//! writes the same value or loses to a newer one.
+
+pub mod flush;
+pub mod memory;
+pub mod owner;
+pub mod restart;
+pub mod route;
+pub mod settle;
+
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+
+use crate::definitions::DefinitionsSpec;
+use crate::record::{Entity, Home};
+use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+
+/// Who has to act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever wrote the configuration or the input.
+    User,
+    /// Whoever runs Kafka, ClickHouse or the network.
+    External,
+    /// We.
+    Internal,
+}
+
+/// An error of the log or the store.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {message}")]
+pub struct OutsideError {
+    /// What was being done.
+    pub doing: String,
+    /// What came back, and what helps.
+    pub message: String,
+    /// Who has to act.
+    pub fault: Fault,
+    /// The same call may succeed later.
+    pub is_transient: bool,
+}
+
+impl OutsideError {
+    /// An outage: worth trying again.
+    pub fn transient(doing: impl Into<String>, message: impl std::fmt::Display) -> Self {
+        OutsideError { doing: doing.into(), message: message.to_string(), fault: Fault::External, is_transient: true }
+    }
+
+    /// A refusal: trying again is no use.
+    pub fn fatal(doing: impl Into<String>, message: impl std::fmt::Display) -> Self {
+        OutsideError { doing: doing.into(), message: message.to_string(), fault: Fault::External, is_transient: false }
+    }
+}
+
+/// One message of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its offset.
+    pub offset: u64,
+    /// When the log took it (µs).
+    pub append_time: i64,
+    /// Its bytes.
+    pub payload: Vec<u8>,
+}
+
+/// The internal log, written. One partition a shard, kept until its retention, never compacted.
+pub trait Log: Send + Sync {
+    /// Appends messages to the partitions named; returns once every one is acknowledged by all in-sync replicas.
+    fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Notes in the log's own books up to where a shard is done. Only for onlookers: a restart goes by the checkpoint.
+    fn commit(&self, positions: &[(Home, u64)]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// The offset of the oldest message kept and the offset after the newest one.
+    fn bounds(&self, shard: Home) -> impl Future<Output = Result<(u64, u64), OutsideError>> + Send;
+
+    /// One message, read again; `None` if it is not there any more.
+    fn read_again(&self, shard: Home, offset: u64) -> impl Future<Output = Result<Option<Entry>, OutsideError>> + Send;
+}
+
+/// A row with the shard it belongs to and the offset it is the value at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row<T> {
+    /// The shard.
+    pub shard: Home,
+    /// The offset after the last message that is in it.
+    pub version: u64,
+    /// What it says.
+    pub row: T,
+}
+
+/// How far a shard is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The offset of the next message to fold.
+    pub next_offset: u64,
+    /// [`message_hash`] of the last message folded, to know the log again by.
+    pub message_hash: u64,
+    /// The greatest append time folded (µs).
+    pub append_time: i64,
+}
+
+/// The hash a checkpoint keeps of a message.
+pub fn message_hash(payload: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(payload)
+}
+
+/// A record as the store gives it back.
+#[derive(Debug, Clone)]
+pub struct StoredRecord {
+    /// What kind.
+    pub entity: Entity,
+    /// Its id.
+    pub id: String,
+    /// The record's bytes.
+    pub state: Vec<u8>,
+    /// The offset it is the value at.
+    pub version: u64,
+}
+
+/// A link as the store gives it back.
+#[derive(Debug, Clone)]
+pub struct StoredLink {
+    /// The epoch it was made in.
+    pub epoch: u32,
+    /// Who was told.
+    pub target: (Entity, String),
+    /// Who told.
+    pub sender: (Entity, String),
+    /// The offset in the sender's log it was taken at.
+    pub link_version: u64,
+    /// What was told.
+    pub content: Vec<u8>,
+    /// The offset it is the value at.
+    pub version: u64,
+}
+
+/// An epoch: under which definitions the numbers are kept and in which log their records are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Its number, from 1.
+    pub epoch: u32,
+    /// What its numbers mean.
+    pub definitions: DefinitionsSpec,
+    /// The generation of its log, from 1.
+    pub generation: u32,
+    /// How many partitions that log has: what homes are counted by, whatever the broker says.
+    pub partitions: u32,
+}
+
+/// Where rows are kept: facts, rollups, checkpoints, changes, epochs. Of rows with one key the greatest version counts.
+pub trait Store: Send + Sync {
+    /// The epochs, oldest first; the last is the current one.
+    fn epochs(&self) -> impl Future<Output = Result<Vec<Epoch>, OutsideError>> + Send;
+
+    /// Adds an epoch and makes it the current one.
+    fn add_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Where a shard is, if it ever was anywhere.
+    fn checkpoint(&self, generation: u32, shard: Home) -> impl Future<Output = Result<Option<Checkpoint>, OutsideError>> + Send;
+
+    /// Every record of a shard.
+    fn records(&self, generation: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send;
+
+    /// Every link received by a shard in an epoch.
+    fn links(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send;
+
+    /// Writes numbers.
+    fn insert_cells(&self, rows: &[Row<CellRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Writes what messages changed.
+    fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Writes records.
+    fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Writes links received.
+    fn insert_links(&self, rows: &[Row<LinkRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Writes where shards are.
+    fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+}

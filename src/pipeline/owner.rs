@@ -1,0 +1,166 @@
+//! The owner of a shard: folds its messages in order and says when and what to flush. The rules of restart are kept here.
+
+use super::{Checkpoint, Entry, Row, message_hash};
+use crate::event::wire::WireError;
+use crate::record::Home;
+use crate::shard::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Shard};
+
+/// A shard in somebody's hands.
+pub struct Owner {
+    number: Home,
+    shard: Shard,
+    /// The offset of the next message.
+    position: u64,
+    /// The greatest version among all that was restored: nothing may be written of a state before it.
+    restored: u64,
+    /// The offset up to which everything is acknowledged.
+    flushed: u64,
+    append_time: i64,
+    last_hash: u64,
+    /// A flush was taken and is not acknowledged yet.
+    in_flight: Option<u64>,
+}
+
+/// All values of a shard at one offset, on their way out.
+#[derive(Debug)]
+pub struct Flush {
+    /// The shard.
+    pub shard: Home,
+    /// Numbers; written first, with changes and links.
+    pub cells: Vec<Row<CellRow>>,
+    /// What messages changed, each at its own message's version.
+    pub changes: Vec<Row<ChangeRow>>,
+    /// What is to be told; versioned by the flush.
+    pub outbox: Vec<OutLink>,
+    /// Records; written when what they led to is.
+    pub records: Vec<Row<RecordRow>>,
+    /// Links received; with the records.
+    pub links: Vec<Row<LinkRow>>,
+    /// Written last.
+    pub checkpoint: Checkpoint,
+}
+
+/// Why a shard can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// The message can't be read.
+    #[error("shard {shard} stops at offset {offset}: {source}")]
+    Unreadable {
+        /// The shard.
+        shard: Home,
+        /// The message's offset.
+        offset: u64,
+        /// Why.
+        source: WireError,
+    },
+    /// Messages are missing.
+    #[error("shard {shard} stops: the log jumps from offset {expected} to {found}; messages are missing, run `dealpulse rebuild --new-log`")]
+    Gap {
+        /// The shard.
+        shard: Home,
+        /// The offset that should have come.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+}
+
+impl Owner {
+    /// Takes a shard on: `shard` holds what was restored, up to version `restored`; messages come from the checkpoint on.
+    pub fn new(number: Home, shard: Shard, checkpoint: Option<Checkpoint>, restored: u64) -> Self {
+        let checkpoint = checkpoint.unwrap_or(Checkpoint { next_offset: 0, message_hash: 0, append_time: 0 });
+        Owner {
+            number,
+            shard,
+            position: checkpoint.next_offset,
+            restored: restored.max(checkpoint.next_offset),
+            flushed: checkpoint.next_offset,
+            append_time: checkpoint.append_time,
+            last_hash: checkpoint.message_hash,
+            in_flight: None,
+        }
+    }
+
+    /// Folds the next message; one already folded is passed over.
+    ///
+    /// # Errors
+    /// If messages are missing before it or it can't be read. Nothing is folded then, and nothing can be after it.
+    pub fn fold(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        if entry.offset < self.position {
+            return Ok(());
+        }
+        if entry.offset > self.position {
+            return Err(FoldError::Gap { shard: self.number, expected: self.position, found: entry.offset });
+        }
+        let version = entry.offset + 1;
+        let append_time = self.append_time.max(entry.append_time);
+        let folded = self.shard.fold(version, append_time, &entry.payload);
+        folded.map_err(|source| FoldError::Unreadable { shard: self.number, offset: entry.offset, source })?;
+        self.position = version;
+        self.append_time = append_time;
+        self.last_hash = message_hash(&entry.payload);
+        Ok(())
+    }
+
+    /// Takes what is to be written, all of it at the present offset: everything *touched*, be it equal to what was there.
+    /// Nothing while a flush is on its way, nor before the greatest version restored is passed, nor if nothing was folded.
+    pub fn flush(&mut self) -> Option<Flush> {
+        let is_exact = self.position >= self.restored;
+        if self.in_flight.is_some() || !is_exact || self.position == self.flushed {
+            return None;
+        }
+        let (shard, version) = (self.number, self.position);
+        let touched = self.shard.take_touched();
+        self.in_flight = Some(version);
+        Some(Flush {
+            shard,
+            cells: rows(shard, version, touched.cells),
+            changes: touched.changes.into_iter().map(|row| Row { shard, version: row.version, row }).collect(),
+            outbox: touched.outbox,
+            records: rows(shard, version, touched.records),
+            links: rows(shard, version, touched.links),
+            checkpoint: Checkpoint { next_offset: version, message_hash: self.last_hash, append_time: self.append_time },
+        })
+    }
+
+    /// The flush on its way was acknowledged, to its last step.
+    pub fn acknowledge(&mut self) {
+        if let Some(version) = self.in_flight.take() {
+            self.flushed = version;
+        }
+    }
+
+    /// The shard's number.
+    pub fn number(&self) -> Home {
+        self.number
+    }
+
+    /// The offset of the next message.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The offset up to which everything is written and acknowledged.
+    pub fn flushed(&self) -> u64 {
+        self.flushed
+    }
+
+    /// True while a flush is on its way.
+    pub fn is_flushing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// The greatest append time folded (µs).
+    pub fn append_time(&self) -> i64 {
+        self.append_time
+    }
+
+    /// The state.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+fn rows<T>(shard: Home, version: u64, rows: Vec<T>) -> Vec<Row<T>> {
+    rows.into_iter().map(|row| Row { shard, version, row }).collect()
+}

@@ -1,0 +1,35 @@
+//! The route: each assertion to its home, in batches. Stateless: what comes in twice goes out twice, and folds once.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Assertion, FieldName, wire};
+use crate::record::{Entity, Field, Home, Placement, alias::alias_id, home};
+
+/// How many assertions go into one message of the log at most: enough to make batching pay, few enough to stay well below a broker's limits.
+const BATCH: usize = 500;
+
+/// Spreads assertions over the shards' partitions, in order, as messages of the log.
+///
+/// What an event says of a merge goes to every shard besides, as an alias, so that each finds the root of its links' targets itself.
+pub fn spread(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
+    let aliases: Vec<Assertion<'_>> = assertions.iter().filter_map(alias).collect();
+    let mut by_home: BTreeMap<Home, Vec<&Assertion<'_>>> = BTreeMap::new();
+    for assertion in assertions.iter().chain(&aliases) {
+        match assertion.entity.placement() {
+            Placement::Home => by_home.entry(home(assertion.entity, &assertion.id, shards)).or_default().push(assertion),
+            Placement::Everywhere => (0..shards).for_each(|shard| by_home.entry(shard).or_default().push(assertion)),
+        }
+    }
+    let messages = by_home.into_iter().flat_map(|(shard, assertions)| {
+        let chunks = assertions.chunks(BATCH).map(|chunk| wire::write_assertions(chunk.iter().copied()));
+        chunks.map(|message| (shard, message)).collect::<Vec<_>>()
+    });
+    messages.collect()
+}
+
+/// What an assertion says of a merge, said of the alias.
+fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
+    let into = assertion.values.iter().find(|(name, _)| *name == FieldName::Known(Field::MERGED_INTO))?;
+    let id = alias_id(assertion.entity, &assertion.id).into();
+    Some(Assertion { entity: Entity::Alias, id, stamp: assertion.stamp, values: vec![into.clone()] })
+}
