@@ -43,7 +43,7 @@ impl Metric for LeadSource {
                 sums: &["revenue"],
             },
             Rollup { name: "lead_source.by_close", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
-            Rollup { name: "lead_source.without_lead", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
+            Rollup { name: "lead_source.without_lead", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
         ]
     }
 

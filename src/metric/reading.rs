@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::{Figures, METRICS};
+use super::{Figures, METRICS, figures_to_json};
+use crate::definitions::Definitions;
 use crate::window::calendar::Calendar;
 use crate::window::rolling::{Now, PaneRange, Span, Window};
 use crate::window::{Cell, Pane};
@@ -179,6 +180,30 @@ pub struct Group {
     pub values: Vec<String>,
     /// What was read.
     pub figures: Figures,
+}
+
+impl Reading {
+    /// As JSON: metric → window → group → figures. A group is `all` or `dimension=value`, several joined by commas.
+    pub fn to_json(&self, definitions: &Definitions) -> serde_json::Value {
+        use serde_json::{Map, Value as Json};
+        let metrics = self.metrics.iter().map(|metric| {
+            let windows = self.windows.iter().zip(&metric.windows).map(|(window, groups)| {
+                let groups: Map<String, Json> = groups.iter().map(|g| (g.label(definitions), figures_to_json(&g.figures))).collect();
+                (window.label(), Json::Object(groups))
+            });
+            (metric.name.to_owned(), Json::Object(windows.collect()))
+        });
+        Json::Object(metrics.collect())
+    }
+}
+
+impl Group {
+    /// `all`, or `dimension=value`, several joined by commas.
+    pub fn label(&self, definitions: &Definitions) -> String {
+        let Some(set) = definitions.sets.get(self.set).filter(|_| self.set != 0) else { return "all".into() };
+        let pairs = set.dimensions.iter().zip(&self.values).map(|(dimension, value)| format!("{}={value}", definitions.dimension_name(*dimension)));
+        pairs.collect::<Vec<_>>().join(",")
+    }
 }
 
 impl MetricReading {

@@ -37,7 +37,8 @@ impl Batch {
                 });
             }
         }
-        let links = by_home.into_iter().flat_map(|(shard, links)| links.chunks(BATCH).map(|chunk| (shard, write_links(chunk.iter()))).collect::<Vec<_>>());
+        let links =
+            by_home.into_iter().flat_map(|(shard, links)| links.chunks(BATCH).map(|chunk| (shard, write_links(chunk.iter()))).collect::<Vec<_>>());
         let links = links.collect();
         Batch { generation, flushes, links }
     }
@@ -121,7 +122,10 @@ pub fn backoff(attempt: u32) -> Duration {
 ///
 /// # Errors
 /// The last failure.
-pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(keep_trying: &impl KeepTrying, mut act: impl FnMut() -> F) -> Result<T, OutsideError> {
+pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(
+    keep_trying: &impl KeepTrying,
+    mut act: impl FnMut() -> F,
+) -> Result<T, OutsideError> {
     let mut attempt = 0;
     loop {
         match act().await {

@@ -125,7 +125,12 @@ impl Store for MemoryStore {
     async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
         let tables = lock(&self.tables);
         let rows = tables.records.iter().filter(|(key, _)| (key.0, key.1) == (generation, shard)).map(|(_, row)| row);
-        let stored = |row: &Row<RecordRow>| StoredRecord { entity: row.row.entity, id: row.row.id.clone(), state: row.row.state.clone(), version: row.version };
+        let stored = |row: &Row<RecordRow>| StoredRecord {
+            entity: row.row.entity,
+            id: row.row.id.clone(),
+            state: row.row.state.clone(),
+            version: row.version,
+        };
         Ok(rows.map(stored).collect())
     }
 

@@ -37,7 +37,9 @@ pub enum RestartError {
         problem: String,
     },
     /// The log is not the one the checkpoint was made on.
-    #[error("shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; run `dealpulse rebuild --new-log`, which carries the facts over")]
+    #[error(
+        "shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; run `dealpulse rebuild --new-log`, which carries the facts over"
+    )]
     OtherLog {
         /// The shard.
         shard: Home,

@@ -135,7 +135,9 @@ fn one<'a>(event: Envelope<'a>, context: &Context<'_>, index: u32, decoded: &mut
     let missing = |what: &str| Bad::new(Reason::NotAnEvent, format!("no `{what}`; a CloudEvents 1.0 message has one"));
     match event.specversion {
         None => return Err(missing("specversion")),
-        Some(Text(version)) if version != "1.0" => return Err(Bad::new(Reason::NotAnEvent, format!("specversion `{}`; expected 1.0", short(&version)))),
+        Some(Text(version)) if version != "1.0" => {
+            return Err(Bad::new(Reason::NotAnEvent, format!("specversion `{}`; expected 1.0", short(&version))));
+        }
         Some(_) => {}
     }
     let (entity, action) = event_type(&event.kind.ok_or_else(|| missing("type"))?.0)?;
@@ -263,7 +265,8 @@ fn value<'a>(spec: &FieldSpec, raw: &'a RawValue, namespace: Option<&str>) -> Re
             Kind::Money | Kind::Fraction | Kind::Reference => read_text(spec, Cow::Borrowed(json), namespace),
             Kind::When => {
                 let millis = json.parse().ok().and_then(When::from_millis);
-                let when = millis.ok_or_else(|| Bad::new(Reason::BadTime, format!("`{}` is {}; expected whole epoch milliseconds", spec.name, short(json))))?;
+                let when = millis
+                    .ok_or_else(|| Bad::new(Reason::BadTime, format!("`{}` is {}; expected whole epoch milliseconds", spec.name, short(json))))?;
                 Ok(Value::When(when))
             }
             _ => Err(wrong_type(spec, json)),

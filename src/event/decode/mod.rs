@@ -169,7 +169,9 @@ pub struct Decoded<'a> {
 fn event_time(text: &str) -> Result<i64, Bad> {
     match When::parse(text) {
         Some(When::Instant(micros)) => Ok(micros),
-        Some(When::Date(_)) => Err(Bad::new(Reason::BadTime, format!("`time` is `{}`, a date; write an instant like 2026-03-04T10:00:00Z", short(text)))),
+        Some(When::Date(_)) => {
+            Err(Bad::new(Reason::BadTime, format!("`time` is `{}`, a date; write an instant like 2026-03-04T10:00:00Z", short(text))))
+        }
         None => Err(Bad::new(Reason::BadTime, format!("`time` is `{}`; write an RFC 3339 instant like 2026-03-04T10:00:00Z", short(text)))),
     }
 }
@@ -181,5 +183,6 @@ fn short(text: &str) -> String {
 }
 
 fn entity(name: &str) -> Result<Entity, Bad> {
-    Entity::from_name(name).ok_or_else(|| Bad::new(Reason::UnknownEntity, format!("there is no entity `{}`; there are lead, deal, account", short(name))))
+    Entity::from_name(name)
+        .ok_or_else(|| Bad::new(Reason::UnknownEntity, format!("there is no entity `{}`; there are lead, deal, account", short(name))))
 }

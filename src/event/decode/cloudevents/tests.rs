@@ -5,7 +5,17 @@ use crate::record::{Clock, deal};
 const NOW: i64 = 1_772_618_400_000_000; // 2026-03-04T10:00:00Z
 
 fn context() -> Context<'static> {
-    Context { topic: 7, namespace: None, partition: 1, offset: 42, attempt: 0, timestamp: Some(NOW + 1), is_append_time: false, now: NOW, limit: 1 << 20 }
+    Context {
+        topic: 7,
+        namespace: None,
+        partition: 1,
+        offset: 42,
+        attempt: 0,
+        timestamp: Some(NOW + 1),
+        is_append_time: false,
+        now: NOW,
+        limit: 1 << 20,
+    }
 }
 
 fn event(kind: &str, subject: &str, data: &str) -> String {
@@ -24,7 +34,11 @@ fn reason(text: &str) -> Reason {
 
 #[test]
 fn the_canonical_example_becomes_an_assertion() {
-    let text = event("crm.deal.upserted", "D-17", r#"{"stage":"nego\u0074iation","amount":"12500.00","currency":"EUR","closed_at":null,"lead_id":"0","custom":{"tier":3}}"#);
+    let text = event(
+        "crm.deal.upserted",
+        "D-17",
+        r#"{"stage":"nego\u0074iation","amount":"12500.00","currency":"EUR","closed_at":null,"lead_id":"0","custom":{"tier":3}}"#,
+    );
     let decoded = decode_text(&text, &context());
     let assertion = &decoded.assertions[0];
     assert_eq!((assertion.entity, &*assertion.id), (Entity::Deal, "D-17"));

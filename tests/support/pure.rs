@@ -1,0 +1,91 @@
+//! The pipeline over a log and a store in memory: the whole protocol, without an engine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::event::decode::{Context, cloudevents};
+use dealpulse::metric::{self, Plan, Reading, Sums};
+use dealpulse::pipeline::Log;
+use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
+use dealpulse::pipeline::owner::Owner;
+use dealpulse::pipeline::restart::{Live, restore};
+use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::settle::settle;
+use dealpulse::record::topic_number;
+use dealpulse::window::rolling::{Now, Window};
+
+/// A settled pipeline.
+pub struct Pure {
+    pub definitions: Arc<Definitions>,
+    pub log: MemoryLog,
+    pub store: MemoryStore,
+    pub owners: Vec<Owner>,
+}
+
+/// Where a test's line was read, so that duplicates can come at new offsets.
+pub fn context(offset: u64) -> Context<'static> {
+    Context {
+        topic: topic_number("test"),
+        namespace: None,
+        partition: 0,
+        offset,
+        attempt: 0,
+        timestamp: None,
+        is_append_time: false,
+        now: i64::MAX / 2,
+        limit: 1 << 20,
+    }
+}
+
+impl Pure {
+    pub async fn new(shards: u32, spec: DefinitionsSpec) -> Pure {
+        let definitions = Arc::new(Definitions::new(spec).expect("the test's definitions"));
+        let mut pure = Pure { definitions, log: MemoryLog::new(shards), store: MemoryStore::default(), owners: Vec::new() };
+        pure.restart().await;
+        pure
+    }
+
+    /// Forgets all owners and restores them from the store.
+    pub async fn restart(&mut self) {
+        self.owners.clear();
+        let live = [Live { epoch: 1, definitions: self.definitions.clone() }];
+        for shard in 0..self.log.partitions() {
+            self.owners.push(restore(shard, 1, &live, &self.log, &self.store).await.expect("a restart"));
+        }
+    }
+
+    /// Routes lines, a log message for so many at a time, and folds all.
+    pub async fn feed<'l>(&mut self, lines: impl Iterator<Item = (u64, &'l str)>, at_a_time: usize) {
+        let lines: Vec<(u64, &str)> = lines.collect();
+        for chunk in lines.chunks(at_a_time.max(1)) {
+            let mut assertions = Vec::new();
+            for (offset, line) in chunk {
+                let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(*offset));
+                assert!(decoded.rejected.is_empty(), "{line}: {:?}", decoded.rejected);
+                assertions.extend(decoded.assertions);
+            }
+            self.log.append(spread(&assertions, self.log.partitions())).await.expect("the log");
+        }
+        settle(&mut self.owners, 1, &self.log, &self.store).await.expect("settling");
+    }
+
+    /// The last instant of history (µs).
+    pub fn last_instant(&self) -> i64 {
+        self.owners.iter().filter_map(|o| o.shard().last_instant()).max().unwrap_or_default()
+    }
+
+    /// What all metrics read out of the stored rollups.
+    pub fn read(&self, windows: Vec<Window>, now: Now) -> Reading {
+        let plan = Plan::new(windows, now, &self.definitions.calendar);
+        let rollups: HashMap<&str, u8> = metric::rollups().enumerate().map(|(i, r)| (r.name, i as u8)).collect();
+        let sets: HashMap<String, u8> = (0..self.definitions.sets.len()).map(|i| (self.definitions.set_name(i), i as u8)).collect();
+        let mut sums = Sums::default();
+        for row in self.store.cells().values() {
+            for range in plan.ranges_of(row.row.pane) {
+                sums.add(range, rollups[row.row.rollup], sets[&row.row.grouping], row.row.values.clone(), row.row.currency.clone(), &row.row.cell);
+            }
+        }
+        sums.read(&plan, self.definitions.sets.len())
+    }
+}
