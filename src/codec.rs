@@ -150,6 +150,23 @@ impl<'a> Reader<'a> {
         if count > self.bytes.len() - self.at { Err(self.damaged("a count")) } else { Ok(count) }
     }
 
+    /// So many bytes.
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
+        let bytes = self.bytes.get(self.at..self.at + N).and_then(|slice| slice.try_into().ok());
+        self.at += if bytes.is_some() { N } else { 0 };
+        bytes.ok_or(self.damaged("more bytes"))
+    }
+
+    /// Four bytes, little-endian.
+    pub fn u32(&mut self) -> Result<u32, Damaged> {
+        self.fixed().map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes, little-endian.
+    pub fn u64(&mut self) -> Result<u64, Damaged> {
+        self.fixed().map(u64::from_le_bytes)
+    }
+
     /// A signed integer.
     pub fn signed(&mut self) -> Result<i64, Damaged> {
         let number = self.number()?;

@@ -5,6 +5,7 @@
 //! shards are fed, flushed and restarted.
 
 pub mod cli;
+pub mod clickhouse;
 pub mod codec;
 pub mod definitions;
 pub mod event;

@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::ratio;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::record::Status;
 use crate::record::lead::LeadReading;
 use crate::window::calendar::DAY;
@@ -67,13 +67,24 @@ impl Metric for CloseRate {
         figures
     }
 
-    fn views(&self) -> &'static [(&'static str, &'static str)] {
-        &[(
+    fn views(&self) -> Vec<View> {
+        let mature = |days: i64| {
+            format!(
+                "addSeconds(toDateTime(day + 1, '{{time_zone}}'), {}) <= least(now(), (SELECT watermark FROM watermark)) AS mature_{days}d",
+                days * DAY
+            )
+        };
+        vec![View::new(
             "close_rate_cohort",
-            "SELECT pane AS day, grouping, values, sum(counts[1]) AS leads, sum(counts[2]) AS won, \
-             sum(counts[3]) AS won_within_30d, sum(counts[4]) AS won_within_60d, sum(counts[5]) AS won_within_90d, \
-             day + 31 <= today() AS matured_30d, day + 61 <= today() AS matured_60d, day + 91 <= today() AS matured_90d \
-             FROM cells_by_day WHERE rollup = 'close_rate.cohort' GROUP BY day, grouping, values",
+            format!(
+                "SELECT day, dimension, value, counts[1] AS leads, counts[2] AS won,
+                    counts[3] AS won_within_30d, counts[4] AS won_within_60d, counts[5] AS won_within_90d,
+                    {}, {}, {}
+                FROM cells_by_day WHERE rollup = 'close_rate.cohort'",
+                mature(30),
+                mature(60),
+                mature(90)
+            ),
         )]
     }
 }

@@ -1,13 +1,13 @@
 //! Sales-cycle length: how long a deal takes from its opening to its close.
 
 use super::contribution::HOURS_AND_DAYS;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::event::{DECIMAL_ONE, When};
 use crate::record::Status;
 use crate::record::{deal::DealReading, lead::LeadReading};
 use crate::window::calendar::DAY;
 use crate::window::rolling::Span;
-use crate::window::{Cell, Dims};
+use crate::window::{Cell, Dims, sketch};
 
 /// The metric.
 pub struct CycleLength;
@@ -72,13 +72,16 @@ impl Metric for CycleLength {
         ]
     }
 
-    fn views(&self) -> &'static [(&'static str, &'static str)] {
-        &[(
+    fn views(&self) -> Vec<View> {
+        vec![View::new(
             "cycle_length_daily",
-            "SELECT pane AS day, splitByChar('.', rollup)[2] AS series, grouping, values, sum(counts[1]) AS count, sum(counts[2]) AS negative, \
-             sum(sums[1]) / 86400 AS days, sumMap(sketch) AS seconds_sketch, \
-             dealpulse_quantile(seconds_sketch, 0.5) / 86400 AS median_days, dealpulse_quantile(seconds_sketch, 0.9) / 86400 AS p90_days \
-             FROM cells_by_day WHERE startsWith(rollup, 'cycle_length.') GROUP BY day, series, grouping, values",
+            format!(
+                "SELECT day, splitByChar('.', rollup)[2] AS series, dimension, value, counts[1] AS count, counts[2] AS negative,
+                    sums[1] / {DAY} AS days, {} / {DAY} AS median_days, {} / {DAY} AS p90_days, sketch AS seconds
+                FROM cells_by_day WHERE startsWith(rollup, 'cycle_length.')",
+                sketch::quantile_sql("sketch", 0.5),
+                sketch::quantile_sql("sketch", 0.9)
+            ),
         )]
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::ratio;
 use super::reading::currency;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::record::Status;
 use crate::record::{deal::DealReading, lead::LeadReading};
 use crate::window::rolling::Span;
@@ -98,17 +98,21 @@ impl Metric for LeadSource {
         ]
     }
 
-    fn views(&self) -> &'static [(&'static str, &'static str)] {
-        &[(
+    fn views(&self) -> Vec<View> {
+        vec![View::new(
             "lead_source_daily",
-            "SELECT pane AS day, values[1] AS source, currency, \
-             sumIf(counts[1], rollup = 'lead_source.cohort') AS leads, sumIf(counts[2], rollup = 'lead_source.cohort') AS qualified, \
-             sumIf(counts[3], rollup = 'lead_source.cohort') AS converted, sumIf(counts[4], rollup = 'lead_source.cohort') AS won, \
-             sumIf(sums[1], rollup = 'lead_source.cohort') AS cohort_revenue, \
-             sumIf(counts[1], rollup = 'lead_source.by_close') AS won_deals, sumIf(sums[1], rollup = 'lead_source.by_close') AS revenue, \
-             sumIf(counts[1], rollup = 'lead_source.without_lead') AS won_deals_without_lead, \
-             sumIf(sums[1], rollup = 'lead_source.without_lead') AS revenue_without_lead \
-             FROM cells_by_day WHERE startsWith(rollup, 'lead_source.') AND grouping = 'source' GROUP BY day, source, currency",
+            "SELECT day, value[1] AS source, currency,
+                sumIf(counts[1], rollup = 'lead_source.cohort') AS leads,
+                sumIf(counts[2], rollup = 'lead_source.cohort') AS qualified,
+                sumIf(counts[3], rollup = 'lead_source.cohort') AS converted,
+                sumIf(counts[4], rollup = 'lead_source.cohort') AS won,
+                sumIf(sums[1], rollup = 'lead_source.cohort') AS cohort_revenue,
+                sumIf(counts[1], rollup = 'lead_source.by_close') AS won_deals,
+                sumIf(sums[1], rollup = 'lead_source.by_close') AS revenue,
+                sumIf(counts[1], rollup = 'lead_source.without_lead') AS won_deals_without_lead,
+                sumIf(sums[1], rollup = 'lead_source.without_lead') AS revenue_without_lead
+            FROM cells_by_day WHERE startsWith(rollup, 'lead_source.') AND dimension = 'source'
+            GROUP BY day, source, currency",
         )]
     }
 }

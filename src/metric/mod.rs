@@ -18,7 +18,7 @@ pub use figure::{Figure, Figures, figures_to_json, money};
 pub use reading::{Group, MetricReading, Plan, Reading, Slice, Sums};
 
 use crate::definitions::{BadDefinition, Exclusion};
-use crate::record::{Entity, Key, View};
+use crate::record::{Entity, Key, View as Seen};
 use crate::record::{account::AccountReading, deal::DealReading, lead::LeadReading};
 use crate::window::rolling::Span;
 
@@ -52,8 +52,23 @@ pub trait Metric: Sync {
     /// Its figures for one window and group.
     fn read(&self, cells: &Slice<'_>) -> Figures;
 
-    /// Names of its views and their SELECT over `cells_by_day`, which hides shards, epochs and the engine.
-    fn views(&self) -> &'static [(&'static str, &'static str)];
+    /// Its views in ClickHouse, over `cells_by_day`, which hides shards, epochs and the engine.
+    fn views(&self) -> Vec<View>;
+}
+
+/// A view in ClickHouse. To us its SQL is text, in which `{time_zone}` stands for the organisation's.
+#[derive(Debug)]
+pub struct View {
+    /// Its name.
+    pub name: &'static str,
+    /// Its SELECT.
+    pub select: String,
+}
+
+impl View {
+    fn new(name: &'static str, select: impl Into<String>) -> Self {
+        View { name, select: select.into() }
+    }
 }
 
 /// Where and how a record is read.
@@ -61,7 +76,7 @@ pub struct Place<'a> {
     /// The record.
     pub key: Key,
     /// The definitions and the shard's texts.
-    pub view: View<'a>,
+    pub view: Seen<'a>,
     /// Position of the present metric in [`METRICS`].
     metric: u8,
 }
@@ -94,7 +109,7 @@ pub enum Subject<'a> {
 }
 
 /// Collects what a record contributes to every metric.
-pub fn contribute(subject: &Subject<'_>, key: Key, view: View<'_>, out: &mut Contributions) {
+pub fn contribute(subject: &Subject<'_>, key: Key, view: Seen<'_>, out: &mut Contributions) {
     let mut base = 0;
     for (number, metric) in METRICS.iter().enumerate() {
         out.begin(base);

@@ -18,6 +18,8 @@ pub struct Plan {
     pub windows: Vec<Window>,
     /// The ranges, each once.
     pub ranges: Vec<PaneRange>,
+    /// Names of the rollups that are read over each range.
+    pub rollups: Vec<BTreeSet<&'static str>>,
     /// The range of a window as a span looks at it.
     index: HashMap<(usize, Span), usize>,
 }
@@ -25,15 +27,18 @@ pub struct Plan {
 impl Plan {
     /// What is needed for `windows`, cut at `now`.
     pub fn new(windows: Vec<Window>, now: Now, calendar: &Calendar) -> Self {
-        let mut plan = Plan { windows: Vec::new(), ranges: Vec::new(), index: HashMap::new() };
-        let spans: Vec<Span> = METRICS.iter().flat_map(|m| m.spans()).map(|(_, span)| *span).collect();
+        let mut plan = Plan { windows: Vec::new(), ranges: Vec::new(), rollups: Vec::new(), index: HashMap::new() };
+        let spans: Vec<(&'static str, Span)> =
+            METRICS.iter().flat_map(|m| m.spans().iter().map(|(rollup, span)| (m.rollups()[*rollup].name, *span))).collect();
         for (number, window) in windows.iter().enumerate() {
-            for &span in &spans {
+            for &(rollup, span) in &spans {
                 let Some(panes) = window.panes(span, now, calendar) else { continue };
                 let at = plan.ranges.iter().position(|r| *r == panes).unwrap_or_else(|| {
                     plan.ranges.push(panes);
+                    plan.rollups.push(BTreeSet::new());
                     plan.ranges.len() - 1
                 });
+                plan.rollups[at].insert(rollup);
                 plan.index.insert((number, span), at);
             }
         }

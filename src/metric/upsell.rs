@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{Figures, ratio, ratio_of};
 use super::reading::currency;
-use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, Slice};
+use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, Slice, View};
 use crate::event::When;
 use crate::record::{Status, Symbol};
 use crate::record::{account::AccountReading, account::Win, deal::DealReading};
@@ -162,14 +162,14 @@ impl Metric for Upsell {
         figures
     }
 
-    fn views(&self) -> &'static [(&'static str, &'static str)] {
-        &[(
+    fn views(&self) -> Vec<View> {
+        vec![View::new(
             "upsell_daily",
-            "SELECT pane AS day, grouping, values, currency, sum(arraySum(counts)) AS won, sum(counts[1]) AS new, sum(counts[2]) AS upsell, \
-             sum(counts[3]) AS cross_sell, sum(counts[4]) AS renewal, sum(counts[5]) AS repeat, sum(counts[6]) AS unclassified, \
-             sum(sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6]) AS won_amount, sum(sums[2] + sums[3]) AS expansion_amount, \
-             sum(sums[7]) AS upsell_amount \
-             FROM cells_by_day WHERE rollup = 'upsell.won' GROUP BY day, grouping, values, currency",
+            "SELECT day, dimension, value, currency, arraySum(counts) AS won,
+                counts[1] AS new, counts[2] AS upsell, counts[3] AS cross_sell, counts[4] AS renewal, counts[5] AS repeat, counts[6] AS unclassified,
+                sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] AS won_amount, sums[2] + sums[3] AS expansion_amount,
+                sums[7] AS upsell_amount
+            FROM cells_by_day WHERE rollup = 'upsell.won'",
         )]
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{ratio, ratio_of};
 use super::reading::currency;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::record::Status;
 use crate::record::deal::DealReading;
 use crate::window::rolling::Span;
@@ -76,18 +76,17 @@ impl Metric for WinRate {
         ]
     }
 
-    fn views(&self) -> &'static [(&'static str, &'static str)] {
-        &[
-            (
+    fn views(&self) -> Vec<View> {
+        vec![
+            View::new(
                 "win_rate_daily",
-                "SELECT pane AS day, grouping, values, currency, sum(counts[1]) AS won, sum(counts[2]) AS lost, \
-                 sum(sums[1]) AS won_amount, sum(sums[2]) AS lost_amount \
-                 FROM cells_by_day WHERE rollup = 'win_rate.closed' GROUP BY day, grouping, values, currency",
+                "SELECT day, dimension, value, currency, counts[1] AS won, counts[2] AS lost, sums[1] AS won_amount, sums[2] AS lost_amount
+                FROM cells_by_day WHERE rollup = 'win_rate.closed'",
             ),
-            (
+            View::new(
                 "deals_opened_daily",
-                "SELECT pane AS day, grouping, values, sum(counts[1]) AS open, sum(counts[2]) AS won, sum(counts[3]) AS lost \
-                 FROM cells_by_day WHERE rollup = 'win_rate.opened' GROUP BY day, grouping, values",
+                "SELECT day, dimension, value, counts[1] AS open, counts[2] AS won, counts[3] AS lost
+                FROM cells_by_day WHERE rollup = 'win_rate.opened'",
             ),
         ]
     }

@@ -44,6 +44,13 @@ pub fn middle(bucket: i16) -> f64 {
     (2.0 * upper / (GAMMA + 1.0)).copysign(f64::from(bucket))
 }
 
+/// SQL for the quantile of a sketch held as a map of buckets to counts; NULL for an empty one. What [`Sketch::quantile`] does.
+pub fn quantile_sql(map: &str, q: f64) -> String {
+    let rank = format!("floor({q} * (arraySum(mapValues({map})) - 1))");
+    let bucket = format!("mapKeys(mapSort({map}))[arrayFirstIndex(n -> n > {rank}, arrayCumSum(mapValues(mapSort({map}))))]");
+    format!("if(empty({map}), NULL, if({bucket} = 0, 0, sign({bucket}) * 2 * pow({GAMMA}, abs({bucket}) - 1) / {}))", GAMMA + 1.0)
+}
+
 impl Sketch {
     /// Adds `count` values to a bucket, or takes them away.
     pub fn add(&mut self, bucket: i16, count: i64) {

@@ -1,0 +1,10 @@
+//! ClickHouse: where facts, rollups, checkpoints and changes are kept.
+
+mod client;
+pub mod migrate;
+mod read;
+mod rowbinary;
+mod store;
+
+pub use client::{Access, ClickHouse};
+pub use store::FACT_TABLES;

@@ -1,0 +1,93 @@
+//! What the read model asks: the rollups of the current epoch, summed by window.
+
+use std::collections::HashMap;
+
+use super::ClickHouse;
+use super::rowbinary::array;
+use crate::codec::{Damaged, Reader};
+use crate::definitions::Definitions;
+use crate::metric::{self, Plan, Sums};
+use crate::pipeline::OutsideError;
+use crate::window::rolling::PaneRange;
+use crate::window::{Cell, Sketch};
+
+impl ClickHouse {
+    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered.
+    pub async fn sums(&self, epoch: u32, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {
+        let doing = "reading the rollups";
+        let rollups: HashMap<&str, u8> = metric::rollups().enumerate().map(|(number, rollup)| (rollup.name, number as u8)).collect();
+        let sets: HashMap<String, u8> = (0..definitions.sets.len()).map(|set| (definitions.set_name(set), set as u8)).collect();
+        let selects: Vec<String> =
+            plan.ranges.iter().zip(&plan.rollups).enumerate().map(|(number, (range, rollups))| select(epoch, number, range, rollups)).collect();
+        let mut sums = Sums::default();
+        let bytes = self.fetch(doing, &selects.join(" UNION ALL "), "RowBinary").await?;
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_at_end() {
+            let row = SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
+            // Rows of metrics or groups this program doesn't know are another version's.
+            if let (Some(rollup), Some(set)) = (rollups.get(row.rollup), sets.get(row.dimension)) {
+                sums.add(row.range, *rollup, *set, row.value, row.currency.to_owned(), &row.cell);
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The cells of an epoch by rollup, grain, pane, dimension, value and currency, shards summed and zeros left out, one a line: what two
+    /// runs over the same events must agree on.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered.
+    pub async fn cell_lines(&self, epoch: u32) -> Result<Vec<String>, OutsideError> {
+        let sql = format!(
+            "SELECT * FROM (SELECT rollup, grain, pane, dimension, value, currency, sumForEach(r.counts) AS counts, sumForEach(r.sums) AS sums, \
+             mapFilter((k, v) -> v != 0, sumMap(r.sketch)) AS sketch FROM rollups AS r FINAL WHERE epoch = {epoch} GROUP BY ALL) \
+             WHERE arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums) ORDER BY ALL"
+        );
+        let text = self.fetch("reading all cells", &sql, "TSV").await?;
+        Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+    }
+}
+
+fn select(epoch: u32, number: usize, range: &PaneRange, rollups: &std::collections::BTreeSet<&'static str>) -> String {
+    let names = rollups.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
+    let undated = if range.undated { " OR grain = 'undated'" } else { "" };
+    format!(
+        "SELECT toUInt32({number}), rollup, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
+         FROM rollups AS r FINAL WHERE epoch = {epoch} AND rollup IN ({names}) \
+         AND (grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'){undated}) \
+         GROUP BY rollup, dimension, value, currency",
+        range.grain.name(),
+        second(range.from),
+        second(range.to)
+    )
+}
+
+struct SumRow<'a> {
+    range: usize,
+    rollup: &'a str,
+    dimension: &'a str,
+    value: Vec<String>,
+    currency: &'a str,
+    cell: Cell,
+}
+
+impl<'a> SumRow<'a> {
+    fn read(r: &mut Reader<'a>) -> Result<Self, Damaged> {
+        Ok(SumRow {
+            range: r.u32()? as usize,
+            rollup: r.text()?,
+            dimension: r.text()?,
+            value: array(r, |r| Ok(r.text()?.to_owned()))?,
+            currency: r.text()?,
+            cell: Cell {
+                counts: array(r, |r| Ok(i64::from_le_bytes(r.fixed()?)))?,
+                sums: array(r, |r| Ok(i128::from_le_bytes(r.fixed()?)))?,
+                sketch: array(r, |r| Ok((i16::from_le_bytes(r.fixed()?), i64::from_le_bytes(r.fixed()?))))?.into_iter().collect::<Sketch>(),
+            },
+        })
+    }
+}

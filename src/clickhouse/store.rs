@@ -1,0 +1,248 @@
+//! The store over ClickHouse: every insert is acknowledged before it returns, and may be repeated.
+
+use std::collections::BTreeSet;
+
+use super::ClickHouse;
+use super::rowbinary::Columns;
+use crate::codec::{Damaged, Reader, Writer};
+use crate::definitions::DefinitionsSpec;
+use crate::event::{Decimal, Value, When};
+use crate::pipeline::{Checkpoint, Epoch, OutsideError, Row, Store, StoredLink, StoredRecord};
+use crate::record::{Entity, Home, Kind};
+use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use crate::window::calendar::civil;
+
+/// The table of each entity's facts.
+pub const FACT_TABLES: [(Entity, &str); 4] =
+    [(Entity::Lead, "leads"), (Entity::Deal, "deals"), (Entity::Account, "accounts"), (Entity::Alias, "aliases")];
+
+/// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
+const PARTITIONS: usize = 50;
+
+fn damaged(doing: &'static str) -> impl Fn(Damaged) -> OutsideError {
+    move |error| OutsideError::fatal(format!("ClickHouse, {doing}"), error)
+}
+
+fn entity(name: &str) -> Option<Entity> {
+    Entity::ALL.into_iter().find(|entity| entity.name() == name)
+}
+
+fn micros(time: i64) -> [u8; 8] {
+    // DateTime64 columns that are never NULL hold 1900 to 2299.
+    time.clamp(-2_208_988_800_000_000, 10_413_791_999_999_999).to_le_bytes()
+}
+
+impl ClickHouse {
+    /// Reads rows of RowBinary to the end.
+    async fn rows<T>(&self, doing: &'static str, sql: &str, read: impl Fn(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<Vec<T>, OutsideError> {
+        let bytes = self.fetch(doing, sql, "RowBinary").await?;
+        let mut reader = Reader::new(&bytes);
+        let mut rows = Vec::new();
+        while !reader.is_at_end() {
+            rows.push(read(&mut reader).map_err(damaged(doing))?);
+        }
+        Ok(rows)
+    }
+}
+
+impl Store for ClickHouse {
+    async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
+        let doing = "reading the epochs";
+        let sql = "SELECT epoch, definitions, generation, partitions FROM epochs FINAL WHERE live = 1 ORDER BY epoch";
+        let rows = self.rows(doing, sql, |r| {
+            let (epoch, definitions, generation, partitions) = (r.u32()?, r.text()?.to_owned(), r.u32()?, r.u32()?);
+            Ok((epoch, definitions, generation, partitions))
+        });
+        let parse = |(epoch, definitions, generation, partitions): (u32, String, u32, u32)| {
+            let definitions: DefinitionsSpec = serde_json::from_str(&definitions)
+                .map_err(|error| OutsideError::fatal(format!("{doing}: the definitions of epoch {epoch}"), error))?;
+            Ok(Epoch { epoch, definitions, generation, partitions })
+        };
+        rows.await?.into_iter().map(parse).collect()
+    }
+
+    async fn add_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        let mut writer = Writer::default();
+        writer.fixed(epoch.epoch.to_le_bytes());
+        let definitions = serde_json::to_string(&epoch.definitions).map_err(|error| OutsideError::fatal("writing definitions", error))?;
+        writer.text(&definitions);
+        writer.fixed(epoch.generation.to_le_bytes());
+        writer.fixed(epoch.partitions.to_le_bytes());
+        writer.byte(1);
+        writer.fixed(1u64.to_le_bytes());
+        self.insert("epochs", "epoch, definitions, generation, partitions, live, version", writer.bytes).await
+    }
+
+    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
+        let sql = format!("SELECT next_offset, message_hash, append_time FROM checkpoints FINAL WHERE generation = {generation} AND shard = {shard}");
+        let rows = self
+            .rows("reading a checkpoint", &sql, |r| Ok(Checkpoint { next_offset: r.u64()?, message_hash: r.u64()?, append_time: r.u64()? as i64 }));
+        Ok(rows.await?.pop())
+    }
+
+    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
+        let mut records = Vec::new();
+        for (entity, table) in FACT_TABLES {
+            let sql = format!("SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}");
+            let read = |r: &mut Reader<'_>| Ok(StoredRecord { entity, id: r.text()?.to_owned(), state: r.bytes()?.to_owned(), version: r.u64()? });
+            records.extend(self.rows("reading the facts of a shard", &sql, read).await?);
+        }
+        Ok(records)
+    }
+
+    async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
+        let columns = "target_entity, target, sender_entity, sender, link_version, content, version";
+        let sql = format!("SELECT {columns} FROM links FINAL WHERE epoch = {epoch} AND shard = {shard}");
+        let name = |r: &mut Reader<'_>| {
+            let entity = entity(r.text()?).ok_or(Damaged { at: 0, what: "an entity" })?;
+            Ok((entity, r.text()?.to_owned()))
+        };
+        let read = |r: &mut Reader<'_>| {
+            let (target, sender) = (name(r)?, name(r)?);
+            Ok(StoredLink { epoch, target, sender, link_version: r.u64()?, content: r.bytes()?.to_owned(), version: r.u64()? })
+        };
+        self.rows("reading the links of a shard", &sql, read).await
+    }
+
+    async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
+        let partition = |row: &Row<CellRow>| {
+            use chrono::Datelike;
+            (row.row.epoch, civil((row.row.pane.start / 86_400) as i32).year())
+        };
+        let mut ordered: Vec<&Row<CellRow>> = rows.iter().collect();
+        ordered.sort_by_key(|row| partition(row));
+        let mut start = 0;
+        while start < ordered.len() {
+            let mut partitions = BTreeSet::new();
+            let end = ordered[start..].iter().position(|row| {
+                partitions.insert(partition(row));
+                partitions.len() > PARTITIONS
+            });
+            let end = end.map_or(ordered.len(), |length| start + length);
+            let mut writer = Writer::default();
+            ordered[start..end].iter().for_each(|row| write_cell(&mut writer, row));
+            let columns = "epoch, rollup, grain, dimension, pane, value, currency, shard, counts, sums, sketch, version";
+            self.insert("rollups", columns, writer.bytes).await?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
+        let mut writer = Writer::default();
+        for Row { shard, row, .. } in rows {
+            writer.fixed(generation.to_le_bytes());
+            writer.fixed(shard.to_le_bytes());
+            writer.text(row.entity.name());
+            writer.text(&row.id);
+            writer.fixed(row.version.to_le_bytes());
+            writer.fixed(micros(row.append_time));
+            writer.fixed(micros(row.event_time));
+            for text in [&row.status.0, &row.status.1, &row.owner.0, &row.owner.1] {
+                writer.text(text);
+            }
+            writer.decimal(row.amount.0);
+            writer.decimal(row.amount.1);
+            Columns::when(&mut writer, row.closed_at.0);
+            Columns::when(&mut writer, row.closed_at.1);
+        }
+        let columns = "generation, shard, entity, id, version, appended_at, event_time, status_before, status, owner_before, owner, \
+                       amount_before, amount, closed_at_before, closed_at";
+        self.insert("changes", columns, writer.bytes).await
+    }
+
+    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
+        for (entity, table) in FACT_TABLES {
+            let mut writer = Writer::default();
+            for row in rows.iter().filter(|row| row.row.entity == entity) {
+                write_record(&mut writer, generation, row);
+            }
+            if !writer.bytes.is_empty() {
+                let fields: Vec<&str> = entity.fields().iter().map(|field| field.name).collect();
+                let columns = format!("generation, shard, id, {}, custom, state, version", fields.join(", "));
+                self.insert(table, &columns, writer.bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
+        let mut writer = Writer::default();
+        for Row { shard, version, row } in rows {
+            writer.fixed(row.epoch.to_le_bytes());
+            writer.fixed(shard.to_le_bytes());
+            for (entity, id) in [&row.target, &row.sender] {
+                writer.text(entity.name());
+                writer.text(id);
+            }
+            writer.fixed(row.link_version.to_le_bytes());
+            writer.byte(u8::from(row.withdrawn));
+            let outcome = row.outcome.as_ref();
+            writer.text(outcome.map_or("", |outcome| outcome.status));
+            Columns::when(&mut writer, outcome.and_then(|outcome| outcome.closed_at));
+            writer.decimal(outcome.and_then(|outcome| outcome.amount));
+            writer.text(outcome.map_or("", |outcome| &outcome.currency));
+            writer.number(row.content.len() as u64);
+            writer.bytes.extend_from_slice(&row.content);
+            writer.fixed(version.to_le_bytes());
+        }
+        let columns = "epoch, shard, target_entity, target, sender_entity, sender, link_version, withdrawn, status, closed_at, amount, currency, content, version";
+        self.insert("links", columns, writer.bytes).await
+    }
+
+    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+        let mut writer = Writer::default();
+        for (shard, checkpoint) in rows {
+            writer.fixed(generation.to_le_bytes());
+            writer.fixed(shard.to_le_bytes());
+            writer.fixed(checkpoint.next_offset.to_le_bytes());
+            writer.fixed(checkpoint.message_hash.to_le_bytes());
+            writer.fixed(checkpoint.append_time.to_le_bytes());
+        }
+        self.insert("checkpoints", "generation, shard, next_offset, message_hash, append_time", writer.bytes).await
+    }
+}
+
+fn write_cell(writer: &mut Writer, Row { shard, version, row }: &Row<CellRow>) {
+    writer.fixed(row.epoch.to_le_bytes());
+    writer.text(row.rollup);
+    writer.byte(row.pane.grain as u8);
+    writer.text(&row.grouping);
+    // Panes lie between 1970 and 2100, which a DateTime holds.
+    writer.fixed((row.pane.start as u32).to_le_bytes());
+    writer.texts(&row.values);
+    writer.text(&row.currency);
+    writer.fixed(shard.to_le_bytes());
+    writer.number(row.cell.counts.len() as u64);
+    row.cell.counts.iter().for_each(|count| writer.fixed(count.to_le_bytes()));
+    writer.number(row.cell.sums.len() as u64);
+    row.cell.sums.iter().for_each(|sum| writer.fixed(sum.to_le_bytes()));
+    writer.number(row.cell.sketch.buckets().len() as u64);
+    for (bucket, count) in row.cell.sketch.buckets() {
+        writer.fixed(bucket.to_le_bytes());
+        writer.fixed(count.to_le_bytes());
+    }
+    writer.fixed(version.to_le_bytes());
+}
+
+fn write_record(writer: &mut Writer, generation: u32, Row { shard, version, row }: &Row<RecordRow>) {
+    writer.fixed(generation.to_le_bytes());
+    writer.fixed(shard.to_le_bytes());
+    writer.text(&row.id);
+    for (spec, value) in row.entity.fields().iter().zip(&row.columns) {
+        match spec.kind {
+            Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => writer.text(if let Value::Text(text) = value { text } else { "" }),
+            Kind::When => Columns::when(writer, if let Value::When(when) = value { Some(*when) } else { None::<When> }),
+            Kind::Money | Kind::Fraction => writer.decimal(if let Value::Decimal(Decimal(number)) = value { Some(*number) } else { None }),
+            Kind::Flag => writer.byte(u8::from(*value == Value::Flag(true))),
+        }
+    }
+    writer.number(row.custom.len() as u64);
+    for (name, text) in &row.custom {
+        writer.text(name);
+        writer.text(text);
+    }
+    writer.number(row.state.len() as u64);
+    writer.bytes.extend_from_slice(&row.state);
+    writer.fixed(version.to_le_bytes());
+}
