@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -151,6 +151,10 @@ async fn read_body(request: Request, job: &mut Job) -> Result<(), EngineError> {
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         let detail = "the local engine reads ClickHouse's own LZ4 blocks (decompress=1), not Content-Encoding";
         return Err(not_implemented(detail));
+    }
+    // A body that says it is too large is refused before it is sent.
+    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(bad_body(StatusCode::PAYLOAD_TOO_LARGE, String::new()));
     }
     if !is_form(request.headers()) {
         job.body = Bytes::from_request(request, &())
