@@ -1,18 +1,19 @@
 //! The binding to libchdb: the ClickHouse engine as a library, loaded at run time so that the crate builds without it.
 //!
-//! Everything `unsafe` in the house is in this file. The library's own rules, found by trying it:
+//! Everything `unsafe` in the house is here and in `chdb/api.rs`. The library's own rules, found by trying it:
 //! it must never be unloaded (its threads outlive every call), every connection must be closed before the process ends
 //! (one left open is a segfault at exit), one process holds one data directory, and a connection runs one statement at a time.
 
-use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
-use std::mem::ManuallyDrop;
+mod api;
+
+use std::ffi::{CStr, CString, OsString, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::{fs, io, slice};
+use std::{fs, io};
 
-use libloading::Library;
+use api::{Api, RawInsert, RawResult, Session, message};
 
 /// ClickHouse's `UNKNOWN_EXCEPTION`, for the few messages of the library that carry no code.
 const UNKNOWN_EXCEPTION: u32 = 1002;
@@ -23,18 +24,18 @@ pub enum ChdbError {
     #[error("no ClickHouse engine at {0}: run make clickhouse-engine, or set DEALPULSE_LIBCHDB")]
     Missing(PathBuf),
     #[error(
-        "the ClickHouse engine at {path} can't be loaded: {source}; run make clickhouse-engine"
+        "the ClickHouse engine at {path} can't be loaded: {reason}; run make clickhouse-engine"
     )]
     Unusable {
         path: PathBuf,
-        source: libloading::Error,
+        reason: libloading::Error,
     },
     #[error("the ClickHouse engine needs a processor with AVX2: use a ClickHouse server instead")]
     Processor,
     #[error(
-        "can't write to the data directory {path}: {source}; free some space or choose another --data-dir"
+        "can't write to the data directory {path}: {reason}; free some space or choose another --data-dir"
     )]
-    DataDir { path: PathBuf, source: io::Error },
+    DataDir { path: PathBuf, reason: io::Error },
     #[error(
         "the ClickHouse engine can't open {0}: its reason stands above; another process may hold the directory"
     )]
@@ -87,150 +88,6 @@ pub fn library_path(env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
 /// A `{name:Type}` parameter's name and its value in ClickHouse's escaped text form.
 pub type Param = (String, Vec<u8>);
 
-/// A `chdb_connection`: what statements run on.
-type Session = *mut c_void;
-type RawResult = *mut c_void;
-type RawInsert = *mut c_void;
-
-type QueryFn = unsafe extern "C" fn(
-    Session,
-    *const c_char,
-    usize,
-    *const c_char,
-    usize,
-    *const *const c_char,
-    *const usize,
-    *const *const c_char,
-    *const usize,
-    usize,
-) -> *mut c_void;
-
-/// The library's functions, by the names they have in `chdb.h` without the prefix.
-struct Api {
-    set_signal_handlers_enabled: unsafe extern "C" fn(c_int),
-    connect: unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut Session,
-    close_conn: unsafe extern "C" fn(*mut Session),
-    query_with_params_n: QueryFn,
-    stream_query_with_params_n: QueryFn,
-    stream_fetch_result: unsafe extern "C" fn(Session, RawResult) -> RawResult,
-    stream_cancel_query: unsafe extern "C" fn(Session, RawResult),
-    stream_insert_with_params_n: QueryFn,
-    stream_insert_error: unsafe extern "C" fn(RawInsert) -> *const c_char,
-    stream_append: unsafe extern "C" fn(RawInsert, *const c_void, usize) -> c_int,
-    stream_done: unsafe extern "C" fn(RawInsert) -> RawResult,
-    stream_cancel_insert: unsafe extern "C" fn(RawInsert),
-    destroy_insert_stream: unsafe extern "C" fn(RawInsert),
-    result_buffer: unsafe extern "C" fn(RawResult) -> *const u8,
-    result_length: unsafe extern "C" fn(RawResult) -> usize,
-    result_error: unsafe extern "C" fn(RawResult) -> *const c_char,
-    destroy_query_result: unsafe extern "C" fn(RawResult),
-}
-
-impl Api {
-    fn load(path: &Path) -> Result<Self, libloading::Error> {
-        // SAFETY: the library's initialisers run here; `make clickhouse-engine` has checked its sha256, and a path in
-        // DEALPULSE_LIBCHDB is the user's own choice of code to run. It is never unloaded: see the module's text.
-        let library = ManuallyDrop::new(unsafe { Library::new(path) }?);
-
-        macro_rules! function {
-            ($name:literal) => {
-                // SAFETY: the field's type is the function's declaration in chdb.h of this release, and the pointer
-                // stays valid after the symbol is dropped because the library stays loaded for good.
-                unsafe { *library.get(concat!("chdb_", $name))? }
-            };
-        }
-        Ok(Self {
-            set_signal_handlers_enabled: function!("set_signal_handlers_enabled"),
-            connect: function!("connect"),
-            close_conn: function!("close_conn"),
-            query_with_params_n: function!("query_with_params_n"),
-            stream_query_with_params_n: function!("stream_query_with_params_n"),
-            stream_fetch_result: function!("stream_fetch_result"),
-            stream_cancel_query: function!("stream_cancel_query"),
-            stream_insert_with_params_n: function!("stream_insert_with_params_n"),
-            stream_insert_error: function!("stream_insert_error"),
-            stream_append: function!("stream_append"),
-            stream_done: function!("stream_done"),
-            stream_cancel_insert: function!("stream_cancel_insert"),
-            destroy_insert_stream: function!("destroy_insert_stream"),
-            result_buffer: function!("result_buffer"),
-            result_length: function!("result_length"),
-            result_error: function!("result_error"),
-            destroy_query_result: function!("destroy_query_result"),
-        })
-    }
-
-    /// Calls one of the three functions that begin a statement; they share their parameters.
-    fn begin(
-        &self,
-        function: QueryFn,
-        session: Session,
-        sql: &[u8],
-        format: &str,
-        params: &[Param],
-    ) -> *mut c_void {
-        let names: Vec<_> = params.iter().map(|(n, _)| n.as_ptr().cast()).collect();
-        let name_lengths: Vec<_> = params.iter().map(|(n, _)| n.len()).collect();
-        let values: Vec<_> = params.iter().map(|(_, v)| v.as_ptr().cast()).collect();
-        let value_lengths: Vec<_> = params.iter().map(|(_, v)| v.len()).collect();
-        // SAFETY: `session` belongs to an open connection that the caller borrows mutably, so nothing else runs on it;
-        // every pointer goes with its length, outlives the call, and the library copies what it keeps.
-        unsafe {
-            function(
-                session,
-                sql.as_ptr().cast(),
-                sql.len(),
-                format.as_ptr().cast(),
-                format.len(),
-                names.as_ptr(),
-                name_lengths.as_ptr(),
-                values.as_ptr(),
-                value_lengths.as_ptr(),
-                params.len(),
-            )
-        }
-    }
-
-    /// Copies a result out of the library and destroys it.
-    fn take(&self, result: RawResult) -> Result<Vec<u8>, EngineError> {
-        let Some(result) = NonNull::new(result) else {
-            return Err(EngineError::from_text("the engine gave no result".into()));
-        };
-        let result = result.as_ptr();
-        // SAFETY: `result` is a live result of this library that is used nowhere else; its error and its buffer are
-        // copied before it is destroyed, and the buffer is only read when the library says that it has bytes.
-        unsafe {
-            let outcome = match message((self.result_error)(result)) {
-                Some(text) => Err(EngineError::from_text(text)),
-                None => {
-                    let length = (self.result_length)(result);
-                    let buffer = (self.result_buffer)(result);
-                    if length == 0 || buffer.is_null() {
-                        Ok(Vec::new())
-                    } else {
-                        Ok(slice::from_raw_parts(buffer, length).to_vec())
-                    }
-                }
-            };
-            (self.destroy_query_result)(result);
-            outcome
-        }
-    }
-}
-
-/// Copies a C string of the library.
-///
-/// # Safety
-/// `text` is null or points to a string that ends in a zero byte and stays alive during the call.
-unsafe fn message(text: *const c_char) -> Option<String> {
-    if text.is_null() {
-        return None;
-    }
-    // SAFETY: the caller's promise.
-    let text = unsafe { CStr::from_ptr(text) };
-    Some(text.to_string_lossy().into_owned())
-}
-
 /// The engine on one data directory. A process opens one engine in its life.
 pub struct Engine {
     api: Api,
@@ -256,16 +113,16 @@ impl Engine {
             return Err(ChdbError::Processor);
         }
         // The library reports a directory it can't write in many ways, some of them silent, so it is tried first.
-        let data_dir = prepare(data_dir).map_err(|source| ChdbError::DataDir {
+        let data_dir = prepare(data_dir).map_err(|reason| ChdbError::DataDir {
             path: data_dir.into(),
-            source,
+            reason,
         })?;
         let path_argument = CString::new([b"--path=", data_dir.as_os_str().as_bytes()].concat())
             .map_err(|_| ChdbError::Open(data_dir.clone()))?;
 
-        let api = Api::load(library).map_err(|source| ChdbError::Unusable {
+        let api = Api::load(library).map_err(|reason| ChdbError::Unusable {
             path: library.into(),
-            source,
+            reason,
         })?;
         // SAFETY: called before the first connection, as the library asks; the handlers of the process stay its own.
         unsafe { (api.set_signal_handlers_enabled)(0) };

@@ -20,8 +20,8 @@ const STOP: Duration = Duration::from_secs(8);
 /// Why the child isn't there.
 #[derive(Debug, thiserror::Error)]
 pub enum ClickhouseChildError {
-    #[error("can't start the local ClickHouse: {0}")]
-    Spawn(#[from] io::Error),
+    #[error("can't run the local ClickHouse as a process: {0}")]
+    Process(io::Error),
     #[error("the local ClickHouse ended before it answered ({0}): its reason stands above")]
     Ended(ExitStatus),
     #[error("the local ClickHouse didn't answer within {} s: look at the size of its data directory", START.as_secs())]
@@ -42,7 +42,10 @@ impl ClickhouseChild {
     /// Starts the child from the current executable and waits until it answers. Without a data directory it keeps its data
     /// in a temporary one and removes it at its end. Blocks for about 0.2 s.
     pub fn spawn(data_dir: Option<&Path>) -> Result<Self, ClickhouseChildError> {
-        Self::spawn_from(&std::env::current_exe()?, data_dir)
+        Self::spawn_from(
+            &std::env::current_exe().map_err(ClickhouseChildError::Process)?,
+            data_dir,
+        )
     }
 
     /// As [`ClickhouseChild::spawn`], from the `dealpulse` executable at `executable`: a test's own executable is another.
@@ -60,7 +63,8 @@ impl ClickhouseChild {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()?;
+            .spawn()
+            .map_err(ClickhouseChildError::Process)?;
         let lifeline = process.stdin.take();
         let address = match process.stdout.take() {
             Some(stdout) => wait_for_address(stdout),
@@ -74,11 +78,12 @@ impl ClickhouseChild {
             }),
             Err(RecvTimeoutError::Disconnected) => {
                 drop(lifeline);
-                Err(ClickhouseChildError::Ended(process.wait()?))
+                let status = process.wait().map_err(ClickhouseChildError::Process)?;
+                Err(ClickhouseChildError::Ended(status))
             }
             Err(RecvTimeoutError::Timeout) => {
-                process.kill()?;
-                process.wait()?;
+                let killed = process.kill().and_then(|()| process.wait());
+                killed.map_err(ClickhouseChildError::Process)?;
                 Err(ClickhouseChildError::Silent)
             }
         }

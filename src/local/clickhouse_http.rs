@@ -45,7 +45,7 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum FrontError {
     #[error("the ClickHouse front failed: {0}")]
-    Serve(#[from] io::Error),
+    Serve(io::Error),
     #[error("statements still ran {} s after they were killed: end the process", GRACE.as_secs())]
     StillRunning,
 }
@@ -90,7 +90,7 @@ pub async fn serve(
     let server = axum::serve(listener, routes).with_graceful_shutdown(until_closed);
     let mut server = pin!(server.into_future());
     tokio::select! {
-        result = &mut server => return Ok(result?),
+        result = &mut server => return result.map_err(FrontError::Serve),
         () = shutdown => drop(open),
     }
     if timeout(GRACE, &mut server).await.is_err() {
