@@ -15,3 +15,7 @@ pub mod pipeline;
 pub mod record;
 pub mod shard;
 pub mod window;
+//! Dealpulse
+
+pub mod cli;
+pub mod local;
