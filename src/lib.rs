@@ -1,1 +1,4 @@
 //! Dealpulse
+
+pub mod cli;
+pub mod local;

@@ -1,1 +1,24 @@
-fn main() {}
+//! Argument parsing and exit codes, nothing else.
+
+use clap::{Parser, Subcommand};
+use dealpulse::cli;
+
+/// Streaming sales metrics between a CRM's change feed and its dashboards.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    LocalBroker(cli::local_broker::LocalBrokerArgs),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::LocalBroker(args) => cli::local_broker::run(args).await,
+    }
+}

@@ -10,13 +10,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use tempfile::TempDir;
+
+use super::clients;
 
 /// The jars that make up the engine, as `sha256sum` wrote them.
 const JARS: &str = include_str!("../kafka/jars.sha256");
@@ -31,6 +31,7 @@ pub struct Kafka {
     directory: Option<TempDir>,
     port: u16,
     process: Child,
+    watchdog: Watchdog,
 }
 
 impl Kafka {
@@ -52,11 +53,12 @@ impl Kafka {
             let port = free_port();
             write_configuration(directory.path(), port, free_port(), properties);
             format(directory.path()).await;
-            let process = launch(directory.path());
+            let (process, watchdog) = launch(directory.path());
             let mut kafka = Self {
                 directory: Some(directory),
                 port,
                 process,
+                watchdog,
             };
             match kafka.until_ready().await {
                 Ok(()) => return kafka,
@@ -72,13 +74,9 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// A client configuration that knows this broker and finds it again soon after a restart.
+    /// A client configuration for this broker; see [`clients::client`].
     pub fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", self.bootstrap())
-            .set("reconnect.backoff.max.ms", "500");
-        config
+        clients::client(&self.bootstrap())
     }
 
     /// Creates a topic and waits until every partition has a leader.
@@ -105,8 +103,7 @@ impl Kafka {
         .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
 
-    /// Produces (key, value) pairs in order, to one partition or, with `None`, wherever the client's partitioner puts the keys;
-    /// returns (partition, offset) of each once all are acknowledged.
+    /// Produces to this broker; see [`clients::produce`].
     pub async fn produce<K, V>(
         &self,
         topic: &str,
@@ -117,46 +114,20 @@ impl Kafka {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        let producer: FutureProducer = self
-            .client()
-            .set("enable.idempotence", "true")
-            .set("queue.buffering.max.messages", "10000000")
-            .create()
-            .expect("a producer");
-        let deliveries = messages.into_iter().map(|(key, value)| {
-            let mut record = FutureRecord::to(topic)
-                .key(key.as_ref())
-                .payload(value.as_ref());
-            record.partition = partition;
-            let delivery = producer
-                .send_result(record)
-                .unwrap_or_else(|(error, _)| panic!("producing to {topic}: {error}"));
-            async move {
-                let delivered = delivery
-                    .await
-                    .expect("the producer outlives its deliveries");
-                delivered.map_err(|(error, _)| error)
-            }
-        });
-        try_join_all(deliveries)
-            .await
-            .unwrap_or_else(|error| panic!("producing to {topic}: {error}"))
-            .into_iter()
-            .map(|delivered| (delivered.partition, delivered.offset))
-            .collect()
+        clients::produce(&self.bootstrap(), topic, partition, messages).await
     }
 
     /// Kills the broker as a crash would (SIGKILL); its data stays.
     pub fn kill_nine(&mut self) -> ExitStatus {
+        self.watchdog.dismiss();
         self.process.kill().expect("the broker can be killed");
         self.process.wait().expect("the broker can be reaped")
     }
 
     /// Starts the broker again on its data and its ports; returns when every partition has its leader back.
     pub async fn restart(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        self.process = launch(self.path());
+        self.kill_nine();
+        (self.process, self.watchdog) = launch(self.path());
         self.until_ready()
             .await
             .unwrap_or_else(|reason| panic!("{reason}"));
@@ -220,6 +191,7 @@ impl Kafka {
 
 impl Drop for Kafka {
     fn drop(&mut self) {
+        self.watchdog.dismiss();
         let _ = self.process.kill();
         let _ = self.process.wait();
         if let (true, Some(directory)) = (std::thread::panicking(), self.directory.take()) {
@@ -229,6 +201,27 @@ impl Drop for Kafka {
                 kept.join("broker.log").display()
             );
         }
+    }
+}
+
+/// A shell that kills the broker when this process is killed and so can't do it itself: its standard input ends then.
+struct Watchdog(Child);
+
+impl Watchdog {
+    fn over(broker: &Child) -> Self {
+        let shell = Command::new("sh")
+            .args(["-c", "cat >/dev/null; kill -9 \"$0\""])
+            .arg(broker.id().to_string())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        Self(shell)
+    }
+
+    /// Ends the watch; to be done before the broker is reaped, lest its process number be another's by then.
+    fn dismiss(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -313,26 +306,23 @@ async fn format(directory: &Path) {
     );
 }
 
-fn launch(directory: &Path) -> Child {
+fn launch(directory: &Path) -> (Child, Watchdog) {
     let log = File::options()
         .create(true)
         .append(true)
         .open(directory.join("broker.log"))
         .expect("a log file");
-    java(directory)
+    let broker = java(directory)
         .args(["kafka.Kafka", "server.properties"])
         .stdout(log.try_clone().expect("a second handle on the log"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("java cannot be run ({error}): run make kafka-engine"))
+        .unwrap_or_else(|error| panic!("java cannot be run ({error}): run make kafka-engine"));
+    let watchdog = Watchdog::over(&broker);
+    (broker, watchdog)
 }
 
-fn write_configuration(
-    directory: &Path,
-    port: u16,
-    controller: u16,
-    properties: &[(&str, &str)],
-) {
+fn write_configuration(directory: &Path, port: u16, controller: u16, properties: &[(&str, &str)]) {
     let mut server = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\

@@ -1,4 +1,6 @@
 //! What several integration tests share. Each test crate compiles this anew and uses only a part of it.
 #![allow(dead_code)]
 
+pub mod clients;
+pub mod handover;
 pub mod kafka;
