@@ -342,7 +342,14 @@ fn write_configuration(directory: &Path, port: u16, controller: u16, properties:
          auto.create.topics.enable=false\n\
          # A broker killed without warning is let back in when its session has run out: 5 s so, 12 s by default.\n\
          broker.session.timeout.ms=3000\n\
-         broker.heartbeat.interval.ms=500\n",
+         broker.heartbeat.interval.ms=500\n\
+         # Members of a group.protocol=consumer group learn of each other, and of a death, in a tenth of the default time.\n\
+         group.consumer.min.heartbeat.interval.ms=500\n\
+         group.consumer.heartbeat.interval.ms=500\n\
+         group.consumer.min.session.timeout.ms=4500\n\
+         group.consumer.session.timeout.ms=4500\n\
+         # Test messages may bear old times; the default retention would delete them half a minute after the start.\n\
+         log.retention.ms=-1\n",
         data = directory.join("data").display(),
     );
     for (key, value) in properties {
