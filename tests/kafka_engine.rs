@@ -11,7 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Timestamp};
 use support::clients::{PATIENCE, consumer, numbered, offsets, read};
-use support::handover::{self, partitions_move_without_gap_or_repeat};
+use support::handover::{
+    self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine,
+};
 use support::kafka::Kafka;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,23 +110,14 @@ async fn reports_a_missing_offset_instead_of_jumping_when_reset_is_error() {
     assert_eq!(error, missing);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_move_without_gap_or_repeat_when_assigned_cooperatively() {
-    let kafka = with_log().await;
-    let cooperatively = [
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("session.timeout.ms", "6000"),
-        ("heartbeat.interval.ms", "500"),
-    ];
-    partitions_move_without_gap_or_repeat(&kafka.bootstrap(), &cooperatively).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn partitions_move_without_gap_or_repeat_when_assigned_by_the_broker() {
-    let kafka = with_log().await;
-    let by_broker = [("group.protocol", "consumer")];
-    partitions_move_without_gap_or_repeat(&kafka.bootstrap(), &by_broker).await;
-}
+/// The classic protocol, as the members work it out among themselves.
+const COOPERATIVELY: &[(&str, &str)] = &[
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "500"),
+];
+/// The newer one (KIP-848), in which the broker decides.
+const BY_BROKER: &[(&str, &str)] = &[("group.protocol", "consumer")];
 
 async fn with_log() -> Kafka {
     let kafka = Kafka::start().await;
@@ -132,4 +125,28 @@ async fn with_log() -> Kafka {
         .create_topic(handover::TOPIC, handover::PARTITIONS, &[])
         .await;
     kafka
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_move_without_gap_or_repeat_when_assigned_cooperatively() {
+    let kafka = with_log().await;
+    partitions_move_without_gap_or_repeat(&kafka.bootstrap(), COOPERATIVELY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_move_without_gap_or_repeat_when_assigned_by_the_broker() {
+    let kafka = with_log().await;
+    partitions_move_without_gap_or_repeat(&kafka.bootstrap(), BY_BROKER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cooperative_member_reads_on_when_its_broker_was_killed() {
+    let mut kafka = with_log().await;
+    reads_on_without_gap_or_repeat_after_kill_nine(&mut kafka, COOPERATIVELY).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_assigned_by_the_broker_reads_on_when_it_was_killed() {
+    let mut kafka = with_log().await;
+    reads_on_without_gap_or_repeat_after_kill_nine(&mut kafka, BY_BROKER).await;
 }

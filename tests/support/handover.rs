@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures::future::join_all;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
 use super::clients::{PATIENCE, client, consumer, numbered, offsets, produce, until};
+use super::kafka::Kafka;
 
 /// The topic whose partitions move.
 pub const TOPIC: &str = "log";
@@ -29,24 +31,18 @@ const FIRST: i64 = 100;
 /// The broker must have the topic [`TOPIC`] with [`PARTITIONS`] partitions, empty.
 pub async fn partitions_move_without_gap_or_repeat(bootstrap: &str, protocol: &[(&str, &str)]) {
     let positions = Positions::default();
-    let produce_to_all = async || {
-        for partition in 0..PARTITIONS {
-            produce(bootstrap, TOPIC, Some(partition), numbered(1_000)).await;
-        }
-    };
-
-    produce_to_all().await;
+    produce_to_all(bootstrap).await;
     let first = Member::join(bootstrap, protocol, &positions);
     until(|| first.owned() == 4 && positions.all_at(1_000)).await;
 
     let second = Member::join(bootstrap, protocol, &positions);
-    produce_to_all().await;
+    produce_to_all(bootstrap).await;
     until(|| first.owned() == 2 && second.owned() == 2).await;
-    produce_to_all().await;
+    produce_to_all(bootstrap).await;
     until(|| positions.all_at(3_000)).await;
 
     first.leave();
-    produce_to_all().await;
+    produce_to_all(bootstrap).await;
     until(|| second.owned() == 4 && positions.all_at(4_000)).await;
     second.leave();
 
@@ -58,6 +54,30 @@ pub async fn partitions_move_without_gap_or_repeat(bootstrap: &str, protocol: &[
         committed,
         offsets(TOPIC, (0..PARTITIONS).map(|p| (p, 4_000)))
     );
+}
+
+/// A member reads on, without gap or repeat, when its broker is killed and comes back.
+///
+/// The broker must have the topic [`TOPIC`] with [`PARTITIONS`] partitions, empty.
+pub async fn reads_on_without_gap_or_repeat_after_kill_nine(
+    kafka: &mut Kafka,
+    protocol: &[(&str, &str)],
+) {
+    let positions = Positions::default();
+    produce_to_all(&kafka.bootstrap()).await;
+    let member = Member::join(&kafka.bootstrap(), protocol, &positions);
+    until(|| positions.all_at(1_000)).await;
+
+    kafka.kill_nine();
+    kafka.restart().await;
+    produce_to_all(&kafka.bootstrap()).await;
+    until(|| positions.all_at(2_000)).await;
+    member.leave();
+}
+
+async fn produce_to_all(bootstrap: &str) {
+    let to_one = |partition| produce(bootstrap, TOPIC, Some(partition), numbered(1_000));
+    join_all((0..PARTITIONS).map(to_one)).await;
 }
 
 /// The next offset of each partition, shared by all members; stands for the checkpoints in ClickHouse.
@@ -243,11 +263,11 @@ impl Member {
 /// Serves callbacks; messages belong to the partitions' own queues.
 fn serve(consumer: &BaseConsumer<Handover>) {
     match consumer.poll(Duration::from_millis(100)) {
-        Some(Ok(message)) => panic!(
-            "{}@{} bypassed its queue",
-            message.partition(),
-            message.offset()
-        ),
+        Some(Ok(m)) => panic!("{}@{} bypassed its queue", m.partition(), m.offset()),
+        // The client says so and connects again by itself.
+        Some(Err(KafkaError::MessageConsumption(
+            RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+        ))) => {}
         Some(Err(error)) => panic!("{error}"),
         None => {}
     }
