@@ -15,7 +15,3 @@ pub mod pipeline;
 pub mod record;
 pub mod shard;
 pub mod window;
-//! Dealpulse
-
-pub mod cli;
-pub mod local;

@@ -1,6 +1,5 @@
 //! The commands, one file each.
 
-pub mod generate;
-//! One file per command.
-
 pub mod clickhouse_local;
+pub mod generate;
+pub mod local_broker;

@@ -1,8 +1,9 @@
-//! What stands in for the world outside when there is none: the local engines and the generated organisation.
+//! Local mode: the same protocols as in production, with nothing to install; and an organisation to watch.
 
-pub mod generate;
-//! Local mode: the same protocols as in production, with nothing to install.
-
+pub mod broker;
+pub mod broker_child;
 pub mod chdb;
+pub mod child;
 pub mod clickhouse_child;
 pub mod clickhouse_http;
+pub mod generate;

@@ -1,3 +1,8 @@
-//! What the integration tests share.
+//! What several integration tests share. Each test crate compiles this anew and uses only a part of it.
+#![allow(dead_code)]
 
+pub mod clickhouse;
+pub mod clients;
+pub mod handover;
+pub mod kafka;
 pub mod pure;
