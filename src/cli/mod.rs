@@ -3,3 +3,4 @@
 pub mod clickhouse_local;
 pub mod generate;
 pub mod local_broker;
+pub mod run;
