@@ -39,9 +39,16 @@ pub fn producer(kafka: &Kafka) -> ClientConfig {
         .set("linger.ms", "5")
         .set("message.max.bytes", MAX_BYTES.to_string())
         .set("queue.buffering.max.kbytes", "262144");
-    // Only producers know these; a consumer's properties among the user's would make librdkafka complain.
-    finish(config, kafka)
+    let mut config = finish(config, kafka);
+    // Of the user's properties, those that only consumers know would make librdkafka complain.
+    for name in kafka.properties.keys().filter(|name| CONSUMER_ONLY.iter().any(|prefix| name.starts_with(prefix))) {
+        config.remove(name);
+    }
+    config
 }
+
+/// What the names of properties begin with that only consumers know.
+const CONSUMER_ONLY: [&str; 7] = ["group.", "session.", "heartbeat.", "fetch.", "queued.", "max.poll.", "partition.assignment."];
 
 /// A member of the group `<group>.<name>`. Nothing is committed but what we commit.
 pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {

@@ -3,6 +3,7 @@
 pub mod admin;
 mod client;
 pub mod dead_letter;
+pub mod feed;
 pub mod fold;
 mod lag;
 mod log;
