@@ -12,5 +12,7 @@ pub mod local;
 pub mod metric;
 pub mod pipeline;
 pub mod record;
+pub mod serve;
 pub mod shard;
+pub mod telemetry;
 pub mod window;
