@@ -63,7 +63,6 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// All metrics, at zero.
-    #[expect(clippy::new_without_default, reason = "a second one would be a second set of books; it should be asked for by name")]
     pub fn new() -> Arc<Telemetry> {
         let registry = Registry::new();
         let names = Names(&registry);
@@ -82,7 +81,8 @@ impl Telemetry {
                 &["group", "topic", "partition"],
             ),
             assertions_folded: names.counter("assertions_folded_total", "Assertions folded, also those that said nothing new."),
-            assertions_unchanged: names.counter("assertions_unchanged_total", "Assertions that said nothing new: duplicates, replays, overtaken ones."),
+            assertions_unchanged: names
+                .counter("assertions_unchanged_total", "Assertions that said nothing new: duplicates, replays, overtaken ones."),
             links_folded: names.counter("links_folded_total", "Links between records that were folded."),
             values_refused: names.counter("values_refused_total", "Values a record or its shard had no room for, which were left out."),
             end_to_end_latency: names.histogram(
@@ -202,7 +202,8 @@ mod tests {
     #[test]
     fn the_age_of_the_watermark_grows_by_itself() {
         let telemetry = Telemetry::new();
-        let age = || telemetry.gather().iter().find(|f| f.name() == "dealpulse_watermark_age_seconds").map(|f| f.get_metric()[0].get_gauge().get_value());
+        let age =
+            || telemetry.gather().iter().find(|f| f.name() == "dealpulse_watermark_age_seconds").map(|f| f.get_metric()[0].get_gauge().get_value());
         assert_eq!(age(), None, "nothing is known before anything was folded");
         telemetry.set_watermark(wall_clock() - 5_000_000);
         let first = age().unwrap();

@@ -63,7 +63,12 @@ pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
         None => written(figure),
     });
     let words: Vec<String> = words.collect();
-    if words.is_empty() { NO_VALUE.to_owned() } else { words.join(" + ") }
+    if words.is_empty() { NO_VALUE.to_owned() } else { words.join(", ") }
+}
+
+/// A text's first sentence.
+pub fn first_sentence(text: &str) -> &str {
+    text.find(". ").map_or(text, |end| &text[..=end])
 }
 
 /// A number with a comma before every three digits of its whole part.
@@ -113,7 +118,7 @@ mod tests {
         let amount = |won| Figure::Group(vec![("won", Figure::Money(won))]);
         let by_currency = BTreeMap::from([("EUR".to_owned(), amount(10_000)), ("USD".to_owned(), amount(20_000))]);
         let figures = vec![("amount", Figure::ByCurrency(by_currency)), ("won", Figure::Count(3))];
-        assert_eq!(in_a_sentence(&figures, "amount.won"), "EUR\u{a0}1.00 + USD\u{a0}2.00");
+        assert_eq!(in_a_sentence(&figures, "amount.won"), "EUR\u{a0}1.00, USD\u{a0}2.00");
         assert_eq!(in_a_sentence(&figures, "won"), "3");
         assert_eq!(in_a_sentence(&figures, "amount.lost"), "–");
     }
