@@ -66,6 +66,11 @@ pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
     if words.is_empty() { NO_VALUE.to_owned() } else { words.join(", ") }
 }
 
+/// A text's first sentence.
+pub fn first_sentence(text: &str) -> &str {
+    text.find(". ").map_or(text, |end| &text[..=end])
+}
+
 /// A number with a comma before every three digits of its whole part.
 fn grouped(number: &str) -> String {
     let (sign, number) = number.strip_prefix('-').map_or(("", number), |n| ("\u{2212}", n));

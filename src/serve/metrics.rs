@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::{Gauge, LabelPair, Metric as Series, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
+use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
 use crate::metric::{Figure, METRICS};
 use crate::telemetry::Telemetry;
@@ -41,7 +42,7 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
 /// No series where there is nothing to say, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
-    for (number, metric) in snapshot.reading.metrics.iter().enumerate() {
+    for metric in &snapshot.reading.metrics {
         for (window, groups) in snapshot.reading.windows.iter().zip(&metric.windows) {
             for group in groups.iter().filter(|g| snapshot.top.rank(g).is_some()) {
                 let (dimension, value) = match group.set {
@@ -57,7 +58,7 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                             labels.push(label("currency", currency.to_owned()));
                         }
                         let name = name_of(metric.name, path, figure);
-                        let family = families.entry(name).or_insert_with_key(|name| gauge(name, &help(number, path, figure), []));
+                        let family = families.entry(name).or_insert_with_key(|name| gauge(name, &help(metric.name, path, figure), []));
                         family.mut_metric().push(series(labels, value));
                     });
                 }
@@ -82,15 +83,15 @@ fn in_base_unit(figure: &Figure) -> Option<f64> {
 }
 
 /// Which figure of the metric it is, and the first sentence of what the metric means.
-fn help(metric: usize, path: &[&str], figure: &Figure) -> String {
+fn help(metric: &str, path: &[&str], figure: &Figure) -> String {
     let unit = match figure {
         Figure::Days(_) => " (seconds)",
         Figure::Ratio(_) => " (ratio)",
         Figure::Money(_) => " (money)",
         _ => "",
     };
-    let sentence = METRICS.get(metric).map_or("", |m| m.definition().split(". ").next().unwrap_or_default()).trim_end_matches('.');
-    format!("{}{unit}: {sentence}.", path.join(" ").replace('_', " "))
+    let sentence = METRICS.iter().find(|m| m.name() == metric).map_or("", |m| first_sentence(m.definition()));
+    format!("{}{unit}: {sentence}", path.join(" ").replace('_', " "))
 }
 
 /// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::figures::{Escaped, NO_VALUE, ago, find, in_a_sentence, written};
+use super::figures::{Escaped, NO_VALUE, ago, find, first_sentence, in_a_sentence, written};
 use super::layout::{Column, LAYOUTS, Layout};
 use super::model::{Model, Snapshot};
 use crate::metric::{Figure, Figures, Group, METRICS, MetricReading};
@@ -12,14 +12,14 @@ use crate::window::rolling::Window;
 const STYLE: &str = include_str!("page.css");
 
 /// What the visitor chose, all of it in the address, so that it survives the refresh and can be sent to somebody.
+///
+/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the page and never asks again.
 #[derive(Clone)]
 struct Choice {
     window: usize,
     window_label: String,
     set: usize,
     set_name: String,
-    /// The metric whose definition is open.
-    about: Option<&'static str>,
     is_paused: bool,
 }
 
@@ -36,7 +36,6 @@ impl Choice {
             window_label: windows.get(window).map(Window::label).unwrap_or_default(),
             set,
             set_name: snapshot.definitions.set_name(set),
-            about: METRICS.iter().map(|m| m.name()).find(|name| asked("about") == Some(name)),
             is_paused: asked("paused").is_some(),
         }
     }
@@ -46,10 +45,6 @@ impl Choice {
         let mut choice = self.clone();
         change(&mut choice);
         let mut address = format!("?window={}&amp;by={}", encoded(&choice.window_label), encoded(&choice.set_name));
-        if let Some(metric) = choice.about {
-            address += "&amp;about=";
-            address += metric;
-        }
         if choice.is_paused {
             address += "&amp;paused=yes";
         }
@@ -109,7 +104,7 @@ fn freshness(out: &mut String, model: &Model, snapshot: &Snapshot, choice: &Choi
         let form = if watermark.date_naive() == as_of.date_naive() { "%H:%M:%S" } else { "%-d %B %Y, %H:%M:%S" };
         write!(out, " · events up to {}", watermark.format(form))?;
     }
-    let (word, address) = (if choice.is_paused { "go on" } else { "pause" }, choice.but(|c| c.is_paused = !c.is_paused));
+    let (word, address) = (if choice.is_paused { "resume" } else { "pause" }, choice.but(|c| c.is_paused = !c.is_paused));
     write!(out, " · <a href=\"{address}\">{word}</a>")
 }
 
@@ -136,6 +131,7 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
     for (layout, metric) in laid_out(snapshot) {
         section(out, snapshot, choice, layout, metric)?;
     }
+    definitions(out, snapshot)?;
     write!(out, "<footer>Definitions of epoch {}. The same numbers as gauges: <a href=\"/metrics\">/metrics</a>.</footer>", snapshot.epoch)
 }
 
@@ -183,17 +179,25 @@ fn has_something(text: &str, figures: &Figures) -> bool {
 }
 
 fn section(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
-    let is_open = choice.about == Some(metric.name);
-    let address = choice.but(|c| c.about = (!is_open).then_some(metric.name));
-    let word = if is_open { "Close" } else { "What is counted?" };
-    write!(out, "<section id=\"{}\"><div><h2>{}</h2><a href=\"{address}\" aria-expanded=\"{is_open}\">{word}</a></div>", metric.name, layout.title)?;
-    if is_open {
-        let definition = METRICS.iter().find(|m| m.name() == metric.name).map_or("", |m| m.definition());
-        write!(out, "<p class=\"definition soft\">{}</p>", Escaped(definition))?;
-    }
+    let gist = first_sentence(definition(metric.name));
+    write!(out, "<section><h2>{}</h2><p class=\"soft gist\">{}</p>", layout.title, Escaped(gist))?;
     table(out, snapshot, choice, layout, metric)?;
     out.push_str("</section>");
     Ok(())
+}
+
+/// Every definition in full. They stand open: what a visitor unfolds, the next refresh would fold up again.
+fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    out.push_str("<section><h2>What is counted</h2><dl>");
+    for (layout, metric) in laid_out(snapshot) {
+        write!(out, "<dt>{}</dt><dd>{}</dd>", layout.title, Escaped(definition(metric.name)))?;
+    }
+    out.push_str("</dl></section>");
+    Ok(())
+}
+
+fn definition(metric: &str) -> &'static str {
+    METRICS.iter().find(|m| m.name() == metric).map_or("", |m| m.definition())
 }
 
 fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
@@ -223,10 +227,14 @@ fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout
     }
     out.push_str("</tbody></table></div>");
     if rows.is_empty() && choice.set != 0 {
-        write!(out, "<p class=\"soft more\">Not cut by {} in this window.</p>", Escaped(&words(&choice.set_name)))?;
+        let dimensions = &snapshot.definitions.sets[choice.set].dimensions;
+        let is_cut =
+            METRICS.iter().filter(|m| m.name() == metric.name).flat_map(|m| m.rollups()).any(|r| dimensions.iter().all(|d| r.cut_by.supplies(*d)));
+        let nothing = if is_cut { "Nothing in this window by" } else { "This is not cut by" };
+        write!(out, "<p class=\"soft more\">{nothing} {}.</p>", Escaped(&words(&choice.set_name)))?;
     }
     if more > 0 {
-        write!(out, "<p class=\"soft more\">and {more} more</p>")?;
+        write!(out, "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>")?;
     }
     Ok(())
 }
@@ -257,7 +265,8 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
             Figure::Ratio(None) | Figure::Days(None) | Figure::Count(0) | Figure::Money(0) => {
                 write!(out, "<span class=\"none\">{}</span>", written(figure))?
             }
-            Figure::Ratio(Some(ratio)) => {
+            // Lines of several currencies have to stay level with their neighbours'.
+            Figure::Ratio(Some(ratio)) if currency.is_none() => {
                 let part = (ratio * 100.0).clamp(0.0, 100.0);
                 write!(out, "{}<i style=\"--part:{part:.1}%\"></i>", written(figure))?;
             }
