@@ -152,7 +152,7 @@ impl Model {
             None => Some(format!("no numbers have been read yet{why}")),
             Some(snapshot) => {
                 let age = snapshot.read_at.elapsed();
-                (age > self.0.stale_after).then(|| format!("the numbers are {} s old{why}", age.as_secs()))
+                (age > self.0.stale_after).then(|| format!("the numbers have stood still for {} s{why}", age.as_secs()))
             }
         }
     }
