@@ -441,6 +441,8 @@ async fn a_client_that_never_finishes_does_not_hold_up_the_shutdown() {
     let routes = router(Model::new(Duration::from_secs(30)), Telemetry::new(), Health::default());
     let serving = tokio::spawn(serve(listener, routes, async move { drop(stopped.await) }));
     let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    client.read_u8().await.expect("the connection is taken up");
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await.unwrap();
     drop(stop);
     tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends by itself").unwrap().unwrap();
