@@ -2,8 +2,6 @@
 //!
 //! `make bench` prints them. Each timing is the median of several runs with the least and the greatest beside it.
 
-// Shared with the tests, which use the rest.
-#[allow(dead_code)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -4,7 +4,6 @@
 // Shared with other tests, each of which uses a part.
 #[allow(dead_code)]
 mod oracle;
-#[allow(dead_code)]
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
 //! What is shown, asked for over HTTP: the worked example's numbers as gauges and as a page, also when the source is away.
 
-#[allow(dead_code, reason = "each test file uses its part of what they share")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
