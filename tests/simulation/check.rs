@@ -64,7 +64,8 @@ fn check_shard(world: &World, shard: Home, definitions: &Arc<Definitions>, probl
         problems.insert("a row has a version no message has".into());
     }
     // What counts in the end is what the whole log says, and nothing is missing.
-    let stored: BTreeMap<Key, Value> = world.tables.iter().filter(|((of, _), _)| *of == shard).map(|((_, k), row)| (k.clone(), row.row.clone())).collect();
+    let stored: BTreeMap<Key, Value> =
+        world.tables.iter().filter(|((of, _), _)| *of == shard).map(|((_, k), row)| (k.clone(), row.row.clone())).collect();
     let keys: BTreeSet<&Key> = stored.keys().chain(reference.values.keys()).collect();
     for key in keys.into_iter().filter(|key| **key != Key::Checkpoint) {
         let (is, should) = (stored.get(key).filter(|v| !is_zero(v)), reference.values.get(key).filter(|v| !is_zero(v)));
