@@ -235,10 +235,10 @@ proptest! {
         let last = words[words.len() - 1];
         let begin = words.iter().rposition(|w| *w != last).map_or(0, |before| before + 1) as i64;
         let kept = words.len().saturating_sub(HISTORY_CLOCKS) as i64;
-        prop_assert_eq!(run.history_cut, begin < kept || (begin == kept && kept > 0), "flagged where the run reaches the oldest kept");
+        prop_assert_eq!(run.history_cut, begin < kept, "flagged where the cut reaches into the run");
         let since = run.since.unwrap().time;
         let had_one_run = words[..begin as usize].iter().all(|w| *w != last);
-        if begin > kept || had_one_run {
+        if begin >= kept || had_one_run {
             prop_assert_eq!(since, begin);
         } else {
             prop_assert_eq!(since, begin - 1, "the latest of the others: the run began after it");
@@ -294,6 +294,23 @@ fn rule_the_earliest_clock_of_a_cut_run_stands_in_for_closed_at() {
     // Won, lost and won again, all of it cut: the latest of the others is the best that is known.
     let shelf = Shelf::with_statuses([(1, "won"), (2, "lost")].into_iter().chain(won(3)));
     assert_eq!(shelf.run(), StatusRun { status: Status::Won, since: Some(at(2)), history_cut: true });
+}
+
+#[test]
+fn a_status_cut_off_after_a_stage_that_was_kept_still_dates_the_run() {
+    let mut shelf = Shelf::default();
+    shelf.say(&Said { clock: at(1), offset: 0, values: vec![(STAGE, text("signed"))] });
+    for time in 2..200 {
+        shelf.status(time, 0, "lost");
+    }
+    assert_eq!(shelf.run(), StatusRun { status: Status::Lost, since: Some(at(2)), history_cut: true });
+}
+
+#[test]
+fn what_was_cut_before_another_status_does_not_date_the_run() {
+    let open = (2..10).map(|time| (time, "open"));
+    let shelf = Shelf::with_statuses([(1, "won")].into_iter().chain(open).chain((10..74).map(|time| (time, "won"))));
+    assert_eq!(shelf.run(), StatusRun { status: Status::Won, since: Some(at(10)), history_cut: false });
 }
 
 #[test]
