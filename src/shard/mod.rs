@@ -389,3 +389,6 @@ impl Shard {
         records + self.symbols.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests;
