@@ -79,7 +79,7 @@ pub struct World {
 }
 
 pub enum Arrival {
-    Row(Write),
+    Row(Box<Write>),
     Message(Home, Vec<u8>),
 }
 
@@ -87,10 +87,10 @@ impl World {
     pub fn land(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Row(row) => {
-                self.writes.push(row.clone());
+                self.writes.push((*row).clone());
                 let key = (row.shard, row.row.key());
                 if self.tables.get(&key).is_none_or(|known| known.version <= row.version) {
-                    self.tables.insert(key, row);
+                    self.tables.insert(key, *row);
                 }
             }
             Arrival::Message(shard, payload) => {
@@ -196,7 +196,7 @@ impl Sim {
     }
 
     async fn insert(&self, rows: impl Iterator<Item = Write>) -> Result<(), OutsideError> {
-        let mut rows: Vec<Arrival> = rows.map(Arrival::Row).collect();
+        let mut rows: Vec<Arrival> = rows.map(|row| Arrival::Row(Box::new(row))).collect();
         self.lock().dice.shuffle(&mut rows);
         self.send(rows).await
     }
