@@ -395,3 +395,6 @@ impl Shard {
         records + self.symbols.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests;
