@@ -7,11 +7,15 @@
 pub mod cli;
 pub mod clickhouse;
 pub mod codec;
+pub mod config;
 pub mod definitions;
 pub mod event;
+pub mod kafka;
 pub mod local;
 pub mod metric;
 pub mod pipeline;
 pub mod record;
+pub mod serve;
 pub mod shard;
+pub mod telemetry;
 pub mod window;

@@ -1,7 +1,10 @@
 //! Argument parsing and exit codes, nothing else.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use dealpulse::cli;
+use tracing_subscriber::EnvFilter;
 
 /// Streaming sales metrics between a CRM's change feed and its dashboards.
 #[derive(Parser)]
@@ -14,15 +17,29 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
+    Demo(cli::demo::Demo),
     Generate(cli::generate::Generate),
     LocalBroker(cli::local_broker::LocalBrokerArgs),
+    Run(cli::run::Run),
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+async fn main() -> ExitCode {
+    // Standard output is what a command says; what it logs goes beside it.
+    let filter = EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match Arguments::parse().command {
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
+        Command::Demo(args) => cli::demo::run(args).await,
         Command::Generate(args) => cli::generate::run(args),
         Command::LocalBroker(args) => cli::local_broker::run(args).await,
+        Command::Run(args) => cli::run::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

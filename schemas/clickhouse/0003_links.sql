@@ -13,7 +13,7 @@ CREATE TABLE links
     closed_at     Nullable(DateTime64(6, 'UTC')),
     amount        Nullable(Decimal(18, 4)),
     currency      LowCardinality(String),
-    content       String CODEC(ZSTD(1)) COMMENT 'all that was told: what a restart reads',
+    content       String COMMENT 'all that was told: what a restart reads' CODEC(ZSTD(1)),
     version       UInt64
 )
 ENGINE = ReplacingMergeTree(version)

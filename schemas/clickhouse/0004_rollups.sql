@@ -3,7 +3,7 @@
 CREATE TABLE rollups
 (
     epoch     UInt32,
-    rollup    LowCardinality(String) COMMENT 'metric.series; the metric''s view names its measures',
+    series    LowCardinality(String) COMMENT 'metric.series, whose measures the view of the metric names',
     grain     Enum8('hour' = 1, 'day' = 2, 'month' = 3, 'undated' = 4),
     dimension LowCardinality(String) COMMENT 'what it is cut by, joined by commas; blank for the total',
     pane      DateTime('UTC'),
@@ -17,21 +17,21 @@ CREATE TABLE rollups
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY (epoch, toYear(pane))
-ORDER BY (epoch, rollup, grain, dimension, pane, value, currency, shard);
+ORDER BY (epoch, series, grain, dimension, pane, value, currency, shard);
 
 -- The numbers of the current epoch, shards summed.
 CREATE VIEW cells AS
 SELECT
-    rollup, grain, pane, dimension, value, currency,
+    series, grain, pane, dimension, value, currency,
     sumForEach(r.counts) AS counts,
     sumForEach(r.sums) AS sums,
     sumMap(r.sketch) AS sketch
 FROM rollups AS r FINAL
 WHERE epoch = (SELECT epoch FROM current_epoch)
-GROUP BY rollup, grain, pane, dimension, value, currency;
+GROUP BY series, grain, pane, dimension, value, currency;
 
 -- The same by local day; what the views of the metrics are made of.
 CREATE VIEW cells_by_day AS
-SELECT rollup, toDate(pane) AS day, dimension, value, currency, counts, sums, sketch
+SELECT series, toDate(pane) AS day, dimension, value, currency, counts, sums, sketch
 FROM cells
 WHERE grain = 'day';

@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
 pub mod clickhouse_local;
+pub mod demo;
 pub mod generate;
 pub mod local_broker;
+pub mod run;

@@ -57,8 +57,9 @@ pub async fn migrate(clickhouse: &ClickHouse, definitions: &DefinitionsSpec) -> 
     Ok(done)
 }
 
-/// The statements of a file, without its comments. None of ours holds a semicolon within.
-fn statements(sql: &str) -> impl Iterator<Item = String> {
-    let code: String = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n");
-    code.split(';').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect::<Vec<_>>().into_iter()
+/// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.
+fn statements(sql: &str) -> Vec<String> {
+    let code: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+    let statements = code.join("\n");
+    statements.split(";\n").map(|s| s.trim().trim_end_matches(';').to_owned()).filter(|s| !s.is_empty()).collect()
 }

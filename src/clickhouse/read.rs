@@ -35,14 +35,14 @@ impl ClickHouse {
         Ok(sums)
     }
 
-    /// The cells of an epoch by rollup, grain, pane, dimension, value and currency, shards summed and zeros left out, one a line: what two
+    /// The cells of an epoch by series, grain, pane, dimension, value and currency, shards summed and zeros left out, one a line: what two
     /// runs over the same events must agree on.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
     pub async fn cell_lines(&self, epoch: u32) -> Result<Vec<String>, OutsideError> {
         let sql = format!(
-            "SELECT * FROM (SELECT rollup, grain, pane, dimension, value, currency, sumForEach(r.counts) AS counts, sumForEach(r.sums) AS sums, \
+            "SELECT * FROM (SELECT series, grain, pane, dimension, value, currency, sumForEach(r.counts) AS counts, sumForEach(r.sums) AS sums, \
              mapFilter((k, v) -> v != 0, sumMap(r.sketch)) AS sketch FROM rollups AS r FINAL WHERE epoch = {epoch} GROUP BY ALL) \
              WHERE arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums) ORDER BY ALL"
         );
@@ -56,10 +56,10 @@ fn select(epoch: u32, number: usize, range: &PaneRange, rollups: &std::collectio
     let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
     let undated = if range.undated { " OR grain = 'undated'" } else { "" };
     format!(
-        "SELECT toUInt32({number}), rollup, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
-         FROM rollups AS r FINAL WHERE epoch = {epoch} AND rollup IN ({names}) \
+        "SELECT toUInt32({number}), series, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
+         FROM rollups AS r FINAL WHERE epoch = {epoch} AND series IN ({names}) \
          AND (grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'){undated}) \
-         GROUP BY rollup, dimension, value, currency",
+         GROUP BY series, dimension, value, currency",
         range.grain.name(),
         second(range.from),
         second(range.to)

@@ -121,7 +121,7 @@ impl Store for ClickHouse {
             let end = end.map_or(ordered.len(), |length| start + length);
             let mut writer = Writer::default();
             ordered[start..end].iter().for_each(|row| write_cell(&mut writer, row));
-            let columns = "epoch, rollup, grain, dimension, pane, value, currency, shard, counts, sums, sketch, version";
+            let columns = "epoch, series, grain, dimension, pane, value, currency, shard, counts, sums, sketch, version";
             self.insert("rollups", columns, writer.bytes).await?;
             start = end;
         }

@@ -80,7 +80,7 @@ impl Metric for CloseRate {
                 "SELECT day, dimension, value, counts[1] AS leads, counts[2] AS won,
                     counts[3] AS won_within_30d, counts[4] AS won_within_60d, counts[5] AS won_within_90d,
                     {}, {}, {}
-                FROM cells_by_day WHERE rollup = 'close_rate.cohort'",
+                FROM cells_by_day WHERE series = 'close_rate.cohort'",
                 mature(30),
                 mature(60),
                 mature(90)

@@ -76,9 +76,9 @@ impl Metric for CycleLength {
         vec![View::new(
             "cycle_length_daily",
             format!(
-                "SELECT day, splitByChar('.', rollup)[2] AS series, dimension, value, counts[1] AS count, counts[2] AS negative,
+                "SELECT day, splitByChar('.', cells_by_day.series)[2] AS outcome, dimension, value, counts[1] AS count, counts[2] AS negative,
                     sums[1] / {DAY} AS days, {} / {DAY} AS median_days, {} / {DAY} AS p90_days, sketch AS seconds
-                FROM cells_by_day WHERE startsWith(rollup, 'cycle_length.')",
+                FROM cells_by_day WHERE startsWith(cells_by_day.series, 'cycle_length.')",
                 sketch::quantile_sql("sketch", 0.5),
                 sketch::quantile_sql("sketch", 0.9)
             ),

@@ -102,16 +102,16 @@ impl Metric for LeadSource {
         vec![View::new(
             "lead_source_daily",
             "SELECT day, value[1] AS source, currency,
-                sumIf(counts[1], rollup = 'lead_source.cohort') AS leads,
-                sumIf(counts[2], rollup = 'lead_source.cohort') AS qualified,
-                sumIf(counts[3], rollup = 'lead_source.cohort') AS converted,
-                sumIf(counts[4], rollup = 'lead_source.cohort') AS won,
-                sumIf(sums[1], rollup = 'lead_source.cohort') AS cohort_revenue,
-                sumIf(counts[1], rollup = 'lead_source.by_close') AS won_deals,
-                sumIf(sums[1], rollup = 'lead_source.by_close') AS revenue,
-                sumIf(counts[1], rollup = 'lead_source.without_lead') AS won_deals_without_lead,
-                sumIf(sums[1], rollup = 'lead_source.without_lead') AS revenue_without_lead
-            FROM cells_by_day WHERE startsWith(rollup, 'lead_source.') AND dimension = 'source'
+                sumIf(counts[1], series = 'lead_source.cohort') AS leads,
+                sumIf(counts[2], series = 'lead_source.cohort') AS qualified,
+                sumIf(counts[3], series = 'lead_source.cohort') AS converted,
+                sumIf(counts[4], series = 'lead_source.cohort') AS won,
+                sumIf(sums[1], series = 'lead_source.cohort') AS cohort_revenue,
+                sumIf(counts[1], series = 'lead_source.by_close') AS won_deals,
+                sumIf(sums[1], series = 'lead_source.by_close') AS revenue,
+                sumIf(counts[1], series = 'lead_source.without_lead') AS won_deals_without_lead,
+                sumIf(sums[1], series = 'lead_source.without_lead') AS revenue_without_lead
+            FROM cells_by_day WHERE startsWith(series, 'lead_source.') AND dimension = 'source'
             GROUP BY day, source, currency",
         )]
     }

@@ -169,7 +169,7 @@ impl Metric for Upsell {
                 counts[1] AS new, counts[2] AS upsell, counts[3] AS cross_sell, counts[4] AS renewal, counts[5] AS repeat, counts[6] AS unclassified,
                 sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] AS won_amount, sums[2] + sums[3] AS expansion_amount,
                 sums[7] AS upsell_amount
-            FROM cells_by_day WHERE rollup = 'upsell.won'",
+            FROM cells_by_day WHERE series = 'upsell.won'",
         )]
     }
 }

@@ -81,12 +81,12 @@ impl Metric for WinRate {
             View::new(
                 "win_rate_daily",
                 "SELECT day, dimension, value, currency, counts[1] AS won, counts[2] AS lost, sums[1] AS won_amount, sums[2] AS lost_amount
-                FROM cells_by_day WHERE rollup = 'win_rate.closed'",
+                FROM cells_by_day WHERE series = 'win_rate.closed'",
             ),
             View::new(
                 "deals_opened_daily",
                 "SELECT day, dimension, value, counts[1] AS open, counts[2] AS won, counts[3] AS lost
-                FROM cells_by_day WHERE rollup = 'win_rate.opened'",
+                FROM cells_by_day WHERE series = 'win_rate.opened'",
             ),
         ]
     }

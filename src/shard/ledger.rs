@@ -149,8 +149,8 @@ impl Ledger {
         self.outbox.clear();
     }
 
-    pub(super) fn is_touched(&self) -> bool {
-        !self.touched_cells.is_empty() || !self.touched_links.is_empty() || !self.outbox.is_empty()
+    pub(super) fn touched_rows(&self) -> usize {
+        self.touched_cells.len() + self.touched_links.len() + self.outbox.len()
     }
 
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {

@@ -326,9 +326,9 @@ impl Shard {
         self.changes.clear();
     }
 
-    /// True if anything was touched since it was last taken.
-    pub fn is_touched(&self) -> bool {
-        !self.touched_records.is_empty() || !self.changes.is_empty() || self.ledgers.iter().any(Ledger::is_touched)
+    /// How many rows are waiting to be written.
+    pub fn touched_rows(&self) -> usize {
+        self.touched_records.len() + self.changes.len() + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
     }
 
     /// Takes all that was touched, at its present value, be it equal to what it was.

@@ -1,0 +1,224 @@
+//! `dealpulse run`: the whole pipeline, until it is told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::clickhouse::{ClickHouse, migrate};
+use crate::config::Config;
+use crate::definitions::{Definitions, DefinitionsSpec};
+use crate::kafka::fold::{Fold, Folding};
+use crate::kafka::route::{Clock, Route, Routing};
+use crate::kafka::{KafkaLog, admin, watch_lag};
+use crate::metric::{Plan, Sums};
+use crate::pipeline::flush::{KeepTrying, backoff, retrying};
+use crate::pipeline::restart::Live;
+use crate::pipeline::{Epoch, Log, OutsideError, Store};
+use crate::serve::model::{Model, Refresh, Source, refresh_forever};
+use crate::serve::{Health, router, serve};
+use crate::telemetry::{Telemetry, wall_clock};
+
+/// How old numbers may be before this instance calls itself not ready.
+const STALE: Duration = Duration::from_secs(30);
+
+/// Run the pipeline
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The configuration
+    #[arg(long, default_value = "dealpulse.toml")]
+    pub config: PathBuf,
+}
+
+/// Runs until SIGTERM or Ctrl-C; what is folded is flushed first.
+pub async fn run(args: Run) -> anyhow::Result<()> {
+    let config = Config::load(&args.config, &std::env::vars().collect())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let pipeline = tokio::select! {
+        started = Pipeline::start(config, wall_clock) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    println!("listening on http://{}", pipeline.address());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: flushing what is folded");
+    pipeline.stop().await
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    address: std::net::SocketAddr,
+    telemetry: Arc<Telemetry>,
+    route: Route,
+    fold: Fold,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<std::io::Result<()>>,
+    /// Dropped, and so ended, with the pipeline.
+    _watchers: JoinSet<()>,
+}
+
+impl Pipeline {
+    /// Starts everything; returns once the page answers.
+    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Pipeline> {
+        let (telemetry, health) = (Telemetry::new(), Health::default());
+        let clickhouse = ClickHouse::new(&config.clickhouse);
+        retrying(&AtStart, || migrate::migrate(&clickhouse, &config.definitions)).await?;
+        let epoch = current_epoch(&clickhouse, &config).await?;
+        let definitions = Arc::new(Definitions::new(epoch.definitions.clone()).context("the definitions of the current epoch")?);
+
+        retrying(&AtStart, || admin::check_inputs(&config)).await?;
+        admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
+        admin::ensure_dead_letters(&config).await?;
+        let log = KafkaLog::new(&config.kafka, &admin::log_topic(&config, epoch.generation))?;
+
+        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {} ([serve] listen)", config.listen))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let model = Model::new(STALE);
+        let source = Rollups { clickhouse: clickhouse.clone(), log: log.clone(), clock };
+        let mut watchers = JoinSet::new();
+        let refresh = Refresh { every: config.refresh, top: config.top, clock };
+        watchers.spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), until(stopped.clone())));
+        let server = tokio::spawn(serve(listener, router(model, telemetry.clone(), health.clone()), until(stopped)));
+
+        let topics: Vec<String> = config.topics.iter().map(|topic| topic.name.clone()).collect();
+        for (name, topics) in [("route", topics), ("fold", vec![log.topic().to_owned()])] {
+            let lag = watch_lag(config.kafka.clone(), name, topics, telemetry.clone());
+            watchers.spawn(async move {
+                if let Err(error) = lag.await {
+                    tracing::warn!(%error, "lag is not watched");
+                }
+            });
+        }
+        let fold = Fold::start(Folding {
+            kafka: config.kafka.clone(),
+            log: log.clone(),
+            store: clickhouse,
+            generation: epoch.generation,
+            partitions: epoch.partitions,
+            epochs: vec![Live { epoch: epoch.epoch, definitions }],
+            flush_interval: config.flush_interval,
+            flush_rows: config.flush_rows,
+            telemetry: telemetry.clone(),
+            health: health.clone(),
+        })?;
+        let route = Route::start(Routing {
+            kafka: config.kafka,
+            topics: config.topics,
+            log,
+            partitions: epoch.partitions,
+            dead_letters: config.dead_letters,
+            clock,
+            telemetry: telemetry.clone(),
+            health,
+        })?;
+        Ok(Pipeline { address, telemetry, route, fold, stop, server, _watchers: watchers })
+    }
+
+    /// Where the page and the gauges are.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.address
+    }
+
+    /// The pipeline's own metrics.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let (route, fold) = (self.route, self.fold);
+        tokio::task::spawn_blocking(move || {
+            route.stop();
+            fold.stop();
+        })
+        .await?;
+        // Nobody may be listening any more.
+        let _ = self.stop.send(true);
+        self.server.await??;
+        Ok(())
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the pipeline.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// The epoch of the database, or the first one. Definitions that differ from the epoch's are refused: they would be counted wrongly, silently.
+async fn current_epoch(clickhouse: &ClickHouse, config: &Config) -> anyhow::Result<Epoch> {
+    if let Some(current) = clickhouse.epochs().await?.pop() {
+        if current.definitions != config.definitions {
+            bail!(
+                "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew into a new [clickhouse] database and a new [log] topic",
+                clickhouse.database(),
+                difference(&current.definitions, &config.definitions)
+            );
+        }
+        return Ok(current);
+    }
+    let first = Epoch { epoch: 1, definitions: config.definitions.clone(), generation: 1, partitions: config.log.partitions };
+    clickhouse.add_epoch(&first).await?;
+    Ok(first)
+}
+
+/// Which keys of two definitions differ, and how.
+fn difference(before: &DefinitionsSpec, now: &DefinitionsSpec) -> String {
+    let json = |spec| serde_json::to_value(spec).unwrap_or_default();
+    let (before, now) = (json(before), json(now));
+    let keys = before.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| before[*key] != now[*key]);
+    keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key])).collect::<Vec<_>>().join(", ")
+}
+
+/// Waits half a minute for what is started at the same time as we are.
+struct AtStart;
+
+impl KeepTrying for AtStart {
+    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
+        tracing::warn!(%error, attempt, "not there yet");
+        tokio::time::sleep(backoff(attempt)).await;
+        (1..=attempt).map(backoff).sum::<Duration>() < Duration::from_secs(30)
+    }
+}
+
+/// What the read model reads: the rollups, and how far the log is folded.
+struct Rollups {
+    clickhouse: ClickHouse,
+    log: KafkaLog,
+    clock: Clock,
+}
+
+impl Source for Rollups {
+    async fn current(&self) -> Result<Epoch, OutsideError> {
+        let epochs = self.clickhouse.epochs().await?;
+        epochs.into_iter().next_back().ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
+    }
+
+    /// A shard that has folded all there is holds nobody back: up to now it is complete.
+    async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
+        let mut watermark = (self.clock)();
+        for shard in 0..epoch.partitions {
+            let checkpoint = self.clickhouse.checkpoint(epoch.generation, shard).await?;
+            let (_, end) = self.log.bounds(shard).await?;
+            match checkpoint {
+                Some(checkpoint) if checkpoint.next_offset >= end => {}
+                Some(checkpoint) => watermark = watermark.min(checkpoint.append_time),
+                None if end == 0 => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(watermark))
+    }
+
+    async fn sums(&self, epoch: &Epoch, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {
+        self.clickhouse.sums(epoch.epoch, definitions, plan).await
+    }
+}

@@ -1,0 +1,150 @@
+//! Topics of our own: made with the right settings where they are missing, refused with the reason where they are wrong.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::client::{self, MAX_BYTES, outside};
+use super::log::{PATIENCE, blocking};
+use crate::config::{Config, Kafka};
+use crate::pipeline::OutsideError;
+
+/// How often is looked whether a topic just made is there for everyone.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The topic of a log's generation.
+pub fn log_topic(config: &Config, generation: u32) -> String {
+    format!("{}.{generation}", config.log.topic)
+}
+
+/// Makes sure that the log of a generation is there, with `partitions` partitions and the settings the protocol rests on.
+///
+/// # Errors
+/// What is wrong with the topic that is there, and the command that mends it; or what Kafka answered.
+pub async fn ensure_log(config: &Config, generation: u32, partitions: u32) -> Result<(), OutsideError> {
+    let topic = log_topic(config, generation);
+    let retention = config.log.retention.as_millis().to_string();
+    let settings = [
+        ("cleanup.policy", "delete".to_owned()),
+        ("message.timestamp.type", "LogAppendTime".to_owned()),
+        ("retention.ms", retention),
+        ("max.message.bytes", MAX_BYTES.to_string()),
+    ];
+    let found = ensure(config, &topic, partitions as i32, &settings).await?;
+    if found != partitions {
+        return Err(OutsideError::fatal(
+            format!("checking the log `{topic}`"),
+            format!(
+                "it has {found} partitions; the records' homes are counted by {partitions}. Partitions of the log can't be added: take a new [log] topic and a new [clickhouse] database, and route the input again"
+            ),
+        ));
+    }
+    if config.log.verify { verify(config, &topic).await } else { Ok(()) }
+}
+
+/// Makes sure that the topic of the dead letters is there.
+///
+/// # Errors
+/// What Kafka answered.
+pub async fn ensure_dead_letters(config: &Config) -> Result<(), OutsideError> {
+    let settings = [("cleanup.policy", "delete".to_owned()), ("retention.ms", "-1".to_owned()), ("max.message.bytes", MAX_BYTES.to_string())];
+    ensure(config, &config.dead_letters, 1, &settings).await.map(drop)
+}
+
+/// Makes sure that the input topics are there: they are the source's, so a missing one is an error.
+///
+/// # Errors
+/// Which one is missing, or what Kafka answered.
+pub async fn check_inputs(config: &Config) -> Result<(), OutsideError> {
+    for topic in &config.topics {
+        if partitions(&config.kafka, &topic.name).await?.is_none() {
+            let problem = format!("there is no topic `{}`; create it, or mend the name under [[topics]]", topic.name);
+            return Err(OutsideError { fault: crate::pipeline::Fault::User, ..OutsideError::fatal("looking for the input topics", problem) });
+        }
+    }
+    Ok(())
+}
+
+/// How many partitions a topic has; `None` if there is no such topic.
+async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, OutsideError> {
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
+    blocking(move || {
+        let doing = format!("looking for the topic `{topic}`");
+        let consumer: BaseConsumer = client::onlooker(&kafka, "look").create().map_err(|error| outside(doing.clone(), error))?;
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE);
+        let metadata = metadata.map_err(|error| {
+            let told = outside(doing, error);
+            OutsideError { message: format!("{}; is Kafka running, and is [kafka] brokers right?", told.message), ..told }
+        })?;
+        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        Ok(found.map(|topic| topic.partitions().len() as u32).filter(|count| *count > 0))
+    })
+    .await?
+}
+
+fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, OutsideError> {
+    client::producer(kafka).create().map_err(|error| outside("setting up the admin client", error))
+}
+
+/// Makes a topic if it is missing; says how many partitions it has.
+async fn ensure(config: &Config, topic: &str, wanted: i32, settings: &[(&str, String)]) -> Result<u32, OutsideError> {
+    if let Some(found) = partitions(&config.kafka, topic).await? {
+        return Ok(found);
+    }
+    let doing = || format!("creating the topic `{topic}`");
+    let mut new = NewTopic::new(topic, wanted, TopicReplication::Fixed(config.log.replication));
+    for (name, value) in settings {
+        new = new.set(name, value);
+    }
+    let created = admin(&config.kafka)?.create_topics(&[new], &AdminOptions::new()).await.map_err(|error| outside(doing(), error))?;
+    for result in created {
+        match result {
+            // Another instance may have been quicker.
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((_, code)) => return Err(OutsideError::fatal(doing(), format!("{code}; create it by hand, with {settings:?}"))),
+        }
+    }
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while tokio::time::Instant::now() < deadline {
+        if let Some(found) = partitions(&config.kafka, topic).await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Err(OutsideError::transient(doing(), "it was created but does not appear"))
+}
+
+/// Refuses a log whose settings would let it lose or reorder what it promises to keep.
+async fn verify(config: &Config, topic: &str) -> Result<(), OutsideError> {
+    let doing = format!("checking the settings of the log `{topic}`");
+    let described = admin(&config.kafka)?.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let described = described.map_err(|error| outside(doing.clone(), error))?;
+    let settings: HashMap<String, String> = described
+        .into_iter()
+        .filter_map(Result::ok)
+        .flat_map(|resource| resource.entries)
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect();
+    let refuse = |setting: &str, found: &str, wanted: &str| {
+        let mend = format!("`{setting}` is `{found}`; set it: kafka-configs --alter --topic {topic} --add-config {setting}={wanted}");
+        Err(OutsideError { fault: crate::pipeline::Fault::User, ..OutsideError::fatal(doing.clone(), mend) })
+    };
+    for (setting, wanted) in [("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")] {
+        if let Some(found) = settings.get(setting).filter(|found| *found != wanted) {
+            return refuse(setting, found, wanted);
+        }
+    }
+    let wanted = config.log.retention.as_millis() as i64;
+    let kept = settings.get("retention.ms").and_then(|value| value.parse::<i64>().ok());
+    if let Some(kept) = kept.filter(|kept| *kept >= 0 && *kept < wanted) {
+        return refuse("retention.ms", &kept.to_string(), &wanted.to_string());
+    }
+    if let Some(found) = settings.get("retention.bytes").filter(|value| *value != "-1") {
+        return refuse("retention.bytes", found, "-1");
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! How every client of ours is set up, and what its errors mean.
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::config::Kafka;
+use crate::pipeline::{Fault, OutsideError};
+
+/// The longest message of the log or the dead letters, in bytes: what a broker has to take.
+pub const MAX_BYTES: usize = 32 << 20;
+
+/// What all clients share; the user's own properties come last and win.
+fn base(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &kafka.brokers).set("client.id", "dealpulse");
+    config
+}
+
+fn finish(mut config: ClientConfig, kafka: &Kafka) -> ClientConfig {
+    for (name, value) in &kafka.properties {
+        config.set(name, value);
+    }
+    // The new group protocol leaves these to the broker and refuses them from a client.
+    if config.get("group.protocol") == Some("consumer") {
+        for name in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+            config.remove(name);
+        }
+    }
+    config
+}
+
+/// A producer that loses and doubles nothing by itself.
+pub fn producer(kafka: &Kafka) -> ClientConfig {
+    let mut config = base(kafka);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("compression.type", "lz4")
+        .set("linger.ms", "5")
+        .set("message.max.bytes", MAX_BYTES.to_string())
+        .set("queue.buffering.max.kbytes", "262144");
+    let mut config = finish(config, kafka);
+    // Of the user's properties, those that only consumers know would make librdkafka complain.
+    for name in kafka.properties.keys().filter(|name| CONSUMER_ONLY.iter().any(|prefix| name.starts_with(prefix))) {
+        config.remove(name);
+    }
+    config
+}
+
+/// What the names of properties begin with that only consumers know.
+const CONSUMER_ONLY: [&str; 7] = ["group.", "session.", "heartbeat.", "fetch.", "queued.", "max.poll.", "partition.assignment."];
+
+/// A member of the group `<group>.<name>`. Nothing is committed but what we commit.
+pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
+    let mut config = base(kafka);
+    config
+        .set("group.id", group(kafka, name))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", reset)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", "45000")
+        // The default of a second halves a fast consumer.
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.wait.max.ms", "50")
+        .set("queued.min.messages", "20000")
+        .set("queued.max.messages.kbytes", "32768");
+    finish(config, kafka)
+}
+
+/// A consumer that belongs to no group, for looking things up.
+pub fn onlooker(kafka: &Kafka, name: &str) -> ClientConfig {
+    let mut config = base(kafka);
+    config.set("group.id", group(kafka, name)).set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+    config.set("fetch.wait.max.ms", "50");
+    finish(config, kafka)
+}
+
+/// The name of a consumer group.
+pub fn group(kafka: &Kafka, name: &str) -> String {
+    format!("{}.{name}", kafka.group)
+}
+
+/// What an error of Kafka means for us: an outage passes, a refusal doesn't.
+pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
+    use RDKafkaErrorCode as Code;
+    let doing = format!("Kafka, {}", doing.into());
+    match &error {
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
+            OutsideError { doing, message: format!("{error}; look at [kafka] and [kafka.properties]"), fault: Fault::User, is_transient: false }
+        }
+        _ => match error.rdkafka_error_code() {
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::Authentication,
+            ) => OutsideError {
+                doing,
+                message: format!("{error}; the user of [kafka.properties] may not do this"),
+                fault: Fault::User,
+                is_transient: false,
+            },
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
+                OutsideError::fatal(doing, format!("{error}; the topic's max.message.bytes must be at least {MAX_BYTES}"))
+            }
+            _ => OutsideError::transient(doing, error),
+        },
+    }
+}

@@ -1,0 +1,51 @@
+//! The feed: generated events into a topic, for demonstrations and tests.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use super::client::{self, outside};
+use crate::config::Kafka;
+use crate::local::generate::GeneratedEvent;
+use crate::pipeline::OutsideError;
+
+/// A producer of events to one topic.
+pub struct Feed {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    topic: String,
+}
+
+impl Feed {
+    /// A feed of `topic`.
+    ///
+    /// # Errors
+    /// If the properties make no producer.
+    pub fn new(kafka: &Kafka, topic: &str) -> Result<Feed, OutsideError> {
+        let producer = client::producer(kafka).create().map_err(|error| outside("setting up the feed", error))?;
+        Ok(Feed { producer, topic: topic.to_owned() })
+    }
+
+    /// Sends one event, keyed by its record. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// What Kafka refuses for good.
+    pub fn send(&self, event: &GeneratedEvent) -> Result<(), OutsideError> {
+        loop {
+            let record = BaseRecord::to(&self.topic).key(&event.key).payload(&event.payload).timestamp(event.emitted_at / 1_000);
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => std::thread::sleep(Duration::from_millis(5)),
+                Err((error, _)) => return Err(outside(format!("writing to `{}`", self.topic), error)),
+            }
+        }
+    }
+
+    /// Waits until everything sent is acknowledged.
+    ///
+    /// # Errors
+    /// If it is not within a minute.
+    pub fn finish(&self) -> Result<(), OutsideError> {
+        self.producer.flush(Duration::from_secs(60)).map_err(|error| outside(format!("writing to `{}`", self.topic), error))
+    }
+}

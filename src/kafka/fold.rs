@@ -1,0 +1,432 @@
+//! The fold group: a thread for every shard owned, one writer for all of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc as sync};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::client::{self, outside};
+use super::log::{KafkaLog, entry};
+use super::member::{Hands, Member};
+use crate::config::Kafka;
+use crate::pipeline::flush::{Batch, KeepTrying, backoff, retrying};
+use crate::pipeline::owner::{Flush, Owner};
+use crate::pipeline::restart::{Live, RestartError, restore};
+use crate::pipeline::{OutsideError, Store};
+use crate::record::{Entity, Home};
+use crate::serve::Health;
+use crate::telemetry::{Telemetry, wall_clock};
+
+/// How long a shard waits for messages before it looks at its clock again.
+const POLL: Duration = Duration::from_millis(20);
+/// How many messages are folded before anything else is looked at.
+const STRIDE: usize = 1_000;
+/// How long the last flush may take when a shard is given up: below any session timeout.
+const HAND_OVER: Duration = Duration::from_secs(20);
+/// How often a shard's size is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long the writer waits for other shards' flushes, so that one insert a table serves them all.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// What folding needs.
+#[derive(Clone)]
+pub struct Folding<S> {
+    /// How to reach Kafka.
+    pub kafka: Kafka,
+    /// The log.
+    pub log: KafkaLog,
+    /// Where everything is written.
+    pub store: S,
+    /// The log's generation.
+    pub generation: u32,
+    /// How many partitions homes are counted by.
+    pub partitions: u32,
+    /// The epochs numbers are kept for.
+    pub epochs: Vec<Live>,
+    /// The longest a touched row waits.
+    pub flush_interval: Duration,
+    /// How many touched rows don't wait.
+    pub flush_rows: usize,
+    /// The pipeline's own metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// What stands in the way of being ready.
+    pub health: Health,
+}
+
+/// A running fold.
+pub struct Fold {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Fold {
+    /// Joins the fold group and folds whatever is assigned, until stopped. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// If the properties make no consumer.
+    pub fn start<S: Store + Clone + 'static>(folding: Folding<S>) -> Result<Fold, OutsideError> {
+        let doing = "joining the fold group";
+        let stop = Arc::new(AtomicBool::new(false));
+        let (flushes, inbox) = mpsc::unbounded_channel();
+        let hands = Arc::new(Shards { folding: folding.clone(), runtime: Handle::current(), flushes, owned: Mutex::default(), stop: stop.clone() });
+        tokio::spawn(write_all(folding.clone(), inbox, stop.clone()));
+
+        let mut config = client::member(&folding.kafka, "fold", "error");
+        // Where the checkpoints say is where we start; an offset that is not there is for somebody to look at.
+        config.set("auto.offset.reset", "error");
+        let member = Member::new(folding.log.topic(), hands.clone());
+        let consumer: BaseConsumer<Member> = config.create_with_context(member).map_err(|error| outside(doing, error))?;
+        let consumer = Arc::new(consumer);
+        Member::meet(&consumer);
+        folding.log.commit_through(&consumer);
+        consumer.subscribe(&[folding.log.topic()]).map_err(|error| outside(doing, error))?;
+
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("fold group".into()).spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                // Messages come through the shards' own queues; here are rebalances and errors.
+                if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
+                    hands.member_error(&error);
+                }
+            }
+            let all: Vec<Home> = lock(&hands.owned).keys().copied().collect();
+            hands.release(&all, false);
+            consumer.unsubscribe();
+            let left = Instant::now() + Duration::from_secs(5);
+            while consumer.assignment().is_ok_and(|a| a.count() > 0) && Instant::now() < left {
+                let _ = consumer.poll(Duration::from_millis(50));
+            }
+        });
+        let thread = thread.map_err(|error| OutsideError::fatal("starting the fold's thread", error))?;
+        Ok(Fold { stop, thread: Some(thread) })
+    }
+
+    /// Flushes what is folded, leaves the group, and returns when nothing runs any more. Blocks; not for an async thread.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been printed; there is nothing more to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A flush on its way to the writer, with the way back.
+type Parcel = (Flush, sync::Sender<Result<(), String>>);
+
+/// The one writer of an instance: whatever shards have handed in goes out together.
+async fn write_all<S: Store>(folding: Folding<S>, mut inbox: mpsc::UnboundedReceiver<Parcel>, stop: Arc<AtomicBool>) {
+    let keep_trying = Patience { telemetry: folding.telemetry.clone(), health: folding.health.clone(), stop, name: "flush", until: HAND_OVER };
+    while let Some(first) = inbox.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut parcels = vec![first];
+        while let Ok(more) = inbox.try_recv() {
+            parcels.push(more);
+        }
+        let (flushes, answers): (Vec<Flush>, Vec<_>) = parcels.into_iter().unzip();
+        count_rows(&folding.telemetry, &flushes);
+        let append_times: Vec<i64> = flushes.iter().map(|flush| flush.checkpoint.append_time).collect();
+        let started = Instant::now();
+        let written = Batch::new(folding.generation, folding.partitions, flushes).write(&folding.log, &folding.store, &keep_trying).await;
+        folding.telemetry.flush.with_label_values(&["all"]).observe(started.elapsed().as_secs_f64());
+        if written.is_ok() {
+            folding.health.set("flush", None);
+            let now = wall_clock();
+            append_times.iter().for_each(|at| folding.telemetry.end_to_end_latency.observe((now - at).max(0) as f64 / 1e6));
+        }
+        let result = written.map_err(|error| error.to_string());
+        // A shard that is gone does not wait for its answer any more.
+        answers.into_iter().for_each(|answer| drop(answer.send(result.clone())));
+    }
+}
+
+fn count_rows(telemetry: &Telemetry, flushes: &[Flush]) {
+    let count = |table: &str, rows: usize| telemetry.flush_rows.with_label_values(&[table]).inc_by(rows as u64);
+    for flush in flushes {
+        count("rollups", flush.cells.len());
+        count("changes", flush.changes.len());
+        count("facts", flush.records.len());
+        count("links", flush.links.len());
+    }
+}
+
+/// Tries again for as long as the process runs, and for a while after it was told to stop.
+pub(super) struct Patience {
+    pub telemetry: Arc<Telemetry>,
+    pub health: Health,
+    pub stop: Arc<AtomicBool>,
+    /// What is reported as standing in the way.
+    pub name: &'static str,
+    /// How long it goes on after the stop.
+    pub until: Duration,
+}
+
+impl KeepTrying for Patience {
+    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
+        self.telemetry.flush_retries.inc();
+        if attempt == 1 || attempt.is_power_of_two() {
+            tracing::warn!(%error, attempt, "{}: not done yet, trying again; nothing is lost meanwhile", self.name);
+        }
+        self.health.set(self.name, Some(error.to_string()));
+        tokio::time::sleep(backoff(attempt)).await;
+        let waited: Duration = (1..=attempt).map(backoff).sum();
+        !self.stop.load(Ordering::Acquire) || waited < self.until
+    }
+}
+
+/// A shard's thread.
+struct Running {
+    stop: Arc<Orders>,
+    thread: JoinHandle<()>,
+}
+
+/// What a shard is told.
+#[derive(Default)]
+struct Orders {
+    stop: AtomicBool,
+    /// Another owner is at work: write nothing more.
+    fence: AtomicBool,
+}
+
+/// The shards this instance owns.
+struct Shards<S> {
+    folding: Folding<S>,
+    runtime: Handle,
+    flushes: mpsc::UnboundedSender<Parcel>,
+    owned: Mutex<HashMap<Home, Running>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<S> Shards<S> {
+    fn member_error(&self, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            // Brokers come back; librdkafka says so once a second meanwhile.
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => tracing::debug!(%error, "the fold group"),
+            _ => tracing::warn!(%error, "the fold group"),
+        }
+    }
+}
+
+impl<S: Store + Clone + 'static> Hands for Shards<S> {
+    fn start_of(&self, shard: Home) -> Option<u64> {
+        let Folding { store, generation, telemetry, health, .. } = &self.folding;
+        let patience =
+            Patience { telemetry: telemetry.clone(), health: health.clone(), stop: self.stop.clone(), name: "restart", until: Duration::ZERO };
+        let asked = self.runtime.block_on(retrying(&patience, || store.checkpoint(*generation, shard)));
+        match asked {
+            Ok(checkpoint) => {
+                health.set("restart", None);
+                Some(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset))
+            }
+            Err(error) => {
+                tracing::error!(%error, shard, "the shard can't be taken on");
+                health.set("restart", Some(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn take(&self, shard: Home, queue: PartitionQueue<Member>) {
+        let orders = Arc::new(Orders::default());
+        let hand = ShardThread {
+            shard,
+            folding: self.folding.clone(),
+            runtime: self.runtime.clone(),
+            flushes: self.flushes.clone(),
+            orders: orders.clone(),
+            process_stop: self.stop.clone(),
+        };
+        let spawned = std::thread::Builder::new().name(format!("shard {shard}")).spawn(move || hand.run(&queue));
+        match spawned {
+            Ok(thread) => {
+                let before = lock(&self.owned).insert(shard, Running { stop: orders, thread });
+                self.folding.telemetry.shards_owned.set(lock(&self.owned).len() as i64);
+                if let Some(before) = before {
+                    before.stop.fence.store(true, Ordering::Release);
+                    before.stop.stop.store(true, Ordering::Release);
+                }
+            }
+            Err(error) => tracing::error!(%error, shard, "no thread for the shard; it is not folded"),
+        }
+    }
+
+    fn release(&self, shards: &[Home], lost: bool) {
+        let leaving: Vec<Running> = shards.iter().filter_map(|shard| lock(&self.owned).remove(shard)).collect();
+        for running in &leaving {
+            running.stop.fence.store(lost, Ordering::Release);
+            running.stop.stop.store(true, Ordering::Release);
+        }
+        for running in leaving {
+            // Its last flush is acknowledged, or has run out of time, when it ends.
+            let _ = running.thread.join();
+        }
+        self.folding.telemetry.shards_owned.set(lock(&self.owned).len() as i64);
+    }
+}
+
+struct ShardThread<S> {
+    shard: Home,
+    folding: Folding<S>,
+    runtime: Handle,
+    flushes: mpsc::UnboundedSender<Parcel>,
+    orders: Arc<Orders>,
+    process_stop: Arc<AtomicBool>,
+}
+
+impl<S: Store + Clone + 'static> ShardThread<S> {
+    fn run(self, queue: &PartitionQueue<Member>) {
+        let Some(owner) = self.restore() else { return };
+        let mut shown = Shown::default();
+        if let Err(problem) = self.fold(owner, queue, &mut shown) {
+            self.stopped(&problem);
+        }
+        self.show(&shown, &Shown::default());
+    }
+
+    /// The shard stays assigned, so that nobody else stumbles over the same thing, and says what is wrong.
+    fn stopped(&self, problem: &str) {
+        tracing::error!(shard = self.shard, problem, "the shard has stopped; the others go on");
+        self.folding.telemetry.shards_stopped.inc();
+        self.folding.health.set("shard", Some(problem.to_owned()));
+    }
+
+    fn restore(&self) -> Option<Owner> {
+        let Folding { log, store, generation, epochs, .. } = &self.folding;
+        let mut attempt = 0;
+        loop {
+            match self.runtime.block_on(restore(self.shard, *generation, epochs, log, store)) {
+                Ok(owner) => {
+                    tracing::info!(
+                        shard = self.shard,
+                        offset = owner.position(),
+                        records = owner.shard().record_count(Entity::Deal),
+                        "shard taken on"
+                    );
+                    return Some(owner);
+                }
+                Err(RestartError::Outside(error)) if error.is_transient => {
+                    attempt += 1;
+                    tracing::warn!(%error, shard = self.shard, attempt, "the shard can't be restored yet, trying again");
+                    std::thread::sleep(backoff(attempt).min(Duration::from_secs(2)));
+                    if self.orders.stop.load(Ordering::Acquire) || self.process_stop.load(Ordering::Acquire) {
+                        return None;
+                    }
+                }
+                Err(error) => {
+                    self.stopped(&error.to_string());
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn fold(&self, mut owner: Owner, queue: &PartitionQueue<Member>, shown: &mut Shown) -> Result<(), String> {
+        let (answer, answers) = sync::channel();
+        let mut counted = owner.shard().counters();
+        let mut last_flush = Instant::now();
+        let mut give_up_at: Option<Instant> = None;
+        loop {
+            let stopping = self.orders.stop.load(Ordering::Acquire);
+            if !stopping {
+                self.fold_some(&mut owner, queue)?;
+                counted = self.count(&owner, counted);
+                self.gauge(&owner, shown);
+            } else {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            while let Ok(result) = answers.try_recv() {
+                result?;
+                owner.acknowledge();
+            }
+            if self.orders.fence.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let is_due = stopping || last_flush.elapsed() >= self.folding.flush_interval || owner.shard().touched_rows() >= self.folding.flush_rows;
+            if is_due && let Some(flush) = owner.flush() {
+                last_flush = Instant::now();
+                if self.flushes.send((flush, answer.clone())).is_err() {
+                    return Ok(()); // the writer is gone: the process is ending
+                }
+            }
+            if stopping {
+                let deadline = *give_up_at.get_or_insert_with(|| Instant::now() + HAND_OVER);
+                if !owner.is_flushing() || Instant::now() > deadline {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Folds what is there, up to a stride.
+    fn fold_some(&self, owner: &mut Owner, queue: &PartitionQueue<Member>) -> Result<(), String> {
+        let mut wait = POLL;
+        for _ in 0..STRIDE {
+            match queue.poll(wait) {
+                Some(Ok(message)) => {
+                    owner.fold(&entry(&message)).map_err(|error| error.to_string())?;
+                    debug_assert_eq!(message.partition() as Home, self.shard);
+                }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    let at = owner.position();
+                    return Err(format!("shard {}: the log has no offset {at}: retention took it, or the topic was recreated", self.shard));
+                }
+                Some(Err(error)) => tracing::debug!(%error, shard = self.shard, "reading the log"),
+                None => return Ok(()),
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn count(&self, owner: &Owner, before: crate::shard::Counters) -> crate::shard::Counters {
+        let (now, telemetry) = (owner.shard().counters(), &self.folding.telemetry);
+        telemetry.assertions_folded.inc_by(now.assertions - before.assertions);
+        telemetry.assertions_unchanged.inc_by(now.unchanged - before.unchanged);
+        telemetry.links_folded.inc_by(now.links - before.links);
+        telemetry.values_refused.inc_by(now.overflowed - before.overflowed);
+        now
+    }
+
+    /// Tells how much the shard holds. Looking takes a while, so it is done rarely.
+    fn gauge(&self, owner: &Owner, shown: &mut Shown) {
+        if shown.at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        let now = Shown {
+            at: Some(Instant::now()),
+            bytes: owner.shard().bytes() as i64,
+            records: Entity::ALL.map(|entity| owner.shard().record_count(entity) as i64),
+        };
+        self.show(shown, &now);
+        *shown = now;
+    }
+
+    /// The gauges are sums over the shards of this instance: each adds what changed of its own.
+    fn show(&self, before: &Shown, now: &Shown) {
+        let telemetry = &self.folding.telemetry;
+        telemetry.state_bytes.add(now.bytes - before.bytes);
+        for (i, entity) in Entity::ALL.iter().enumerate() {
+            telemetry.records.with_label_values(&[entity.name()]).add(now.records[i] - before.records[i]);
+        }
+    }
+}
+
+/// What a shard last told of its size.
+#[derive(Default)]
+struct Shown {
+    at: Option<Instant>,
+    bytes: i64,
+    records: [i64; 4],
+}

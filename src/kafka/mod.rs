@@ -1,0 +1,15 @@
+//! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log; dead letters.
+
+pub mod admin;
+mod client;
+pub mod dead_letter;
+pub mod feed;
+pub mod fold;
+mod lag;
+mod log;
+mod member;
+pub mod route;
+
+pub use client::outside;
+pub use lag::watch_lag;
+pub use log::KafkaLog;

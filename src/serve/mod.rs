@@ -1,0 +1,116 @@
+//! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
+
+mod figures;
+mod layout;
+pub mod metrics;
+pub mod model;
+mod page;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::telemetry::Telemetry;
+use model::Model;
+
+/// How long requests on their way are waited for at shutdown.
+const GRACE: Duration = Duration::from_secs(3);
+/// The page needs its own style and nothing else from anywhere.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What is wrong with the instance, by who says so. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Health {
+    /// States the problem of one part of the instance, or that it has none.
+    pub fn set(&self, name: &'static str, problem: Option<String>) {
+        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => drop(problems.insert(name, problem)),
+            None => drop(problems.remove(name)),
+        }
+    }
+
+    /// The problems there are, in order of name.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(name, problem)| (*name, problem.clone())).collect()
+    }
+}
+
+#[derive(Clone)]
+struct Shown {
+    model: Model,
+    telemetry: Arc<Telemetry>,
+    health: Health,
+}
+
+/// Everything that is shown, for GET and HEAD only.
+pub fn router(model: Model, telemetry: Arc<Telemetry>, health: Health) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; the page is at /, the gauges are at /metrics\n") })
+        .with_state(Shown { model, telemetry, health })
+}
+
+/// Serves until `shutdown`, then waits a moment for requests on their way.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let (told, mut tell) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
+        shutdown.await;
+        drop(told);
+    });
+    let overdue = async {
+        // Ends when the other half is dropped.
+        let _ = (&mut tell).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served,
+        () = overdue => Ok(()),
+    }
+}
+
+async fn page(State(shown): State<Shown>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, page::render(&shown.model, &query)).into_response()
+}
+
+async fn scrape(State(shown): State<Shown>) -> Response {
+    match metrics::text(&shown.model, &shown.telemetry) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// 200 when there are fresh numbers and no part complains; else 503 with a reason a line.
+async fn ready(State(shown): State<Shown>) -> Response {
+    let mut reasons: Vec<String> = shown.model.problem().into_iter().map(|problem| format!("read model: {problem}")).collect();
+    reasons.extend(shown.health.problems().into_iter().map(|(name, problem)| format!("{name}: {problem}")));
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+}

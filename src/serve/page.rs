@@ -1,0 +1,310 @@
+//! The live page: one quiet, server-rendered document for those without Grafana. No script, nothing from elsewhere.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+
+use super::figures::{Escaped, NO_VALUE, ago, find, first_sentence, in_a_sentence, written};
+use super::layout::{Column, LAYOUTS, Layout};
+use super::model::{Model, Snapshot};
+use crate::metric::{Figure, Figures, Group, METRICS, MetricReading};
+use crate::window::rolling::Window;
+
+const STYLE: &str = include_str!("page.css");
+
+/// What the visitor chose, all of it in the address, so that it survives the refresh and can be sent to somebody.
+///
+/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the page and never asks again.
+#[derive(Clone)]
+struct Choice {
+    window: usize,
+    window_label: String,
+    set: usize,
+    set_name: String,
+    is_paused: bool,
+}
+
+impl Choice {
+    fn of(query: &HashMap<String, String>, snapshot: &Snapshot) -> Choice {
+        let asked = |name: &str| query.get(name).map(String::as_str);
+        let windows = &snapshot.reading.windows;
+        let labelled = |label: &str| windows.iter().position(|w| w.label() == label);
+        let window = asked("window").and_then(labelled).or_else(|| labelled("28d")).unwrap_or_default();
+        let sets = 1..snapshot.definitions.sets.len();
+        let set = sets.clone().find(|set| asked("by") == Some(&snapshot.definitions.set_name(*set))).or(sets.clone().next()).unwrap_or_default();
+        Choice {
+            window,
+            window_label: windows.get(window).map(Window::label).unwrap_or_default(),
+            set,
+            set_name: snapshot.definitions.set_name(set),
+            is_paused: asked("paused").is_some(),
+        }
+    }
+
+    /// The address of the page with one thing chosen otherwise, safe in an attribute.
+    fn but(&self, change: impl FnOnce(&mut Choice)) -> String {
+        let mut choice = self.clone();
+        change(&mut choice);
+        let mut address = format!("?window={}&amp;by={}", encoded(&choice.window_label), encoded(&choice.set_name));
+        if choice.is_paused {
+            address += "&amp;paused=yes";
+        }
+        address
+    }
+}
+
+/// Percent-encodes what is not plain in a query.
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// The whole page.
+pub fn render(model: &Model, query: &HashMap<String, String>) -> String {
+    let mut out = String::with_capacity(32 * 1024);
+    // Writing to a String can't fail.
+    let _ = document(&mut out, model, query);
+    out
+}
+
+fn document(out: &mut String, model: &Model, query: &HashMap<String, String>) -> fmt::Result {
+    let snapshot = model.snapshot();
+    let choice = snapshot.as_ref().map(|s| Choice::of(query, s));
+    let is_paused = choice.as_ref().is_some_and(|c| c.is_paused);
+    out.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Dealpulse</title>");
+    out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    if !is_paused {
+        out.push_str("<meta http-equiv=\"refresh\" content=\"2\">");
+    }
+    write!(out, "<style>{STYLE}</style></head><body>")?;
+    let problem = model.problem();
+    let mood = if problem.is_some() { "stale" } else { "fresh" };
+    write!(out, "<header class=\"{mood}\"><h1>Dealpulse</h1><p>")?;
+    if let (Some(snapshot), Some(choice)) = (&snapshot, &choice) {
+        freshness(out, model, snapshot, choice)?;
+    }
+    out.push_str("</p></header>");
+    if let Some(problem) = &problem {
+        write!(out, "<p class=\"notice\" role=\"status\">{}.</p>", Escaped(&sentence(problem)))?;
+    }
+    match (&snapshot, &choice) {
+        (Some(snapshot), Some(choice)) => numbers(out, snapshot, choice)?,
+        _ => out.push_str("<p class=\"soft\">The page fills itself as soon as there are numbers.</p>"),
+    }
+    out.push_str("</body></html>\n");
+    Ok(())
+}
+
+fn freshness(out: &mut String, model: &Model, snapshot: &Snapshot, choice: &Choice) -> fmt::Result {
+    let zone = snapshot.definitions.calendar.zone();
+    let local = |micros: i64| chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().with_timezone(&zone);
+    let as_of = local(snapshot.as_of);
+    write!(out, "<span class=\"dot\"></span>As of {} ({zone}), {} ago", as_of.format("%a %-d %B %Y, %H:%M:%S"), ago(model.age().as_secs()))?;
+    if let Some(watermark) = snapshot.watermark {
+        let watermark = local(watermark);
+        let form = if watermark.date_naive() == as_of.date_naive() { "%H:%M:%S" } else { "%-d %B %Y, %H:%M:%S" };
+        write!(out, " · events up to {}", watermark.format(form))?;
+    }
+    let (word, address) = (if choice.is_paused { "resume" } else { "pause" }, choice.but(|c| c.is_paused = !c.is_paused));
+    write!(out, " · <a href=\"{address}\">{word}</a>")
+}
+
+fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Result {
+    out.push_str("<nav aria-label=\"Window\">");
+    for (number, window) in snapshot.reading.windows.iter().enumerate() {
+        let address = choice.but(|c| c.window_label = window.label());
+        link(out, &address, &window_name(window), number == choice.window)?;
+    }
+    out.push_str("</nav><div class=\"cards\">");
+    for (layout, metric) in laid_out(snapshot) {
+        card(out, layout, metric.total(choice.window))?;
+    }
+    out.push_str("</div>");
+    if choice.set != 0 {
+        out.push_str("<nav aria-label=\"Dimension\"><span>By</span>");
+        for set in 1..snapshot.definitions.sets.len() {
+            let name = snapshot.definitions.set_name(set);
+            let address = choice.but(|c| c.set_name.clone_from(&name));
+            link(out, &address, &words(&name), set == choice.set)?;
+        }
+        out.push_str("</nav>");
+    }
+    for (layout, metric) in laid_out(snapshot) {
+        section(out, snapshot, choice, layout, metric)?;
+    }
+    definitions(out, snapshot)?;
+    write!(out, "<footer>Definitions of epoch {}. The same numbers as gauges: <a href=\"/metrics\">/metrics</a>.</footer>", snapshot.epoch)
+}
+
+/// The metrics that are shown, in the order of the layouts.
+fn laid_out(snapshot: &Snapshot) -> impl Iterator<Item = (&'static Layout, &MetricReading)> {
+    LAYOUTS.iter().filter_map(|layout| Some((layout, snapshot.reading.metrics.iter().find(|m| m.name == layout.metric)?)))
+}
+
+fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::Result {
+    let current = if is_current { " aria-current=\"true\"" } else { "" };
+    write!(out, "<a href=\"{address}\"{current}>{}</a>", Escaped(text))
+}
+
+fn card(out: &mut String, layout: &Layout, total: Option<&Figures>) -> fmt::Result {
+    let nothing = Figures::new();
+    let total = total.unwrap_or(&nothing);
+    write!(out, "<div class=\"card\"><h2>{}</h2><p class=\"figure\">{}", layout.title, in_a_sentence(total, layout.headline))?;
+    if !layout.unit.is_empty() {
+        write!(out, " <small>{}</small>", layout.unit)?;
+    }
+    out.push_str("</p>");
+    if total.is_empty() {
+        out.push_str("<p class=\"soft\">nothing in this window</p>");
+    } else {
+        let remarks = layout.remarks.iter().filter(|remark| has_something(remark, total));
+        for text in [&layout.made_of].into_iter().chain(remarks) {
+            write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
+        }
+    }
+    out.push_str("</div>");
+    Ok(())
+}
+
+/// A text with figures in place of the paths in braces.
+fn filled(text: &str, figures: &Figures) -> String {
+    let mut parts = text.split('{');
+    let start = parts.next().unwrap_or_default().to_owned();
+    parts.filter_map(|part| part.split_once('}')).fold(start, |text, (path, rest)| text + &in_a_sentence(figures, path) + rest)
+}
+
+/// True if the first figure of a text is there and not 0.
+fn has_something(text: &str, figures: &Figures) -> bool {
+    let path = text.split(['{', '}']).nth(1).unwrap_or_default();
+    find(figures, path).iter().any(|(_, figure)| figure.gauge().is_some_and(|n| n != 0.0))
+}
+
+fn section(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
+    let gist = first_sentence(definition(metric.name));
+    write!(out, "<section><h2>{}</h2><p class=\"soft gist\">{}</p>", layout.title, Escaped(gist))?;
+    table(out, snapshot, choice, layout, metric)?;
+    out.push_str("</section>");
+    Ok(())
+}
+
+/// Every definition in full. They stand open: what a visitor unfolds, the next refresh would fold up again.
+fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
+    out.push_str("<section><h2>What is counted</h2><dl>");
+    for (layout, metric) in laid_out(snapshot) {
+        write!(out, "<dt>{}</dt><dd>{}</dd>", layout.title, Escaped(definition(metric.name)))?;
+    }
+    out.push_str("</dl></section>");
+    Ok(())
+}
+
+fn definition(metric: &str) -> &'static str {
+    METRICS.iter().find(|m| m.name() == metric).map_or("", |m| m.definition())
+}
+
+fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
+    let groups: &[Group] = metric.windows.get(choice.window).map_or(&[], Vec::as_slice);
+    let of_set = || groups.iter().filter(|g| g.set == choice.set && g.set != 0);
+    let mut rows: Vec<(usize, &Group)> = of_set().filter_map(|g| Some((snapshot.top.rank(g)?, g))).collect();
+    rows.sort_by_key(|(rank, _)| *rank);
+    let more = of_set().count() - rows.len();
+    let Some(total) = metric.total(choice.window) else {
+        out.push_str("<p class=\"soft\">Nothing in this window.</p>");
+        return Ok(());
+    };
+
+    out.push_str("<div class=\"scroll\"><table><thead><tr><th></th>");
+    for neighbours in layout.columns.chunk_by(|a, b| a.over == b.over) {
+        write!(out, "<th class=\"first\" colspan=\"{}\" scope=\"colgroup\">{}</th>", neighbours.len(), neighbours[0].over)?;
+    }
+    out.push_str("</tr><tr><th></th>");
+    for (i, column) in layout.columns.iter().enumerate() {
+        write!(out, "<th{} scope=\"col\">{}</th>", first(layout.columns, i), column.head)?;
+    }
+    out.push_str("</tr></thead><tbody>");
+    row(out, layout.columns, "<span>All</span>", "", total)?;
+    for (_, group) in &rows {
+        let name = group.values.iter().map(|v| value(v)).collect::<Vec<_>>().join(" · ");
+        row(out, layout.columns, &name, &group.values.join(" · "), &group.figures)?;
+    }
+    out.push_str("</tbody></table></div>");
+    if rows.is_empty() && choice.set != 0 {
+        let dimensions = &snapshot.definitions.sets[choice.set].dimensions;
+        let is_cut =
+            METRICS.iter().filter(|m| m.name() == metric.name).flat_map(|m| m.rollups()).any(|r| dimensions.iter().all(|d| r.cut_by.supplies(*d)));
+        let nothing = if is_cut { "Nothing in this window by" } else { "This is not cut by" };
+        write!(out, "<p class=\"soft more\">{nothing} {}.</p>", Escaped(&words(&choice.set_name)))?;
+    }
+    if more > 0 {
+        write!(out, "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>")?;
+    }
+    Ok(())
+}
+
+fn row(out: &mut String, columns: &[Column], name: &str, title: &str, figures: &Figures) -> fmt::Result {
+    write!(out, "<tr><th scope=\"row\" title=\"{}\">{name}</th>", Escaped(title))?;
+    for (i, column) in columns.iter().enumerate() {
+        write!(out, "<td{}>", first(columns, i))?;
+        cell(out, column, figures)?;
+        out.push_str("</td>");
+    }
+    out.push_str("</tr>");
+    Ok(())
+}
+
+fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
+    let found = find(figures, column.path);
+    if found.is_empty() {
+        return write!(out, "<span class=\"none\">{NO_VALUE}</span>");
+    }
+    for (currency, figure) in found {
+        out.push_str("<div>");
+        if let Some(currency) = currency {
+            write!(out, "<span class=\"code\">{}</span>", Escaped(currency))?;
+        }
+        match figure {
+            // What is nothing steps back, so that the eye finds what is something.
+            Figure::Ratio(None) | Figure::Days(None) | Figure::Count(0) | Figure::Money(0) => {
+                write!(out, "<span class=\"none\">{}</span>", written(figure))?
+            }
+            // Lines of several currencies have to stay level with their neighbours'.
+            Figure::Ratio(Some(ratio)) if currency.is_none() => {
+                let part = (ratio * 100.0).clamp(0.0, 100.0);
+                write!(out, "{}<i style=\"--part:{part:.1}%\"></i>", written(figure))?;
+            }
+            single => out.push_str(&written(single)),
+        }
+        out.push_str("</div>");
+    }
+    if let Some((numerator, denominator)) = column.of {
+        write!(out, "<small>{} of {}</small>", in_a_sentence(figures, numerator), in_a_sentence(figures, denominator))?;
+    }
+    Ok(())
+}
+
+/// The first column under a heading stands a little apart.
+fn first(columns: &[Column], i: usize) -> &'static str {
+    if i == 0 || columns[i - 1].over != columns[i].over { " class=\"first\"" } else { "" }
+}
+
+fn value(value: &str) -> String {
+    if value.is_empty() { "<span class=\"none\">none stated</span>".to_owned() } else { Escaped(value).to_string() }
+}
+
+fn window_name(window: &Window) -> String {
+    match window {
+        Window::Hours(hours) => format!("{hours} hours"),
+        Window::Days(days) => format!("{days} days"),
+        Window::QuarterToDate => "Quarter to date".into(),
+        Window::Month(_) => window.label(),
+        Window::All => "All time".into(),
+    }
+}
+
+/// The name of a grouping set as one would say it.
+fn words(set_name: &str) -> String {
+    set_name.split(',').map(|d| d.strip_prefix("custom.").unwrap_or(d).replace('_', " ")).collect::<Vec<_>>().join(" and ")
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

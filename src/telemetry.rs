@@ -1,0 +1,213 @@
+//! Telemetry: every metric of the pipeline itself, named once. What it says of the business is in [`crate::serve::metrics`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// From the CRM's event to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
+const LATENCY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+/// One step of a flush, in seconds.
+const FLUSH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The present instant (µs). Only what is at the rim may ask; nothing that folds does.
+pub fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The metrics of one instance. Every field is safe to use from any thread.
+pub struct Telemetry {
+    registry: Registry,
+    /// Messages of the input topics that were decoded and sent on, by topic.
+    pub events_routed: IntCounterVec,
+    /// Assertions acknowledged by the log.
+    pub assertions_routed: IntCounter,
+    /// Messages, or items of them, that were set aside, by topic and reason.
+    pub dead_letters: IntCounterVec,
+    /// Fields no mapping knows, by topic. They are kept out of the records.
+    pub unknown_fields: IntCounterVec,
+    /// High watermark − committed offset, by consumer group, topic and partition.
+    pub consumer_lag: IntGaugeVec,
+    /// Assertions folded, also those that said nothing new.
+    pub assertions_folded: IntCounter,
+    /// Assertions folded that said nothing new: duplicates, replays, what a newer one had overtaken.
+    pub assertions_unchanged: IntCounter,
+    /// Links folded.
+    pub links_folded: IntCounter,
+    /// Values a record or its shard had no room for, which were left out.
+    pub values_refused: IntCounter,
+    /// Seconds from an event's time to its acknowledgement in the rollups.
+    pub end_to_end_latency: Histogram,
+    /// Seconds one step of a flush took, by step.
+    pub flush: HistogramVec,
+    /// Rows written and acknowledged, by table.
+    pub flush_rows: IntCounterVec,
+    /// Steps of flushes that failed for now and were tried again.
+    pub flush_retries: IntCounter,
+    /// Bytes all records, links and cells of the shards owned take in memory.
+    pub state_bytes: IntGauge,
+    /// Records held, by entity.
+    pub records: IntGaugeVec,
+    /// Shards this instance owns and folds.
+    pub shards_owned: IntGauge,
+    /// Shards it owns that stopped and wait for somebody to act.
+    pub shards_stopped: IntGauge,
+    /// Readings of the read model, by result: `ok`, `failed`.
+    pub read_model_refreshes: IntCounterVec,
+    watermark: Arc<AtomicI64>,
+}
+
+impl Telemetry {
+    /// All metrics, at zero.
+    pub fn new() -> Arc<Telemetry> {
+        let registry = Registry::new();
+        let names = Names(&registry);
+        let watermark = Arc::new(AtomicI64::new(WatermarkAge::UNKNOWN));
+        names.register(WatermarkAge::new(watermark.clone()));
+        let build = Opts::new("dealpulse_build_info", "The version that is running; always 1.").const_label("version", env!("CARGO_PKG_VERSION"));
+        names.register(must(Gauge::with_opts(build))).set(1.0);
+        let telemetry = Telemetry {
+            events_routed: names.counters("events_routed_total", "Messages of the input topics that were decoded and sent on.", &["topic"]),
+            assertions_routed: names.counter("assertions_routed_total", "Assertions acknowledged by the log."),
+            dead_letters: names.counters("dead_letters_total", "Messages, or items of them, that were set aside.", &["topic", "reason"]),
+            unknown_fields: names.counters("unknown_fields_total", "Fields that no mapping knows.", &["topic"]),
+            consumer_lag: names.gauges(
+                "consumer_lag",
+                "Messages not yet committed: high watermark - committed offset.",
+                &["group", "topic", "partition"],
+            ),
+            assertions_folded: names.counter("assertions_folded_total", "Assertions folded, also those that said nothing new."),
+            assertions_unchanged: names
+                .counter("assertions_unchanged_total", "Assertions that said nothing new: duplicates, replays, overtaken ones."),
+            links_folded: names.counter("links_folded_total", "Links between records that were folded."),
+            values_refused: names.counter("values_refused_total", "Values a record or its shard had no room for, which were left out."),
+            end_to_end_latency: names.histogram(
+                "end_to_end_latency_seconds",
+                "From an event's time to its acknowledgement in the rollups.",
+                &LATENCY_BUCKETS,
+            ),
+            flush: names.histograms("flush_seconds", "How long a step of a flush took.", &["step"], &FLUSH_BUCKETS),
+            flush_rows: names.counters("flush_rows_total", "Rows written and acknowledged.", &["table"]),
+            flush_retries: names.counter("flush_retries_total", "Steps of flushes that failed for now and were tried again."),
+            state_bytes: names.gauge("state_bytes", "Bytes the records, links and cells of the shards owned take in memory."),
+            records: names.gauges("records", "Records held.", &["entity"]),
+            shards_owned: names.gauge("shards_owned", "Shards this instance owns and folds."),
+            shards_stopped: names.gauge("shards_stopped", "Shards owned that stopped and wait for somebody to act."),
+            read_model_refreshes: names.counters("read_model_refreshes_total", "Readings of the windows from the rollups.", &["result"]),
+            watermark,
+            registry,
+        };
+        // A rate of failures needs a zero to rise from.
+        for result in ["ok", "failed"] {
+            telemetry.read_model_refreshes.with_label_values(&[result]);
+        }
+        Arc::new(telemetry)
+    }
+
+    /// Up to when (µs) all shards owned here are folded. Its age is reckoned at every scrape, so that it grows while nothing moves.
+    pub fn set_watermark(&self, micros: i64) {
+        self.watermark.store(micros, Ordering::Relaxed);
+    }
+
+    /// Every metric that has a value, in order of name.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+/// Makes metrics of the family `dealpulse_…` and registers them.
+struct Names<'r>(&'r Registry);
+
+impl Names<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> C {
+        must(self.0.register(Box::new(collector.clone())));
+        collector
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("dealpulse_{name}"), help)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(must(IntCounter::with_opts(Self::opts(name, help))))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(must(IntCounterVec::new(Self::opts(name, help), labels)))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(must(IntGauge::with_opts(Self::opts(name, help))))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(must(IntGaugeVec::new(Self::opts(name, help), labels)))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
+        self.register(must(Histogram::with_opts(opts)))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::from(Self::opts(name, help)).buckets(buckets.to_vec());
+        self.register(must(HistogramVec::new(opts, labels)))
+    }
+}
+
+/// Names, labels and buckets are constants of this file, each used once: if the crate takes them in one run, it does in all.
+fn must<T>(made: prometheus::Result<T>) -> T {
+    made.expect("the names in this file are valid and each stands here once")
+}
+
+/// How long ago the watermark was, reckoned when it is asked for; nothing before there is one.
+#[derive(Clone)]
+struct WatermarkAge {
+    watermark: Arc<AtomicI64>,
+    age: Gauge,
+}
+
+impl WatermarkAge {
+    const UNKNOWN: i64 = i64::MIN;
+
+    fn new(watermark: Arc<AtomicI64>) -> Self {
+        let help = "How long ago the time was up to which everything owned here is folded.";
+        WatermarkAge { watermark, age: must(Gauge::with_opts(Names::opts("watermark_age_seconds", help))) }
+    }
+}
+
+impl Collector for WatermarkAge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.age.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let watermark = self.watermark.load(Ordering::Relaxed);
+        if watermark == Self::UNKNOWN {
+            return Vec::new();
+        }
+        self.age.set(wall_clock().saturating_sub(watermark) as f64 / 1e6);
+        self.age.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_the_watermark_grows_by_itself() {
+        let telemetry = Telemetry::new();
+        let age =
+            || telemetry.gather().iter().find(|f| f.name() == "dealpulse_watermark_age_seconds").map(|f| f.get_metric()[0].get_gauge().get_value());
+        assert_eq!(age(), None, "nothing is known before anything was folded");
+        telemetry.set_watermark(wall_clock() - 5_000_000);
+        let first = age().unwrap();
+        assert!((5.0..60.0).contains(&first), "{first}");
+        while age().unwrap() <= first {}
+    }
+}

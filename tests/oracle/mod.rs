@@ -1,0 +1,236 @@
+//! A deliberately slow oracle: keeps every event ever said and works every number out anew, by the plainest code there is.
+//!
+//! It is written from the definitions, not from the pipeline: no record, link, ledger or contribution of the crate is used here, only its
+//! calendar, its sketch's bucket numbers and its reading of decimals and times. Histories are never cut here.
+
+mod cells;
+pub mod story;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dealpulse::definitions::{Credit, Definitions};
+use dealpulse::event::{Decimal, When};
+
+pub use cells::{Name, Numbers};
+use story::Event;
+
+/// Event time (µs) and sequence.
+type Clock = (i64, u64);
+
+/// One value said of one field: when, where first, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Said<'e> {
+    clock: Clock,
+    origin: u64,
+    value: Option<&'e str>,
+}
+
+pub struct Oracle<'e> {
+    definitions: &'e Definitions,
+    events: &'e [Event],
+}
+
+/// A live deal, worked out.
+struct Deal {
+    status: &'static str,
+    closed: Option<When>,
+    created: When,
+    amount: i128,
+    has_amount: bool,
+    upsell: i128,
+    currency: String,
+    dims: Dims,
+    account: Option<String>,
+    lead: Option<String>,
+}
+
+type Dims = BTreeMap<String, String>;
+
+impl<'e> Oracle<'e> {
+    pub fn new(definitions: &'e Definitions, events: &'e [Event]) -> Self {
+        Oracle { definitions, events }
+    }
+
+    fn ids(&self, entity: &str) -> BTreeSet<&'e str> {
+        self.events.iter().filter(|e| e.entity == entity).map(|e| e.id).collect()
+    }
+
+    fn of(&self, entity: &'e str, id: &'e str) -> impl Iterator<Item = &'e Event> {
+        self.events.iter().filter(move |e| e.entity == entity && e.id == id)
+    }
+
+    /// Every value said of a field, oldest first; of tied values the one whose first origin is greatest comes last.
+    fn history(&self, entity: &'e str, id: &'e str, field: &str) -> Vec<Said<'e>> {
+        let mut first: BTreeMap<(Clock, Option<&str>), u64> = BTreeMap::new();
+        for event in self.of(entity, id) {
+            let said = match (field, event.action) {
+                ("deleted", "deleted") => Some(Some("yes")),
+                ("deleted", "restored") => Some(None),
+                (_, "deleted") => None,
+                _ => event.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| *value),
+            };
+            let is_reference = field.ends_with("_id") || field == "merged_into";
+            let Some(value) = said.map(|value| value.filter(|text| !(is_reference && ["", "0"].contains(text)))) else { continue };
+            let origin = first.entry((clock(event), value)).or_insert(event.offset);
+            *origin = event.offset.min(*origin);
+        }
+        let mut history: Vec<Said<'_>> = first.into_iter().map(|((clock, value), origin)| Said { clock, origin, value }).collect();
+        history.sort();
+        history
+    }
+
+    fn latest(&self, entity: &'e str, id: &'e str, field: &str) -> Option<&'e str> {
+        self.history(entity, id, field).last()?.value
+    }
+
+    fn text(&self, entity: &'e str, id: &'e str, field: &str) -> String {
+        self.latest(entity, id, field).unwrap_or_default().to_owned()
+    }
+
+    fn when(&self, entity: &'e str, id: &'e str, field: &str) -> Option<When> {
+        Some(When::parse(self.latest(entity, id, field)?).expect("the story's times"))
+    }
+
+    fn decimal(&self, entity: &'e str, id: &'e str, field: &str) -> Option<i128> {
+        Some(i128::from(Decimal::parse(self.latest(entity, id, field)?).expect("the story's amounts").0))
+    }
+
+    fn exists(&self, entity: &'e str, id: &'e str) -> bool {
+        self.of(entity, id).next().is_some()
+    }
+
+    fn is_deleted(&self, entity: &'e str, id: &'e str) -> bool {
+        self.latest(entity, id, "deleted").is_some()
+    }
+
+    fn is_live(&self, entity: &'e str, id: &'e str) -> bool {
+        self.exists(entity, id) && !self.is_deleted(entity, id) && self.latest(entity, id, "merged_into").is_none()
+    }
+
+    /// The earliest clock that says anything of a record.
+    fn first(&self, entity: &'e str, id: &'e str) -> When {
+        When::Instant(self.of(entity, id).map(|e| clock(e).0).min().unwrap_or_default())
+    }
+
+    /// The end of a chain of merges; a cycle is cut at its smallest id.
+    fn root(&self, entity: &'e str, id: &'e str) -> &'e str {
+        let mut chain = vec![id];
+        while let Some(next) = self.latest(entity, chain[chain.len() - 1], "merged_into") {
+            if let Some(start) = chain.iter().position(|seen| *seen == next) {
+                return chain[start..].iter().min().expect("a cycle has members");
+            }
+            chain.push(next);
+        }
+        chain[chain.len() - 1]
+    }
+
+    /// A deal's status and the first clock of its last unbroken run.
+    fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
+        let stages = &self.definitions.spec.stages;
+        let word = |text: &str| ["won", "lost"].into_iter().find(|w| *w == text).unwrap_or("open");
+        let mut said: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
+        for s in self.history("deal", id, "stage") {
+            if let Some(status) = s.value.and_then(|stage| stages.get(stage)?.status.as_deref()) {
+                said.push((s.clock, 0, s.origin, word(status)));
+            }
+        }
+        said.extend(self.history("deal", id, "status").iter().map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))));
+        said.sort();
+        let Some(&(_, _, _, status)) = said.last() else { return ("open", None) };
+        let begin = said.iter().rposition(|s| s.3 != status).map_or(0, |before| before + 1);
+        (status, Some(said[begin].0))
+    }
+
+    /// The value of a history when a deal closed; the first one if none was said by then; today's for an open deal.
+    fn credited(&self, id: &'e str, field: &str, closed: Option<When>) -> String {
+        let history = self.history("deal", id, field);
+        let by_then = match (self.definitions.spec.credit, closed) {
+            (Credit::AtClose, Some(closed)) => {
+                let until = match closed {
+                    When::Instant(at) => at,
+                    When::Date(day) => self.definitions.calendar.day_start(day + 1) * 1_000_000 - 1,
+                };
+                history.iter().rfind(|s| s.clock.0 <= until).or(history.first())
+            }
+            _ => history.last(),
+        };
+        by_then.and_then(|s| s.value).unwrap_or_default().to_owned()
+    }
+
+    /// The lead a deal is credited to: its own, else the earliest converted one naming it.
+    fn lead_of(&self, deal: &'e str) -> Option<&'e str> {
+        if let Some(own) = self.latest("deal", deal, "lead_id") {
+            return Some(self.root("lead", own));
+        }
+        let naming = self.ids("lead").into_iter().filter(|lead| {
+            let named = self.latest("lead", lead, "converted_deal_id");
+            !self.is_deleted("lead", lead) && named.is_some_and(|named| self.root("deal", named) == deal)
+        });
+        let first = naming.min_by_key(|lead| (self.converted_at(lead), *lead))?;
+        Some(self.root("lead", first))
+    }
+
+    /// When a lead was converted (µs): as stated, else since it has that status, else since it names the deal.
+    fn converted_at(&self, lead: &'e str) -> i64 {
+        if let Some(stated) = self.when("lead", lead, "converted_at") {
+            return self.definitions.calendar.instant(stated);
+        }
+        let statuses = self.history("lead", lead, "status");
+        if statuses.last().is_some_and(|s| s.value == Some("converted")) {
+            let begin = statuses.iter().rposition(|s| s.value != Some("converted")).map_or(0, |before| before + 1);
+            return statuses[begin].clock.0;
+        }
+        self.history("lead", lead, "converted_deal_id").last().expect("it names the deal").clock.0
+    }
+
+    /// The source, region, team, owner and custom fields of a record as they are today.
+    fn dims(&self, entity: &'e str, id: &'e str) -> Dims {
+        let mut dims = Dims::new();
+        for (dimension, field) in [("source", "lead_source"), ("region", "region"), ("team", "team"), ("owner", "owner_id")] {
+            dims.insert(dimension.into(), self.text(entity, id, field));
+        }
+        for name in &self.definitions.custom_dimensions {
+            let name = format!("custom.{name}");
+            dims.insert(name.clone(), self.text(entity, id, &name));
+        }
+        dims
+    }
+
+    fn deal(&self, id: &'e str) -> Option<Deal> {
+        if !self.is_live("deal", id) {
+            return None;
+        }
+        let (status, since) = self.status(id);
+        let stated = self.when("deal", id, "closed_at");
+        let stand_in = since.map_or(self.first("deal", id), |clock| When::Instant(clock.0));
+        let closed = (status != "open").then(|| stated.unwrap_or(stand_in));
+        let lead = self.lead_of(id);
+        let mut dims = self.dims("deal", id);
+        if let Some(lead) = lead.filter(|lead| dims["source"].is_empty() && self.exists("lead", lead) && !self.is_deleted("lead", lead)) {
+            dims.insert("source".into(), self.text("lead", lead, "lead_source"));
+        }
+        for field in ["product", "deal_type", "pipeline"] {
+            dims.insert(field.into(), self.text("deal", id, field));
+        }
+        dims.insert("owner".into(), self.credited(id, "owner_id", closed));
+        dims.insert("team".into(), self.credited(id, "team", closed));
+        let amount = self.decimal("deal", id, "amount");
+        Some(Deal {
+            status,
+            closed,
+            created: self.when("deal", id, "created_at").unwrap_or(self.first("deal", id)),
+            amount: amount.unwrap_or_default(),
+            has_amount: amount.is_some(),
+            upsell: self.decimal("deal", id, "upsell_amount").unwrap_or_default(),
+            currency: self.text("deal", id, "currency"),
+            dims,
+            account: self.latest("deal", id, "account_id").map(|account| self.root("account", account).to_owned()),
+            lead: lead.map(str::to_owned),
+        })
+    }
+}
+
+fn clock(event: &Event) -> Clock {
+    let Some(When::Instant(time)) = When::parse(event.time) else { panic!("the story's times") };
+    (time, event.sequence)
+}

@@ -1,0 +1,200 @@
+//! Stories: what sources could say of very few records in very few moments, so that everything that can collide does.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value as Json};
+
+/// One event of a source: what it says, when, and where it was read first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub entity: &'static str,
+    pub id: &'static str,
+    /// `upserted`, `deleted`, `restored`, `merged`.
+    pub action: &'static str,
+    pub time: &'static str,
+    pub sequence: u64,
+    /// The offset it was first read at; what breaks ties between values of one clock.
+    pub offset: u64,
+    /// Field and value; `None` clears.
+    pub fields: Vec<(&'static str, Option<&'static str>)>,
+}
+
+type Values = &'static [Option<&'static str>];
+
+/// Around midnight and the change to summer time in Berlin; few, so that clocks tie.
+const TIMES: [&str; 6] =
+    ["2026-01-31T22:30:00Z", "2026-01-31T23:30:00Z", "2026-02-10T10:00:00Z", "2026-03-03T10:00:00Z", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"];
+/// Instants, dates that make whole-day spans, an undated time, and nothing.
+const WHENS: Values = &[
+    Some("2026-01-31T23:10:00Z"),
+    Some("2026-02-01"),
+    Some("2026-02-10T10:00:00Z"),
+    Some("2026-03-03"),
+    Some("2026-03-28T23:59:59Z"),
+    Some("2026-03-29"),
+    None,
+    Some("1969-07-20"),
+];
+const SOURCES: Values = &[Some("web"), Some("fair"), None];
+const OWNERS: Values = &[Some("u1"), Some("u2"), None];
+const TEAMS: Values = &[Some("t1"), Some("t2")];
+const REGIONS: Values = &[Some("north"), None];
+const TIERS: Values = &[Some("gold"), None];
+const LEADS: Values = &[Some("L1"), Some("L2"), Some("L3"), None];
+const DEALS: Values = &[Some("D1"), Some("D2"), Some("D3"), None, Some("")];
+const ACCOUNTS: Values = &[Some("A1"), Some("A2"), Some("A3"), None, Some("0")];
+const AMOUNTS: Values = &[Some("100"), Some("250.5"), Some("-3"), Some("100"), Some("0"), None];
+
+const LEAD: &[(&str, Values)] = &[
+    ("status", &[Some("converted"), Some("open"), Some("qualified"), Some("disqualified"), None]),
+    ("converted_deal_id", DEALS),
+    ("created_at", WHENS),
+    ("converted_at", WHENS),
+    ("lead_source", SOURCES),
+    ("owner_id", OWNERS),
+    ("team", TEAMS),
+    ("region", REGIONS),
+    ("qualified_at", WHENS),
+    ("custom.tier", TIERS),
+    ("merged_into", LEADS),
+];
+const DEAL: &[(&str, Values)] = &[
+    ("status", &[Some("won"), Some("won"), Some("lost"), Some("open"), None]),
+    ("account_id", ACCOUNTS),
+    ("lead_id", LEADS),
+    ("closed_at", WHENS),
+    ("created_at", WHENS),
+    ("amount", AMOUNTS),
+    ("currency", &[Some("EUR"), Some("USD"), None]),
+    ("product", &[Some("p1"), Some("p2"), None]),
+    ("deal_type", &[Some("upsell"), Some("cross_sell"), Some("renewal"), Some("new"), None]),
+    ("owner_id", OWNERS),
+    ("team", TEAMS),
+    ("stage", &[Some("onboarding"), Some("talks"), Some("dropped"), Some("unmapped"), None]),
+    ("lead_source", SOURCES),
+    ("upsell_amount", AMOUNTS),
+    ("region", REGIONS),
+    ("custom.tier", TIERS),
+    ("merged_into", DEALS),
+];
+const ACCOUNT: &[(&str, Values)] =
+    &[("became_customer_at", WHENS), ("churned_at", WHENS), ("merged_into", ACCOUNTS), ("region", REGIONS), ("owner_id", OWNERS)];
+
+impl Event {
+    /// The event with the fields `keep` chooses, as a line of JSON.
+    pub fn line(&self, keep: impl Fn(usize) -> bool) -> String {
+        let (mut data, mut custom) = (Map::new(), Map::new());
+        for (_, (name, value)) in self.fields.iter().enumerate().filter(|(i, _)| keep(*i)) {
+            let value = value.map_or(Json::Null, Json::from);
+            match name.strip_prefix("custom.") {
+                Some(name) => custom.insert(name.to_owned(), value),
+                None => data.insert((*name).to_owned(), value),
+            };
+        }
+        if !custom.is_empty() {
+            data.insert("custom".into(), custom.into());
+        }
+        let kind = format!("crm.{}.{}", self.entity, self.action);
+        let (id, subject, sequence) = (self.offset.to_string(), self.id, self.sequence);
+        serde_json::json!({"specversion": "1.0", "id": id, "type": kind, "subject": subject, "time": self.time, "sequence": sequence, "data": data})
+            .to_string()
+    }
+}
+
+/// Up to `most` events of three leads, three deals and three accounts.
+pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
+    let of = |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
+        let action = prop_oneof![20 => Just("upserted"), 1 => Just("deleted"), 1 => Just("restored")];
+        // The square root of a uniform number leans to the table's start, where the fields stand that matter most.
+        let field = (0.0..1.0f64, 0usize..40).prop_map(move |(at, value)| {
+            let (name, values) = table[((1.0 - (1.0 - at).sqrt()) * table.len() as f64) as usize % table.len()];
+            (name, values[value % values.len()])
+        });
+        (prop::sample::select(ids.to_vec()), 0..TIMES.len(), prop_oneof![9 => Just(0u64), 1 => Just(1)], action, prop::collection::vec(field, 0..10))
+            .prop_map(move |(id, time, sequence, action, said)| {
+                let mut fields: Vec<(&'static str, Option<&'static str>)> = Vec::new();
+                for (name, value) in said {
+                    if fields.iter().all(|(known, _)| *known != name) {
+                        fields.push((name, value));
+                    }
+                }
+                Event { entity, id, action, time: TIMES[time], sequence, offset: 0, fields }
+            })
+    };
+    let merge =
+        (prop::sample::select(vec!["lead", "deal", "account"]), 0usize..3, 0usize..4, 0..TIMES.len()).prop_map(|(entity, from, into, time)| {
+            let ids = ids(entity);
+            let fields = vec![("merged_into", ids.get(into).copied())];
+            let action = if into < 3 { "merged" } else { "upserted" };
+            Event { entity, id: ids[from], action, time: TIMES[time], sequence: 0, offset: 0, fields }
+        });
+    let event = prop_oneof![
+        6 => of("deal", ids("deal"), DEAL),
+        4 => of("lead", ids("lead"), LEAD),
+        2 => of("account", ids("account"), ACCOUNT),
+        1 => merge,
+    ];
+    prop::collection::vec(event, 1..most).prop_map(|mut events| {
+        events.iter_mut().enumerate().for_each(|(offset, event)| event.offset = offset as u64);
+        events
+    })
+}
+
+fn ids(entity: &str) -> [&'static str; 3] {
+    match entity {
+        "lead" => ["L1", "L2", "L3"],
+        "deal" => ["D1", "D2", "D3"],
+        _ => ["A1", "A2", "A3"],
+    }
+}
+
+/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be told again.
+#[derive(Debug, Clone)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `limit`, which is at least 1.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    /// True in so many of a hundred cases.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.next() % 100 < percent
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i + 1));
+        }
+    }
+}
+
+/// The events as they could be delivered: split into partial patches, repeated at the same and at new offsets, in any order.
+pub fn deliver(events: &[Event], dice: &mut Dice) -> Vec<(u64, String)> {
+    let mut lines = Vec::new();
+    for event in events {
+        if event.action != "merged" && dice.percent(40) {
+            let mask = dice.next();
+            lines.push((event.offset, event.line(|i| mask >> i & 1 == 0)));
+            lines.push((event.offset, event.line(|i| mask >> i & 1 == 1)));
+        } else {
+            lines.push((event.offset, event.line(|_| true)));
+        }
+        if dice.percent(20) {
+            lines.push((event.offset, event.line(|_| true)));
+        }
+        if dice.percent(30) {
+            lines.push((event.offset + 1_000 * (1 + dice.next() % 3), event.line(|_| true)));
+        }
+    }
+    dice.shuffle(&mut lines);
+    lines
+}
