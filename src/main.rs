@@ -20,6 +20,7 @@ enum Command {
     Demo(cli::demo::Demo),
     Generate(cli::generate::Generate),
     LocalBroker(cli::local_broker::LocalBrokerArgs),
+    Report(cli::report::Report),
     Run(cli::run::Run),
 }
 
@@ -33,6 +34,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => cli::demo::run(args).await,
         Command::Generate(args) => cli::generate::run(args),
         Command::LocalBroker(args) => cli::local_broker::run(args).await,
+        Command::Report(args) => cli::report::run(args).await,
         Command::Run(args) => cli::run::run(args).await,
     };
     match done {

@@ -8,32 +8,8 @@ use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::When;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::Value;
+use support::figures::differences;
 use support::pure::Pure;
-
-/// Quantiles come from a sketch that may be off by one percent; everything else is exact to the six places shown.
-fn differences(path: &str, expected: &Value, found: &Value, out: &mut Vec<String>) {
-    match (expected, found) {
-        (Value::Object(expected), Value::Object(found)) => {
-            let names: std::collections::BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
-            for name in names {
-                let path = format!("{path} / {name}");
-                match (expected.get(name), found.get(name)) {
-                    (Some(a), Some(b)) => differences(&path, a, b, out),
-                    (a, b) => out.push(format!("{path}: expected {a:?}, found {b:?}")),
-                }
-            }
-        }
-        (Value::Number(a), Value::Number(b)) => {
-            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            let allowed = if path.ends_with("median_days") || path.ends_with("p90_days") { a.abs() * 0.01 + 1e-6 } else { 1e-6 };
-            if (a - b).abs() > allowed {
-                out.push(format!("{path}: expected {a}, found {b}"));
-            }
-        }
-        (a, b) if a != b => out.push(format!("{path}: expected {a}, found {b}")),
-        _ => {}
-    }
-}
 
 async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
     let text = fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();
@@ -67,8 +43,7 @@ async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
 async fn every_figure_is_as_it_was_reckoned_by_hand() {
     let expected: Value = serde_json::from_str(&fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap()).unwrap();
     let found = report(3, |i| i).await;
-    let mut different = Vec::new();
-    differences("", &expected, &found, &mut different);
+    let different = differences(&expected, &found);
     assert!(different.is_empty(), "{} figures differ:\n{}", different.len(), different.join("\n"));
 }
 

@@ -4,4 +4,5 @@ pub mod clickhouse_local;
 pub mod demo;
 pub mod generate;
 pub mod local_broker;
+pub mod report;
 pub mod run;

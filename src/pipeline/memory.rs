@@ -1,6 +1,6 @@
 //! The log and the store in memory: what `report` and the tests run on in place of Kafka and, in the tests, of ClickHouse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use super::{Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredLink, StoredRecord};
@@ -11,7 +11,20 @@ use crate::window::Pane;
 /// A log of so many partitions.
 #[derive(Debug)]
 pub struct MemoryLog {
-    partitions: Vec<Mutex<Vec<Entry>>>,
+    partitions: Vec<Mutex<Partition>>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// The offset of the oldest message kept.
+    low: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl Partition {
+    fn high(&self) -> u64 {
+        self.low + self.entries.len() as u64
+    }
 }
 
 impl MemoryLog {
@@ -22,8 +35,26 @@ impl MemoryLog {
 
     /// Up to `count` messages of a partition from an offset on.
     pub fn read(&self, shard: Home, from: u64, count: usize) -> Vec<Entry> {
-        let entries = lock(&self.partitions[shard as usize]);
-        entries.iter().skip(from as usize).take(count).cloned().collect()
+        let partition = lock(&self.partitions[shard as usize]);
+        let start = (from.saturating_sub(partition.low) as usize).min(partition.entries.len());
+        partition.entries.range(start..).take(count).cloned().collect()
+    }
+
+    /// Appends messages as taken at `append_time` (µs), so that a history read from files has times of its own.
+    pub fn append_at(&self, messages: Vec<(Home, Vec<u8>)>, append_time: i64) {
+        for (shard, payload) in messages {
+            let mut partition = lock(&self.partitions[shard as usize]);
+            let offset = partition.high();
+            partition.entries.push_back(Entry { offset, append_time, payload });
+        }
+    }
+
+    /// Lets go of the messages of a partition before an offset, as retention would.
+    pub fn forget(&self, shard: Home, before: u64) {
+        let mut partition = lock(&self.partitions[shard as usize]);
+        while partition.low < before && partition.entries.pop_front().is_some() {
+            partition.low += 1;
+        }
     }
 
     /// How many partitions it has.
@@ -40,9 +71,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Log for MemoryLog {
     async fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> Result<(), OutsideError> {
         for (shard, payload) in messages {
-            let mut entries = lock(&self.partitions[shard as usize]);
-            let offset = entries.len() as u64;
-            entries.push(Entry { offset, append_time: offset as i64, payload });
+            let mut partition = lock(&self.partitions[shard as usize]);
+            let offset = partition.high();
+            partition.entries.push_back(Entry { offset, append_time: offset as i64, payload });
         }
         Ok(())
     }
@@ -52,11 +83,12 @@ impl Log for MemoryLog {
     }
 
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
-        Ok((0, lock(&self.partitions[shard as usize]).len() as u64))
+        let partition = lock(&self.partitions[shard as usize]);
+        Ok((partition.low, partition.high()))
     }
 
     async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
-        Ok(self.read(shard, offset, 1).pop())
+        Ok(self.read(shard, offset, 1).pop().filter(|entry| entry.offset == offset))
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod clickhouse;
 pub mod clients;
+pub mod figures;
 pub mod handover;
 pub mod kafka;
 pub mod pure;

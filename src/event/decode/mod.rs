@@ -177,7 +177,7 @@ fn event_time(text: &str) -> Result<i64, Bad> {
 }
 
 /// The start of a text, for messages.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let start: String = text.chars().take(40).collect();
     if start.len() < text.len() { start + "…" } else { start }
 }

@@ -1,0 +1,140 @@
+use std::collections::HashMap;
+
+use chrono_tz::Tz;
+
+use super::*;
+
+const DEALS: &str = r#"
+[[records]]
+file = "deals.csv"
+entity = "deal"
+id = "key"
+time = { column = "changed", format = "%d.%m.%Y %H:%M" }
+join = [{ file = "people.csv", on = "seller" }]
+[records.fields]
+owner_id = "seller"
+currency = { value = "EUR" }
+status = { column = "phase", map = { Signed = "won", Gone = "lost", "" = "open" } }
+amount = "worth"
+created_at = { column = "begun", format = "%d/%m/%y" }
+closed_at = { column = "ended", format = "epoch_ms" }
+[records.custom]
+tier = "tier"
+"#;
+
+fn context() -> Context<'static> {
+    Context {
+        topic: 7,
+        namespace: None,
+        partition: 0,
+        offset: 12,
+        attempt: 0,
+        timestamp: Some(99),
+        is_append_time: false,
+        now: i64::MAX / 2,
+        limit: 1000,
+    }
+}
+
+fn calendar() -> Calendar {
+    Calendar::new(Tz::Europe__Berlin, 1)
+}
+
+fn problem(mapping: &str) -> String {
+    Mapping::parse(mapping).map(|_| ()).unwrap_err().to_string()
+}
+
+/// What a row of these cells says, by field.
+fn read(mapping: &Mapping, cells: &[(&'static str, &'static str)]) -> Result<HashMap<String, String>, Bad> {
+    let rule = &mapping.rules[0];
+    let cell = |name: &str| cells.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let assertion = rule.apply(cell, &context(), 0, &calendar())?;
+    let name = |name: &FieldName<'_>| match name {
+        FieldName::Known(field) => rule.entity.spec(*field).name.to_owned(),
+        FieldName::Custom(name) => format!("custom.{name}"),
+    };
+    let mut said: HashMap<String, String> = assertion.values.iter().map(|(field, value)| (name(field), format!("{value:?}"))).collect();
+    said.insert("time".into(), assertion.stamp.clock.time.to_string());
+    said.insert("id".into(), assertion.id.into_owned());
+    Ok(said)
+}
+
+#[test]
+fn a_row_says_what_its_columns_map_to() {
+    let mapping = Mapping::parse(DEALS).unwrap();
+    let cells = [
+        ("key", " D-1 "),
+        ("changed", "29.03.2026 12:00"),
+        ("seller", "Ana"),
+        ("phase", "Signed"),
+        ("worth", "12.50"),
+        ("begun", "02/01/26"),
+        ("ended", "1000"),
+    ];
+    let said = read(&mapping, &cells).unwrap();
+    assert_eq!(said["id"], "D-1");
+    // Noon in Berlin, which is in summer time since that morning.
+    assert_eq!(said["time"], calendar().instant(When::parse("2026-03-29T10:00:00Z").unwrap()).to_string());
+    assert_eq!(said["owner_id"], r#"Text("Ana")"#);
+    assert_eq!(said["currency"], r#"Text("EUR")"#);
+    assert_eq!(said["status"], r#"Text("won")"#);
+    assert_eq!(said["amount"], "Decimal(Decimal(125000))");
+    assert_eq!(said["created_at"], format!("When({:?})", When::parse("2026-01-02").unwrap()));
+    assert_eq!(said["closed_at"], "When(Instant(1000000))");
+    assert!(!said.contains_key("custom.tier"), "a cell that isn't there says nothing");
+}
+
+#[test]
+fn an_empty_cell_clears_and_a_row_without_a_time_is_of_its_source() {
+    let mapping = Mapping::parse(DEALS).unwrap();
+    let said = read(&mapping, &[("key", "D-1"), ("changed", ""), ("phase", " "), ("worth", ""), ("tier", "")]).unwrap();
+    assert_eq!(said["time"], "99");
+    assert_eq!((said["amount"].as_str(), said["custom.tier"].as_str()), ("Null", "Null"));
+    assert_eq!(said["status"], r#"Text("open")"#, "the map may say what an empty cell means");
+}
+
+#[test]
+fn bad_cells_are_refused_with_their_reason() {
+    let mapping = Mapping::parse(DEALS).unwrap();
+    let reason = |cells: &[(&'static str, &'static str)]| read(&mapping, cells).unwrap_err().reason;
+    for id in ["", "0", " "] {
+        assert_eq!(reason(&[("key", id)]), Reason::MissingId);
+    }
+    assert_eq!(reason(&[("seller", "Ana")]), Reason::MissingId);
+    assert_eq!(reason(&[("key", "D"), ("phase", "Lost")]), Reason::WrongType, "a word that isn't in the map passes through and is no status");
+    assert_eq!(reason(&[("key", "D"), ("worth", "1,000")]), Reason::BadMoney);
+    assert_eq!(reason(&[("key", "D"), ("begun", "2026-01-02")]), Reason::BadTime);
+    assert_eq!(reason(&[("key", "D"), ("changed", "29.03.2026 02:30")]), Reason::BadTime, "an hour the zone skips");
+    let untimed = Context { timestamp: None, ..context() };
+    assert_eq!(mapping.rules[0].apply(|_| Some("1"), &untimed, 0, &calendar()).unwrap_err().reason, Reason::BadTime);
+    assert_eq!(mapping.rules[0].apply(|name| (name == "key").then_some("1"), &untimed, 0, &calendar()).unwrap_err().reason, Reason::MissingTime);
+}
+
+#[test]
+fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
+    assert!(problem("").starts_with("records: there is none"));
+    assert!(problem("colour = 1").contains("unknown field `colour`"));
+    let with = |from: &str, to: &str| problem(&DEALS.replace(from, to));
+    assert!(with("\"deal\"", "\"payment\"").starts_with("records[0].entity: there is no entity `payment`; write one of lead, deal, account"));
+    assert!(with("amount =", "value_eur =").starts_with("records[0].fields.value_eur: a deal has no field `value_eur`; it has deleted,"));
+    assert!(with("Signed = \"won\"", "Signed = \"wonn\"").starts_with("records[0].fields.status.map.Signed: `status` is `wonn`; expected one of"));
+    assert!(with("\"EUR\"", "\"euro\"").starts_with("records[0].fields.currency.value: `currency` is `euro`; expected an ISO 4217"));
+    assert!(with("{ value = \"EUR\" }", "{}").starts_with("records[0].fields.currency: write either"));
+    assert!(with("value = \"EUR\"", "value = \"EUR\", map = { a = \"USD\" }").starts_with("records[0].fields.currency.map"));
+    assert!(with("%d/%m/%y", "day").starts_with("records[0].fields.created_at.format: `day` is no format"));
+    assert!(with("\"worth\"", "{ column = \"worth\", format = \"%d\" }").starts_with("records[0].fields.amount.format: `amount` is no time"));
+    assert!(with("id = \"key\"", "").contains("missing field `id`"));
+    assert!(with("id = \"key\"", "id = \"key\"\nidd = \"x\"").contains("unknown field `idd`"));
+    assert!(with("\"worth\"", "7").contains("the name of a column, or a table like"));
+    assert!(problem(&format!("delimiter = \"→\"\n{DEALS}")).starts_with("delimiter"));
+}
+
+#[test]
+fn names_every_column_it_reads() {
+    let mapping = Mapping::parse(&format!("delimiter = \";\"\n[definitions]\ntime_zone = \"Europe/Berlin\"\n{DEALS}")).unwrap();
+    let columns: Vec<(String, &str)> = mapping.rules[0].columns().collect();
+    assert_eq!(columns.len(), 8);
+    assert!(columns.contains(&("records[0].fields.owner_id".into(), "seller")));
+    assert!(mapping.names("people.csv") && mapping.names("deals.csv") && !mapping.names("other.csv"));
+    assert_eq!((mapping.delimiter, mapping.definitions.unwrap().time_zone.as_str()), (b';', "Europe/Berlin"));
+}

@@ -1,0 +1,394 @@
+//! The store over ClickHouse, through the real engine: what is written is what is restored, summed and shown.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dealpulse::clickhouse::migrate::migrate;
+use dealpulse::clickhouse::{Access, ClickHouse, FACT_TABLES};
+use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::event::{Decimal, decode::cloudevents};
+use dealpulse::local::clickhouse_child::ClickhouseChild;
+use dealpulse::local::generate::{Generator, GeneratorConfig};
+use dealpulse::metric::{Figure, Figures, Plan, Reading};
+use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
+use dealpulse::pipeline::owner::Owner;
+use dealpulse::pipeline::restart::{Live, restore};
+use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::{Checkpoint, Epoch, Log, Row, Store};
+use dealpulse::record::Entity;
+use dealpulse::shard::{CellRow, LinkRow, RecordRow};
+use dealpulse::window::calendar::DAY;
+use dealpulse::window::rolling::{Now, Window};
+use dealpulse::window::{Cell, Grain, Pane, Sketch};
+use serde_json::Value as Json;
+use support::clickhouse::spawn;
+use support::pure::context;
+
+const SHARDS: u32 = 3;
+
+/// An engine with an empty database of ours.
+struct Kept {
+    clickhouse: ClickHouse,
+    definitions: Arc<Definitions>,
+    _child: ClickhouseChild,
+}
+
+fn client(child: &ClickhouseChild, database: &str) -> ClickHouse {
+    ClickHouse::new(&Access { url: child.url(), database: database.into(), ..Access::default() })
+}
+
+fn epoch(spec: &DefinitionsSpec) -> Epoch {
+    Epoch { epoch: 1, definitions: spec.clone(), generation: 1, partitions: SHARDS }
+}
+
+impl Kept {
+    async fn new(time_zone: &str) -> Kept {
+        let spec = DefinitionsSpec { time_zone: time_zone.into(), ..DefinitionsSpec::default() };
+        let child = spawn(None);
+        let clickhouse = client(&child, "sales");
+        migrate(&clickhouse, &spec).await.unwrap();
+        clickhouse.add_epoch(&epoch(&spec)).await.unwrap();
+        Kept { clickhouse, definitions: Arc::new(Definitions::new(spec).unwrap()), _child: child }
+    }
+
+    async fn rows(&self, sql: &str) -> Vec<Vec<Json>> {
+        let text = self.clickhouse.fetch("asking for a test", sql, "JSONCompactEachRow").await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        String::from_utf8_lossy(&text).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The texts of a query's only row.
+    async fn row(&self, sql: &str) -> Vec<String> {
+        let rows = self.rows(sql).await;
+        assert_eq!(rows.len(), 1, "{sql}");
+        rows[0].iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect()
+    }
+}
+
+/// Folds lines into a store, flushing every `stride` lines.
+async fn fold(lines: &[String], stride: usize, store: &impl Store, definitions: &Arc<Definitions>) -> Vec<Owner> {
+    let log = MemoryLog::new(SHARDS);
+    let live = [Live { epoch: 1, definitions: definitions.clone() }];
+    let mut owners = Vec::new();
+    for shard in 0..SHARDS {
+        owners.push(restore(shard, 1, &live, &log, store).await.unwrap());
+    }
+    for (number, lines) in lines.chunks(stride).enumerate() {
+        let mut assertions = Vec::new();
+        for (i, line) in lines.iter().enumerate() {
+            let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context((number * stride + i) as u64));
+            assertions.extend(decoded.assertions);
+        }
+        log.append(spread(&assertions, SHARDS)).await.unwrap();
+        settle(&mut owners, 1, &log, store).await.unwrap();
+    }
+    owners
+}
+
+fn generated() -> Vec<String> {
+    let config = GeneratorConfig { seed: 5, deals: 150, ..GeneratorConfig::default() };
+    Generator::new(config).map(|event| String::from_utf8_lossy(&event.payload).into_owned()).collect()
+}
+
+fn worked_example() -> Vec<String> {
+    std::fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap().lines().map(str::to_owned).collect()
+}
+
+fn cell_row(pane: Pane, won: i64) -> CellRow {
+    let cell = Cell { counts: vec![won, 0], sums: vec![i128::from(won) * 10_000, 0], sketch: Sketch::default() };
+    let (grouping, currency) = (String::new(), "EUR".into());
+    CellRow { epoch: 1, rollup: "win_rate.closed", grouping, pane, values: Vec::new(), currency, cell }
+}
+
+#[tokio::test]
+async fn columns_of_the_facts_are_the_fields_of_the_entities() {
+    let kept = Kept::new("UTC").await;
+    for (entity, table) in FACT_TABLES {
+        let described = kept.rows(&format!("DESCRIBE TABLE {table}")).await;
+        let columns: Vec<&str> = described.iter().map(|row| row[0].as_str().unwrap()).collect();
+        let fields = entity.fields().iter().map(|field| field.name);
+        let expected: Vec<&str> = ["generation", "shard", "id"].into_iter().chain(fields).chain(["custom", "state", "version"]).collect();
+        assert_eq!(columns, expected, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn restores_what_was_inserted() {
+    let kept = Kept::new("Europe/Berlin").await;
+    let memory = MemoryStore::default();
+    let lines = generated();
+    let owners = fold(&lines, 400, &kept.clickhouse, &kept.definitions).await;
+    fold(&lines, 400, &memory, &kept.definitions).await;
+
+    assert_eq!(kept.clickhouse.epochs().await.unwrap(), [epoch(&kept.definitions.spec)]);
+    let mut seen = (0, 0);
+    for owner in &owners {
+        let shard = owner.number();
+        let checkpoint = kept.clickhouse.checkpoint(1, shard).await.unwrap();
+        assert_eq!(checkpoint, memory.checkpoint(1, shard).await.unwrap());
+        assert_eq!(checkpoint.unwrap().next_offset, owner.position());
+
+        let records = |records: Vec<dealpulse::pipeline::StoredRecord>| -> BTreeMap<(Entity, String), (Vec<u8>, u64)> {
+            records.into_iter().map(|r| ((r.entity, r.id), (r.state, r.version))).collect()
+        };
+        let found = records(kept.clickhouse.records(1, shard).await.unwrap());
+        assert_eq!(found, records(memory.records(1, shard).await.unwrap()));
+
+        let links = |links: Vec<dealpulse::pipeline::StoredLink>| -> BTreeMap<((Entity, String), (Entity, String)), (u64, Vec<u8>, u64)> {
+            links.into_iter().map(|l| ((l.target, l.sender), (l.link_version, l.content, l.version))).collect()
+        };
+        let links_found = links(kept.clickhouse.links(1, shard).await.unwrap());
+        assert_eq!(links_found, links(memory.links(1, shard).await.unwrap()));
+        seen = (seen.0 + found.len(), seen.1 + links_found.len());
+    }
+    assert!(seen.0 > 200 && seen.1 > 50, "{seen:?}");
+}
+
+#[tokio::test]
+async fn facts_show_the_values_that_count() {
+    let kept = Kept::new("Europe/Berlin").await;
+    let lines = [
+        r#"{"specversion":"1.0","type":"crm.deal.upserted","subject":"D-1","time":"2026-03-04T10:00:00Z","data":{"name":"Häfen","amount":"12500.5","currency":"EUR","status":"won","closed_at":"2026-03-03","probability":0.25,"account_id":"A-1","custom":{"tier":"gold"}}}"#,
+        r#"{"specversion":"1.0","type":"crm.deal.deleted","subject":"D-2","time":"2026-03-04T10:00:00Z"}"#,
+    ];
+    fold(&lines.map(str::to_owned), 1, &kept.clickhouse, &kept.definitions).await;
+    let sql = "SELECT name, toString(amount), currency, status, toString(closed_at), toString(probability), custom['tier'], isNull(created_at) FROM deals FINAL WHERE id = 'D-1'";
+    assert_eq!(kept.row(sql).await, ["Häfen", "12500.5", "EUR", "won", "2026-03-03 00:00:00.000000", "0.25", "gold", "1"]);
+    assert_eq!(kept.row("SELECT id FROM deals FINAL WHERE deleted = 1").await, ["D-2"]);
+    let link = "SELECT target_entity, target, status, toString(amount), currency FROM links FINAL WHERE withdrawn = 0";
+    assert_eq!(kept.row(link).await, ["account", "A-1", "won", "12500.5", "EUR"]);
+    let changes = "SELECT status_before, status, toString(amount_before), toString(amount) FROM changes FINAL WHERE id = 'D-1'";
+    assert_eq!(kept.row(changes).await[1], "won");
+}
+
+#[tokio::test]
+async fn newest_version_wins_and_a_stale_write_loses() {
+    let kept = Kept::new("UTC").await;
+    let store = &kept.clickhouse;
+    let record = |version: u64| {
+        let columns = vec![dealpulse::event::Value::Null; Entity::Account.fields().len()];
+        let row = RecordRow { entity: Entity::Account, id: "A".into(), state: vec![version as u8], columns, custom: Vec::new() };
+        [Row { shard: 2, version, row }]
+    };
+    let link = |version: u64| {
+        let (target, sender) = ((Entity::Account, "A".to_owned()), (Entity::Deal, "D".to_owned()));
+        let row = LinkRow { epoch: 1, target, sender, link_version: version, content: vec![version as u8], outcome: None, withdrawn: false };
+        [Row { shard: 2, version, row }]
+    };
+    let pane = Pane { grain: Grain::Day, start: 20_000 * DAY };
+    for version in [5, 9, 7] {
+        store.insert_records(1, &record(version)).await.unwrap();
+        store.insert_links(&link(version)).await.unwrap();
+        store.insert_cells(&[Row { shard: 2, version, row: cell_row(pane, version as i64) }]).await.unwrap();
+        let checkpoint = Checkpoint { next_offset: version, message_hash: u64::MAX - version, append_time: -5 };
+        store.insert_checkpoints(1, &[(2, checkpoint)]).await.unwrap();
+    }
+    let records = store.records(1, 2).await.unwrap();
+    assert_eq!((records.len(), records[0].version, records[0].state.as_slice()), (1, 9, [9].as_slice()));
+    let links = store.links(1, 2).await.unwrap();
+    assert_eq!((links.len(), links[0].version, links[0].content.as_slice()), (1, 9, [9].as_slice()));
+    let checkpoint = store.checkpoint(1, 2).await.unwrap().unwrap();
+    assert_eq!(checkpoint, Checkpoint { next_offset: 9, message_hash: u64::MAX - 9, append_time: -5 });
+    assert_eq!(kept.row("SELECT toString(counts), toString(sums) FROM rollups FINAL").await, ["[9,0]", "[9,0]"]);
+    assert_eq!(store.checkpoint(2, 2).await.unwrap(), None, "another generation");
+    assert!(store.records(1, 1).await.unwrap().is_empty(), "another shard");
+}
+
+#[tokio::test]
+async fn writes_cells_of_any_number_of_years() {
+    let kept = Kept::new("UTC").await;
+    let years: Vec<i64> =
+        (1970..2100).map(|year| (chrono::NaiveDate::from_ymd_opt(year, 6, 1).unwrap() - chrono::NaiveDate::default()).num_days()).collect();
+    let rows: Vec<Row<CellRow>> =
+        years.iter().map(|day| Row { shard: 0, version: 1, row: cell_row(Pane { grain: Grain::Day, start: day * DAY }, 1) }).collect();
+    kept.clickhouse.insert_cells(&rows).await.unwrap();
+    assert_eq!(kept.row("SELECT toString(count()), toString(uniqExact(_partition_id)) FROM rollups").await, ["130", "130"]);
+
+    let unsplit = "INSERT INTO rollups (epoch, series, grain, pane) SELECT 1, 'x', 'day', toDateTime(number * 31536000, 'UTC') FROM numbers(130)";
+    let refused = kept.clickhouse.execute("writing all years at once", unsplit).await.unwrap_err();
+    assert!(refused.to_string().contains("Too many partitions"), "{refused}");
+}
+
+#[tokio::test]
+async fn migrating_again_changes_nothing_and_a_newer_database_is_refused() {
+    let kept = Kept::new("UTC").await;
+    fold(&worked_example(), 20, &kept.clickhouse, &kept.definitions).await;
+    let state = "SELECT toString(count()), toString(sum(cityHash64(state))) FROM deals FINAL";
+    let before = kept.row(state).await;
+    assert!(migrate(&kept.clickhouse, &kept.definitions.spec).await.unwrap().is_empty());
+    assert_eq!(kept.row(state).await, before);
+
+    kept.clickhouse.execute("pretending", "INSERT INTO migrations (number, name) VALUES (999, 'of a later version')").await.unwrap();
+    let refused = migrate(&kept.clickhouse, &kept.definitions.spec).await.unwrap_err().to_string();
+    assert!(refused.contains("999") && refused.contains("upgrade dealpulse"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_of_its_own_is_refused() {
+    let child = spawn(None);
+    for name in ["default", "", "a-b", "x; DROP DATABASE y"] {
+        let refused = migrate(&client(&child, name), &DefinitionsSpec::default()).await.unwrap_err().to_string();
+        assert!(refused.contains("can't be the database"), "{refused}");
+    }
+}
+
+/// A cell as it is compared: its name, counts, sums in ten-thousandths, buckets.
+type Line = (Vec<String>, Vec<i64>, Vec<i64>, BTreeMap<i16, i64>);
+
+/// `[1,2]`, `{1:2}` without what holds them together.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text[1..text.len() - 1].split(',').filter(|item| !item.is_empty())
+}
+
+#[tokio::test]
+async fn cells_of_the_engine_are_those_of_the_store_in_memory() {
+    let kept = Kept::new("America/New_York").await;
+    let memory = MemoryStore::default();
+    let lines = generated();
+    fold(&lines, 700, &kept.clickhouse, &kept.definitions).await;
+    // Other strides and so other versions and other rows on the way: only the sums must be the same.
+    fold(&lines, 300, &memory, &kept.definitions).await;
+
+    let read = |line: &String| -> Line {
+        let mut columns: Vec<&str> = line.split('\t').collect();
+        let sketch = items(columns.pop().unwrap()).map(|pair| pair.split_once(':').unwrap()).map(|(b, n)| (b.parse().unwrap(), n.parse().unwrap()));
+        let sketch = sketch.collect();
+        let sums = items(columns.pop().unwrap()).map(|sum| Decimal::parse(sum).unwrap().0).collect();
+        let counts = items(columns.pop().unwrap()).map(|count| count.parse().unwrap()).collect();
+        (columns.into_iter().map(str::to_owned).collect(), counts, sums, sketch)
+    };
+    let mut found: Vec<Line> = kept.clickhouse.cell_lines(1).await.unwrap().iter().map(read).collect();
+
+    let mut summed: BTreeMap<Vec<String>, Cell> = BTreeMap::new();
+    for Row { row, .. } in memory.cells().values() {
+        let pane = chrono::DateTime::from_timestamp(row.pane.start, 0).unwrap().format("%Y-%m-%d %H:%M:%S").to_string();
+        let values: Vec<String> = row.values.iter().map(|value| format!("'{value}'")).collect();
+        let value = format!("[{}]", values.join(","));
+        let name = vec![row.rollup.to_owned(), row.pane.grain.name().to_owned(), pane, row.grouping.clone(), value, row.currency.clone()];
+        summed.entry(name).or_default().merge(&row.cell);
+    }
+    let line = |(name, cell): (Vec<String>, Cell)| -> Line {
+        (name, cell.counts.clone(), cell.sums.iter().map(|sum| *sum as i64).collect(), cell.sketch.buckets().iter().copied().collect())
+    };
+    let mut expected: Vec<Line> = summed.into_iter().filter(|(_, cell)| !cell.is_zero()).map(line).collect();
+    found.sort();
+    expected.sort();
+    assert!(expected.len() > 1_000);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+}
+
+fn figure<'f>(figures: &'f Figures, path: &str) -> &'f Figure {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let (_, found) = figures.iter().find(|(name, _)| *name == first).unwrap_or_else(|| panic!("no figure {path}"));
+    match found {
+        Figure::Group(figures) if !rest.is_empty() => figure(figures, rest),
+        Figure::ByCurrency(by) if !rest.is_empty() => {
+            let (currency, rest) = rest.split_once('.').unwrap_or((rest, ""));
+            match &by[currency] {
+                Figure::Group(figures) => figure(figures, rest),
+                single => single,
+            }
+        }
+        single => single,
+    }
+}
+
+/// What a figure of the total over everything is, as the text of a view's sum.
+fn total(reading: &Reading, metric: &str, path: &str) -> String {
+    let metric = reading.metrics.iter().find(|known| known.name == metric).unwrap();
+    match figure(metric.total(0).unwrap(), path) {
+        Figure::Count(n) => n.to_string(),
+        Figure::Money(n) => dealpulse::metric::money(*n),
+        other => panic!("{path} is {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn views_of_the_metrics_sum_to_what_is_read() {
+    let kept = Kept::new("Europe/Berlin").await;
+    let owners = fold(&worked_example(), 7, &kept.clickhouse, &kept.definitions).await;
+    let end = owners.iter().filter_map(|owner| owner.shard().last_instant()).max().unwrap();
+    let plan = Plan::new(vec![Window::All], Now { now: end, watermark: end }, &kept.definitions.calendar);
+    let sums = kept.clickhouse.sums(1, &kept.definitions, &plan).await.unwrap();
+    let reading = sums.read(&plan, kept.definitions.sets.len());
+
+    let count = |what: &str| format!("toString(sum({what}))");
+    let money = |what: &str, currency: &str| format!("toDecimalString(sumIf({what}, currency = '{currency}'), 2)");
+    let total = |metric: &'static str, path: &str| total(&reading, metric, path);
+    let checks = [
+        ("lead_source_daily", "1", count("leads"), total("lead_source", "leads")),
+        ("lead_source_daily", "1", count("qualified"), total("lead_source", "qualified")),
+        ("lead_source_daily", "1", count("converted"), total("lead_source", "converted")),
+        ("lead_source_daily", "1", count("won"), total("lead_source", "won")),
+        ("lead_source_daily", "1", money("cohort_revenue", "EUR"), total("lead_source", "revenue.EUR")),
+        ("lead_source_daily", "1", count("won_deals"), total("lead_source", "by_close.won_deals")),
+        ("lead_source_daily", "1", money("revenue", "USD"), total("lead_source", "by_close.revenue.USD")),
+        ("lead_source_daily", "1", count("won_deals_without_lead"), total("lead_source", "without_lead.won_deals")),
+        ("lead_source_daily", "1", money("revenue_without_lead", "EUR"), total("lead_source", "without_lead.revenue.EUR")),
+        ("close_rate_cohort", "dimension = ''", count("leads"), total("close_rate", "leads")),
+        ("close_rate_cohort", "dimension = ''", count("won"), total("close_rate", "won")),
+        ("close_rate_cohort", "dimension = 'source'", count("leads"), total("close_rate", "leads")),
+        ("win_rate_daily", "dimension = ''", count("won"), total("win_rate", "won")),
+        ("win_rate_daily", "dimension = 'owner'", count("lost"), total("win_rate", "lost")),
+        ("win_rate_daily", "dimension = ''", money("won_amount", "EUR"), total("win_rate", "amount.EUR.won")),
+        ("win_rate_daily", "dimension = ''", money("lost_amount", "EUR"), total("win_rate", "amount.EUR.lost")),
+        ("deals_opened_daily", "dimension = ''", count("open"), total("win_rate", "opened.open")),
+        ("deals_opened_daily", "dimension = ''", count("won + lost + open"), total("win_rate", "opened.deals")),
+        ("upsell_daily", "dimension = ''", count("won"), total("upsell", "won")),
+        ("upsell_daily", "dimension = 'product'", count("upsell"), total("upsell", "upsell")),
+        ("upsell_daily", "dimension = ''", count("cross_sell"), total("upsell", "cross_sell")),
+        ("upsell_daily", "dimension = ''", count("repeat + renewal + new"), {
+            let each = ["repeat", "renewal", "new"].map(|class| total("upsell", class).parse::<i64>().unwrap());
+            each.iter().sum::<i64>().to_string()
+        }),
+        ("upsell_daily", "dimension = ''", money("won_amount", "EUR"), total("upsell", "amount.EUR.won")),
+        ("upsell_daily", "dimension = ''", money("upsell_amount", "EUR"), total("upsell", "in_deal.EUR.upsell_amount")),
+        ("cycle_length_daily", "dimension = '' AND outcome = 'won'", count("count"), total("cycle_length", "won.count")),
+        ("cycle_length_daily", "dimension = '' AND outcome = 'lost'", count("count"), total("cycle_length", "lost.count")),
+        ("cycle_length_daily", "dimension = '' AND outcome = 'lead_to_close'", count("count"), total("cycle_length", "lead_to_close.count")),
+        ("cycle_length_daily", "dimension = ''", count("negative"), {
+            let each = ["won.negative", "lost.negative", "lead_to_close.negative"].map(|path| total("cycle_length", path).parse::<i64>().unwrap());
+            each.iter().sum::<i64>().to_string()
+        }),
+    ];
+    for (view, condition, select, expected) in checks {
+        let sql = format!("SELECT {select} FROM {view} WHERE {condition}");
+        assert_eq!(kept.row(&sql).await, [expected], "{sql}");
+    }
+
+    let metric = reading.metrics.iter().find(|metric| metric.name == "cycle_length").unwrap();
+    let (Figure::Days(Some(mean)), won) = (figure(metric.total(0).unwrap(), "won.mean_days"), total("cycle_length", "won.count")) else { panic!() };
+    let days = kept.row("SELECT toString(toFloat64(sum(days))) FROM cycle_length_daily WHERE dimension = '' AND outcome = 'won'").await;
+    let (days, expected) = (days[0].parse::<f64>().unwrap(), mean * won.parse::<f64>().unwrap());
+    assert!((days - expected).abs() < 0.001, "{days} days in the view, {expected} read");
+}
+
+#[tokio::test]
+async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
+    let kept = Kept::new("UTC").await;
+    fold(&generated(), 1_000, &kept.clickhouse, &kept.definitions).await;
+    let sql = "SELECT toFloat64(median_days), toFloat64(p90_days), arrayMap(k -> toInt32(k), mapKeys(seconds)), \
+               arrayMap(n -> toInt32(n), mapValues(seconds)) FROM cycle_length_daily WHERE dimension IN ('', 'owner')";
+    let rows = kept.rows(sql).await;
+    let number = |value: &Json| value.as_i64().unwrap();
+    let mut several = 0;
+    for row in &rows {
+        let pairs = row[2].as_array().unwrap().iter().zip(row[3].as_array().unwrap());
+        let sketch: Sketch = pairs.map(|(bucket, count)| (number(bucket) as i16, number(count))).collect();
+        several += usize::from(sketch.count() > 1);
+        for (q, found) in [(0.5, &row[0]), (0.9, &row[1])] {
+            let expected = sketch.quantile(q).map(|seconds| seconds / DAY as f64);
+            let same = match (expected, found.as_f64()) {
+                (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
+                (a, b) => a == b,
+            };
+            assert!(same, "{expected:?} of the sketch, {found} in the view: {row:?}");
+        }
+    }
+    assert!(several > 20, "{} rows, {several} of several deals", rows.len());
+}
