@@ -163,22 +163,22 @@ impl Drop for Kafka {
     }
 }
 
-/// A shell that kills the broker when this process is killed and so can't do it itself: its standard input ends then.
-struct Watchdog(Child);
+/// A shell that kills a child process when this one is killed and so can't do it itself: its standard input ends then.
+pub struct Watchdog(Child);
 
 impl Watchdog {
-    fn over(broker: &Child) -> Self {
+    pub fn over(process: &Child) -> Self {
         let shell = Command::new("sh")
             .args(["-c", "cat >/dev/null; kill -9 \"$0\""])
-            .arg(broker.id().to_string())
+            .arg(process.id().to_string())
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell");
         Self(shell)
     }
 
-    /// Ends the watch; to be done before the broker is reaped, lest its process number be another's by then.
-    fn dismiss(&mut self) {
+    /// Ends the watch; to be done before the child is reaped, lest its process number be another's by then.
+    pub fn dismiss(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -198,7 +198,7 @@ fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
 
 /// A port nobody listens on, below the range the system takes for outgoing connections: a client that keeps knocking at a dead
 /// broker's port in that range can be given the same port as its own and end up connected to itself.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
     static TAKEN: AtomicU16 = AtomicU16::new(0);

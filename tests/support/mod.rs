@@ -5,4 +5,6 @@ pub mod clickhouse;
 pub mod clients;
 pub mod handover;
 pub mod kafka;
+pub mod pipeline;
 pub mod pure;
+pub mod reference;
