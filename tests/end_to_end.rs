@@ -7,7 +7,7 @@ mod support;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta};
@@ -16,28 +16,9 @@ use dealpulse::pipeline::Store;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::clickhouse::DEALPULSE;
 use support::clients;
-use support::kafka::{Kafka, Watchdog, free_port};
-use support::pipeline::{BY_BROKER, PATIENCE, Pipeline, Setup, blocking, database};
+use support::kafka::{Watchdog, free_port};
+use support::pipeline::{BY_BROKER, Engines, Metrics, PATIENCE, Pipeline, Setup, database, engines};
 use support::reference::{Reference, assert_same, fact_lines};
-use tokio::sync::Mutex;
-
-/// The engines, shared by the tests that run at one time and thrown away after the last of them.
-struct Engines {
-    kafka: Kafka,
-    clickhouse: dealpulse::local::clickhouse_child::ClickhouseChild,
-}
-
-async fn engines() -> Arc<Engines> {
-    static SHARED: Mutex<Weak<Engines>> = Mutex::const_new(Weak::new());
-    let mut shared = SHARED.lock().await;
-    if let Some(engines) = shared.upgrade() {
-        return engines;
-    }
-    let clickhouse = blocking(|| support::clickhouse::spawn(None)).await;
-    let engines = Arc::new(Engines { kafka: Kafka::start().await, clickhouse });
-    *shared = Arc::downgrade(&engines);
-    engines
-}
 
 /// Half a year of an organisation up to now, with every fault a feed can have: the events, in the order of publication.
 fn events() -> &'static [GeneratedEvent] {
@@ -161,8 +142,8 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_nine_at_any_moment_changes_nothing() {
     let course = Course::new("killed").await;
-    let folded = |metrics: &support::pipeline::Metrics| metrics.sum("dealpulse_assertions_folded_total", "");
-    let written = |metrics: &support::pipeline::Metrics| metrics.sum("dealpulse_flush_rows_total", "");
+    let folded = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "");
+    let written = |metrics: &Metrics| metrics.sum("dealpulse_flush_rows_total", "");
     let part = stage(0, 5).len() as f64;
 
     // Early: routed, and hardly anything folded.
@@ -170,18 +151,21 @@ async fn kill_nine_at_any_moment_changes_nothing() {
     let pipeline = course.setup.start().await;
     pipeline.until("the first message is routed", |metrics| metrics.sum("dealpulse_events_routed_total", "") > 0.0).await;
     pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // In the middle of a back-fill.
     course.send(stage(1, 5)).await;
     let pipeline = course.setup.start().await;
     pipeline.until("half a part is folded", |metrics| folded(metrics) > part / 2.0).await;
     pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // While a flush is on its way: its rows are counted when it begins.
     course.send(stage(2, 5)).await;
     let pipeline = course.setup.start().await;
     pipeline.until("a flush begins", |metrics| written(metrics) > 0.0).await;
     pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // Some flushes later, between any two steps.
     course.send(stage(3, 5)).await;
@@ -199,8 +183,10 @@ async fn kill_nine_at_any_moment_changes_nothing() {
 async fn instances_come_and_go_and_nothing_changes() {
     let mut course = Course::new("many").await;
     course.setup.properties = BY_BROKER.to_vec();
-    let folds = |metrics: &support::pipeline::Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
+    let folds = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
+    let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;
     let (first, second) = tokio::join!(course.setup.start(), course.setup.start());
+    tokio::join!(first.until("it has a shard", owns), second.until("it has one too", owns));
     course.send(stage(0, 4)).await;
     tokio::join!(first.until("it folds", folds), second.until("it folds too", folds));
     course.send(stage(1, 4)).await;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
@@ -80,6 +80,41 @@ impl Kafka {
             result.unwrap_or_else(|(topic, error)| panic!("creating {topic}: {error}"));
         }
         self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
+            .await
+            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+    }
+
+    /// Changes settings of a topic.
+    pub async fn alter_topic(&self, name: &str, config: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let change = config.iter().fold(AlterConfig::new(ResourceSpecifier::Topic(name)), |change, (key, value)| change.set(key, value));
+        let results = admin.alter_configs([&change], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("altering {topic:?}: {error}"));
+        }
+    }
+
+    /// Adds partitions to a topic until it has so many.
+    pub async fn add_partitions(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let wanted = NewPartitions::new(name, partitions as usize);
+        let results = admin.create_partitions([&wanted], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("growing {topic}: {error}"));
+        }
+        self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
+            .await
+            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+    }
+
+    /// Deletes a topic and waits until it is gone.
+    pub async fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let results = admin.delete_topics(&[name], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("deleting {topic}: {error}"));
+        }
+        self.until(READY_WITHIN, move |topics| topics.iter().all(|(topic, _)| topic != name))
             .await
             .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }

@@ -4,22 +4,42 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{Access, ClickHouse};
+use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::pipeline::Store;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use super::clickhouse::{DEALPULSE, raw};
 use super::clients;
-use super::kafka::Watchdog;
+use super::kafka::{Kafka, Watchdog};
 
 /// Longer than a whole back-fill takes on a busy machine; only a failure waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The engines, shared by the tests that run at one time and thrown away after the last of them.
+pub struct Engines {
+    pub kafka: Kafka,
+    pub clickhouse: ClickhouseChild,
+}
+
+pub async fn engines() -> Arc<Engines> {
+    static SHARED: Mutex<Weak<Engines>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(engines) = shared.upgrade() {
+        return engines;
+    }
+    let clickhouse = blocking(|| super::clickhouse::spawn(None)).await;
+    let engines = Arc::new(Engines { kafka: Kafka::start().await, clickhouse });
+    *shared = Arc::downgrade(&engines);
+    engines
+}
 
 /// What a pipeline is told in its configuration. Group, log, dead letters and database bear its name, so that many can share the engines.
 #[derive(Debug, Clone)]
@@ -90,8 +110,12 @@ impl Setup {
 
     /// Starts an instance that is expected to be refused.
     pub async fn refused(&self) -> Ended {
-        let (name, text) = (self.name.clone(), self.to_toml());
-        blocking(move || Instance::run(&name, &text).ended(PATIENCE)).await
+        refused(&self.to_toml()).await
+    }
+
+    /// Everything is routed, folded and flushed, and no link is on its way.
+    pub async fn is_settled(&self) -> bool {
+        matches!(self.pending(&self.store(), &Arc::new(self.consumer())).await, Ok(None))
     }
 
     /// Waits until everything is routed, folded and flushed, and no link is on its way; says how long that took.
@@ -145,6 +169,12 @@ impl Setup {
     pub async fn route_lag(&self, topic: &str) -> i64 {
         lag(&Arc::new(self.consumer()), topic).await.expect("the route group's lag")
     }
+}
+
+/// Starts an instance with a configuration that is expected to be refused.
+pub async fn refused(configuration: &str) -> Ended {
+    let text = configuration.to_owned();
+    blocking(move || Instance::run("refused", &text).ended(PATIENCE)).await
 }
 
 /// A database of ClickHouse.
