@@ -383,6 +383,12 @@ impl Shard {
         self.counters
     }
 
+    /// Bytes the records of an entity take, without the texts they share.
+    pub fn record_bytes(&self, entity: Entity) -> usize {
+        let records = self.records.iter().filter(|(key, _)| key.entity == entity);
+        records.map(|(_, record)| size_of::<(Key, Record)>() + record.heap_bytes()).sum()
+    }
+
     /// Bytes held by records, texts, links and cells: an estimate from capacities.
     pub fn bytes(&self) -> usize {
         let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1) + self.records.values().map(Record::heap_bytes).sum::<usize>();
