@@ -24,8 +24,8 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 test: build-tools engines ## run every test, those against real Kafka and ClickHouse too
 	$(CARGO) test --locked
 
-bench: build-tools clickhouse-engine ## measure
-	$(CARGO) bench --locked
+bench: build-tools engines ## measure: the pure path, memory a deal, the whole pipeline
+	$(CARGO) bench --locked --bench pipeline -- --whole
 
 lint: build-tools ## check the format and let clippy look
 	$(CARGO) fmt --check

@@ -149,9 +149,9 @@ fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("dealpulse.example.toml"), &Environment::new()).map_err(|error| error.to_string())
 }
 
-/// The keys of a table, as the parser lists them when it meets one it does not know. `stub` is the file, `_` the stranger's place.
+/// The keys of a table, as the parser lists them when it meets one it does not know. `stub` is the file, `?` the stranger's place.
 fn keys(stub: &str) -> Vec<String> {
-    let problem = parse(&stub.replace('_', "stranger = 1")).expect_err("a stranger was taken");
+    let problem = parse(&stub.replace('?', "stranger = 1")).expect_err("a stranger was taken");
     let listed = problem.split_once("expected ").unwrap_or_else(|| panic!("{problem}")).1;
     listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -159,18 +159,18 @@ fn keys(stub: &str) -> Vec<String> {
 /// Every key there is, with the name of its table before it.
 fn all_keys() -> BTreeSet<String> {
     let tables = [
-        ("", "_\nversion = 1\n"),
-        ("kafka.", "version = 1\n[kafka]\n_\n"),
-        ("topics.", "version = 1\n[[topics]]\n_\n"),
-        ("log.", "version = 1\n[log]\n_\n"),
-        ("dead_letters.", "version = 1\n[dead_letters]\n_\n"),
-        ("clickhouse.", "version = 1\n[clickhouse]\n_\n"),
-        ("definitions.", "version = 1\n[definitions]\n_\n"),
-        ("definitions.groups.", "version = 1\n[[definitions.groups]]\n_\n"),
-        ("definitions.stages.NAME.", "version = 1\n[definitions.stages.NAME]\n_\n"),
-        ("definitions.exclude.METRIC.", "version = 1\n[[definitions.exclude.METRIC]]\n_\n"),
-        ("fold.", "version = 1\n[fold]\n_\n"),
-        ("serve.", "version = 1\n[serve]\n_\n"),
+        ("", "?\nversion = 1\n"),
+        ("kafka.", "version = 1\n[kafka]\n?\n"),
+        ("topics.", "version = 1\n[[topics]]\n?\n"),
+        ("log.", "version = 1\n[log]\n?\n"),
+        ("dead_letters.", "version = 1\n[dead_letters]\n?\n"),
+        ("clickhouse.", "version = 1\n[clickhouse]\n?\n"),
+        ("definitions.", "version = 1\n[definitions]\n?\n"),
+        ("definitions.groups.", "version = 1\n[[definitions.groups]]\n?\n"),
+        ("definitions.stages.NAME.", "version = 1\n[definitions.stages.NAME]\n?\n"),
+        ("definitions.exclude.METRIC.", "version = 1\n[[definitions.exclude.METRIC]]\n?\n"),
+        ("fold.", "version = 1\n[fold]\n?\n"),
+        ("serve.", "version = 1\n[serve]\n?\n"),
     ];
     let all: BTreeSet<String> = tables.iter().flat_map(|(table, stub)| keys(stub).into_iter().map(move |key| format!("{table}{key}"))).collect();
     // A table is no key of its own where its keys are listed.
