@@ -1,6 +1,5 @@
 //! What the documents say is so: definitions, gauges, keys, commands, targets, links.
 
-#[allow(dead_code, reason = "each test file uses its part of what they share")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
