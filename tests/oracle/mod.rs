@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use dealpulse::definitions::{Credit, Definitions};
 use dealpulse::event::{Decimal, When};
 
-#[allow(unused_imports)] // each test uses a part
 pub use cells::{Name, Numbers};
 use story::Event;
 

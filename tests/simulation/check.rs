@@ -13,6 +13,7 @@ use futures::executor::block_on;
 use super::process::EPOCH;
 use super::world::{Key, Told, Value, World, Write};
 use crate::oracle::story::Event;
+use crate::oracle::{Name, Numbers, Oracle};
 use crate::support::pure::Pure;
 
 type Problems = BTreeSet<String>;
@@ -32,6 +33,7 @@ pub fn problems(world: &World, events: &[Event], definitions: &Arc<Definitions>)
         check_shard(world, shard, definitions, &mut problems);
     }
     check_end(world, events, definitions, &mut problems);
+    check_oracle(world, events, definitions, &mut problems);
     problems
 }
 
@@ -133,6 +135,20 @@ fn check_end(world: &World, events: &[Event], definitions: &Arc<Definitions>, pr
             _ => 2,
         }];
         problems.insert(format!("a {what} differs from an undisturbed run's"));
+    }
+}
+
+/// The numbers, summed over the shards, against those worked out without any pipeline.
+fn check_oracle(world: &World, events: &[Event], definitions: &Definitions, problems: &mut Problems) {
+    let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
+    for row in world.tables.values() {
+        let Value::Cell(cell) = &row.row else { continue };
+        let name = (cell.rollup.to_owned(), cell.grouping.clone(), cell.pane, cell.values.clone(), cell.currency.clone());
+        sums.entry(name).or_default().merge(&cell.cell.counts, &cell.cell.sums, cell.cell.sketch.buckets());
+    }
+    let found: BTreeMap<Name, Numbers> = sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect();
+    if found != Oracle::new(definitions, events).cells() {
+        problems.insert("the numbers are not the oracle's".into());
     }
 }
 

@@ -210,6 +210,12 @@ impl Sim {
             rows.push(row);
             self.pause_at_times(15).await;
         }
+        // Some answers take long: long enough for a stale owner to finish a flush meanwhile.
+        if self.percent(30) {
+            for _ in 0..self.below(40) {
+                pause().await;
+            }
+        }
         rows
     }
 }
