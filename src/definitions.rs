@@ -180,6 +180,9 @@ impl Definitions {
             }
             dimensions.push(dimension);
         }
+        if !crate::metric::rollups().any(|rollup| dimensions.iter().all(|dimension| rollup.cut_by.supplies(*dimension))) {
+            return Err(bad("by", format!("no metric of this version can be cut by {}; take it out", set.by.join(" and "))));
+        }
         let mut grains = Vec::new();
         for name in &set.every {
             let grain = [Grain::Hour, Grain::Day, Grain::Month].into_iter().find(|g| g.name() == name);
@@ -245,6 +248,7 @@ mod tests {
         assert!(problem(|s| s.groups[1].by = vec!["colour".into()]).starts_with("groups[1].by: `colour` is no dimension"));
         assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
         assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
+        assert!(problem(|s| s.groups[0].by = vec!["segment".into()]).starts_with("groups[0].by: no metric of this version can be cut by segment"));
         assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
         assert!(
             problem(|s| drop(s.stages.insert("x".into(), StageMeaning { status: Some("closed".into()), probability: None })))

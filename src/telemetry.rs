@@ -8,7 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// From the CRM's event to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
+/// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
 const LATENCY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
 /// One step of a flush, in seconds.
 const FLUSH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -40,7 +40,7 @@ pub struct Telemetry {
     pub links_folded: IntCounter,
     /// Values a record or its shard had no room for, which were left out.
     pub values_refused: IntCounter,
-    /// Seconds from an event's time to its acknowledgement in the rollups.
+    /// Seconds from a message's append to the log to its acknowledgement in the rollups.
     pub end_to_end_latency: Histogram,
     /// Seconds one step of a flush took, by step.
     pub flush: HistogramVec,
@@ -87,7 +87,7 @@ impl Telemetry {
             values_refused: names.counter("values_refused_total", "Values a record or its shard had no room for, which were left out."),
             end_to_end_latency: names.histogram(
                 "end_to_end_latency_seconds",
-                "From an event's time to its acknowledgement in the rollups.",
+                "From a message's append to the log to its acknowledgement in the rollups.",
                 &LATENCY_BUCKETS,
             ),
             flush: names.histograms("flush_seconds", "How long a step of a flush took.", &["step"], &FLUSH_BUCKETS),

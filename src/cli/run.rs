@@ -89,7 +89,7 @@ impl Pipeline {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let model = Model::new(STALE);
-        let source = Rollups { clickhouse: clickhouse.clone(), log: log.clone(), clock };
+        let source = Rollups { clickhouse: clickhouse.clone(), log: log.clone(), clock, telemetry: telemetry.clone() };
         let mut watchers = JoinSet::new();
         let refresh = Refresh { every: config.refresh, top: config.top, clock };
         watchers.spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), until(stopped.clone())));
@@ -164,7 +164,7 @@ async fn current_epoch(clickhouse: &ClickHouse, config: &Config) -> anyhow::Resu
     let current = clickhouse.epochs().await?.pop();
     if let Some(current) = current.as_ref().filter(|current| current.definitions != config.definitions) {
         bail!(
-            "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew into a new [clickhouse] database and a new [log] topic",
+            "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again",
             clickhouse.database(),
             difference(&current.definitions, &config.definitions)
         );
@@ -201,6 +201,7 @@ struct Rollups {
     clickhouse: ClickHouse,
     log: KafkaLog,
     clock: Clock,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Source for Rollups {
@@ -222,6 +223,7 @@ impl Source for Rollups {
                 None => return Ok(None),
             }
         }
+        self.telemetry.set_watermark(watermark);
         Ok(Some(watermark))
     }
 

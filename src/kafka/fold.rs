@@ -290,16 +290,24 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         let Some(owner) = self.restore() else { return };
         let mut shown = Shown::default();
         if let Err(problem) = self.fold(owner, queue, &mut shown) {
-            self.stopped(&problem);
+            self.stand_still(&problem);
         }
         self.show(&shown, &Shown::default());
     }
 
-    /// The shard stays assigned, so that nobody else stumbles over the same thing, and says what is wrong.
-    fn stopped(&self, problem: &str) {
+    /// Says what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
+    fn stand_still(&self, problem: &str) {
+        let Folding { telemetry, health, .. } = &self.folding;
         tracing::error!(shard = self.shard, problem, "the shard has stopped; the others go on");
-        self.folding.telemetry.shards_stopped.inc();
-        self.folding.health.set("shard", Some(problem.to_owned()));
+        telemetry.shards_stopped.inc();
+        health.set("shard", Some(problem.to_owned()));
+        while !self.orders.stop.load(Ordering::Acquire) {
+            std::thread::sleep(POLL);
+        }
+        telemetry.shards_stopped.dec();
+        if telemetry.shards_stopped.get() == 0 {
+            health.set("shard", None);
+        }
     }
 
     fn restore(&self) -> Option<Owner> {
@@ -327,7 +335,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     }
                 }
                 Err(error) => {
-                    self.stopped(&error.to_string());
+                    self.stand_still(&error.to_string());
                     return None;
                 }
             }

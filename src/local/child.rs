@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -67,7 +68,13 @@ impl Child {
         let first = args.first().map_or("", String::as_str);
         let command = format!("{} {first}", name.to_string_lossy());
         let spawn_error = |source| LocalError::Spawn { command: command.clone(), source };
-        let mut process = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(spawn_error)?;
+        let mut process = Command::new(program)
+            .args(args) // Ctrl-C is for us; we end our children in our own order.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(spawn_error)?;
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("both were asked for as pipes");
         };

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -51,8 +52,13 @@ impl ClickhouseChild {
         if let Some(data_dir) = data_dir {
             arguments.extend(["--data-dir".into(), data_dir.into()]);
         }
-        let mut process =
-            Command::new(executable).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(ClickhouseChildError::Process)?;
+        let mut process = Command::new(executable)
+            .args(arguments) // Ctrl-C is for us; we end our children in our own order.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(ClickhouseChildError::Process)?;
         let lifeline = process.stdin.take();
         let address = match process.stdout.take() {
             Some(stdout) => wait_for_address(stdout),

@@ -54,7 +54,9 @@ pub enum FoldError {
         source: WireError,
     },
     /// Messages are missing.
-    #[error("shard {shard} stops: the log jumps from offset {expected} to {found}; messages are missing, run `dealpulse rebuild --new-log`")]
+    #[error(
+        "shard {shard} stops: the log jumps from offset {expected} to {found}; messages are missing; count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again"
+    )]
     Gap {
         /// The shard.
         shard: Home,

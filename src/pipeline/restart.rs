@@ -38,7 +38,7 @@ pub enum RestartError {
     },
     /// The log is not the one the checkpoint was made on.
     #[error(
-        "shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; run `dealpulse rebuild --new-log`, which carries the facts over"
+        "shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again"
     )]
     OtherLog {
         /// The shard.

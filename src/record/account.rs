@@ -2,7 +2,7 @@
 
 use super::lens::View;
 use super::schema::fields;
-use super::{AccountLink, DealLink, Entity, Field, Key, Link, Record, Status, Symbol};
+use super::{AccountLink, DealLink, Entity, Key, Link, Record, Status, Symbol};
 use crate::event::When;
 use crate::window::{DIMENSIONS, Dimension, Dims};
 
@@ -47,7 +47,7 @@ pub struct Win<'a> {
 
 impl<'a> AccountReading<'a> {
     /// Reads an account. One that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
+    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
         let calendar = &view.lens.definitions.calendar;
         let mut wins: Vec<(i64, Key, Win<'a>)> = Vec::new();
         for (sender, deal) in super::link_contents(links, |link| if let Link::Deal(deal) = link { Some(&**deal) } else { None }) {
@@ -63,7 +63,7 @@ impl<'a> AccountReading<'a> {
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
         view.lens.custom_dims(record, view.customs, &mut dims);
 
-        let own = record.is_live().then(|| content(record));
+        let own = view.is_live(key, record).then(|| content(record));
         let merged = super::link_contents(links, |link| if let Link::Account(account) = link { Some(account) } else { None });
         let members: Vec<&AccountLink> = own.iter().chain(merged.into_iter().map(|(_, account)| account)).collect();
         let instant = |when: &When| calendar.instant(*when);
@@ -81,9 +81,8 @@ impl<'a> AccountReading<'a> {
 
 /// What an account says: to the one it was merged into, what it knows of being a customer.
 pub fn links(key: Key, record: &Record, view: View<'_>, out: &mut Vec<(Key, Link)>) {
-    let is_merged = !record.is_deleted() && !record.text(Field::MERGED_INTO).is_blank();
     let root = view.aliases.root(key, view.symbols);
-    if is_merged && root != key && key.entity == Entity::Account {
+    if record.exists() && root != key {
         out.push((root, Link::Account(content(record))));
     }
 }

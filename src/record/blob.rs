@@ -15,7 +15,7 @@ pub enum BlobError {
     #[error(transparent)]
     Damaged(#[from] Damaged),
     /// Written by another version.
-    #[error("a record of format {0}; this version reads format {VERSION}: upgrade dealpulse, or run `dealpulse rebuild`")]
+    #[error("a record of format {0}; this version reads format {VERSION}: upgrade dealpulse")]
     Version(u8),
     /// More values than a record holds.
     #[error(transparent)]

@@ -87,7 +87,7 @@ pub struct DealReading {
 
 impl DealReading {
     /// Reads a deal.
-    pub fn new(record: &Record, links: &[super::Received], view: View<'_>) -> Self {
+    pub fn new(key: Key, record: &Record, links: &[super::Received], view: View<'_>) -> Self {
         let calendar = &view.lens.definitions.calendar;
         let run = super::status::status(record, view.lens);
         let first = When::Instant(record.first().unwrap_or_default().time);
@@ -119,7 +119,7 @@ impl DealReading {
         view.lens.custom_dims(record, view.customs, &mut dims);
 
         DealReading {
-            live: record.is_live(),
+            live: view.is_live(key, record),
             status: run.status,
             closed_at,
             created_at: created_at.unwrap_or(first),

@@ -52,7 +52,7 @@ pub struct LeadReading<'a> {
 
 impl<'a> LeadReading<'a> {
     /// Reads a lead. A record that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
+    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
         let status = record.text(STATUS);
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         dims[Dimension::SOURCE.0 as usize] = record.text(LEAD_SOURCE);
@@ -63,7 +63,7 @@ impl<'a> LeadReading<'a> {
         let converted = status == Symbol::CONVERTED || record.when(CONVERTED_AT).is_some() || !record.text(CONVERTED_DEAL_ID).is_blank();
         let created_at = record.when(CREATED_AT);
         LeadReading {
-            live: record.is_live(),
+            live: view.is_live(key, record),
             created_at: created_at.unwrap_or(When::Instant(record.first().unwrap_or_default().time)),
             dated_by_clock: created_at.is_none(),
             qualified: converted || status == Symbol::QUALIFIED || record.when(QUALIFIED_AT).is_some(),

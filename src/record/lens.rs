@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{CustomFields, Entity, Field, Held, Record, Status, Symbol, Symbols};
+use super::{CustomFields, Entity, Field, Held, Key, Record, Status, Symbol, Symbols};
 use crate::definitions::Definitions;
 use crate::metric;
 use crate::window::{CANONICAL, Dims};
@@ -95,4 +95,11 @@ pub struct View<'a> {
     pub customs: &'a CustomFields,
     /// The shard's merges.
     pub aliases: &'a super::alias::Aliases,
+}
+
+impl View<'_> {
+    /// A record that counts for itself: it exists and is not merged into another. Of records merged in a circle, one is not.
+    pub fn is_live(&self, key: Key, record: &Record) -> bool {
+        record.exists() && self.aliases.root(key, self.symbols) == key
+    }
 }

@@ -188,9 +188,9 @@ impl Record {
         self.latest(Field::DELETED) == Held::Flag(true)
     }
 
-    /// A record that counts for itself: neither deleted nor merged into another.
-    pub fn is_live(&self) -> bool {
-        self.first.is_some() && !self.is_deleted() && self.text(Field::MERGED_INTO).is_blank()
+    /// Something was said of it, and it is not deleted.
+    pub fn exists(&self) -> bool {
+        self.first.is_some() && !self.is_deleted()
     }
 
     /// Bytes this record holds outside its own struct.

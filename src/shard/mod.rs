@@ -252,16 +252,16 @@ impl Shard {
         let subject = match key.entity {
             Entity::Lead => {
                 lead::links(record, received, view, &mut said.links);
-                Subject::Lead(lead::LeadReading::new(record, received, view))
+                Subject::Lead(lead::LeadReading::new(key, record, received, view))
             }
             Entity::Deal => {
-                let reading = deal::DealReading::new(record, received, view);
+                let reading = deal::DealReading::new(key, record, received, view);
                 reading.links(&mut said.links);
                 Subject::Deal(reading)
             }
             Entity::Account => {
                 account::links(key, record, view, &mut said.links);
-                Subject::Account(account::AccountReading::new(record, received, view))
+                Subject::Account(account::AccountReading::new(key, record, received, view))
             }
             Entity::Alias => return said,
         };
@@ -378,11 +378,11 @@ impl Shard {
         let ledger = self.ledgers.first()?;
         let view = View { lens: ledger.lens(), symbols: &self.symbols, customs: &self.customs, aliases: &self.aliases };
         let calendar = &view.lens.definitions.calendar;
-        let live = self.records.iter().filter(|(_, record)| record.is_live());
+        let live = self.records.iter().filter(|(key, record)| view.is_live(**key, record));
         let last = live.filter_map(|(key, record)| match key.entity {
-            Entity::Lead => Some(calendar.instant(lead::LeadReading::new(record, &[], view).created_at)),
+            Entity::Lead => Some(calendar.instant(lead::LeadReading::new(*key, record, &[], view).created_at)),
             Entity::Deal => {
-                let deal = deal::DealReading::new(record, &[], view);
+                let deal = deal::DealReading::new(*key, record, &[], view);
                 let created = calendar.instant(deal.created_at);
                 Some(deal.closed_at.map_or(created, |closed| created.max(calendar.instant(closed))))
             }

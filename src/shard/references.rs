@@ -22,11 +22,11 @@ impl References {
         }
     }
 
-    /// The records whose links may go elsewhere when the root of `key` is another: those that name it, and an account itself.
+    /// The records that may say something else when the root of `key` is another: those that name it, and it itself.
     pub fn senders(&self, key: Key) -> Vec<Key> {
         let least = Key { entity: Entity::Lead, id: crate::record::Symbol(0) };
         let naming = self.pairs.range((key, least)..).take_while(|(named, _)| *named == key).map(|(_, by)| *by);
-        naming.chain((key.entity == Entity::Account).then_some(key)).collect()
+        naming.chain([key]).collect()
     }
 
     pub fn bytes(&self) -> usize {

@@ -104,7 +104,7 @@ impl<'e> Oracle<'e> {
     }
 
     fn is_live(&self, entity: &'e str, id: &'e str) -> bool {
-        self.exists(entity, id) && !self.is_deleted(entity, id) && self.latest(entity, id, "merged_into").is_none()
+        self.exists(entity, id) && !self.is_deleted(entity, id) && self.root(entity, id) == id
     }
 
     /// The earliest clock that says anything of a record.
