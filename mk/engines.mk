@@ -1,6 +1,6 @@
 # The ClickHouse engine as a library, for local mode and the tests: pinned, verified, outside the repository.
 
-DEALPULSE_CACHE ?= $(HOME)/.cache/dealpulse
+DEALPULSE_CACHE := $(or $(DEALPULSE_CACHE),$(HOME)/.cache/dealpulse)
 
 LIBCHDB_PACKAGE := @chdb/lib-linux-x64-gnu@26.7.3-stable.1
 LIBCHDB_TGZ := chdb-lib-linux-x64-gnu-26.7.3-stable.1.tgz
@@ -8,9 +8,12 @@ LIBCHDB_TGZ_SHA256 := c0d32b129e988f2b9a9a31c9141aecf5e1e2453f9a079efc4d36ab8e3f
 LIBCHDB_SHA256 := 36ad4e999882821ef13cf2d0f52c93f48e6ee1b4498b35a201c23ce4b8d15bf5
 LIBCHDB_DIR := $(DEALPULSE_CACHE)/libchdb-26.7.3
 
+.PHONY: engines clickhouse-engine
+
+engines: clickhouse-engine kafka-engine ## install both engines
+
 # The library stands at its path only once it is whole and verified: it is unpacked beside it and moved there last.
-.PHONY: clickhouse-engine
-clickhouse-engine: ## install the embedded ClickHouse engine (178 MB download, 566 MB on disk)
+clickhouse-engine: engine-tools ## install the embedded ClickHouse engine (178 MB download, 566 MB on disk)
 	@set -eu; \
 	dir='$(LIBCHDB_DIR)'; \
 	if [ -f "$$dir/libchdb.so" ] && echo '$(LIBCHDB_SHA256)  '"$$dir/libchdb.so" | sha256sum --check --status; then \
@@ -19,7 +22,6 @@ clickhouse-engine: ## install the embedded ClickHouse engine (178 MB download, 5
 	case "$$(uname -sm)" in 'Linux x86_64') ;; \
 		*) echo 'the embedded engine is for Linux on x86_64: use a ClickHouse server instead' >&2; exit 1;; \
 	esac; \
-	command -v npm > /dev/null || { echo 'npm is needed to fetch the engine: install Node.js with npm' >&2; exit 1; }; \
 	mkdir -p "$$dir"; \
 	work="$$(mktemp -d "$$dir/install.XXXXXX")"; \
 	trap 'rm -rf "$$work"' EXIT; trap 'exit 1' INT TERM; \

@@ -4,17 +4,19 @@
 # or different is refused, because a test that ran against another broker than it names proves nothing.
 # To renew the list after changing a version: (cd DIR && LC_ALL=C sha256sum *) > tests/kafka/jars.sha256
 
-KAFKA_DIR := $(or $(DEALPULSE_CACHE),$(HOME)/.cache/dealpulse)/kafka-4.4.0
+KAFKA_DIR := $(DEALPULSE_CACHE)/kafka-4.4.0
 KAFKA_POM := $(CURDIR)/tests/kafka/pom.xml
 KAFKA_SUMS := $(CURDIR)/tests/kafka/jars.sha256
+
+# Java 17 or newer runs the broker, Maven fetches it: mk/prerequisites.mk sees to both.
 
 # Shell text: the names and sums of the files in $(1), in the order of the committed list.
 kafka_sums = (cd '$(1)' 2>/dev/null && sha256sum * 2>/dev/null)
 
-.PHONY: kafka-engine kafka-tools
+.PHONY: kafka-engine
 
 kafka-engine: export LC_ALL := C
-kafka-engine: kafka-tools
+kafka-engine: kafka-tools ## install Apache Kafka for the tests (43 MB)
 	@if $(call kafka_sums,$(KAFKA_DIR)) | cmp -s - '$(KAFKA_SUMS)'; then \
 	  echo "kafka-engine: $(KAFKA_DIR) is complete"; exit 0; \
 	fi; \
@@ -28,16 +30,3 @@ kafka-engine: kafka-tools
 	fi; \
 	rm -rf '$(KAFKA_DIR)'; mv "$$part" '$(KAFKA_DIR)'; \
 	echo "kafka-engine: installed and verified"
-
-# Java 17 runs the broker, Maven fetches it. Only a Debian root is helped further: elsewhere it isn't ours to install.
-kafka-tools:
-	@java_major=$$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p'); \
-	missing=''; \
-	[ "$${java_major:-0}" -ge 17 ] || missing="openjdk-17-jre-headless"; \
-	command -v mvn >/dev/null || missing="$$missing maven"; \
-	[ -n "$$missing" ] || exit 0; \
-	if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
-	else \
-	  echo "kafka-engine needs Java 17 or newer and Maven; install (Debian's names): $$missing" >&2; exit 1; \
-	fi

@@ -1,9 +1,11 @@
 //! Argument parsing and exit codes, nothing else.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use dealpulse::cli;
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
 /// Streaming sales metrics between a CRM's change feed and its dashboards.
@@ -24,24 +26,35 @@ enum Command {
     Run(cli::run::Run),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long threads are waited for that a command has left behind. A question to a Kafka that is away can't be called off.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     // Standard output is what a command says; what it logs goes beside it.
     let filter = EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match Arguments::parse().command {
-        Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
-        Command::Demo(args) => cli::demo::run(args).await,
-        Command::Generate(args) => cli::generate::run(args),
-        Command::LocalBroker(args) => cli::local_broker::run(args).await,
-        Command::Report(args) => cli::report::run(args).await,
-        Command::Run(args) => cli::run::run(args).await,
-    };
+    let command = Arguments::parse().command;
+    let done = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
+        let done = runtime.block_on(run(command));
+        runtime.shutdown_timeout(LEFT_BEHIND);
+        done
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
+        Command::Demo(args) => cli::demo::run(args).await,
+        Command::Generate(args) => cli::generate::run(args),
+        Command::LocalBroker(args) => cli::local_broker::run(args).await,
+        Command::Report(args) => cli::report::run(args).await,
+        Command::Run(args) => cli::run::run(args).await,
     }
 }

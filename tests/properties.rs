@@ -4,7 +4,6 @@
 // Shared with other tests, each of which uses a part.
 #[allow(dead_code)]
 mod oracle;
-#[allow(dead_code)]
 mod support;
 
 use std::collections::BTreeMap;
@@ -54,9 +53,12 @@ fn rollups(pure: &Pure) -> BTreeMap<Name, Numbers> {
     sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect()
 }
 
+/// Shard, rollup, grouping set, pane, values, currency.
+type Held = BTreeMap<(u32, u8, u8, Pane, Vec<String>, String), Numbers>;
+
 /// What the owners hold in memory, in texts.
-fn held(pure: &Pure) -> BTreeMap<(u32, u8, u8, Pane, Vec<String>, String), Numbers> {
-    let mut held = BTreeMap::new();
+fn held(pure: &Pure) -> Held {
+    let mut held = Held::new();
     for owner in &pure.owners {
         let symbols = owner.shard().symbols();
         for (key, cell) in owner.shard().ledgers().iter().flat_map(|ledger| ledger.cells()) {

@@ -1,6 +1,5 @@
 //! What is shown, asked for over HTTP: the worked example's numbers as gauges and as a page, also when the source is away.
 
-#[allow(dead_code, reason = "each test file uses its part of what they share")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +62,7 @@ impl Source for Rollups {
 struct Served {
     port: u16,
     model: Model,
+    telemetry: Arc<Telemetry>,
     health: Health,
     is_away: Arc<AtomicBool>,
     _stop: oneshot::Sender<()>,
@@ -97,10 +97,10 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = oneshot::channel::<()>();
-        let routes = router(model.clone(), telemetry, health.clone());
+        let routes = router(model.clone(), telemetry.clone(), health.clone());
         tokio::spawn(serve(listener, routes, async move { drop(stopped.await) }));
         model.changed().await;
-        Served { port, model, health, is_away, _stop: stop }
+        Served { port, model, telemetry, health, is_away, _stop: stop }
     }
 
     async fn worked_example() -> Served {
@@ -287,6 +287,28 @@ fn compare(scrape: &Scrape, path: &str, expected: &Value, labels: &[(&str, &str)
 }
 
 #[tokio::test]
+async fn the_pipelines_own_metrics_stand_beside_them_and_keep_to_the_same_rules() {
+    let served = Served::worked_example().await;
+    let t = &served.telemetry;
+    for labelled in [&t.events_routed, &t.unknown_fields, &t.flush_rows] {
+        labelled.with_label_values(&["crm"]).inc_by(3);
+    }
+    t.dead_letters.with_label_values(&["crm", "not_json"]).inc();
+    t.consumer_lag.with_label_values(&["dealpulse", "crm", "0"]).set(12);
+    t.records.with_label_values(&["deal"]).set(7);
+    t.flush.with_label_values(&["cells"]).observe(0.02);
+    t.end_to_end_latency.observe(1.5);
+    t.set_watermark(0);
+    let scrape = served.scrape().await;
+    assert_eq!(scrape.get("events_routed_total", &[("topic", "crm")]), Some(3.0));
+    assert_eq!(scrape.get("dead_letters_total", &[("topic", "crm"), ("reason", "not_json")]), Some(1.0));
+    assert_eq!(scrape.get("consumer_lag", &[("group", "dealpulse"), ("topic", "crm"), ("partition", "0")]), Some(12.0));
+    assert_eq!(scrape.get("flush_seconds_bucket", &[("step", "cells"), ("le", "0.025")]), Some(1.0));
+    assert_eq!(scrape.get("shards_stopped", &[]), Some(0.0), "what can be alerted on is there from the start");
+    assert!(scrape.get("watermark_age_seconds", &[]).unwrap() > 1.7e9);
+}
+
+#[tokio::test]
 async fn there_is_no_series_where_the_denominator_is_0() {
     let scrape = Served::worked_example().await.scrape().await;
     assert_eq!(scrape.of_source("close_rate_within_60d_leads", "90d", "unknown"), Some(0.0));
@@ -333,6 +355,8 @@ async fn the_page_shows_ratios_with_their_counts_and_what_they_mean() {
     assert!(page.contains("2,500.50"), "money is grouped");
     assert!(page.contains("Quantiles are within 1 % (DDSketch)."), "definitions stand in full");
     assert!(page.contains("<span class=\"none\">–</span>"), "no value is a dash");
+    assert!(served.get("/?window=24h&by=region").await.body.contains("Hours are not kept by region."));
+    assert!(served.get("/?window=90d&by=product").await.body.contains("This is not cut by product."));
     let paused = served.get("/?window=90d&by=source&paused=yes").await.body;
     assert!(!paused.contains("http-equiv=\"refresh\""));
     assert!(served.get("/?window=1900d&by=nothing").await.body.contains("aria-current=\"true\">28 days"), "what is unknown is the default");
@@ -357,7 +381,7 @@ async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
 
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.body.contains("read model: the numbers are") && ready.body.contains("connection refused"), "{}", ready.body);
+    assert!(ready.body.contains("read model: the numbers have stood still for") && ready.body.contains("connection refused"), "{}", ready.body);
     let page = served.get("/").await.body;
     assert!(page.contains("class=\"stale\"") && page.contains("connection refused &lt;here&gt;") && page.contains("Win rate"), "{page}");
 
@@ -406,4 +430,28 @@ async fn only_what_is_there_is_served_and_only_to_be_read() {
             assert_eq!(served.ask(method, path).await.status, 405, "{method} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_does_not_hold_up_the_shutdown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let endless = {
+        let begun = begun.clone();
+        axum::Router::new().route(
+            "/",
+            axum::routing::get(async move || {
+                begun.notify_one();
+                std::future::pending::<()>().await;
+            }),
+        )
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(serve(listener, endless, async move { drop(stopped.await) }));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    begun.notified().await;
+    drop(stop);
+    tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends by itself").unwrap().unwrap();
 }

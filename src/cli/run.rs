@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
@@ -70,13 +70,19 @@ impl Pipeline {
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Pipeline> {
         let (telemetry, health) = (Telemetry::new(), Health::default());
         let clickhouse = ClickHouse::new(&config.clickhouse);
-        retrying(&AtStart, || migrate::migrate(&clickhouse, &config.definitions)).await?;
-        let epoch = current_epoch(&clickhouse, &config).await?;
+        let at_start = AtStart(Instant::now());
+        retrying(&at_start, || migrate::migrate(&clickhouse, &config.definitions)).await?;
+        let known = current_epoch(&clickhouse, &config).await?;
+        let epoch = known.clone().unwrap_or_else(|| first_epoch(&config));
         let definitions = Arc::new(Definitions::new(epoch.definitions.clone()).context("the definitions of the current epoch")?);
 
-        retrying(&AtStart, || admin::check_inputs(&config)).await?;
+        retrying(&at_start, || admin::check_inputs(&config)).await?;
         admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
         admin::ensure_dead_letters(&config).await?;
+        if known.is_none() {
+            // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
+            clickhouse.add_epoch(&epoch).await?;
+        }
         let log = KafkaLog::new(&config.kafka, &admin::log_topic(&config, epoch.generation))?;
 
         let listener = TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {} ([serve] listen)", config.listen))?;
@@ -153,21 +159,22 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// The epoch of the database, or the first one. Definitions that differ from the epoch's are refused: they would be counted wrongly, silently.
-async fn current_epoch(clickhouse: &ClickHouse, config: &Config) -> anyhow::Result<Epoch> {
-    if let Some(current) = clickhouse.epochs().await?.pop() {
-        if current.definitions != config.definitions {
-            bail!(
-                "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew into a new [clickhouse] database and a new [log] topic",
-                clickhouse.database(),
-                difference(&current.definitions, &config.definitions)
-            );
-        }
-        return Ok(current);
+/// The epoch of the database, if there is one. Definitions that differ from the epoch's are refused: they would be counted wrongly, silently.
+async fn current_epoch(clickhouse: &ClickHouse, config: &Config) -> anyhow::Result<Option<Epoch>> {
+    let current = clickhouse.epochs().await?.pop();
+    if let Some(current) = current.as_ref().filter(|current| current.definitions != config.definitions) {
+        bail!(
+            "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew into a new [clickhouse] database and a new [log] topic",
+            clickhouse.database(),
+            difference(&current.definitions, &config.definitions)
+        );
     }
-    let first = Epoch { epoch: 1, definitions: config.definitions.clone(), generation: 1, partitions: config.log.partitions };
-    clickhouse.add_epoch(&first).await?;
-    Ok(first)
+    Ok(current)
+}
+
+/// The epoch a database begins with.
+fn first_epoch(config: &Config) -> Epoch {
+    Epoch { epoch: 1, definitions: config.definitions.clone(), generation: 1, partitions: config.log.partitions }
 }
 
 /// Which keys of two definitions differ, and how.
@@ -178,14 +185,14 @@ fn difference(before: &DefinitionsSpec, now: &DefinitionsSpec) -> String {
     keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key])).collect::<Vec<_>>().join(", ")
 }
 
-/// Waits half a minute for what is started at the same time as we are.
-struct AtStart;
+/// Waits half a minute for what is started at the same time as we are. It goes by the clock, since to ask an absent Kafka takes long itself.
+struct AtStart(Instant);
 
 impl KeepTrying for AtStart {
     async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
         tracing::warn!(%error, attempt, "not there yet");
         tokio::time::sleep(backoff(attempt)).await;
-        (1..=attempt).map(backoff).sum::<Duration>() < Duration::from_secs(30)
+        self.0.elapsed() < Duration::from_secs(30)
     }
 }
 

@@ -26,14 +26,18 @@ pub struct DeadLetter {
     pub timestamp: Option<i64>,
     /// The message's key.
     pub key: Option<Vec<u8>>,
+    /// The message's headers: in binary mode they are half of the event.
+    pub headers: Vec<(String, Vec<u8>)>,
     /// Why.
     pub bad: Bad,
     /// The item's bytes; the message's, if it is not a batch.
     pub raw: Vec<u8>,
 }
 
-/// The names of the headers a dead letter carries.
+/// The names of the headers a dead letter carries besides those of its message.
 pub mod header {
+    /// What all of them begin with.
+    pub const PREFIX: &str = "dealpulse-";
     /// The reason's name.
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
@@ -60,6 +64,9 @@ pub async fn write(producer: &FutureProducer, topic: &str, letters: &[DeadLetter
     let sent = letters.iter().map(|letter| async move {
         let text = |key, value: String| (key, value);
         let mut headers = OwnedHeaders::new();
+        for (key, value) in &letter.headers {
+            headers = headers.insert(Header { key, value: Some(value) });
+        }
         for (key, value) in [
             text(header::REASON, letter.bad.reason.name().to_owned()),
             text(header::DETAIL, letter.bad.detail.clone()),

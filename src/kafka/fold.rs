@@ -314,11 +314,13 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                         records = owner.shard().record_count(Entity::Deal),
                         "shard taken on"
                     );
+                    self.folding.health.set("restart", None);
                     return Some(owner);
                 }
                 Err(RestartError::Outside(error)) if error.is_transient => {
                     attempt += 1;
                     tracing::warn!(%error, shard = self.shard, attempt, "the shard can't be restored yet, trying again");
+                    self.folding.health.set("restart", Some(error.to_string()));
                     std::thread::sleep(backoff(attempt).min(Duration::from_secs(2)));
                     if self.orders.stop.load(Ordering::Acquire) || self.process_stop.load(Ordering::Acquire) {
                         return None;

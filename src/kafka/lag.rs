@@ -42,7 +42,9 @@ fn lags(consumer: &BaseConsumer, topics: &[String]) -> Result<Vec<(String, i32, 
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(fail)?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        partitions.for_each(|partition| drop(list.add_partition(topic, partition.id())));
+        for partition in partitions {
+            list.add_partition(topic, partition.id());
+        }
     }
     let committed = consumer.committed_offsets(list, PATIENCE).map_err(fail)?;
     let mut lags = Vec::new();

@@ -241,6 +241,13 @@ fn attempt(message: &BorrowedMessage<'_>) -> u32 {
     value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or_default()
 }
 
+/// The headers the source gave the message. Those of an earlier death are left out: they are given anew.
+fn own_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let own = headers.filter(|header| !header.key.starts_with(dead_letter::header::PREFIX));
+    own.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
+}
+
 fn dead_letter(message: &BorrowedMessage<'_>, rejected: Rejected<'_>) -> DeadLetter {
     DeadLetter {
         topic: message.topic().to_owned(),
@@ -250,6 +257,7 @@ fn dead_letter(message: &BorrowedMessage<'_>, rejected: Rejected<'_>) -> DeadLet
         attempt: attempt(message),
         timestamp: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
         key: message.key().map(<[u8]>::to_vec),
+        headers: own_headers(message),
         bad: rejected.bad,
         raw: rejected.raw.to_vec(),
     }

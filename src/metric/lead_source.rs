@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::ratio;
-use super::reading::currency;
 use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::record::Status;
 use crate::record::{deal::DealReading, lead::LeadReading};
@@ -80,7 +79,7 @@ impl Metric for LeadSource {
         let all = cells.total(COHORT, Span::Window).counted(LEADS);
         let revenue = |rollup| {
             let money = cells.by_currency(rollup, Span::Window).iter().filter(|(_, cell)| cell.summed(0) != 0);
-            Figure::ByCurrency(money.map(|(code, cell)| (currency(code), Figure::Money(cell.summed(0)))).collect::<BTreeMap<_, _>>())
+            Figure::ByCurrency(money.map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(0)))).collect::<BTreeMap<_, _>>())
         };
         let deals = |rollup| {
             let won = cells.cell(rollup, Span::Window).counted(0);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::{Figures, METRICS, figures_to_json};
+use super::{Figures, METRICS, Metric, figures_to_json};
 use crate::definitions::Definitions;
 use crate::window::calendar::Calendar;
 use crate::window::rolling::{Now, PaneRange, Span, Window};
@@ -62,66 +62,81 @@ impl PaneRange {
 /// Cells summed over shards and panes: by range, rollup and grouping set, then by values, then by currency.
 #[derive(Debug, Default)]
 pub struct Sums {
-    cells: HashMap<(usize, u8, u8), HashMap<Vec<String>, BTreeMap<String, Cell>>>,
+    cells: HashMap<(usize, u8, u8), ByValues>,
 }
+
+/// Cells by the values of a grouping set, then by currency.
+type ByValues = HashMap<Vec<String>, BTreeMap<String, Cell>>;
 
 impl Sums {
     /// Adds a cell, or a sum of cells, to a range.
     pub fn add(&mut self, range: usize, rollup: u8, set: u8, values: Vec<String>, currency: String, cell: &Cell) {
+        // `XXX` is ISO 4217's code for no currency; amounts that name none and amounts that name it are the same.
+        let currency = if currency.is_empty() { "XXX".to_owned() } else { currency };
         self.cells.entry((range, rollup, set)).or_default().entry(values).or_default().entry(currency).or_default().merge(cell);
     }
 
-    /// Reads every metric for every window and group.
+    /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
     pub fn read(&self, plan: &Plan, sets: usize) -> Reading {
         let mut base = 0;
-        let metrics = METRICS
-            .iter()
-            .map(|metric| {
-                let windows = (0..plan.windows.len())
-                    .map(|window| {
-                        let spans = metric.spans();
-                        let of = |set: usize| {
-                            let groups: BTreeSet<&Vec<String>> = spans
-                                .iter()
-                                .flat_map(|(rollup, span)| {
-                                    let values =
-                                        plan.index.get(&(window, *span)).and_then(|range| self.cells.get(&(*range, base + *rollup as u8, set as u8)));
-                                    values.into_iter().flatten().filter(|(_, cells)| cells.values().any(|c| !c.is_zero())).map(|(values, _)| values)
-                                })
-                                .collect();
-                            groups
-                                .into_iter()
-                                .map(move |values| {
-                                    let slice = Slice { sums: self, plan, window, base, set: set as u8, values };
-                                    Group { set, values: values.clone(), figures: metric.read(&slice) }
-                                })
-                                .collect::<Vec<_>>()
-                        };
-                        (0..sets).flat_map(of).collect()
-                    })
-                    .collect();
-                base += metric.rollups().len() as u8;
-                MetricReading { name: metric.name(), windows }
-            })
-            .collect();
+        let mut metrics = Vec::with_capacity(METRICS.len());
+        for metric in METRICS {
+            let mut windows = Vec::with_capacity(plan.windows.len());
+            for window in 0..plan.windows.len() {
+                let mut groups = Vec::new();
+                for set in 0..sets {
+                    let look = Look { sums: self, plan, window, base, set: set as u8 };
+                    for values in look.values(metric) {
+                        let figures = metric.read(&Slice { look, values: &values });
+                        groups.push(Group { set, values, figures });
+                    }
+                }
+                windows.push(groups);
+            }
+            base += metric.rollups().len() as u8;
+            metrics.push(MetricReading { name: metric.name(), windows });
+        }
         Reading { windows: plan.windows.clone(), metrics }
     }
 }
 
-/// The cells of one metric, window and group.
-pub struct Slice<'a> {
+/// Where is looked: the cells of one metric, window and grouping set.
+#[derive(Clone, Copy)]
+struct Look<'a> {
     sums: &'a Sums,
     plan: &'a Plan,
     window: usize,
     base: u8,
     set: u8,
+}
+
+impl<'a> Look<'a> {
+    fn cells(&self, rollup: usize, span: Span) -> Option<&'a ByValues> {
+        let range = self.plan.index.get(&(self.window, span))?;
+        self.sums.cells.get(&(*range, self.base + rollup as u8, self.set))
+    }
+
+    /// The combinations of values there is anything of, in order; for the total, its one empty combination.
+    fn values(&self, metric: &dyn Metric) -> BTreeSet<Vec<String>> {
+        if self.set == 0 {
+            return BTreeSet::from([Vec::new()]);
+        }
+        let cells = metric.spans().iter().filter_map(|(rollup, span)| self.cells(*rollup, *span)).flatten();
+        let holding = cells.filter(|(_, by_currency)| by_currency.values().any(|cell| !cell.is_zero()));
+        holding.map(|(values, _)| values.clone()).collect()
+    }
+}
+
+/// The cells of one metric, window and group.
+pub struct Slice<'a> {
+    look: Look<'a>,
     values: &'a [String],
 }
 
 impl Slice<'_> {
     /// The cells of a rollup by currency.
     pub fn by_currency(&self, rollup: usize, span: Span) -> &BTreeMap<String, Cell> {
-        self.at(rollup, span, self.set, self.values)
+        at(self.look.cells(rollup, span), self.values)
     }
 
     /// The cell of a rollup, with the counts of all currencies together; its sums mean something only without currency.
@@ -131,24 +146,22 @@ impl Slice<'_> {
 
     /// The same for the total, whatever group this is.
     pub fn total(&self, rollup: usize, span: Span) -> Cell {
-        merged(self.at(rollup, span, 0, &[]))
+        merged(at(Look { set: 0, ..self.look }.cells(rollup, span), &[]))
     }
 
     /// True if the span means something for this window.
     pub fn has_panes(&self, span: Span) -> bool {
-        self.plan.index.contains_key(&(self.window, span))
+        self.look.plan.index.contains_key(&(self.look.window, span))
     }
 
     /// True for the total itself.
     pub fn is_total(&self) -> bool {
-        self.set == 0
+        self.look.set == 0
     }
+}
 
-    fn at(&self, rollup: usize, span: Span, set: u8, values: &[String]) -> &BTreeMap<String, Cell> {
-        let range = self.plan.index.get(&(self.window, span));
-        let cells = range.and_then(|range| self.sums.cells.get(&(*range, self.base + rollup as u8, set)));
-        cells.and_then(|by_values| by_values.get(values)).unwrap_or(&NOTHING)
-    }
+fn at<'a>(cells: Option<&'a ByValues>, values: &[String]) -> &'a BTreeMap<String, Cell> {
+    cells.and_then(|by_values| by_values.get(values)).unwrap_or(&NOTHING)
 }
 
 fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
@@ -216,9 +229,4 @@ impl MetricReading {
     pub fn total(&self, window: usize) -> Option<&Figures> {
         self.windows.get(window)?.iter().find(|g| g.set == 0).map(|g| &g.figures)
     }
-}
-
-/// How a currency is shown: `XXX` is ISO 4217's code for none.
-pub fn currency(code: &str) -> String {
-    if code.is_empty() { "XXX".into() } else { code.to_owned() }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{Figures, ratio, ratio_of};
-use super::reading::currency;
 use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, Slice, View};
 use crate::event::When;
 use crate::record::{Status, Symbol};
@@ -142,7 +141,7 @@ impl Metric for Upsell {
 
         let money = || cells.by_currency(WON, Span::Window).iter().filter(|(_, cell)| cell.sums.iter().any(|s| *s != 0));
         let by_currency = |read: fn(&Cell) -> Figures| {
-            Figure::ByCurrency(money().map(|(code, cell)| (currency(code), Figure::Group(read(cell)))).collect::<BTreeMap<_, _>>())
+            Figure::ByCurrency(money().map(|(code, cell)| (code.clone(), Figure::Group(read(cell)))).collect::<BTreeMap<_, _>>())
         };
         figures.push(("amount", by_currency(amounts)));
         figures.push(("in_deal", by_currency(in_deal)));

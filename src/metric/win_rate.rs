@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{ratio, ratio_of};
-use super::reading::currency;
 use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
 use crate::record::Status;
 use crate::record::deal::DealReading;
@@ -55,7 +54,7 @@ impl Metric for WinRate {
         let amounts = money.map(|(code, cell)| {
             let (won, lost) = (cell.summed(WON), cell.summed(LOST));
             let figures = vec![("won", Figure::Money(won)), ("lost", Figure::Money(lost)), ("rate", ratio_of(won, won + lost))];
-            (currency(code), Figure::Group(figures))
+            (code.clone(), Figure::Group(figures))
         });
         let opened = cells.cell(OPENED, Span::Window);
         let count = |status: Status| opened.counted(status as usize);

@@ -1,6 +1,7 @@
 //! Flush: what shards took out, written in four steps, each acknowledged before the next.
 //!
 //! 1. Cells and changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
+//!
 //! A record is written only when everything it led to is, so whoever restores it may rely on that.
 
 use std::collections::BTreeMap;

@@ -47,8 +47,9 @@ impl Aliases {
         }
     }
 
-    /// How many records are merged away.
-    pub fn count(&self) -> usize {
-        self.into.len()
+    /// The records whose root is another one now. A root can only be another's if the record is merged, before or now.
+    pub fn moved(&self, now: &Aliases, symbols: &Symbols) -> Vec<Key> {
+        let merged = self.into.keys().chain(now.into.keys().filter(|key| !self.into.contains_key(key)));
+        merged.copied().filter(|key| self.root(*key, symbols) != now.root(*key, symbols)).collect()
     }
 }

@@ -50,9 +50,12 @@ pub struct Record {
     stamps: Vec<Stamp>,
     /// The smallest clock that ever asserted anything: the `Earliest` kind of field, of which there is one.
     first: Option<Clock>,
-    /// What was cut off histories, if anything was.
-    cut: Option<Box<Vec<Cut>>>,
+    /// What was cut off histories, if anything was: so rarely that a record spends one word on it.
+    cut: Option<Box<Cuts>>,
 }
+
+#[derive(Debug, Clone, Default)]
+struct Cuts(Vec<Cut>);
 
 /// What is remembered of a value cut off a history: enough to say when its last run began at the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +175,7 @@ impl Record {
 
     /// What was cut off the histories.
     pub fn cuts(&self) -> &[Cut] {
-        self.cut.as_ref().map_or(&[], |cut| cut)
+        self.cut.as_ref().map_or(&[], |cuts| &cuts.0)
     }
 
     /// The smallest clock that ever asserted anything.
@@ -194,7 +197,7 @@ impl Record {
     pub fn heap_bytes(&self) -> usize {
         self.elements.capacity() * size_of::<Element>()
             + self.stamps.capacity() * size_of::<Stamp>()
-            + self.cut.as_ref().map_or(0, |c| size_of::<Vec<Cut>>() + c.capacity() * size_of::<Cut>())
+            + self.cut.as_ref().map_or(0, |cuts| size_of::<Cuts>() + cuts.0.capacity() * size_of::<Cut>())
     }
 
     fn range(&self, field: Field) -> Range<usize> {
@@ -270,7 +273,7 @@ impl Record {
     }
 
     fn cut(&mut self, cut: Cut) -> bool {
-        let cuts = self.cut.get_or_insert_default();
+        let Cuts(cuts) = &mut **self.cut.get_or_insert_default();
         let Some(known) = cuts.iter_mut().find(|c| c.field == cut.field && c.held == cut.held) else {
             cuts.push(cut);
             return true;

@@ -65,27 +65,18 @@ pub fn status(record: &Record, lens: &Lens) -> StatusRun {
     let run = said.iter().rev().take_while(|(_, s)| *s == status);
     let length = run.clone().count();
     let since = run.last().map_or(last.clock, |(stamp, _)| stamp.clock);
-    if length < said.len() || record.cuts().is_empty() {
-        return StatusRun { status, since: Some(since), history_cut: false };
-    }
-    through_the_cut(record, lens, status, since)
+    let before = said.iter().rev().nth(length).map(|(stamp, _)| stamp.clock);
+    through_the_cut(record, lens, StatusRun { status, since: Some(since), history_cut: false }, before)
 }
 
-/// The run reaches the oldest element kept. Its value's earliest clock stands in if every other value's latest lies before it,
-/// else the latest of the others: the run can't have begun sooner.
-fn through_the_cut(record: &Record, lens: &Lens, status: Status, since: Clock) -> StatusRun {
-    let cuts = record.cuts().iter().filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)));
-    let (mut earliest, mut other, mut any) = (since, None, false);
-    for (said, cut) in cuts {
-        any = true;
-        if said == status {
-            earliest = earliest.min(cut.earliest);
-        } else {
-            other = other.max(Some(cut.latest));
-        }
-    }
-    let since = other.filter(|o| *o >= earliest).unwrap_or(earliest);
-    StatusRun { status, since: Some(since), history_cut: any }
+/// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest clock stands in if every other value's
+/// latest lies before it, else the latest of the others, since the run can't have begun sooner. `before` is the last clock kept of another.
+fn through_the_cut(record: &Record, lens: &Lens, run: StatusRun, before: Option<Clock>) -> StatusRun {
+    let cuts = || record.cuts().iter().filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)));
+    let other = before.max(cuts().filter(|(said, _)| *said != run.status).map(|(_, cut)| cut.latest).max());
+    let reaching = cuts().filter(|(said, cut)| *said == run.status && Some(cut.latest) >= other);
+    let Some(earliest) = reaching.map(|(_, cut)| cut.earliest).min() else { return run };
+    StatusRun { since: Some(other.map_or(earliest, |other| other.max(earliest))), history_cut: true, ..run }
 }
 
 fn cut_status(field: Field, held: Held, lens: &Lens) -> Option<Status> {

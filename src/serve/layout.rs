@@ -101,7 +101,7 @@ pub static LAYOUTS: [Layout; 5] = [
         title: "Upsell rate",
         headline: "rate",
         unit: "",
-        made_of: "{upsell} upsells, {cross_sell} cross-sells of {won} won",
+        made_of: "{upsell} upsell, {cross_sell} cross-sell of {won} won",
         remarks: &["of {accounts.active} customers {accounts.expanded} expanded: {accounts.rate}"],
         columns: &[
             column("Deals won", "Won", "won"),
@@ -124,7 +124,7 @@ pub static LAYOUTS: [Layout; 5] = [
         headline: "won.median_days",
         unit: "days",
         made_of: "median of {won.count} won deals",
-        remarks: &["mean {won.mean_days}, nine in ten within {won.p90_days} days", "{both.negative} closed before they began and are left out"],
+        remarks: &["mean {won.mean_days}, nine in ten within {won.p90_days} days", "closed before they began, left out: {both.negative}"],
         columns: &[
             column("Won, days", "Deals", "won.count"),
             column("Won, days", "Median", "won.median_days"),

@@ -91,7 +91,9 @@ fn help(metric: &str, path: &[&str], figure: &Figure) -> String {
         _ => "",
     };
     let sentence = METRICS.iter().find(|m| m.name() == metric).map_or("", |m| first_sentence(m.definition()));
-    format!("{}{unit}: {sentence}", path.join(" ").replace('_', " "))
+    let words = path.join(" ").replace('_', " ");
+    let words = if let Figure::Days(_) = figure { words.trim_end_matches(" days") } else { &words };
+    format!("{words}{unit}: {sentence}")
 }
 
 /// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas.

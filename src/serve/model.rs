@@ -152,7 +152,7 @@ impl Model {
             None => Some(format!("no numbers have been read yet{why}")),
             Some(snapshot) => {
                 let age = snapshot.read_at.elapsed();
-                (age > self.0.stale_after).then(|| format!("the numbers are {} s old{why}", age.as_secs()))
+                (age > self.0.stale_after).then(|| format!("the numbers have stood still for {} s{why}", age.as_secs()))
             }
         }
     }
@@ -163,12 +163,17 @@ impl Model {
         let _ = self.0.state.subscribe().changed().await;
     }
 
-    fn publish(&self, snapshot: Snapshot) {
-        self.0.state.send_modify(|state| *state = State { snapshot: Some(Arc::new(snapshot)), problem: None });
+    /// Puts a new snapshot in place; true if the reading before it had failed.
+    fn publish(&self, snapshot: Snapshot) -> bool {
+        let before = self.0.state.send_replace(State { snapshot: Some(Arc::new(snapshot)), problem: None });
+        before.problem.is_some()
     }
 
-    fn fail(&self, problem: String) {
-        self.0.state.send_modify(|state| state.problem = Some(problem));
+    /// Notes why there is no new snapshot; true if that was not known before.
+    fn fail(&self, problem: String) -> bool {
+        let mut is_news = false;
+        self.0.state.send_modify(|state| is_news = state.problem.replace(problem.clone()).as_ref() != Some(&problem));
+        is_news
     }
 }
 
@@ -196,11 +201,17 @@ pub async fn refresh_forever(model: Model, source: impl Source, refresh: Refresh
             ticks.tick().await;
             let read = tokio::time::timeout(PATIENCE, read(&source, &refresh, &mut definitions)).await.unwrap_or(Err(RefreshError::TooSlow));
             telemetry.read_model_refreshes.with_label_values(&[if read.is_ok() { "ok" } else { "failed" }]).inc();
+            // An outage is told once, not with every reading.
             match read {
-                Ok(snapshot) => model.publish(snapshot),
+                Ok(snapshot) => {
+                    if model.publish(snapshot) {
+                        tracing::info!("the windows can be read again");
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(%error, age = ?model.age(), "the windows could not be read; the last numbers stand");
-                    model.fail(error.to_string());
+                    if model.fail(error.to_string()) {
+                        tracing::warn!(%error, "the windows could not be read; the last numbers stand");
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ use super::figures::{Escaped, NO_VALUE, ago, find, first_sentence, in_a_sentence
 use super::layout::{Column, LAYOUTS, Layout};
 use super::model::{Model, Snapshot};
 use crate::metric::{Figure, Figures, Group, METRICS, MetricReading};
+use crate::window::Grain;
 use crate::window::rolling::Window;
 
 const STYLE: &str = include_str!("page.css");
@@ -84,7 +85,7 @@ fn document(out: &mut String, model: &Model, query: &HashMap<String, String>) ->
     }
     out.push_str("</p></header>");
     if let Some(problem) = &problem {
-        write!(out, "<p class=\"notice\" role=\"status\">{}.</p>", Escaped(&sentence(problem)))?;
+        write!(out, "<p class=\"notice\" role=\"status\">{}</p>", Escaped(&sentence(problem)))?;
     }
     match (&snapshot, &choice) {
         (Some(snapshot), Some(choice)) => numbers(out, snapshot, choice)?,
@@ -227,16 +228,25 @@ fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout
     }
     out.push_str("</tbody></table></div>");
     if rows.is_empty() && choice.set != 0 {
-        let dimensions = &snapshot.definitions.sets[choice.set].dimensions;
-        let is_cut =
-            METRICS.iter().filter(|m| m.name() == metric.name).flat_map(|m| m.rollups()).any(|r| dimensions.iter().all(|d| r.cut_by.supplies(*d)));
-        let nothing = if is_cut { "Nothing in this window by" } else { "This is not cut by" };
-        write!(out, "<p class=\"soft more\">{nothing} {}.</p>", Escaped(&words(&choice.set_name)))?;
+        write!(out, "<p class=\"soft more\">{} {}.</p>", why_empty(snapshot, choice, metric.name), Escaped(&words(&choice.set_name)))?;
     }
     if more > 0 {
         write!(out, "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>")?;
     }
     Ok(())
+}
+
+/// Why a metric has no rows, to be followed by the dimension's name.
+fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &str) -> &'static str {
+    let set = &snapshot.definitions.sets[choice.set];
+    let mut rollups = METRICS.iter().filter(|m| m.name() == metric).flat_map(|m| m.rollups());
+    if !rollups.any(|rollup| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d))) {
+        "This is not cut by"
+    } else if matches!(snapshot.reading.windows[choice.window], Window::Hours(_)) && !set.grains.contains(&Grain::Hour) {
+        "Hours are not kept by"
+    } else {
+        "Nothing in this window by"
+    }
 }
 
 fn row(out: &mut String, columns: &[Column], name: &str, title: &str, figures: &Figures) -> fmt::Result {

@@ -3,13 +3,16 @@
 //! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of the messages up to its offset.
 
 mod ledger;
+mod references;
 mod rows;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use ledger::Ledger;
+use references::References;
 pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
 
 use crate::codec::{Damaged, Reader};
@@ -27,6 +30,7 @@ pub struct Shard {
     customs: CustomFields,
     records: FxHashMap<Key, Record>,
     aliases: Aliases,
+    references: References,
     ledgers: Vec<Ledger>,
     touched_records: FxHashSet<Key>,
     changes: Vec<ChangeRow>,
@@ -50,6 +54,7 @@ pub struct Counters {
 struct Before {
     key: Key,
     changed: bool,
+    stated: [Option<Key>; 2],
     said: Vec<Said>,
     noted: Noted,
 }
@@ -117,6 +122,9 @@ impl Shard {
             touched[at].changed |= changed;
             touched[at].noted.time = touched[at].noted.time.max(assertion.stamp.clock.time);
         }
+        for before in touched.iter().filter(|before| before.changed) {
+            self.refer(before.key, before.stated);
+        }
         if !aliases.is_empty() {
             self.fold_aliases(&aliases, &mut touched, &index);
         }
@@ -155,37 +163,26 @@ impl Shard {
 
     /// Takes over what alias records say now. Every record whose links point elsewhere through it is touched.
     fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Before>, index: &FxHashMap<Key, usize>) {
-        let mut aliases = self.aliases.clone();
-        let mut any = false;
+        // Said before anything is learned: what a record said went to the roots of that time.
+        let before = self.aliases.clone();
         for id in alias_ids {
             if let Some(record) = self.records.get(&Key { entity: Entity::Alias, id: *id }) {
-                any |= aliases.learn(*id, record, &mut self.symbols).is_some();
+                self.aliases.learn(*id, record, &mut self.symbols);
             }
         }
-        if !any {
+        let moved = before.moved(&self.aliases, &self.symbols);
+        if moved.is_empty() {
             return;
         }
-        let moved = |key: Key| self.aliases.root(key, &self.symbols) != aliases.root(key, &self.symbols);
-        let points_elsewhere = |(key, record): &(&Key, &Record)| {
-            let reference = |entity, field| moved(Key { entity, id: record.text(field) });
-            match key.entity {
-                Entity::Deal => {
-                    let named_by = self.ledgers.iter().any(|l| l.received(**key).iter().any(|r| moved(r.sender)));
-                    reference(Entity::Account, deal::ACCOUNT_ID) || reference(Entity::Lead, deal::LEAD_ID) || named_by
-                }
-                Entity::Lead => reference(Entity::Deal, lead::CONVERTED_DEAL_ID),
-                Entity::Account => moved(**key),
-                Entity::Alias => false,
-            }
-        };
-        let senders: Vec<Key> = self.records.iter().filter(points_elsewhere).map(|(key, _)| *key).collect();
+        let senders: BTreeSet<Key> = moved.into_iter().flat_map(|key| self.references.senders(key)).collect();
+        let now = std::mem::replace(&mut self.aliases, before);
         for key in senders {
             match index.get(&key) {
                 Some(at) => touched[*at].changed = true,
                 None => touched.push(Before { changed: true, ..self.before(key) }),
             }
         }
-        self.aliases = aliases;
+        self.aliases = now;
     }
 
     /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
@@ -201,12 +198,20 @@ impl Shard {
             if index.insert(target) {
                 touched.push(Before { changed: true, ..self.before(target) });
             }
+            self.note_lead(target, sender);
             if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == message.epoch) {
                 ledger.receive(target, Received { sender, version: message.version, link });
             }
         }
         touched.iter().for_each(|before| self.after(before));
         Ok(())
+    }
+
+    /// A deal may be credited to a lead that names it without naming that lead itself. Once noted it stays: a look too many changes nothing.
+    fn note_lead(&mut self, target: Key, sender: Key) {
+        if (target.entity, sender.entity) == (Entity::Deal, Entity::Lead) {
+            self.references.add(sender, target);
+        }
     }
 
     fn key(&mut self, name: &Name<'_>) -> Key {
@@ -216,7 +221,27 @@ impl Shard {
     /// What a record says now, in every epoch.
     fn before(&self, key: Key) -> Before {
         let said = self.ledgers.iter().map(|ledger| self.say(key, ledger)).collect();
-        Before { key, changed: false, said, noted: self.noted(key) }
+        Before { key, changed: false, stated: self.stated(key), said, noted: self.noted(key) }
+    }
+
+    /// The records a record names, merged or not.
+    fn stated(&self, key: Key) -> [Option<Key>; 2] {
+        let named = |entity, id: Symbol| (!id.is_blank()).then_some(Key { entity, id });
+        let Some(record) = self.records.get(&key) else { return [None, None] };
+        match key.entity {
+            Entity::Deal => [named(Entity::Account, record.text(deal::ACCOUNT_ID)), named(Entity::Lead, record.text(deal::LEAD_ID))],
+            Entity::Lead => [named(Entity::Deal, record.text(lead::CONVERTED_DEAL_ID)), None],
+            Entity::Account | Entity::Alias => [None, None],
+        }
+    }
+
+    /// Notes which records a record names now instead of those it named.
+    fn refer(&mut self, key: Key, before: [Option<Key>; 2]) {
+        let now = self.stated(key);
+        if before != now {
+            before.into_iter().flatten().for_each(|named| self.references.remove(named, key));
+            now.into_iter().flatten().for_each(|named| self.references.add(named, key));
+        }
     }
 
     fn say(&self, key: Key, ledger: &Ledger) -> Said {
@@ -293,7 +318,9 @@ impl Shard {
         if entity == Entity::Alias {
             self.aliases.learn(id, &record, &mut self.symbols);
         }
-        self.records.insert(Key { entity, id }, record);
+        let key = Key { entity, id };
+        self.records.insert(key, record);
+        self.refer(key, [None, None]);
         Ok(())
     }
 
@@ -304,6 +331,7 @@ impl Shard {
     pub fn restore_link(&mut self, link: &LinkMessage<'_>) -> Result<(), Damaged> {
         let content = read_link(&mut Reader::new(&link.content), &mut self.symbols)?;
         let (target, sender) = (self.key(&link.target), self.key(&link.sender));
+        self.note_lead(target, sender);
         if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == link.epoch) {
             ledger.receive(target, Received { sender, version: link.version, link: content });
         }
@@ -383,9 +411,18 @@ impl Shard {
         self.counters
     }
 
+    /// Bytes the records of an entity take, without the texts they share.
+    pub fn record_bytes(&self, entity: Entity) -> usize {
+        let records = self.records.iter().filter(|(key, _)| key.entity == entity);
+        records.map(|(_, record)| size_of::<(Key, Record)>() + record.heap_bytes()).sum()
+    }
+
     /// Bytes held by records, texts, links and cells: an estimate from capacities.
     pub fn bytes(&self) -> usize {
         let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1) + self.records.values().map(Record::heap_bytes).sum::<usize>();
-        records + self.symbols.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
+        records + self.symbols.bytes() + self.references.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
@@ -80,6 +80,41 @@ impl Kafka {
             result.unwrap_or_else(|(topic, error)| panic!("creating {topic}: {error}"));
         }
         self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
+            .await
+            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+    }
+
+    /// Changes settings of a topic.
+    pub async fn alter_topic(&self, name: &str, config: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let change = config.iter().fold(AlterConfig::new(ResourceSpecifier::Topic(name)), |change, (key, value)| change.set(key, value));
+        let results = admin.alter_configs([&change], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("altering {topic:?}: {error}"));
+        }
+    }
+
+    /// Adds partitions to a topic until it has so many.
+    pub async fn add_partitions(&self, name: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let wanted = NewPartitions::new(name, partitions as usize);
+        let results = admin.create_partitions([&wanted], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("growing {topic}: {error}"));
+        }
+        self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
+            .await
+            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+    }
+
+    /// Deletes a topic and waits until it is gone.
+    pub async fn delete_topic(&self, name: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let results = admin.delete_topics(&[name], &AdminOptions::new()).await.expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(topic, error)| panic!("deleting {topic}: {error}"));
+        }
+        self.until(READY_WITHIN, move |topics| topics.iter().all(|(topic, _)| topic != name))
             .await
             .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
@@ -163,22 +198,22 @@ impl Drop for Kafka {
     }
 }
 
-/// A shell that kills the broker when this process is killed and so can't do it itself: its standard input ends then.
-struct Watchdog(Child);
+/// A shell that kills a child process when this one is killed and so can't do it itself: its standard input ends then.
+pub struct Watchdog(Child);
 
 impl Watchdog {
-    fn over(broker: &Child) -> Self {
+    pub fn over(process: &Child) -> Self {
         let shell = Command::new("sh")
             .args(["-c", "cat >/dev/null; kill -9 \"$0\""])
-            .arg(broker.id().to_string())
+            .arg(process.id().to_string())
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell");
         Self(shell)
     }
 
-    /// Ends the watch; to be done before the broker is reaped, lest its process number be another's by then.
-    fn dismiss(&mut self) {
+    /// Ends the watch; to be done before the child is reaped, lest its process number be another's by then.
+    pub fn dismiss(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -198,7 +233,7 @@ fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
 
 /// A port nobody listens on, below the range the system takes for outgoing connections: a client that keeps knocking at a dead
 /// broker's port in that range can be given the same port as its own and end up connected to itself.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
     static TAKEN: AtomicU16 = AtomicU16::new(0);

@@ -6,4 +6,6 @@ pub mod clients;
 pub mod figures;
 pub mod handover;
 pub mod kafka;
+pub mod pipeline;
 pub mod pure;
+pub mod reference;

@@ -1,0 +1,43 @@
+# Dealpulse's house: what to type. `make` alone lists it.
+#
+# Tools that are missing are installed on a Debian machine when run as root; elsewhere each target says what to install.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+include mk/prerequisites.mk
+include mk/engines.mk
+include mk/kafka.mk
+
+# Cargo names its own target directory; CARGO_TARGET_DIR is left alone, and the binary is run by cargo so that nobody guesses it.
+CARGO ?= cargo
+
+# Two installations at once would wait for each other's lock; cargo is parallel by itself.
+.NOTPARALLEL:
+
+.PHONY: demo test bench lint build clean-cache help
+
+demo: build-tools clickhouse-engine ## show a sales organisation live in the browser, with nothing to set up
+	$(CARGO) build --release --locked
+	$(CARGO) run --quiet --release --locked -- demo
+
+test: build-tools engines ## run every test, those against real Kafka and ClickHouse too
+	$(CARGO) test --locked
+
+bench: build-tools engines ## measure: the pure path, memory a deal, the whole pipeline
+	$(CARGO) bench --locked --bench pipeline -- --whole
+
+lint: build-tools ## check the format and let clippy look
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+build: build-tools ## build the release binary
+	$(CARGO) build --release --locked
+
+clean-cache: ## remove the engines that were installed
+	rm -rf '$(LIBCHDB_DIR)' '$(KAFKA_DIR)' '$(KAFKA_DIR).part'
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort -u | while IFS='|' read -r target words; do \
+	  printf '  make %-18s %s\n' "$$target" "$$words"; \
+	done

@@ -1,0 +1,290 @@
+//! The proof: through Apache Kafka and ClickHouse, killed and stopped and cut off in the middle, the pipeline comes to exactly what the
+//! same messages come to in memory. Cells, records and gauges are compared line by line.
+//!
+//! `DEALPULSE_E2E_EVENTS` says how many events each test sends.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta};
+use dealpulse::local::generate::{Faults, GeneratedEvent, Generator, GeneratorConfig};
+use dealpulse::pipeline::Store;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use support::clickhouse::DEALPULSE;
+use support::clients;
+use support::kafka::{Watchdog, free_port};
+use support::pipeline::{BY_BROKER, Engines, Metrics, PATIENCE, Pipeline, Setup, database, engines};
+use support::reference::{Reference, assert_same, fact_lines};
+
+/// Half a year of an organisation up to now, with every fault a feed can have: the events, in the order of publication.
+fn events() -> &'static [GeneratedEvent] {
+    static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
+    EVENTS.get_or_init(|| {
+        let count: usize = std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| count.parse().expect("DEALPULSE_E2E_EVENTS: a number"));
+        let now = DateTime::from_timestamp_micros(dealpulse::telemetry::wall_clock()).expect("the present");
+        let organisation = Generator::new(GeneratorConfig {
+            seed: 11,
+            // About 14 events come of a deal; a few more than needed, of which the last are taken.
+            deals: count as u64 / 12,
+            start: now - TimeDelta::days(180),
+            end: now,
+            faults: Faults { late: 50, disordered: 100, duplicate: 50, corrected: 100, reopened: 100 },
+            ..GeneratorConfig::default()
+        });
+        let all: Vec<GeneratedEvent> = organisation.collect();
+        assert!(all.len() >= count, "{} events of {count}", all.len());
+        all[all.len() - count..].to_vec()
+    })
+}
+
+/// A part of the events, in as many parts as there are stages.
+fn stage(number: usize, of: usize) -> &'static [GeneratedEvent] {
+    let (events, length) = (events(), events().len().div_ceil(of));
+    &events[(number * length).min(events.len())..((number + 1) * length).min(events.len())]
+}
+
+/// A pipeline's way through the engines: its topics, and its settings.
+struct Course {
+    /// Kept for as long as the course is run.
+    _engines: Arc<Engines>,
+    setup: Setup,
+}
+
+impl Course {
+    /// Two input topics, one of them stamped by the broker, several partitions each.
+    async fn new(name: &str) -> Course {
+        let engines = engines().await;
+        let topics = [format!("{name}.eu"), format!("{name}.us")];
+        engines.kafka.create_topic(&topics[0], 3, &[]).await;
+        engines.kafka.create_topic(&topics[1], 2, &[("message.timestamp.type", "LogAppendTime")]).await;
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let setup = Setup::new(name, &engines.kafka.bootstrap(), &engines.clickhouse.url(), &names);
+        Course { _engines: engines, setup }
+    }
+
+    /// Sends events to either topic and any partition, whatever record they are of.
+    async fn send(&self, events: &[GeneratedEvent]) {
+        let producer: FutureProducer =
+            clients::client(&self.setup.brokers).set("enable.idempotence", "true").set("linger.ms", "5").create().expect("a producer");
+        let deliveries = events.iter().enumerate().map(|(i, event)| {
+            let (topic, partition) = [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)][i * 7 % 5];
+            let record = FutureRecord::to(&self.setup.topics[topic]).partition(partition).key("any").payload(&event.payload);
+            producer.send_result(record.timestamp(event.emitted_at / 1_000)).unwrap_or_else(|(error, _)| panic!("{error}"))
+        });
+        for delivered in deliveries.collect::<Vec<_>>() {
+            delivered.await.expect("the producer lives").expect("a delivery");
+        }
+    }
+
+    /// Cells, records and the gauges of an instance are those of the reference.
+    async fn assert_as_in_memory(&self, pipeline: &Pipeline) -> Reference {
+        let Setup { name, clickhouse, .. } = &self.setup;
+        let (reference, store) = (Reference::of(&self.setup).await, self.setup.store());
+        assert!(reference.asserted > 0 && reference.rejected.is_empty(), "{} items can't be decoded", reference.rejected.len());
+        let expected = database(clickhouse, &format!("{name}_expected"));
+        reference.write(&expected).await;
+        let lines = async |database: &dealpulse::clickhouse::ClickHouse| database.cell_lines(1).await.expect("the cells");
+        assert_same(&format!("{name}: cells"), &lines(&expected).await, &lines(&store).await);
+        assert_same(&format!("{name}: facts"), &fact_lines(&expected).await, &fact_lines(&store).await);
+        self.assert_gauges(&reference, pipeline).await;
+        reference
+    }
+
+    /// The gauges are read every half second and cut at the hour, so they may be a moment behind.
+    async fn assert_gauges(&self, reference: &Reference, pipeline: &Pipeline) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (expected, found) = (reference.gauges(), pipeline.metrics().business());
+            assert!(expected.len() > 500, "only {} gauges", expected.len());
+            if expected == found {
+                return;
+            }
+            if Instant::now() > deadline {
+                assert_same(&format!("{}: gauges", self.setup.name), &expected, &found);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
+    let course = Course::new("plain").await;
+    course.send(events()).await;
+    let started = Instant::now();
+    let pipeline = course.setup.start().await;
+    let answered = started.elapsed();
+    pipeline.until("something is folded", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0).await;
+    let first = started.elapsed();
+    course.setup.settled().await;
+    let done = started.elapsed();
+    let rate = events().len() as f64 / (done - first).as_secs_f64();
+    eprintln!("{} events: answers after {answered:?}, folds after {first:?}, settled after {done:?}: {rate:.0} events/s", events().len());
+
+    let reference = course.assert_as_in_memory(&pipeline).await;
+    let metrics = pipeline.metrics();
+    assert_eq!(metrics.sum("dealpulse_events_routed_total", "") as usize, events().len());
+    assert_eq!(metrics.sum("dealpulse_assertions_routed_total", "") as usize, reference.asserted);
+    assert_eq!(metrics.sum("dealpulse_assertions_folded_total", "") as u64, reference.folded());
+    assert_eq!(metrics.sum("dealpulse_shards_owned", ""), 3.0);
+    for name in ["dealpulse_dead_letters_total", "dealpulse_shards_stopped", "dealpulse_flush_retries_total", "dealpulse_values_refused_total"] {
+        assert_eq!(metrics.sum(name, ""), 0.0, "{name}");
+    }
+    assert_eq!(course.setup.fold_lag().await, 0);
+    pipeline.until("no lag is shown", |metrics| metrics.sum("dealpulse_consumer_lag", "") == 0.0).await;
+    assert_eq!(pipeline.get("/readyz"), (200, "ready\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_nine_at_any_moment_changes_nothing() {
+    let course = Course::new("killed").await;
+    let folded = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "");
+    let written = |metrics: &Metrics| metrics.sum("dealpulse_flush_rows_total", "");
+    let part = stage(0, 5).len() as f64;
+
+    // Early: routed, and hardly anything folded.
+    course.send(stage(0, 5)).await;
+    let pipeline = course.setup.start().await;
+    pipeline.until("the first message is routed", |metrics| metrics.sum("dealpulse_events_routed_total", "") > 0.0).await;
+    pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
+
+    // In the middle of a back-fill.
+    course.send(stage(1, 5)).await;
+    let pipeline = course.setup.start().await;
+    pipeline.until("half a part is folded", |metrics| folded(metrics) > part / 2.0).await;
+    pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
+
+    // While a flush is on its way: its rows are counted when it begins.
+    course.send(stage(2, 5)).await;
+    let pipeline = course.setup.start().await;
+    pipeline.until("a flush begins", |metrics| written(metrics) > 0.0).await;
+    pipeline.kill_nine();
+    assert!(!course.setup.is_settled().await, "it was killed too late");
+
+    // Some flushes later, between any two steps.
+    course.send(stage(3, 5)).await;
+    let pipeline = course.setup.start().await;
+    pipeline.until("several flushes were made", |metrics| metrics.sum("dealpulse_flush_seconds_count", "") >= 3.0).await;
+    pipeline.kill_nine();
+
+    course.send(stage(4, 5)).await;
+    let pipeline = course.setup.start().await;
+    course.setup.settled().await;
+    course.assert_as_in_memory(&pipeline).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_come_and_go_and_nothing_changes() {
+    let mut course = Course::new("many").await;
+    course.setup.properties = BY_BROKER.to_vec();
+    let folds = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
+    let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;
+    let (first, second) = tokio::join!(course.setup.start(), course.setup.start());
+    tokio::join!(first.until("it has a shard", owns), second.until("it has one too", owns));
+    course.send(stage(0, 4)).await;
+    tokio::join!(first.until("it folds", folds), second.until("it folds too", folds));
+    course.send(stage(1, 4)).await;
+    first.kill_nine();
+
+    // The survivor takes the dead one's shards, and leaves as a third comes.
+    second.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    course.send(stage(2, 4)).await;
+    let third = course.setup.start().await;
+    third.until("it folds", folds).await;
+    course.send(stage(3, 4)).await;
+    let ended = second.sigterm().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
+
+    course.setup.settled().await;
+    third.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    course.assert_as_in_memory(&third).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
+    let mut course = Course::new("stopped").await;
+    // Nothing but the end makes it flush.
+    (course.setup.flush_milliseconds, course.setup.flush_rows) = (600_000, 100_000_000);
+    course.send(events()).await;
+    let reference = Reference::of(&course.setup).await;
+    let pipeline = course.setup.start().await;
+    let all = reference.folded();
+    pipeline.until("all is folded", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") as u64 == all).await;
+    let store = course.setup.store();
+    assert_eq!(store.checkpoint(1, 0).await.expect("an answer"), None, "flushed before it was told to stop");
+    let ended = pipeline.sigterm().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
+    for topic in &course.setup.topics {
+        assert_eq!(course.setup.route_lag(topic).await, 0, "{topic}");
+    }
+
+    course.setup.flush_milliseconds = 200;
+    let pipeline = course.setup.start().await;
+    course.setup.settled().await;
+    let metrics = pipeline.metrics();
+    assert_eq!(metrics.sum("dealpulse_assertions_folded_total", ""), 0.0, "assertions were folded again");
+    assert_eq!(metrics.sum("dealpulse_events_routed_total", ""), 0.0, "events were routed again");
+    assert!(metrics.sum("dealpulse_links_folded_total", "") > 0.0, "the last flush's links are folded");
+    course.assert_as_in_memory(&pipeline).await;
+}
+
+/// A ClickHouse of its own, on a port and a directory that outlive it.
+struct Clickhouse {
+    process: Child,
+    watchdog: Watchdog,
+}
+
+impl Clickhouse {
+    fn start(port: u16, directory: &Path) -> Clickhouse {
+        let mut command = Command::new(DEALPULSE);
+        command.args(["clickhouse-local", "--port", &port.to_string(), "--data-dir"]).arg(directory).stdout(Stdio::null());
+        let process = command.spawn().expect("the engine can be started");
+        let watchdog = Watchdog::over(&process);
+        Clickhouse { process, watchdog }
+    }
+}
+
+impl Drop for Clickhouse {
+    /// As a crash would end it.
+    fn drop(&mut self) {
+        self.watchdog.dismiss();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
+    let mut course = Course::new("cut_off").await;
+    let (directory, port) = (tempfile::tempdir().expect("a directory"), free_port());
+    course.setup.clickhouse = format!("http://127.0.0.1:{port}");
+    let clickhouse = Clickhouse::start(port, directory.path());
+    course.send(stage(0, 3)).await;
+    let pipeline = course.setup.start().await;
+    course.send(stage(1, 3)).await;
+    pipeline.until("a flush begins", |metrics| metrics.sum("dealpulse_flush_rows_total", "") > 0.0).await;
+    drop(clickhouse);
+
+    let reason = pipeline.until_readyz(503, "flush: ClickHouse").await;
+    assert!(reason.contains("is it running"), "{reason}");
+    assert_eq!(pipeline.get("/healthz").0, 200, "it lives; restarting it would not help");
+    course.send(stage(2, 3)).await;
+    let all = Reference::of(&course.setup).await.folded() as f64;
+    pipeline.until("all is folded all the same", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") == all).await;
+
+    let _clickhouse = Clickhouse::start(port, directory.path());
+    let back = Instant::now();
+    course.setup.settled().await;
+    eprintln!("settled {:?} after ClickHouse was started again", back.elapsed());
+    pipeline.until_readyz(200, "ready").await;
+    assert!(back.elapsed() < PATIENCE);
+    course.assert_as_in_memory(&pipeline).await;
+}

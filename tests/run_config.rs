@@ -1,0 +1,183 @@
+//! `dealpulse run` with a configuration, a Kafka or a ClickHouse that is not as it should be: refused at once, with the reason and the fix.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::clickhouse::DEALPULSE;
+use support::kafka::free_port;
+use support::pipeline::{Ended, Engines, PATIENCE, Setup, blocking, engines, refused};
+
+/// An instance ended by itself, with an exit code of 1, soon, and said all of this.
+fn assert_refused(ended: &Ended, within: Duration, said: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{}", ended.log);
+    assert!(ended.took < within, "it took {:?}", ended.took);
+    let error = ended.log.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    for words in said {
+        assert!(error.contains(words), "`{words}` is not in: {error}\nall of it:\n{}", ended.log);
+    }
+}
+
+/// Longer than a refusal takes on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+
+/// A pipeline with an input topic; its log is not there yet.
+async fn setup(engines: &Engines, name: &str) -> Setup {
+    let topic = format!("{name}.crm");
+    engines.kafka.create_topic(&topic, 1, &[]).await;
+    Setup::new(name, &engines.kafka.bootstrap(), &engines.clickhouse.url(), &[&topic])
+}
+
+const LOG: [(&str, &str); 2] = [("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
+
+async fn send_lead(engines: &Engines, setup: &Setup, id: &str) {
+    let event = format!(
+        r#"{{"specversion":"1.0","id":"1","source":"crm","type":"crm.lead.upserted","subject":"{id}","time":"2026-03-04T10:00:00Z","data":{{"status":"open"}}}}"#
+    );
+    engines.kafka.produce(&setup.topics[0], Some(0), [("k", event)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
+    let missing = blocking(|| Command::new(DEALPULSE).args(["run", "--config", "no/such/dealpulse.toml"]).output().expect("it can be run")).await;
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(1), "{said}");
+    assert!(said.contains("no/such/dealpulse.toml") && said.contains("give a configuration with --config FILE"), "{said}");
+
+    let good = Setup::new("unused", "127.0.0.1:1", "http://127.0.0.1:1", &["crm"]).to_toml();
+    let broken = refused(&good.replace("partitions = 3", "partitions = = 3")).await;
+    assert_refused(&broken, SOON, &["dealpulse.toml", "line 11"]);
+    let unknown = refused(&good.replace("partitions = 3", "partitoins = 3")).await;
+    assert_refused(&unknown, SOON, &["unknown field `partitoins`", "line 11"]);
+    let impossible = refused(&good.replace("partitions = 3", "partitions = 0")).await;
+    assert_refused(&impossible, SOON, &["dealpulse.toml:11: log.partitions: write 1 to 10000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_topic_that_is_not_there_is_refused() {
+    let engines = engines().await;
+    let mut setup = setup(&engines, "astray").await;
+    setup.topics.push("astray.elsewhere".to_owned());
+    assert_refused(&setup.refused().await, SOON, &["there is no topic `astray.elsewhere`", "[[topics]]"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_mended() {
+    let engines = engines().await;
+    let setup = setup(&engines, "lossy").await;
+    let log = setup.log_topic();
+    let wrong = [("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime"), ("retention.ms", "60000"), ("retention.bytes", "1000000")];
+    engines.kafka.create_topic(&log, 3, &wrong).await;
+    let mend = |setting: &str, value: &str| format!("kafka-configs --alter --topic {log} --add-config {setting}={value}");
+    let mut mended: Vec<(&str, &str)> = wrong.to_vec();
+    for (i, (setting, value)) in LOG.into_iter().chain([("retention.ms", "604800000"), ("retention.bytes", "-1")]).enumerate() {
+        assert_refused(&setup.refused().await, SOON, &[&mend(setting, value), wrong[i].1]);
+        mended[i] = (setting, value);
+        engines.kafka.alter_topic(&log, &mended).await;
+    }
+    let pipeline = setup.start().await;
+    pipeline.until_readyz(200, "ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_is_refused() {
+    let engines = engines().await;
+    let mut setup = setup(&engines, "split").await;
+    engines.kafka.create_topic(&setup.log_topic(), 5, &[LOG[0], LOG[1], ("retention.ms", "-1")]).await;
+    assert_refused(&setup.refused().await, SOON, &["split.log.1", "it has 5 partitions; the records' homes are counted by 3"]);
+    // What was refused has left no trace: with the right number it starts.
+    setup.shards = 5;
+    let pipeline = setup.start().await;
+    pipeline.until_readyz(200, "ready").await;
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+
+    engines.kafka.add_partitions(&setup.log_topic(), 6).await;
+    assert_refused(&setup.refused().await, SOON, &["it has 6 partitions; the records' homes are counted by 5", "can't be added"]);
+    // Nor does it help to say so: the numbers in the database are of five.
+    setup.shards = 6;
+    assert_refused(&setup.refused().await, SOON, &["it has 6 partitions; the records' homes are counted by 5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_definitions_are_refused_by_their_names() {
+    let engines = engines().await;
+    let mut setup = setup(&engines, "changed").await;
+    let pipeline = setup.start().await;
+    assert_eq!(pipeline.get("/healthz"), (200, "ok\n".to_owned()));
+    pipeline.until_readyz(200, "ready").await;
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+    setup.time_zone = "America/New_York".to_owned();
+    let said = ["[definitions] differ", "database `changed`", "`time_zone` was \"Europe/Berlin\" and is \"America/New_York\"", "put them back"];
+    assert_refused(&setup.refused().await, SOON, &said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn engines_that_are_away_are_waited_for_and_then_named() {
+    let engines = engines().await;
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    let without_kafka = Setup::new("alone", &nowhere, &engines.clickhouse.url(), &["crm"]);
+    let without_clickhouse = Setup::new("dumb", &engines.kafka.bootstrap(), &format!("http://{nowhere}"), &["crm"]);
+    let (kafka, clickhouse) = tokio::join!(without_kafka.refused(), without_clickhouse.refused());
+    let patience = Duration::from_secs(60);
+    assert_refused(&kafka, patience, &["Kafka", "is Kafka running, and is [kafka] brokers right?"]);
+    assert_refused(&clickhouse, patience, &["ClickHouse", "is it running, and is [clickhouse] url right?"]);
+    for ended in [kafka, clickhouse] {
+        assert!(ended.log.contains("not there yet"), "it says meanwhile what it waits for: {}", ended.log);
+    }
+}
+
+/// The log was thrown away with all that lay in it; whether while the pipeline ran or while it didn't.
+async fn recreate_log(engines: &Engines, setup: &Setup) {
+    engines.kafka.delete_topic(&setup.log_topic()).await;
+    engines.kafka.create_topic(&setup.log_topic(), 1, &[LOG[0], LOG[1], ("retention.ms", "-1")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
+    let engines = engines().await;
+    let mut setup = setup(&engines, "recreated").await;
+    setup.shards = 1;
+    let pipeline = setup.start().await;
+    send_lead(&engines, &setup, "L-1").await;
+    setup.settled().await;
+    pipeline.until_readyz(200, "ready").await;
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+
+    recreate_log(&engines, &setup).await;
+    let pipeline = setup.start().await;
+    let reason = pipeline.until_readyz(503, "shard: ").await;
+    assert!(reason.contains("the topic was recreated or cut short") && reason.contains("shard 0 stops at its checkpoint"), "{reason}");
+    assert_eq!(pipeline.metrics().sum("dealpulse_shards_stopped", ""), 1.0);
+    assert!(pipeline.log().contains("the shard has stopped; the others go on"), "{}", pipeline.log());
+    assert_eq!(pipeline.get("/healthz").0, 200);
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+
+    // Also when the new log has grown beyond the checkpoint: its messages are others.
+    for id in ["L-2", "L-3", "L-4"] {
+        send_lead(&engines, &setup, id).await;
+    }
+    let pipeline = setup.start().await;
+    let reason = pipeline.until_readyz(503, "shard: ").await;
+    assert!(reason.contains("the topic was recreated or cut short"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_recreated_under_a_running_pipeline_stops_its_shard() {
+    let engines = engines().await;
+    let mut setup = setup(&engines, "swapped").await;
+    setup.shards = 1;
+    let pipeline = setup.start().await;
+    for id in ["L-1", "L-2", "L-3"] {
+        send_lead(&engines, &setup, id).await;
+        setup.settled().await;
+    }
+    pipeline.until_readyz(200, "ready").await;
+    recreate_log(&engines, &setup).await;
+    send_lead(&engines, &setup, "L-4").await;
+    let reason = pipeline.until_readyz(503, "shard: ").await;
+    assert!(reason.contains("recreated"), "{reason}");
+    assert!(pipeline.log().contains("the shard has stopped"), "{}", pipeline.log());
+    let ended = tokio::time::timeout(PATIENCE, pipeline.sigterm()).await.expect("it ends");
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+}

@@ -1,0 +1,382 @@
+//! The pipeline as its operators run it: `dealpulse run --config` as a child process, and the questions a test asks of it from outside.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use dealpulse::clickhouse::{Access, ClickHouse};
+use dealpulse::local::clickhouse_child::ClickhouseChild;
+use dealpulse::pipeline::Store;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use super::clickhouse::{DEALPULSE, raw};
+use super::clients;
+use super::kafka::{Kafka, Watchdog};
+
+/// Longer than a whole back-fill takes on a busy machine; only a failure waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The engines, shared by the tests that run at one time and thrown away after the last of them.
+pub struct Engines {
+    pub kafka: Kafka,
+    pub clickhouse: ClickhouseChild,
+}
+
+pub async fn engines() -> Arc<Engines> {
+    static SHARED: Mutex<Weak<Engines>> = Mutex::const_new(Weak::new());
+    let mut shared = SHARED.lock().await;
+    if let Some(engines) = shared.upgrade() {
+        return engines;
+    }
+    let clickhouse = blocking(|| super::clickhouse::spawn(None)).await;
+    let engines = Arc::new(Engines { kafka: Kafka::start().await, clickhouse });
+    *shared = Arc::downgrade(&engines);
+    engines
+}
+
+/// What a pipeline is told in its configuration. Group, log, dead letters and database bear its name, so that many can share the engines.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    pub name: String,
+    pub brokers: String,
+    pub clickhouse: String,
+    pub topics: Vec<String>,
+    pub shards: u32,
+    pub flush_milliseconds: u64,
+    pub flush_rows: usize,
+    pub time_zone: String,
+    pub properties: Vec<(&'static str, &'static str)>,
+}
+
+/// A member that was killed is missed after 6 s, the least a broker allows, instead of 45 s.
+pub const CLASSIC: [(&str, &str); 2] = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+/// The newer group protocol, in which the broker decides.
+pub const BY_BROKER: [(&str, &str); 1] = [("group.protocol", "consumer")];
+
+impl Setup {
+    pub fn new(name: &str, brokers: &str, clickhouse: &str, topics: &[&str]) -> Self {
+        Setup {
+            name: name.to_owned(),
+            brokers: brokers.to_owned(),
+            clickhouse: clickhouse.to_owned(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            shards: 3,
+            flush_milliseconds: 200,
+            flush_rows: 50_000,
+            time_zone: "Europe/Berlin".to_owned(),
+            properties: CLASSIC.to_vec(),
+        }
+    }
+
+    pub fn log_topic(&self) -> String {
+        format!("{}.log.1", self.name)
+    }
+
+    pub fn dead_letters(&self) -> String {
+        format!("{}.dead-letters", self.name)
+    }
+
+    /// The database's client; the database bears the pipeline's name.
+    pub fn store(&self) -> ClickHouse {
+        database(&self.clickhouse, &self.name)
+    }
+
+    pub fn to_toml(&self) -> String {
+        let Setup { name, brokers, clickhouse, shards, flush_milliseconds, flush_rows, time_zone, .. } = self;
+        let topics: String = self.topics.iter().map(|topic| format!("[[topics]]\nname = \"{topic}\"\n")).collect();
+        let properties: String = self.properties.iter().map(|(key, value)| format!("\"{key}\" = \"{value}\"\n")).collect();
+        format!(
+            "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
+             [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n\
+             [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n\
+             [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n\
+             [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = 500\n"
+        )
+    }
+
+    /// Starts an instance; returns when it answers.
+    pub async fn start(&self) -> Pipeline {
+        let text = self.to_toml();
+        let name = self.name.clone();
+        blocking(move || Instance::run(&name, &text).listening()).await
+    }
+
+    /// Starts an instance that is expected to be refused.
+    pub async fn refused(&self) -> Ended {
+        refused(&self.to_toml()).await
+    }
+
+    /// Everything is routed, folded and flushed, and no link is on its way.
+    pub async fn is_settled(&self) -> bool {
+        matches!(self.pending(&self.store(), &Arc::new(self.consumer())).await, Ok(None))
+    }
+
+    /// Waits until everything is routed, folded and flushed, and no link is on its way; says how long that took.
+    pub async fn settled(&self) -> Duration {
+        let (started, store, consumer) = (Instant::now(), self.store(), Arc::new(self.consumer()));
+        loop {
+            let pending = match self.pending(&store, &consumer).await {
+                Ok(None) => return started.elapsed(),
+                Ok(Some(pending)) => pending,
+                Err(error) => error,
+            };
+            assert!(started.elapsed() < PATIENCE, "{}: not settled after {PATIENCE:?}: {pending}", self.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        clients::consumer(&self.brokers, &format!("{}.route", self.name))
+    }
+
+    /// What there is still to do. Asked in the order of the data: first how far the input is routed, then the checkpoints, then the ends of
+    /// the log. Since each only grows, checkpoints that equal ends asked for *later* are at rest.
+    async fn pending(&self, store: &ClickHouse, consumer: &Arc<BaseConsumer>) -> Result<Option<String>, String> {
+        for topic in &self.topics {
+            let lag = lag(consumer, topic).await?;
+            if lag > 0 {
+                return Ok(Some(format!("{lag} messages of `{topic}` are not routed")));
+            }
+        }
+        let mut checkpoints = Vec::new();
+        for shard in 0..self.shards {
+            let checkpoint = store.checkpoint(1, shard).await.map_err(|error| error.to_string())?;
+            checkpoints.push(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset as i64));
+        }
+        for (shard, checkpoint) in checkpoints.into_iter().enumerate() {
+            let (_, end) = bounds(consumer, &self.log_topic(), shard as i32).await?;
+            if end != checkpoint {
+                return Ok(Some(format!("shard {shard} is flushed to {checkpoint} of {end}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Messages of the log that the fold group has not committed.
+    pub async fn fold_lag(&self) -> i64 {
+        let consumer = Arc::new(clients::consumer(&self.brokers, &format!("{}.fold", self.name)));
+        lag(&consumer, &self.log_topic()).await.expect("the fold group's lag")
+    }
+
+    /// Messages of an input topic that the route group has not committed.
+    pub async fn route_lag(&self, topic: &str) -> i64 {
+        lag(&Arc::new(self.consumer()), topic).await.expect("the route group's lag")
+    }
+}
+
+/// Starts an instance with a configuration that is expected to be refused.
+pub async fn refused(configuration: &str) -> Ended {
+    let text = configuration.to_owned();
+    blocking(move || Instance::run("refused", &text).ended(PATIENCE)).await
+}
+
+/// A database of ClickHouse.
+pub fn database(url: &str, name: &str) -> ClickHouse {
+    ClickHouse::new(&Access { url: url.to_owned(), database: name.to_owned(), ..Access::default() })
+}
+
+async fn bounds(consumer: &Arc<BaseConsumer>, topic: &str, partition: i32) -> Result<(i64, i64), String> {
+    let (consumer, topic) = (consumer.clone(), topic.to_owned());
+    blocking(move || consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).map_err(|error| error.to_string())).await
+}
+
+/// High watermark − committed offset, over all partitions of a topic.
+async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
+    let (consumer, topic) = (consumer.clone(), topic.to_owned());
+    blocking(move || {
+        let within = Duration::from_secs(10);
+        let fail = |error: rdkafka::error::KafkaError| error.to_string();
+        let metadata = consumer.fetch_metadata(Some(&topic), within).map_err(fail)?;
+        let mut list = TopicPartitionList::new();
+        metadata.topics().iter().flat_map(|topic| topic.partitions()).for_each(|partition| drop(list.add_partition(&topic, partition.id())));
+        let mut lag = 0;
+        for element in consumer.committed_offsets(list, within).map_err(fail)?.elements() {
+            let (_, high) = consumer.fetch_watermarks(&topic, element.partition(), within).map_err(fail)?;
+            lag += if let Offset::Offset(committed) = element.offset() { high - committed } else { high };
+        }
+        Ok(lag)
+    })
+    .await
+}
+
+/// Runs what blocks, on a thread made for that.
+pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// How long it took from being told, or from the start.
+    pub took: Duration,
+    /// What it had logged.
+    pub log: String,
+}
+
+/// A process of `dealpulse run`, killed when it is dropped or when this process dies.
+struct Instance {
+    name: String,
+    process: Child,
+    watchdog: Watchdog,
+    directory: TempDir,
+    started: Instant,
+}
+
+impl Instance {
+    fn run(name: &str, configuration: &str) -> Instance {
+        let directory = tempfile::Builder::new().prefix("dealpulse-run-").tempdir().expect("a temporary directory");
+        let path = directory.path().join("dealpulse.toml");
+        fs::write(&path, configuration).expect("the configuration can be written");
+        let log = File::create(directory.path().join("log")).expect("a log file");
+        let mut command = Command::new(DEALPULSE);
+        command.args(["run", "--config"]).arg(&path).env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let process = command.spawn().expect("the pipeline can be started");
+        let watchdog = Watchdog::over(&process);
+        Instance { name: name.to_owned(), process, watchdog, directory, started: Instant::now() }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    fn listening(mut self) -> Pipeline {
+        let stdout = self.process.stdout.take().expect("it was asked for as a pipe");
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The waiter has what it needs after the first.
+                let _ = sender.send(line);
+            }
+        });
+        loop {
+            match lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    if let Some(address) = line.strip_prefix("listening on http://") {
+                        let address = address.parse().expect("an address");
+                        return Pipeline { instance: self, address };
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => panic!("{}: the pipeline ended instead of listening:\n{}", self.name, self.log()),
+                Err(RecvTimeoutError::Timeout) => panic!("{}: the pipeline does not listen:\n{}", self.name, self.log()),
+            }
+        }
+    }
+
+    fn ended(mut self, within: Duration) -> Ended {
+        let since = Instant::now();
+        while since.elapsed() < within {
+            if let Some(status) = self.process.try_wait().expect("the process can be asked for its end") {
+                return Ended { code: status.code(), took: since.elapsed(), log: self.log() };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{}: the pipeline has not ended within {within:?}:\n{}", self.name, self.log());
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.watchdog.dismiss();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("{}, {:?} after its start; the end of its log:\n{tail}", self.name, self.started.elapsed());
+        }
+    }
+}
+
+/// An instance that listens.
+pub struct Pipeline {
+    instance: Instance,
+    address: SocketAddr,
+}
+
+impl Pipeline {
+    /// Ends it as a crash would.
+    pub fn kill_nine(mut self) -> String {
+        self.instance.process.kill().expect("the pipeline can be killed");
+        self.instance.process.wait().expect("the pipeline can be reaped");
+        self.instance.log()
+    }
+
+    /// Ends it as an orchestrator would, and waits for it.
+    pub async fn sigterm(self) -> Ended {
+        let pid = self.instance.process.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal can be sent");
+        assert!(told.success());
+        blocking(move || self.instance.ended(Duration::from_secs(60))).await
+    }
+
+    pub fn log(&self) -> String {
+        self.instance.log()
+    }
+
+    /// The status and body of a GET.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let answer = raw(self.address, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: no answer: {answer}"));
+        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
+        (status.unwrap_or_else(|| panic!("{path}: {head}")), body.to_owned())
+    }
+
+    pub fn metrics(&self) -> Metrics {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "{text}");
+        Metrics(text)
+    }
+
+    /// Waits until the gauges satisfy a condition, which is looked at every few milliseconds.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Metrics) -> bool) {
+        self.wait(what, || condition(&self.metrics())).await;
+    }
+
+    /// Waits until `/readyz` answers with this status and a text that contains `reason`.
+    pub async fn until_readyz(&self, status: u16, reason: &str) -> String {
+        let what = format!("/readyz says {status} and `{reason}`; it says {:?}", self.get("/readyz"));
+        self.wait(&what, || matches!(self.get("/readyz"), (found, text) if found == status && text.contains(reason))).await;
+        self.get("/readyz").1
+    }
+
+    async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition() {
+            assert!(Instant::now() < deadline, "{}: waited in vain until {what}", self.instance.name);
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+}
+
+/// One scrape.
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of all series of a family whose labels contain `labels`, as it is written in the text; 0 if there are none.
+    pub fn sum(&self, name: &str, labels: &str) -> f64 {
+        let series = self.0.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels));
+        series.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The lines of the business: one a figure, window and group.
+    pub fn business(&self) -> Vec<String> {
+        business_lines(&self.0)
+    }
+}
+
+/// The lines of a scrape that are of the business, in order.
+pub fn business_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().filter(|line| line.contains("{") && line.contains("window=\"")).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}

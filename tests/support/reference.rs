@@ -1,0 +1,201 @@
+//! What the same messages come to in memory: read back from Kafka, so that they bear the same origins, and folded without any engine.
+
+use std::time::{Duration, Instant};
+
+use dealpulse::clickhouse::{ClickHouse, migrate};
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::event::decode::{Context, cloudevents};
+use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::{Epoch, Log, Row, Store};
+use dealpulse::record::topic_number;
+use dealpulse::serve::metrics::business;
+use dealpulse::serve::model::{Snapshot, Top};
+use dealpulse::telemetry::wall_clock;
+use dealpulse::window::rolling::{Now, ROLLING};
+use prometheus::TextEncoder;
+use rdkafka::consumer::Consumer;
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::{Message, Timestamp};
+
+use super::clients::{PATIENCE, consumer, offsets};
+use super::pipeline::{Setup, blocking, business_lines};
+use super::pure::Pure;
+
+/// The most values of a dimension that gauges show, as `[serve] top` has it by default.
+const TOP: usize = 20;
+
+/// A message as it lies in Kafka.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lying {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Timestamp,
+    pub key: Option<Vec<u8>>,
+    pub payload: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Lying {
+    fn new(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        Lying {
+            topic: message.topic().to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect(),
+        }
+    }
+
+    /// A header's value as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// Everything a topic holds, partition by partition.
+pub async fn read_all(brokers: &str, topic: &str) -> Vec<Lying> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    blocking(move || {
+        let consumer = consumer(&brokers, "reader");
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).expect("metadata");
+        let partitions: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        let mut messages = Vec::new();
+        for partition in partitions {
+            let (low, high) = consumer.fetch_watermarks(&topic, partition, PATIENCE).expect("watermarks");
+            consumer.assign(&offsets(&topic, [(partition, low)])).expect("an assignment");
+            let (mut next, deadline) = (low, Instant::now() + PATIENCE);
+            while next < high {
+                assert!(Instant::now() < deadline, "{topic}/{partition}: read to {next} of {high}");
+                if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+                    let message = message.expect("a message");
+                    next = message.offset() + 1;
+                    messages.push(Lying::new(&message));
+                }
+            }
+        }
+        messages
+    })
+    .await
+}
+
+/// A pipeline's input, folded in memory.
+pub struct Reference {
+    pub pure: Pure,
+    /// Items that could be decoded.
+    pub asserted: usize,
+    /// Items that could not, as (topic, partition, offset, index).
+    pub rejected: Vec<(String, i32, i64, u32)>,
+}
+
+impl Reference {
+    /// Reads what lies in the input topics of a pipeline and folds it.
+    pub async fn of(setup: &Setup) -> Reference {
+        let mut messages = Vec::new();
+        for topic in &setup.topics {
+            messages.extend(read_all(&setup.brokers, topic).await);
+        }
+        let spec = DefinitionsSpec { time_zone: setup.time_zone.clone(), ..DefinitionsSpec::default() };
+        let mut reference = Reference { pure: Pure::new(setup.shards, spec).await, asserted: 0, rejected: Vec::new() };
+        for chunk in messages.chunks(700) {
+            let mut assertions = Vec::new();
+            for message in chunk {
+                let decoded = decode(message);
+                reference.asserted += decoded.assertions.len();
+                let place = |index| (message.topic.clone(), message.partition, message.offset, index);
+                reference.rejected.extend(decoded.rejected.iter().map(|rejected| place(rejected.index)));
+                assertions.extend(decoded.assertions);
+            }
+            let routed = spread(&assertions, reference.pure.log.partitions());
+            reference.pure.log.append(routed).await.expect("the log");
+        }
+        let Pure { owners, log, store, .. } = &mut reference.pure;
+        settle(owners, 1, log, store).await.expect("settling");
+        reference
+    }
+
+    /// How many assertions its shards folded, aliases at every shard among them.
+    pub fn folded(&self) -> u64 {
+        self.pure.owners.iter().map(|owner| owner.shard().counters().assertions).sum()
+    }
+
+    /// Writes its numbers and records into a database of their own, to be asked as the pipeline's are.
+    pub async fn write(&self, clickhouse: &ClickHouse) {
+        let definitions = self.pure.definitions.spec.clone();
+        migrate::migrate(clickhouse, &definitions).await.expect("a database");
+        let epoch = Epoch { epoch: 1, definitions, generation: 1, partitions: self.pure.log.partitions() };
+        clickhouse.add_epoch(&epoch).await.expect("an epoch");
+        let cells: Vec<Row<_>> = self.pure.store.cells().into_values().collect();
+        clickhouse.insert_cells(&cells).await.expect("cells");
+        let records: Vec<Row<_>> = self.pure.store.record_rows().into_values().collect();
+        clickhouse.insert_records(1, &records).await.expect("records");
+    }
+
+    /// The business gauges as they must be now.
+    pub fn gauges(&self) -> Vec<String> {
+        let (now, definitions) = (wall_clock(), self.pure.definitions.clone());
+        let reading = self.pure.read(ROLLING.to_vec(), Now { now, watermark: now });
+        let top = Top::of(&reading, definitions.sets.len(), TOP);
+        let snapshot = Snapshot { reading, definitions, epoch: 1, as_of: now, watermark: Some(now), read_at: Instant::now(), top };
+        business_lines(&TextEncoder::new().encode_to_string(&business(&snapshot)).expect("text"))
+    }
+}
+
+fn decode(message: &Lying) -> dealpulse::event::decode::Decoded<'_> {
+    let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let (timestamp, is_append_time) = match message.timestamp {
+        Timestamp::NotAvailable => (None, false),
+        Timestamp::CreateTime(ms) => (Some(ms * 1_000), false),
+        Timestamp::LogAppendTime(ms) => (Some(ms * 1_000), true),
+    };
+    let context = Context {
+        topic: topic_number(&message.topic),
+        namespace: None,
+        partition: message.partition as u32,
+        offset: message.offset as u64,
+        attempt: 0,
+        timestamp,
+        is_append_time,
+        now: wall_clock(),
+        limit: 1 << 20,
+    };
+    cloudevents::decode(message.payload.as_deref(), &headers, &context)
+}
+
+/// All readable columns of a database's facts and the whole state of each record, a line each.
+pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (_, table) in dealpulse::clickhouse::FACT_TABLES {
+        let sql = format!("SELECT '{table}', * EXCEPT (version, state), hex(state) FROM {table} FINAL ORDER BY generation, shard, id");
+        let text = clickhouse.fetch("reading the facts", &sql, "TSV").await.expect("the facts");
+        lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
+    }
+    lines
+}
+
+/// Panics with the first lines in which two answers differ.
+pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
+    if expected == found {
+        return;
+    }
+    let known: std::collections::BTreeSet<&String> = expected.iter().collect();
+    let seen: std::collections::BTreeSet<&String> = found.iter().collect();
+    let show = |lines: Vec<&&String>| {
+        lines.iter().take(6).map(|line| format!("  {}", line.chars().take(400).collect::<String>())).collect::<Vec<_>>().join("\n")
+    };
+    let (missing, extra): (Vec<_>, Vec<_>) = (known.difference(&seen).collect(), seen.difference(&known).collect());
+    panic!(
+        "{what}: {} lines expected, {} found; {} are missing:\n{}\n{} should not be there:\n{}",
+        expected.len(),
+        found.len(),
+        missing.len(),
+        show(missing),
+        extra.len(),
+        show(extra)
+    );
+}
