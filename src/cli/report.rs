@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
-use crate::definitions::{Definitions, DefinitionsSpec};
+use crate::definitions::Definitions;
 use crate::event::When;
 use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
@@ -127,7 +127,7 @@ fn read_mapping(path: &Path) -> Result<Mapping> {
 }
 
 fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Definitions> {
-    let mut spec = mapping.and_then(|mapping| mapping.definitions.clone()).unwrap_or_else(DefinitionsSpec::default);
+    let mut spec = mapping.and_then(|mapping| mapping.definitions.clone()).unwrap_or_default();
     if let Some(zone) = &args.time_zone {
         spec.time_zone.clone_from(zone);
     }

@@ -91,10 +91,8 @@ impl<'m> Inputs<'m> {
             let topic = topic_number(&base);
             let partition = sources.iter().filter(|source| source.topic == topic).count() as u32;
             let source = match mapping.filter(|mapping| mapping.names(&base)) {
-                Some(mapping) => match TableReader::open(path, &base, mapping, &tables)? {
-                    Some(reader) => Some(Kind::Table(Box::new(reader))),
-                    None => None, // only joined by others
-                },
+                // None, if it is only joined by others.
+                Some(mapping) => TableReader::open(path, &base, mapping, &tables)?.map(|reader| Kind::Table(Box::new(reader))),
                 None if is_table(path) && mapping.is_some() => {
                     eprintln!("{name}: the mapping doesn't name it, so it is passed over");
                     continue;
@@ -261,8 +259,11 @@ pub fn open_file(path: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// A line's number, from 1, and its text.
+type Line = (u64, Vec<u8>);
+
 /// The next lines that aren't blank, with their numbers; `None` at the end.
-fn read_lines(reader: &mut (dyn BufRead + Send), number: &mut u64) -> io::Result<Option<Vec<(u64, Vec<u8>)>>> {
+fn read_lines(reader: &mut (dyn BufRead + Send), number: &mut u64) -> io::Result<Option<Vec<Line>>> {
     let (mut lines, mut size) = (Vec::new(), 0);
     while lines.len() < PIECE && size < LIMIT {
         let mut line = Vec::new();

@@ -138,3 +138,11 @@ fn names_every_column_it_reads() {
     assert!(mapping.names("people.csv") && mapping.names("deals.csv") && !mapping.names("other.csv"));
     assert_eq!((mapping.delimiter, mapping.definitions.unwrap().time_zone.as_str()), (b';', "Europe/Berlin"));
 }
+
+#[test]
+fn the_mapping_of_the_guide_is_a_mapping() {
+    let guide = include_str!("../../../docs/mapping.md");
+    let example: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let mapping = Mapping::parse(&example.join("\n")).unwrap();
+    assert_eq!(mapping.rules[0].columns().count(), 8);
+}
