@@ -15,9 +15,8 @@ const LARGE: usize = 20 << 20;
 
 /// A structured CloudEvent.
 fn event(kind: &str, subject: &str, time: &str, data: &str) -> Vec<u8> {
-    let event = format!(
-        r#"{{"specversion":"1.0","id":"1","source":"crm","type":"crm.{kind}","subject":"{subject}","time":"{time}","data":{{{data}}}}}"#
-    );
+    let event =
+        format!(r#"{{"specversion":"1.0","id":"1","source":"crm","type":"crm.{kind}","subject":"{subject}","time":"{time}","data":{{{data}}}}}"#);
     event.into_bytes()
 }
 

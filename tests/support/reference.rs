@@ -185,7 +185,9 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
     }
     let known: std::collections::BTreeSet<&String> = expected.iter().collect();
     let seen: std::collections::BTreeSet<&String> = found.iter().collect();
-    let show = |lines: Vec<&&String>| lines.iter().take(6).map(|line| format!("  {}", line.chars().take(400).collect::<String>())).collect::<Vec<_>>().join("\n");
+    let show = |lines: Vec<&&String>| {
+        lines.iter().take(6).map(|line| format!("  {}", line.chars().take(400).collect::<String>())).collect::<Vec<_>>().join("\n")
+    };
     let (missing, extra): (Vec<_>, Vec<_>) = (known.difference(&seen).collect(), seen.difference(&known).collect());
     panic!(
         "{what}: {} lines expected, {} found; {} are missing:\n{}\n{} should not be there:\n{}",
