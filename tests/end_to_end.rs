@@ -16,7 +16,7 @@ use dealpulse::pipeline::Store;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::clickhouse::DEALPULSE;
 use support::clients;
-use support::kafka::{Watchdog, free_port};
+use support::kafka::{Kafka, Watchdog, free_port};
 use support::pipeline::{BY_BROKER, Engines, Metrics, PATIENCE, Pipeline, Setup, database, engines};
 use support::reference::{Reference, assert_same, fact_lines};
 
@@ -187,17 +187,19 @@ async fn instances_come_and_go_and_nothing_changes() {
     let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;
     let (first, second) = tokio::join!(course.setup.start(), course.setup.start());
     tokio::join!(first.until("it has a shard", owns), second.until("it has one too", owns));
-    course.send(stage(0, 4)).await;
+    course.send(stage(0, 5)).await;
     tokio::join!(first.until("it folds", folds), second.until("it folds too", folds));
-    course.send(stage(1, 4)).await;
+    course.send(stage(1, 5)).await;
     first.kill_nine();
 
-    // The survivor takes the dead one's shards, and leaves as a third comes.
+    // The survivor takes the dead one's shards; a third comes, and takes some of them while they are folded; the survivor leaves.
     second.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
-    course.send(stage(2, 4)).await;
+    course.send(stage(2, 5)).await;
     let third = course.setup.start().await;
+    third.until("it has a shard", owns).await;
+    course.send(stage(3, 5)).await;
     third.until("it folds", folds).await;
-    course.send(stage(3, 4)).await;
+    course.send(stage(4, 5)).await;
     let ended = second.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
@@ -287,4 +289,39 @@ async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
     pipeline.until_readyz(200, "ready").await;
     assert!(back.elapsed() < PATIENCE);
     course.assert_as_in_memory(&pipeline).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
+    let mut course = Course::new("brokerless").await;
+    let mut kafka = Kafka::start().await;
+    course.setup.brokers = kafka.bootstrap();
+    for (topic, partitions) in course.setup.topics.iter().zip([3, 2]) {
+        kafka.create_topic(topic, partitions, &[]).await;
+    }
+    course.send(stage(0, 3)).await;
+    let pipeline = course.setup.start().await;
+    pipeline.until("a flush begins", |metrics| metrics.sum("dealpulse_flush_rows_total", "") > 0.0).await;
+    kafka.restart().await;
+    course.setup.settled().await;
+
+    // It is told to stop while Kafka is away and messages are on their way there.
+    course.send(stage(1, 3)).await;
+    let routed = pipeline.metrics().sum("dealpulse_events_routed_total", "");
+    pipeline.until("it routes on", |metrics| metrics.sum("dealpulse_events_routed_total", "") > routed).await;
+    kafka.kill_nine();
+    let ended = pipeline.sigterm().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.took < Duration::from_secs(30), "it took {:?} to stop without Kafka:\n{}", ended.took, ended.log);
+
+    kafka.restart().await;
+    course.send(stage(2, 3)).await;
+    let pipeline = course.setup.start().await;
+    course.setup.settled().await;
+    course.assert_as_in_memory(&pipeline).await;
+    pipeline.until_readyz(200, "ready").await;
+    kafka.kill_nine();
+    let ended = pipeline.sigterm().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop without Kafka:\n{}", ended.took, ended.log);
 }

@@ -47,11 +47,11 @@ async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
 
     let good = Setup::new("unused", "127.0.0.1:1", "http://127.0.0.1:1", &["crm"]).to_toml();
     let broken = refused(&good.replace("partitions = 3", "partitions = = 3")).await;
-    assert_refused(&broken, SOON, &["dealpulse.toml", "line 11"]);
+    assert_refused(&broken, SOON, &["dealpulse.toml", "line 12"]);
     let unknown = refused(&good.replace("partitions = 3", "partitoins = 3")).await;
-    assert_refused(&unknown, SOON, &["unknown field `partitoins`", "line 11"]);
+    assert_refused(&unknown, SOON, &["unknown field `partitoins`", "line 12"]);
     let impossible = refused(&good.replace("partitions = 3", "partitions = 0")).await;
-    assert_refused(&impossible, SOON, &["dealpulse.toml:11: log.partitions: write 1 to 10000"]);
+    assert_refused(&impossible, SOON, &["dealpulse.toml:12: log.partitions: write 1 to 10000"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,11 @@ const LINGER: Duration = Duration::from_millis(10);
 /// How many batches may wait for their acknowledgements at once: the queue's bound.
 const IN_FLIGHT: usize = 4;
 
+/// How often a wait for acknowledgements looks whether it should end.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a stop waits for what is on its way. Kafka may be away; what it has not acknowledged is routed once more by whoever comes next.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// The present (µs). Passed in, because the demonstration's time runs faster than ours.
 pub type Clock = fn() -> i64;
 
@@ -195,9 +200,22 @@ impl Router {
     }
 
     fn settle_oldest(&mut self) -> Result<(), OutsideError> {
-        let Some(oldest) = self.in_flight.pop_front() else { return Ok(()) };
-        let written = self.runtime.block_on(oldest.written).map_err(|error| OutsideError::fatal("routing", error))?;
-        written?;
+        let Some(mut oldest) = self.in_flight.pop_front() else { return Ok(()) };
+        let mut stopped_at = None::<Instant>;
+        let written = loop {
+            let wait = async { tokio::time::timeout(LOOK_AGAIN, &mut oldest.written).await };
+            match self.runtime.block_on(wait) {
+                Ok(written) => break written,
+                Err(_) if !self.stop.load(Ordering::Acquire) => {}
+                Err(_) if stopped_at.get_or_insert_with(Instant::now).elapsed() < LAST_WAIT => {}
+                Err(_) => {
+                    tracing::warn!("the last batches are not acknowledged; they will be routed once more, which changes nothing");
+                    self.in_flight.clear();
+                    return Ok(());
+                }
+            }
+        };
+        written.map_err(|error| OutsideError::fatal("routing", error))??;
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in &oldest.next_offsets {
             let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
