@@ -26,6 +26,8 @@ use crate::telemetry::{Telemetry, wall_clock};
 
 /// How old numbers may be before this instance calls itself not ready.
 const STALE: Duration = Duration::from_secs(30);
+/// How long a stop may take: less than the 30 s after which an orchestrator kills.
+const STOP: Duration = Duration::from_secs(25);
 
 /// Run the pipeline
 #[derive(Debug, clap::Args)]
@@ -142,11 +144,15 @@ impl Pipeline {
     /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
     pub async fn stop(self) -> anyhow::Result<()> {
         let (route, fold) = (self.route, self.fold);
-        tokio::task::spawn_blocking(move || {
+        let stopping = tokio::task::spawn_blocking(move || {
             route.stop();
             fold.stop();
-        })
-        .await?;
+        });
+        // Kafka's client can't be called off while its brokers are away.
+        match tokio::time::timeout(STOP, stopping).await {
+            Ok(stopped) => stopped?,
+            Err(_) => tracing::warn!("not all could be flushed in time; it is folded again from the checkpoints, nothing is lost"),
+        }
         // Nobody may be listening any more.
         let _ = self.stop.send(true);
         self.server.await??;

@@ -20,7 +20,7 @@ use crate::config::Kafka;
 use crate::pipeline::flush::{Batch, KeepTrying, backoff, retrying};
 use crate::pipeline::owner::{Flush, Owner};
 use crate::pipeline::restart::{Live, RestartError, restore};
-use crate::pipeline::{OutsideError, Store};
+use crate::pipeline::{Log, OutsideError, Store};
 use crate::record::{Entity, Home};
 use crate::serve::Health;
 use crate::telemetry::{Telemetry, wall_clock};
@@ -323,6 +323,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                         "shard taken on"
                     );
                     self.folding.health.set("restart", None);
+                    // An earlier owner's commit may have been refused in the rebalance; until something is folded there would be no other,
+                    // and a lag would be shown that is none. It can't fail: what Kafka refuses is only noted.
+                    let _ = self.runtime.block_on(log.commit(&[(self.shard, owner.position())]));
                     return Some(owner);
                 }
                 Err(RestartError::Outside(error)) if error.is_transient => {

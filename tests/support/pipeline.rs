@@ -195,7 +195,9 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
         let fail = |error: rdkafka::error::KafkaError| error.to_string();
         let metadata = consumer.fetch_metadata(Some(&topic), within).map_err(fail)?;
         let mut list = TopicPartitionList::new();
-        metadata.topics().iter().flat_map(|topic| topic.partitions()).for_each(|partition| drop(list.add_partition(&topic, partition.id())));
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            list.add_partition(&topic, partition.id());
+        }
         let mut lag = 0;
         for element in consumer.committed_offsets(list, within).map_err(fail)?.elements() {
             let (_, high) = consumer.fetch_watermarks(&topic, element.partition(), within).map_err(fail)?;
