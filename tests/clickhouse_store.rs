@@ -136,8 +136,9 @@ async fn restores_what_was_inserted() {
         let found = records(kept.clickhouse.records(1, shard).await.unwrap());
         assert_eq!(found, records(memory.records(1, shard).await.unwrap()));
 
-        let links = |links: Vec<dealpulse::pipeline::StoredLink>| -> BTreeMap<((Entity, String), (Entity, String)), (u64, Vec<u8>, u64)> {
-            links.into_iter().map(|l| ((l.target, l.sender), (l.link_version, l.content, l.version))).collect()
+        let links = |links: Vec<dealpulse::pipeline::StoredLink>| {
+            let link = |l: dealpulse::pipeline::StoredLink| ((l.target, l.sender), (l.link_version, l.content, l.version));
+            links.into_iter().map(link).collect::<BTreeMap<_, _>>()
         };
         let links_found = links(kept.clickhouse.links(1, shard).await.unwrap());
         assert_eq!(links_found, links(memory.links(1, shard).await.unwrap()));

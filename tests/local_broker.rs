@@ -150,3 +150,18 @@ async fn serves_clients_no_more_after_its_process_is_killed() {
     let refused = broker.create_topic(&topic("late:1"));
     assert!(matches!(refused, Err(BrokerError::Child(LocalError::Ended { .. }))), "{refused:?}");
 }
+
+#[test]
+fn the_generator_fills_a_topic_with_every_event_it_would_write() {
+    let broker = start(&["crm.events:3"]);
+    let arguments = ["generate", "--deals", "40", "--seed", "7"];
+    let generate = |more: &[&str]| Command::new(dealpulse()).args(arguments).args(more).output().unwrap();
+    let written = generate(&[]);
+    let sent = generate(&["--topic", "crm.events", "--brokers", broker.address()]);
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+
+    let expected = String::from_utf8(written.stdout).unwrap().lines().count() as i64;
+    let client: BaseConsumer = consumer(broker.address(), "counter");
+    let held = (0..3).map(|partition| client.fetch_watermarks("crm.events", partition, PATIENCE).unwrap().1).sum::<i64>();
+    assert_eq!(held, expected);
+}

@@ -1,8 +1,11 @@
 //! `dealpulse generate`: a sales organisation's events as NDJSON, for trying things without a CRM.
 
+use crate::config::Kafka;
+use crate::kafka::feed::Feed;
 use crate::local::generate::{Generator, GeneratorConfig};
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
@@ -25,6 +28,12 @@ pub struct Generate {
     /// The file to write; without it, standard output.
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// A Kafka topic to write to instead, keyed by record, as fast as it takes them
+    #[arg(long, conflicts_with = "out")]
+    pub topic: Option<String>,
+    /// Where Kafka is, for --topic: host:port, several joined by commas
+    #[arg(long, default_value = "127.0.0.1:9092")]
+    pub brokers: String,
 }
 
 /// Writes the stream. A reader that has seen enough (`| head`) ends it without an error.
@@ -32,6 +41,9 @@ pub fn run(args: Generate) -> Result<()> {
     ensure!(args.start < args.end, "start must lie before end: give an earlier --start or a later --end");
     let generator =
         Generator::new(GeneratorConfig { seed: args.seed, deals: args.deals, start: args.start, end: args.end, ..GeneratorConfig::default() });
+    if let Some(topic) = &args.topic {
+        return write_topic(generator, &args.brokers, topic);
+    }
     match args.out {
         Some(path) => {
             let file = File::create(&path).with_context(|| format!("cannot create {}: name a file that can be written", path.display()))?;
@@ -42,6 +54,15 @@ pub fn run(args: Generate) -> Result<()> {
             result => result.context("cannot write to standard output"),
         },
     }
+}
+
+fn write_topic(generator: Generator, brokers: &str, topic: &str) -> Result<()> {
+    let kafka = Kafka { brokers: brokers.to_owned(), group: "dealpulse".into(), properties: BTreeMap::new() };
+    let feed = Feed::new(&kafka, topic)?;
+    for event in generator {
+        feed.send(&event)?;
+    }
+    Ok(feed.finish()?)
 }
 
 fn write_lines(generator: Generator, out: impl Write) -> io::Result<()> {
@@ -73,7 +94,15 @@ mod tests {
     use super::*;
 
     fn arguments(out: Option<PathBuf>) -> Generate {
-        Generate { seed: 3, deals: 20, start: parse_instant("2025-01-01").unwrap(), end: parse_instant("2025-03-01T00:00:00Z").unwrap(), out }
+        Generate {
+            seed: 3,
+            deals: 20,
+            start: parse_instant("2025-01-01").unwrap(),
+            end: parse_instant("2025-03-01T00:00:00Z").unwrap(),
+            out,
+            topic: None,
+            brokers: String::new(),
+        }
     }
 
     #[test]

@@ -1,18 +1,40 @@
 //! The feed: generated events into a topic, for demonstrations and tests.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
 use super::client::{self, outside};
 use crate::config::Kafka;
 use crate::local::generate::GeneratedEvent;
 use crate::pipeline::OutsideError;
 
+/// Counts what Kafka did not take.
+#[derive(Default)]
+struct Deliveries {
+    failed: AtomicU64,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && self.failed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::warn!(%error, "an event was not taken; others may follow it");
+        }
+    }
+}
+
 /// A producer of events to one topic.
 pub struct Feed {
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: ThreadedProducer<Deliveries>,
     topic: String,
 }
 
@@ -22,7 +44,7 @@ impl Feed {
     /// # Errors
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka, topic: &str) -> Result<Feed, OutsideError> {
-        let producer = client::producer(kafka).create().map_err(|error| outside("setting up the feed", error))?;
+        let producer = client::producer(kafka).create_with_context(Deliveries::default()).map_err(|error| outside("setting up the feed", error))?;
         Ok(Feed { producer, topic: topic.to_owned() })
     }
 
@@ -44,8 +66,13 @@ impl Feed {
     /// Waits until everything sent is acknowledged.
     ///
     /// # Errors
-    /// If it is not within a minute.
+    /// If it is not within a minute, or something was refused.
     pub fn finish(&self) -> Result<(), OutsideError> {
-        self.producer.flush(Duration::from_secs(60)).map_err(|error| outside(format!("writing to `{}`", self.topic), error))
+        let doing = || format!("writing to `{}`", self.topic);
+        self.producer.flush(Duration::from_secs(60)).map_err(|error| outside(doing(), error))?;
+        match self.producer.context().failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => Err(OutsideError::transient(doing(), format!("{failed} events were not taken"))),
+        }
     }
 }
