@@ -10,7 +10,6 @@ mod check;
 mod oracle;
 #[path = "simulation/process.rs"]
 mod process;
-#[allow(dead_code)]
 mod support;
 #[path = "simulation/world.rs"]
 mod world;
