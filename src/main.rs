@@ -1,5 +1,6 @@
 //! Argument parsing and exit codes, nothing else.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     // Standard output is what a command says; what it logs goes beside it.
     let filter = EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
     let command = Arguments::parse().command;
     let done = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         let done = runtime.block_on(run(command));

@@ -142,7 +142,9 @@ fn the_stories_reach_every_measure_of_every_rollup() {
         }
     }
     for rollup in metric::rollups() {
-        let expected = ((1 << rollup.counts.len()) - 1, (1 << rollup.sums.len()) - 1, rollup.sums == ["seconds"]);
+        // A story is too short to have its history cut; src/record/tests.rs tells that one.
+        let told = rollup.counts.iter().filter(|measure| **measure != "history_cut").count();
+        let expected = ((1 << told) - 1, (1 << rollup.sums.len()) - 1, rollup.sums == ["seconds"]);
         assert_eq!(seen.get(rollup.name), Some(&expected), "{}", rollup.name);
     }
 }

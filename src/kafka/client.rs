@@ -102,6 +102,8 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
                 fault: Fault::User,
                 is_transient: false,
             },
+            // The producer has lost its place and can't go on; a new one starts from what was acknowledged.
+            Some(Code::Fatal) => OutsideError::fatal(doing, format!("{error}; restart this instance, nothing is lost")),
             Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
                 OutsideError::fatal(doing, format!("{error}; the topic's max.message.bytes must be at least {MAX_BYTES}"))
             }

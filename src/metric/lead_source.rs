@@ -20,6 +20,7 @@ const LEADS: usize = 0;
 const QUALIFIED: usize = 1;
 const CONVERTED: usize = 2;
 const WON: usize = 3;
+const DATED_BY_CLOCK: usize = 4;
 
 impl Metric for LeadSource {
     fn name(&self) -> &'static str {
@@ -38,7 +39,7 @@ impl Metric for LeadSource {
                 name: "lead_source.cohort",
                 cut_by: CutBy::Lead,
                 grains: HOURS_AND_DAYS,
-                counts: &["leads", "qualified", "converted", "won"],
+                counts: &["leads", "qualified", "converted", "won", "dated_by_clock"],
                 sums: &["revenue"],
             },
             Rollup { name: "lead_source.by_close", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
@@ -50,7 +51,8 @@ impl Metric for LeadSource {
         let won = || lead.deals.iter().filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
         if lead.live {
             let cohort = out.add(COHORT, lead.created_at, &lead.dims);
-            cohort.count(LEADS).count_if(lead.qualified, QUALIFIED).count_if(lead.converted, CONVERTED).count_if(won().next().is_some(), WON);
+            cohort.count(LEADS).count_if(lead.qualified, QUALIFIED).count_if(lead.converted, CONVERTED);
+            cohort.count_if(won().next().is_some(), WON).count_if(lead.dated_by_clock, DATED_BY_CLOCK);
         }
         for (_, deal) in won() {
             if lead.live && deal.amount.is_some() {
@@ -105,6 +107,7 @@ impl Metric for LeadSource {
                 sumIf(counts[2], series = 'lead_source.cohort') AS qualified,
                 sumIf(counts[3], series = 'lead_source.cohort') AS converted,
                 sumIf(counts[4], series = 'lead_source.cohort') AS won,
+                sumIf(counts[5], series = 'lead_source.cohort') AS dated_by_clock,
                 sumIf(sums[1], series = 'lead_source.cohort') AS cohort_revenue,
                 sumIf(counts[1], series = 'lead_source.by_close') AS won_deals,
                 sumIf(sums[1], series = 'lead_source.by_close') AS revenue,

@@ -18,6 +18,10 @@ const OPENED: usize = 1;
 const WON: usize = 0;
 const LOST: usize = 1;
 
+/// Of the opened deals: those of which a clock stands in for a date, and of them those whose close is the best that is still known.
+const DATED_BY_CLOCK: usize = 3;
+const HISTORY_CUT: usize = 4;
+
 impl Metric for WinRate {
     fn name(&self) -> &'static str {
         "win_rate"
@@ -31,12 +35,19 @@ impl Metric for WinRate {
     fn rollups(&self) -> &'static [Rollup] {
         &[
             Rollup { name: "win_rate.closed", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["won", "lost"], sums: &["won", "lost"] },
-            Rollup { name: "win_rate.opened", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["open", "won", "lost"], sums: &[] },
+            Rollup {
+                name: "win_rate.opened",
+                cut_by: CutBy::Deal,
+                grains: HOURS_AND_DAYS,
+                counts: &["open", "won", "lost", "dated_by_clock", "history_cut"],
+                sums: &[],
+            },
         ]
     }
 
     fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
-        out.add(OPENED, deal.created_at, &deal.dims).count(deal.status as usize);
+        let opened = out.add(OPENED, deal.created_at, &deal.dims).count(deal.status as usize);
+        opened.count_if(deal.dated_by_clock, DATED_BY_CLOCK).count_if(deal.history_cut, HISTORY_CUT);
         if let Some(closed_at) = deal.closed_at {
             let measure = if deal.status == Status::Won { WON } else { LOST };
             out.add(CLOSED, closed_at, &deal.dims).count(measure).money(measure, deal.amount, deal.currency);
@@ -66,7 +77,7 @@ impl Metric for WinRate {
             (
                 "opened",
                 Figure::Group(vec![
-                    ("deals", Figure::Count(opened.counts.iter().sum())),
+                    ("deals", Figure::Count([Status::Open, Status::Won, Status::Lost].map(count).iter().sum())),
                     ("open", Figure::Count(count(Status::Open))),
                     ("won", Figure::Count(count(Status::Won))),
                     ("lost", Figure::Count(count(Status::Lost))),
@@ -84,7 +95,8 @@ impl Metric for WinRate {
             ),
             View::new(
                 "deals_opened_daily",
-                "SELECT day, dimension, value, counts[1] AS open, counts[2] AS won, counts[3] AS lost
+                "SELECT day, dimension, value, counts[1] AS open, counts[2] AS won, counts[3] AS lost,
+                    counts[4] AS dated_by_clock, counts[5] AS history_cut
                 FROM cells_by_day WHERE series = 'win_rate.opened'",
             ),
         ]

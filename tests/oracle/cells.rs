@@ -136,7 +136,12 @@ impl Oracle<'_> {
 
     fn of_deal(&self, deal: &Deal, table: &mut Table) {
         let measure = ["open", "won", "lost"].iter().position(|s| *s == deal.status).expect("a status");
-        self.add(table, ("win_rate.opened", By::Deal, HOURS_AND_DAYS), deal.created, &deal.dims, "", |cell| cell.count(measure));
+        self.add(table, ("win_rate.opened", By::Deal, HOURS_AND_DAYS), deal.created, &deal.dims, "", |cell| {
+            cell.count(measure);
+            if deal.dated_by_clock {
+                cell.count(3);
+            }
+        });
         let Some(closed) = deal.closed else { return };
         let measure = measure - 1;
         self.add(table, ("win_rate.closed", By::Deal, HOURS_AND_DAYS), closed, &deal.dims, &deal.currency, |cell| {
@@ -182,7 +187,8 @@ impl Oracle<'_> {
         let converted = status == "converted" || has("converted_at") || has("converted_deal_id");
         let qualified = converted || status == "qualified" || has("qualified_at");
         self.add(table, ("lead_source.cohort", By::Lead, HOURS_AND_DAYS), created, &dims, "", |cell| {
-            let counted = [true, qualified, converted, !won.is_empty()];
+            let dated_by_clock = self.when("lead", lead, "created_at").is_none();
+            let counted = [true, qualified, converted, !won.is_empty(), dated_by_clock];
             counted.iter().enumerate().filter(|(_, it_is)| **it_is).for_each(|(measure, _)| cell.count(measure));
         });
         let soonest = won.iter().filter_map(|d| Some(self.span(created, d.closed?))).min();
