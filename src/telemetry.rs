@@ -44,7 +44,7 @@ pub struct Telemetry {
     pub end_to_end_latency: Histogram,
     /// Seconds one step of a flush took, by step.
     pub flush: HistogramVec,
-    /// Rows written and acknowledged, by table.
+    /// Rows handed to the writer, by table; what fails is tried again and counted once.
     pub flush_rows: IntCounterVec,
     /// Steps of flushes that failed for now and were tried again.
     pub flush_retries: IntCounter,
@@ -91,7 +91,7 @@ impl Telemetry {
                 &LATENCY_BUCKETS,
             ),
             flush: names.histograms("flush_seconds", "How long a step of a flush took.", &["step"], &FLUSH_BUCKETS),
-            flush_rows: names.counters("flush_rows_total", "Rows written and acknowledged.", &["table"]),
+            flush_rows: names.counters("flush_rows_total", "Rows handed to the writer.", &["table"]),
             flush_retries: names.counter("flush_retries_total", "Steps of flushes that failed for now and were tried again."),
             state_bytes: names.gauge("state_bytes", "Bytes the records, links and cells of the shards owned take in memory."),
             records: names.gauges("records", "Records held.", &["entity"]),

@@ -60,6 +60,9 @@ pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
         .set("auto.offset.reset", reset)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "45000")
+        // A member that lost its broker while it was joining goes on at the next look at the topics: in seconds, not in five minutes.
+        // It is also how soon new partitions of an input topic are read.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         // The default of a second halves a fast consumer.
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.wait.max.ms", "50")
@@ -79,6 +82,12 @@ pub fn onlooker(kafka: &Kafka, name: &str) -> ClientConfig {
 /// The name of a consumer group.
 pub fn group(kafka: &Kafka, name: &str) -> String {
     format!("{}.{name}", kafka.group)
+}
+
+/// True for what librdkafka says again and again while brokers are away, and mends by itself.
+pub fn is_outage(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown | Code::BrokerTransportFailure))
 }
 
 /// What an error of Kafka means for us: an outage passes, a refusal doesn't.

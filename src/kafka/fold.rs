@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::client::{self, outside};
+use super::client::{self, is_outage, outside};
 use super::log::{KafkaLog, entry};
 use super::member::{Hands, Member};
 use crate::config::Kafka;
@@ -211,10 +211,10 @@ struct Shards<S> {
 
 impl<S> Shards<S> {
     fn member_error(&self, error: &KafkaError) {
-        match error.rdkafka_error_code() {
-            // Brokers come back; librdkafka says so once a second meanwhile.
-            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => tracing::debug!(%error, "the fold group"),
-            _ => tracing::warn!(%error, "the fold group"),
+        if is_outage(error) {
+            tracing::debug!(%error, "the fold group");
+        } else {
+            tracing::warn!(%error, "the fold group");
         }
     }
 }

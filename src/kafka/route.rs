@@ -13,7 +13,7 @@ use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 
-use super::client::{self, outside};
+use super::client::{self, is_outage, outside};
 use super::dead_letter::{self, DeadLetter};
 use super::fold::Patience;
 use super::log::KafkaLog;
@@ -149,7 +149,9 @@ impl Router {
                     bytes += message.payload_len();
                     messages.push(message);
                 }
-                Some(Err(error)) => tracing::debug!(%error, "reading the input topics"),
+                // Brokers come back; librdkafka says so once a second meanwhile.
+                Some(Err(error)) if is_outage(&error) => tracing::debug!(%error, "reading the input topics"),
+                Some(Err(error)) => tracing::warn!(%error, "reading the input topics"),
                 None => break,
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
