@@ -37,7 +37,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// How many hours of the organisation's time pass in a second, until it has caught up with today
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 2.0)]
     pub speed: f64,
     /// How many days of history come first, at full speed
     #[arg(long, default_value_t = 240)]
