@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::event::DECIMAL_ONE;
 use crate::window::{CANONICAL, Calendar, DIMENSIONS, Dimension, Grain, GroupingSet, MAX_CROSS};
 
 /// Whose a closed deal is.
@@ -222,12 +221,6 @@ impl Definitions {
     pub fn set_name(&self, set: usize) -> String {
         let Some(set) = self.sets.get(set) else { return String::new() };
         set.dimensions.iter().map(|d| self.dimension_name(*d)).collect::<Vec<_>>().join(",")
-    }
-
-    /// How likely a deal of a stage is won, in ten-thousandths.
-    pub fn stage_probability(&self, stage: &str) -> Option<i64> {
-        let probability = self.spec.stages.get(stage)?.probability?;
-        Some((probability * DECIMAL_ONE as f64).round() as i64)
     }
 }
 

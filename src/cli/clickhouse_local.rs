@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::local::chdb::{Engine, library_path};
-use crate::local::clickhouse_child::LISTENING_ON;
+use crate::local::child::LISTENING;
 use crate::local::clickhouse_http::{self, FrontError};
 
 /// Serve ClickHouse's HTTP interface on loopback with the embedded engine
@@ -45,7 +45,7 @@ pub async fn run(args: ClickhouseLocal) -> anyhow::Result<()> {
     let data_dir = DataDir::new(args.data_dir).context("can't make a temporary directory: give a --data-dir")?;
     let engine = Engine::open(&library_path(|name| std::env::var_os(name)), &data_dir.path)?;
 
-    println!("{LISTENING_ON}{address}");
+    println!("{LISTENING}{address}");
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}

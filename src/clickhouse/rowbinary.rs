@@ -4,7 +4,7 @@ use crate::codec::{Damaged, Reader, Writer};
 use crate::event::When;
 
 /// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the state has it.
-const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
+pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
 
 /// Writes columns.
 pub trait Columns {

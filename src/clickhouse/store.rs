@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ClickHouse;
-use super::rowbinary::Columns;
+use super::rowbinary::{Columns, SHOWN};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::definitions::DefinitionsSpec;
 use crate::event::{Decimal, Value, When};
@@ -28,8 +28,8 @@ fn entity(name: &str) -> Option<Entity> {
 }
 
 fn micros(time: i64) -> [u8; 8] {
-    // DateTime64 columns that are never NULL hold 1900 to 2299.
-    time.clamp(-2_208_988_800_000_000, 10_413_791_999_999_999).to_le_bytes()
+    // Columns that are never NULL take the nearest they can hold.
+    time.clamp(SHOWN.start, SHOWN.end - 1).to_le_bytes()
 }
 
 impl ClickHouse {

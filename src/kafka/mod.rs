@@ -10,6 +10,5 @@ mod log;
 mod member;
 pub mod route;
 
-pub use client::outside;
 pub use lag::watch_lag;
 pub use log::KafkaLog;

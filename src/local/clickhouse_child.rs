@@ -10,8 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the child prints before its address once it answers.
-pub const LISTENING_ON: &str = "listening on ";
+use super::child::LISTENING;
 
 /// The longest a start may take: opening a large data directory reads every table's parts.
 const START: Duration = Duration::from_secs(60);
@@ -123,7 +122,7 @@ fn wait_for_address(stdout: ChildStdout) -> Result<SocketAddr, RecvTimeoutError>
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix(LISTENING_ON).and_then(|rest| rest.parse().ok()) {
+            if let Some(address) = line.strip_prefix(LISTENING).and_then(|rest| rest.parse().ok()) {
                 // The waiter may have given up.
                 let _ = sender.send(address);
             }

@@ -16,7 +16,7 @@ mod value;
 pub use blob::{BlobError, CustomFields};
 pub use clock::{Clock, Origin, Stamp, topic_number};
 pub use lens::{Lens, View};
-pub use link::{AccountLink, DealLink, LeadLink, Link, LinkKind, read as read_link, write as write_link};
+pub use link::{AccountLink, DealLink, LeadLink, Link, read as read_link, write as write_link};
 pub use schema::{Entity, Field, FieldSpec, Home, Keep, Kind, Placement, home};
 pub use status::{Status, StatusRun};
 pub use symbol::{Symbol, Symbols};
