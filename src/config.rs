@@ -80,7 +80,7 @@ macro_rules! raw {
 }
 
 raw!(RawKafka { brokers: String = "127.0.0.1:9092".into(), group: String = "dealpulse".into(), password_file: Option<PathBuf> = None, properties: BTreeMap<String, String> = BTreeMap::new() });
-raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: u32 = 12, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
+raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: Option<u32> = None, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
 raw!(RawDeadLetters { topic: String = "dealpulse.dead-letters".into() });
 raw!(RawClickHouse {
     url: String = "http://127.0.0.1:8123".into(),
@@ -170,13 +170,16 @@ pub struct Topic {
     pub max_message_bytes: usize,
 }
 
+/// How many partitions the first log gets where the configuration doesn't say.
+pub const PARTITIONS: u32 = 12;
+
 /// The internal log.
 #[derive(Debug, Clone)]
 pub struct LogTopic {
     /// Its name without the generation.
     pub topic: String,
-    /// How many partitions a new one gets.
-    pub partitions: u32,
+    /// How many partitions it has; where nothing is said, as many as it has, and [`PARTITIONS`] for the first.
+    pub partitions: Option<u32>,
     /// How many replicas a new one gets; -1 for the broker's default.
     pub replication: i32,
     /// How long it keeps messages at the least: longer than the longest outage.
@@ -244,7 +247,7 @@ impl Checker<'_> {
         }
         Definitions::new(raw.definitions.clone()).map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
         let topics = self.topics(&raw)?;
-        if raw.log.partitions == 0 || raw.log.partitions > 10_000 {
+        if raw.log.partitions.is_some_and(|partitions| partitions == 0 || partitions > 10_000) {
             return Err(self.bad("log.partitions", "write 1 to 10000; a few for every core of all instances"));
         }
         if raw.log.retention_hours == 0 {
@@ -403,7 +406,7 @@ mod tests {
     #[test]
     fn a_good_file_is_taken_with_the_defaults_under_it() {
         let config = parse(GOOD).unwrap();
-        assert_eq!((config.log.partitions, config.top, config.definitions.time_zone.as_str()), (4, 20, "UTC"));
+        assert_eq!((config.log.partitions, config.top, config.definitions.time_zone.as_str()), (Some(4), 20, "UTC"));
         assert_eq!(config.topics[1].namespace.as_deref(), Some("us"));
     }
 

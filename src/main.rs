@@ -23,6 +23,7 @@ enum Command {
     Demo(cli::demo::Demo),
     Generate(cli::generate::Generate),
     LocalBroker(cli::local_broker::LocalBrokerArgs),
+    Rebuild(cli::rebuild::Rebuild),
     Report(cli::report::Report),
     Run(cli::run::Run),
 }
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         done
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -49,13 +50,15 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,
         Command::Generate(args) => cli::generate::run(args),
         Command::LocalBroker(args) => cli::local_broker::run(args).await,
+        Command::Rebuild(args) => cli::rebuild::run(args).await,
         Command::Report(args) => cli::report::run(args).await,
-        Command::Run(args) => cli::run::run(args).await,
-    }
+        Command::Run(args) => return cli::run::run(args).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

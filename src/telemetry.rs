@@ -48,6 +48,10 @@ pub struct Telemetry {
     pub flush_rows: IntCounterVec,
     /// Steps of flushes that failed for now and were tried again.
     pub flush_retries: IntCounter,
+    /// Rows waiting to be written that later ones don't replace.
+    pub unmerged_rows: IntGauge,
+    /// Shards that don't fold because so many rows wait.
+    pub shards_held_back: IntGauge,
     /// Bytes all records, links and cells of the shards owned take in memory.
     pub state_bytes: IntGauge,
     /// Records held, by entity.
@@ -93,6 +97,8 @@ impl Telemetry {
             flush: names.histograms("flush_seconds", "How long a step of a flush took.", &["step"], &FLUSH_BUCKETS),
             flush_rows: names.counters("flush_rows_total", "Rows handed to the writer.", &["table"]),
             flush_retries: names.counter("flush_retries_total", "Steps of flushes that failed for now and were tried again."),
+            unmerged_rows: names.gauge("unmerged_rows", "Rows waiting to be written that later ones don't replace."),
+            shards_held_back: names.gauge("shards_held_back", "Shards that don't fold until ClickHouse has taken the rows that wait."),
             state_bytes: names.gauge("state_bytes", "Bytes the records, links and cells of the shards owned take in memory."),
             records: names.gauges("records", "Records held.", &["entity"]),
             shards_owned: names.gauge("shards_owned", "Shards this instance owns and folds."),

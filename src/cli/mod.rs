@@ -4,5 +4,6 @@ pub mod clickhouse_local;
 pub mod demo;
 pub mod generate;
 pub mod local_broker;
+pub mod rebuild;
 pub mod report;
 pub mod run;

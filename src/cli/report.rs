@@ -1,9 +1,9 @@
 //! `dealpulse report`: one shot over files through the same engine, with a log in memory in place of Kafka and the embedded ClickHouse.
 
 mod answer;
-mod grid;
-mod inputs;
-mod rejects;
+pub(super) mod grid;
+pub(super) mod inputs;
+pub(super) mod rejects;
 mod table;
 mod tables;
 
@@ -21,7 +21,7 @@ use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
 use crate::pipeline::memory::MemoryLog;
 use crate::pipeline::owner::Owner;
-use crate::pipeline::restart::{Live, restore};
+use crate::pipeline::restart::restore;
 use crate::pipeline::settle::settle;
 use crate::pipeline::{Epoch, Store};
 use crate::window::Calendar;
@@ -81,10 +81,9 @@ pub async fn run(args: Report) -> Result<()> {
     let child = ClickhouseChild::spawn(args.data_dir.as_deref())?;
     let clickhouse = ClickHouse::new(&Access { url: child.url(), database: "dealpulse".into(), ..Access::default() });
     migrate(&clickhouse, &definitions.spec).await?;
-    let epoch = Epoch { epoch: EPOCH, definitions: definitions.spec.clone(), generation: GENERATION, partitions: SHARDS };
-    clickhouse.add_epoch(&epoch).await?;
+    clickhouse.put_epoch(&Epoch::first(definitions.spec.clone(), SHARDS)).await?;
 
-    let last_instant = fold(&mut inputs, &definitions, &clickhouse).await?;
+    let last_instant = fold(&mut inputs, &clickhouse).await?;
     let (tally, rejected) = inputs.finish()?;
     if tally.assertions == 0 {
         let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
@@ -98,12 +97,11 @@ pub async fn run(args: Report) -> Result<()> {
 }
 
 /// Folds all of the input. Gives the last instant anything was created or closed (µs).
-async fn fold(inputs: &mut Inputs<'_>, definitions: &Arc<Definitions>, clickhouse: &ClickHouse) -> Result<Option<i64>> {
+async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option<i64>> {
     let log = MemoryLog::new(SHARDS);
-    let live = [Live { epoch: EPOCH, definitions: definitions.clone() }];
     let mut owners: Vec<Owner> = Vec::new();
     for shard in 0..SHARDS {
-        owners.push(restore(shard, GENERATION, &live, &log, clickhouse).await?);
+        owners.push(restore(shard, GENERATION, &log, clickhouse).await?);
     }
     loop {
         let mut pieces = 0;
@@ -121,7 +119,7 @@ async fn fold(inputs: &mut Inputs<'_>, definitions: &Arc<Definitions>, clickhous
     }
 }
 
-fn read_mapping(path: &Path) -> Result<Mapping> {
+pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
     let text = fs::read_to_string(path).with_context(|| format!("can't read the mapping {}", path.display()))?;
     Mapping::parse(&text).with_context(|| format!("{} is refused", path.display()))
 }
@@ -135,7 +133,7 @@ fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Definitions> 
     Ok(Definitions::new(spec)?)
 }
 
-fn read_as_of(text: &str, calendar: &Calendar) -> Result<i64> {
+pub(super) fn read_as_of(text: &str, calendar: &Calendar) -> Result<i64> {
     let when = When::parse(text).ok_or_else(|| anyhow!("--as-of `{text}` is no time: write a date like 2026-03-04 or 2026-03-04T10:00:00Z"))?;
     Ok(calendar.instant(when))
 }
@@ -157,7 +155,7 @@ fn check_empty(dir: &Path) -> Result<()> {
 }
 
 /// A reader that has seen enough (`| head`) ends it without an error.
-fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("can't write to standard output"),

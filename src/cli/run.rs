@@ -1,25 +1,28 @@
 //! `dealpulse run`: the whole pipeline, until it is told to stop.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admission::admit;
 use crate::clickhouse::{ClickHouse, migrate};
-use crate::config::Config;
-use crate::definitions::{Definitions, DefinitionsSpec};
-use crate::kafka::fold::{Fold, Folding};
-use crate::kafka::route::{Clock, Route, Routing};
-use crate::kafka::{KafkaLog, admin, watch_lag};
+use crate::config::{Config, PARTITIONS};
+use crate::definitions::Definitions;
+use crate::kafka::instance::{Parts, Running, disagreement, inputs};
+use crate::kafka::route::Clock;
+use crate::kafka::{Logs, admin};
 use crate::metric::{Plan, Sums};
+use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{KeepTrying, backoff, retrying};
-use crate::pipeline::restart::Live;
-use crate::pipeline::{Epoch, Log, OutsideError, Store};
+use crate::pipeline::watermark::watermark;
+use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::serve::model::{Model, Refresh, Source, refresh_forever};
 use crate::serve::{Health, router, serve};
 use crate::telemetry::{Telemetry, wall_clock};
@@ -37,14 +40,26 @@ pub struct Run {
     pub config: PathBuf,
 }
 
+/// The exit code of a stop that ran out of time: nothing is lost, and the next start does what was left.
+pub const LEFT_OVER: u8 = 3;
+
+/// How a pipeline stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Everything read is written.
+    Drained,
+    /// Time ran out, or a part stood still: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
+    LeftOver,
+}
+
 /// Runs until SIGTERM or Ctrl-C; what is folded is flushed first.
-pub async fn run(args: Run) -> anyhow::Result<()> {
+pub async fn run(args: Run) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config, &std::env::vars().collect())?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let pipeline = tokio::select! {
         started = Pipeline::start(config, wall_clock) => started?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     println!("listening on http://{}", pipeline.address());
     tokio::select! {
@@ -52,83 +67,59 @@ pub async fn run(args: Run) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping: flushing what is folded");
-    pipeline.stop().await
+    Ok(match pipeline.stop().await? {
+        Stopped::Drained => ExitCode::SUCCESS,
+        Stopped::LeftOver => ExitCode::from(LEFT_OVER),
+    })
 }
 
 /// A running pipeline.
 pub struct Pipeline {
     address: std::net::SocketAddr,
     telemetry: Arc<Telemetry>,
-    route: Route,
-    fold: Fold,
+    running: Running,
     stop: watch::Sender<bool>,
     server: JoinHandle<std::io::Result<()>>,
     /// Dropped, and so ended, with the pipeline.
-    _watchers: JoinSet<()>,
+    _refreshing: JoinSet<()>,
 }
 
 impl Pipeline {
     /// Starts everything; returns once the page answers.
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Pipeline> {
-        let (telemetry, health) = (Telemetry::new(), Health::default());
-        let clickhouse = ClickHouse::new(&config.clickhouse);
-        let at_start = AtStart(Instant::now());
-        retrying(&at_start, || migrate::migrate(&clickhouse, &config.definitions)).await?;
-        let known = current_epoch(&clickhouse, &config).await?;
-        let epoch = known.clone().unwrap_or_else(|| first_epoch(&config));
-        let definitions = Arc::new(Definitions::new(epoch.definitions.clone()).context("the definitions of the current epoch")?);
-
+        let (config, at_start) = (Arc::new(config), AtStart(Instant::now()));
+        let parts = parts(&config, clock);
+        let Parts { store, logs, telemetry, health, .. } = parts.clone();
+        retrying(&at_start, || migrate::tables(&store)).await?;
+        let mut epochs = store.epochs().await?;
+        admit(&config, &epochs)?;
+        migrate::views(&store, current(&epochs).map_or(&config.definitions, |epoch| &epoch.definitions)).await?;
         retrying(&at_start, || admin::check_inputs(&config)).await?;
-        admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
         admin::ensure_dead_letters(&config).await?;
-        if known.is_none() {
-            // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
-            clickhouse.add_epoch(&epoch).await?;
+        let epoch = current(&epochs).cloned().unwrap_or_else(|| first_epoch(&config));
+        let is_rebuilding = building(&epochs).is_some();
+        match admin::ensure_log(&config, epoch.generation, epoch.partitions).await {
+            // A log that is being replaced may be as it is.
+            Err(error) if is_rebuilding => tracing::warn!(%error, "the log is not as it should be; it is being rebuilt"),
+            checked => checked?,
         }
-        let log = KafkaLog::new(&config.kafka, &admin::log_topic(&config, epoch.generation))?;
+        // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
+        note_inputs(&store, &config, &epoch, epochs.is_empty()).await?;
+        epochs = store.epochs().await?;
+        // Another instance may have begun at the same moment, by other definitions: one of the two stands.
+        admit(&config, &epochs)?;
 
         let listener = TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {} ([serve] listen)", config.listen))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let model = Model::new(STALE);
-        let source = Rollups { clickhouse: clickhouse.clone(), log: log.clone(), clock, telemetry: telemetry.clone() };
-        let mut watchers = JoinSet::new();
+        let source = Rollups { clickhouse: store, logs, clock, telemetry: telemetry.clone() };
+        let mut refreshing = JoinSet::new();
         let refresh = Refresh { every: config.refresh, top: config.top, clock };
-        watchers.spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), until(stopped.clone())));
-        let server = tokio::spawn(serve(listener, router(model, telemetry.clone(), health.clone()), until(stopped)));
-
-        let topics: Vec<String> = config.topics.iter().map(|topic| topic.name.clone()).collect();
-        for (name, topics) in [("route", topics), ("fold", vec![log.topic().to_owned()])] {
-            let lag = watch_lag(config.kafka.clone(), name, topics, telemetry.clone());
-            watchers.spawn(async move {
-                if let Err(error) = lag.await {
-                    tracing::warn!(%error, "lag is not watched");
-                }
-            });
-        }
-        let fold = Fold::start(Folding {
-            kafka: config.kafka.clone(),
-            log: log.clone(),
-            store: clickhouse,
-            generation: epoch.generation,
-            partitions: epoch.partitions,
-            epochs: vec![Live { epoch: epoch.epoch, definitions }],
-            flush_interval: config.flush_interval,
-            flush_rows: config.flush_rows,
-            telemetry: telemetry.clone(),
-            health: health.clone(),
-        })?;
-        let route = Route::start(Routing {
-            kafka: config.kafka,
-            topics: config.topics,
-            log,
-            partitions: epoch.partitions,
-            dead_letters: config.dead_letters,
-            clock,
-            telemetry: telemetry.clone(),
-            health,
-        })?;
-        Ok(Pipeline { address, telemetry, route, fold, stop, server, _watchers: watchers })
+        refreshing.spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), until(stopped.clone())));
+        let server = tokio::spawn(serve(listener, router(model, telemetry.clone(), health), until(stopped)));
+        let running = Running::start(parts, epochs).await?;
+        Ok(Pipeline { address, telemetry, running, stop, server, _refreshing: refreshing })
     }
 
     /// Where the page and the gauges are.
@@ -142,21 +133,18 @@ impl Pipeline {
     }
 
     /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        let (route, fold) = (self.route, self.fold);
-        let stopping = tokio::task::spawn_blocking(move || {
-            route.stop();
-            fold.stop();
-        });
+    pub async fn stop(self) -> anyhow::Result<Stopped> {
         // Kafka's client can't be called off while its brokers are away.
-        match tokio::time::timeout(STOP, stopping).await {
-            Ok(stopped) => stopped?,
-            Err(_) => tracing::warn!("not all could be flushed in time; it is folded again from the checkpoints, nothing is lost"),
+        let is_drained = tokio::time::timeout(STOP, self.running.stop()).await.unwrap_or(false);
+        if !is_drained {
+            tracing::warn!(
+                "not all that was read is written: time ran out, or a part stands still; it is read and folded again from the offsets and checkpoints, nothing is lost"
+            );
         }
         // Nobody may be listening any more.
         let _ = self.stop.send(true);
         self.server.await??;
-        Ok(())
+        Ok(if is_drained { Stopped::Drained } else { Stopped::LeftOver })
     }
 }
 
@@ -165,34 +153,30 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// The epoch of the database, if there is one. Definitions that differ from the epoch's are refused: they would be counted wrongly, silently.
-async fn current_epoch(clickhouse: &ClickHouse, config: &Config) -> anyhow::Result<Option<Epoch>> {
-    let current = clickhouse.epochs().await?.pop();
-    if let Some(current) = current.as_ref().filter(|current| current.definitions != config.definitions) {
-        bail!(
-            "[definitions] differ from those the numbers in the database `{}` were counted by: {}; put them back, or count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again",
-            clickhouse.database(),
-            difference(&current.definitions, &config.definitions)
-        );
-    }
-    Ok(current)
+/// What an instance with this configuration is made of.
+pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
+    let (store, logs) = (ClickHouse::new(&config.clickhouse), Logs::new(config.clone()));
+    Parts { config: config.clone(), logs, store, clock, telemetry: Telemetry::new(), health: Health::default() }
 }
 
 /// The epoch a database begins with.
 fn first_epoch(config: &Config) -> Epoch {
-    Epoch { epoch: 1, definitions: config.definitions.clone(), generation: 1, partitions: config.log.partitions }
+    Epoch::first(config.definitions.clone(), config.log.partitions.unwrap_or(PARTITIONS))
 }
 
-/// Which keys of two definitions differ, and how.
-fn difference(before: &DefinitionsSpec, now: &DefinitionsSpec) -> String {
-    let json = |spec| serde_json::to_value(spec).unwrap_or_default();
-    let (before, now) = (json(before), json(now));
-    let keys = before.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| before[*key] != now[*key]);
-    keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key])).collect::<Vec<_>>().join(", ")
+/// Writes the first epoch, or remembers how a topic is read that is new.
+async fn note_inputs(store: &ClickHouse, config: &Config, epoch: &Epoch, is_first: bool) -> Result<(), OutsideError> {
+    let ours = inputs(&config.topics);
+    let is_known = ours.keys().all(|topic| epoch.inputs.contains_key(topic));
+    if is_first || !is_known && disagreement(&ours, &epoch.inputs).is_none() {
+        let inputs = epoch.inputs.clone().into_iter().chain(ours).collect();
+        store.put_epoch(&Epoch { inputs, ..epoch.clone() }).await?;
+    }
+    Ok(())
 }
 
 /// Waits half a minute for what is started at the same time as we are. It goes by the clock, since to ask an absent Kafka takes long itself.
-struct AtStart(Instant);
+pub(super) struct AtStart(pub Instant);
 
 impl KeepTrying for AtStart {
     async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
@@ -205,7 +189,7 @@ impl KeepTrying for AtStart {
 /// What the read model reads: the rollups, and how far the log is folded.
 struct Rollups {
     clickhouse: ClickHouse,
-    log: KafkaLog,
+    logs: Logs,
     clock: Clock,
     telemetry: Arc<Telemetry>,
 }
@@ -213,24 +197,15 @@ struct Rollups {
 impl Source for Rollups {
     async fn current(&self) -> Result<Epoch, OutsideError> {
         let epochs = self.clickhouse.epochs().await?;
-        epochs.into_iter().next_back().ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
+        current(&epochs).cloned().ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
     }
 
-    /// A shard that has folded all there is holds nobody back: up to now it is complete.
     async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
-        let mut watermark = (self.clock)();
-        for shard in 0..epoch.partitions {
-            let checkpoint = self.clickhouse.checkpoint(epoch.generation, shard).await?;
-            let (_, end) = self.log.bounds(shard).await?;
-            match checkpoint {
-                Some(checkpoint) if checkpoint.next_offset >= end => {}
-                Some(checkpoint) => watermark = watermark.min(checkpoint.append_time),
-                None if end == 0 => {}
-                None => return Ok(None),
-            }
+        let watermark = watermark(epoch, (self.clock)(), &self.logs.of(epoch)?, &self.clickhouse).await?;
+        if let Some(watermark) = watermark {
+            self.telemetry.set_watermark(watermark);
         }
-        self.telemetry.set_watermark(watermark);
-        Ok(Some(watermark))
+        Ok(watermark)
     }
 
     async fn sums(&self, epoch: &Epoch, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {

@@ -1,5 +1,7 @@
 //! The client: the `clickhouse` crate over a connection that sends small requests at once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::error::Error;
@@ -8,6 +10,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use crate::pipeline::{Fault, OutsideError};
+
+/// How long an idle connection is left alone before its other end is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long what was sent may stay unacknowledged by the other machine.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
 /// Where ClickHouse is and as whom to speak to it.
 #[derive(Clone, Default)]
@@ -44,7 +53,10 @@ impl ClickHouse {
         let mut connector = HttpConnector::new();
         // Without this a small insert waits for the receiver's delayed acknowledgement: 15 ms instead of 3.
         connector.set_nodelay(true);
-        connector.set_keepalive(Some(std::time::Duration::from_secs(60)));
+        connector.set_keepalive(Some(KEEP_ALIVE));
+        // A machine that is gone says nothing; one that is busy still acknowledges what it is sent, and is waited for.
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(std::time::Duration::from_secs(2)).build(connector);
         let mut client = Client::with_http_client(http).with_url(&access.url);
         if !access.user.is_empty() {

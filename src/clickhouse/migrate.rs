@@ -6,19 +6,30 @@ use crate::metric::METRICS;
 use crate::pipeline::OutsideError;
 
 /// The files, in order. A file that was released is never changed; a change is a new file.
-const MIGRATIONS: [(u32, &str, &str); 5] = [
+const MIGRATIONS: [(u32, &str, &str); 6] = [
     (1, "epochs and checkpoints", include_str!("../../schemas/clickhouse/0001_epochs_and_checkpoints.sql")),
     (2, "facts", include_str!("../../schemas/clickhouse/0002_facts.sql")),
     (3, "links", include_str!("../../schemas/clickhouse/0003_links.sql")),
     (4, "rollups", include_str!("../../schemas/clickhouse/0004_rollups.sql")),
     (5, "changes", include_str!("../../schemas/clickhouse/0005_changes.sql")),
+    (6, "rebuild", include_str!("../../schemas/clickhouse/0006_rebuild.sql")),
 ];
 
-/// Applies what was not applied yet, and makes the views of the metrics for these definitions. Returns the names of what was applied.
+/// Applies what was not applied yet, and makes the views of the metrics for these definitions.
+///
+/// # Errors
+/// As [`tables`].
+pub async fn migrate(clickhouse: &ClickHouse, definitions: &DefinitionsSpec) -> Result<Vec<&'static str>, OutsideError> {
+    let applied = tables(clickhouse).await?;
+    views(clickhouse, definitions).await?;
+    Ok(applied)
+}
+
+/// Applies what was not applied yet. Returns the names of what was.
 ///
 /// # Errors
 /// What ClickHouse refused; what was applied before it stays. A database of a newer version is refused.
-pub async fn migrate(clickhouse: &ClickHouse, definitions: &DefinitionsSpec) -> Result<Vec<&'static str>, OutsideError> {
+pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, OutsideError> {
     let database = clickhouse.database();
     let name_is_plain = !database.is_empty() && database.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if !name_is_plain || database == "default" {
@@ -50,11 +61,19 @@ pub async fn migrate(clickhouse: &ClickHouse, definitions: &DefinitionsSpec) -> 
         clickhouse.execute("keeping book of migrations", &format!("INSERT INTO migrations (number, name) VALUES ({number}, '{name}')")).await?;
         done.push(name);
     }
+    Ok(done)
+}
+
+/// Makes the views of the metrics for these definitions: those of the current epoch, since its numbers are what they show.
+///
+/// # Errors
+/// What ClickHouse refused.
+pub async fn views(clickhouse: &ClickHouse, definitions: &DefinitionsSpec) -> Result<(), OutsideError> {
     for view in METRICS.iter().flat_map(|metric| metric.views()) {
         let select = view.select.replace("{time_zone}", &definitions.time_zone);
         clickhouse.execute(&format!("making the view {}", view.name), &format!("CREATE OR REPLACE VIEW {} AS {select}", view.name)).await?;
     }
-    Ok(done)
+    Ok(())
 }
 
 /// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.

@@ -1,6 +1,7 @@
 //! ClickHouse: where facts, rollups, checkpoints and changes are kept.
 
 mod client;
+mod epochs;
 pub mod migrate;
 mod read;
 mod rowbinary;

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::ClickHouse;
-use super::rowbinary::array;
+use super::rowbinary::{array, cell};
 use crate::codec::{Damaged, Reader};
 use crate::definitions::Definitions;
 use crate::metric::{self, Plan, Sums};
 use crate::pipeline::OutsideError;
+use crate::window::Cell;
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, Sketch};
 
 impl ClickHouse {
     /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment.
@@ -83,11 +83,7 @@ impl<'a> SumRow<'a> {
             dimension: r.text()?,
             value: array(r, |r| Ok(r.text()?.to_owned()))?,
             currency: r.text()?,
-            cell: Cell {
-                counts: array(r, |r| Ok(i64::from_le_bytes(r.fixed()?)))?,
-                sums: array(r, |r| Ok(i128::from_le_bytes(r.fixed()?)))?,
-                sketch: array(r, |r| Ok((i16::from_le_bytes(r.fixed()?), i64::from_le_bytes(r.fixed()?))))?.into_iter().collect::<Sketch>(),
-            },
+            cell: cell(r)?,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::When;
+use crate::window::{Cell, Sketch};
 
 /// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the state has it.
 pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
@@ -50,6 +51,15 @@ impl Columns for Writer {
         self.number(texts.len() as u64);
         texts.iter().for_each(|text| self.text(text));
     }
+}
+
+/// Reads the columns `counts, sums, sketch`.
+pub fn cell(r: &mut Reader<'_>) -> Result<Cell, Damaged> {
+    Ok(Cell {
+        counts: array(r, |r| Ok(i64::from_le_bytes(r.fixed()?)))?,
+        sums: array(r, |r| Ok(i128::from_le_bytes(r.fixed()?)))?,
+        sketch: array(r, |r| Ok((i16::from_le_bytes(r.fixed()?), i64::from_le_bytes(r.fixed()?))))?.into_iter().collect::<Sketch>(),
+    })
 }
 
 /// Reads an array.

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::ClickHouse;
-use super::rowbinary::{Columns, SHOWN};
+use super::rowbinary::{Columns, SHOWN, array, cell};
+use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
-use crate::definitions::DefinitionsSpec;
 use crate::event::{Decimal, Value, When};
-use crate::pipeline::{Checkpoint, Epoch, OutsideError, Row, Store, StoredLink, StoredRecord};
+use crate::pipeline::{CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
 use crate::record::{Entity, Home, Kind};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use crate::window::calendar::civil;
+use crate::window::{Grain, Pane};
 
 /// The table of each entity's facts.
-pub const FACT_TABLES: [(Entity, &str); 4] =
-    [(Entity::Lead, "leads"), (Entity::Deal, "deals"), (Entity::Account, "accounts"), (Entity::Alias, "aliases")];
+pub const FACT_TABLES: [(Entity, &str); 5] =
+    [(Entity::Lead, "leads"), (Entity::Deal, "deals"), (Entity::Account, "accounts"), (Entity::Alias, "aliases"), (Entity::Epoch, "epoch_starts")];
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
 const PARTITIONS: usize = 50;
@@ -34,7 +34,12 @@ fn micros(time: i64) -> [u8; 8] {
 
 impl ClickHouse {
     /// Reads rows of RowBinary to the end.
-    async fn rows<T>(&self, doing: &'static str, sql: &str, read: impl Fn(&mut Reader<'_>) -> Result<T, Damaged>) -> Result<Vec<T>, OutsideError> {
+    pub(super) async fn rows<T>(
+        &self,
+        doing: &'static str,
+        sql: &str,
+        read: impl Fn(&mut Reader<'_>) -> Result<T, Damaged>,
+    ) -> Result<Vec<T>, OutsideError> {
         let bytes = self.fetch(doing, sql, "RowBinary").await?;
         let mut reader = Reader::new(&bytes);
         let mut rows = Vec::new();
@@ -47,30 +52,23 @@ impl ClickHouse {
 
 impl Store for ClickHouse {
     async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
-        let doing = "reading the epochs";
-        let sql = "SELECT epoch, definitions, generation, partitions FROM epochs FINAL WHERE live = 1 ORDER BY epoch";
-        let rows = self.rows(doing, sql, |r| {
-            let (epoch, definitions, generation, partitions) = (r.u32()?, r.text()?.to_owned(), r.u32()?, r.u32()?);
-            Ok((epoch, definitions, generation, partitions))
-        });
-        let parse = |(epoch, definitions, generation, partitions): (u32, String, u32, u32)| {
-            let definitions: DefinitionsSpec = serde_json::from_str(&definitions)
-                .map_err(|error| OutsideError::fatal(format!("{doing}: the definitions of epoch {epoch}"), error))?;
-            Ok(Epoch { epoch, definitions, generation, partitions })
-        };
-        rows.await?.into_iter().map(parse).collect()
+        epochs::read(self).await
     }
 
-    async fn add_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+    async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        epochs::write(self, epoch).await
+    }
+
+    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        let sql = format!("SELECT DISTINCT shard FROM poured WHERE epoch = {epoch}");
+        self.rows("reading which shards were poured", &sql, |r| r.u32()).await
+    }
+
+    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
         let mut writer = Writer::default();
-        writer.fixed(epoch.epoch.to_le_bytes());
-        let definitions = serde_json::to_string(&epoch.definitions).map_err(|error| OutsideError::fatal("writing definitions", error))?;
-        writer.text(&definitions);
-        writer.fixed(epoch.generation.to_le_bytes());
-        writer.fixed(epoch.partitions.to_le_bytes());
-        writer.byte(1);
-        writer.fixed(1u64.to_le_bytes());
-        self.insert("epochs", "epoch, definitions, generation, partitions, live, version", writer.bytes).await
+        writer.fixed(epoch.to_le_bytes());
+        writer.fixed(shard.to_le_bytes());
+        self.insert("poured", "epoch, shard", writer.bytes).await
     }
 
     async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
@@ -102,6 +100,17 @@ impl Store for ClickHouse {
             Ok(StoredLink { epoch, target, sender, link_version: r.u64()?, content: r.bytes()?.to_owned(), version: r.u64()? })
         };
         self.rows("reading the links of a shard", &sql, read).await
+    }
+
+    async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
+        let columns = "series, dimension, value, grain, pane, currency, counts, sums, sketch, version";
+        let sql = format!("SELECT {columns} FROM rollups FINAL WHERE epoch = {epoch} AND shard = {shard}");
+        self.rows("reading the rollups of a shard", &sql, read_cell).await
+    }
+
+    async fn rollup_shards(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        let sql = format!("SELECT DISTINCT shard FROM rollups WHERE epoch = {epoch} ORDER BY shard");
+        self.rows("reading which shards have rollups", &sql, |r| r.u32()).await
     }
 
     async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
@@ -223,6 +232,15 @@ fn write_cell(writer: &mut Writer, Row { shard, version, row }: &Row<CellRow>) {
         writer.fixed(count.to_le_bytes());
     }
     writer.fixed(version.to_le_bytes());
+}
+
+fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {
+    let (series, dimension) = (r.text()?.to_owned(), r.text()?.to_owned());
+    let value = array(r, |r| Ok(r.text()?.to_owned()))?;
+    let grain = Grain::from_number(r.byte()?).ok_or(Damaged { at: 0, what: "a grain" })?;
+    let pane = Pane { grain, start: i64::from(r.u32()?) };
+    let name = CellName { series, dimension, value, pane, currency: r.text()?.to_owned() };
+    Ok(StoredCell { name, cell: cell(r)?, version: r.u64()? })
 }
 
 fn write_record(writer: &mut Writer, generation: u32, Row { shard, version, row }: &Row<RecordRow>) {

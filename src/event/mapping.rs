@@ -197,7 +197,7 @@ impl Mapping {
 
 impl Rule {
     fn new(key: String, spec: RuleSpec) -> Result<Rule, MappingError> {
-        let entities = || Entity::ALL.into_iter().filter(|e| *e != Entity::Alias).map(Entity::name).collect::<Vec<_>>().join(", ");
+        let entities = || Entity::OF_SOURCES.map(Entity::name).join(", ");
         let entity = Entity::from_name(&spec.entity).ok_or_else(|| {
             MappingError::wrong(format!("{key}.entity"), format!("there is no entity `{}`; write one of {}", spec.entity, entities()))
         })?;

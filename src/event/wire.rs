@@ -9,6 +9,7 @@ use crate::record::{Entity, Field};
 const VERSION: u8 = 1;
 const ASSERTIONS: u8 = 1;
 const LINKS: u8 = 2;
+const RECORDS: u8 = 3;
 const CUSTOM: u8 = u8::MAX;
 
 /// A message of the log that can't be read.
@@ -20,6 +21,16 @@ pub enum WireError {
     /// Written by another version.
     #[error("a message of the internal log has format {0}; this version reads format {VERSION}: upgrade dealpulse")]
     Version(u8),
+    /// A record that came from another log can't be read.
+    #[error("a message of the internal log holds the {entity} `{id}`, which can't be read: {problem}")]
+    Record {
+        /// What kind.
+        entity: &'static str,
+        /// Which.
+        id: String,
+        /// Why.
+        problem: String,
+    },
 }
 
 /// A message, read.
@@ -29,6 +40,8 @@ pub enum Message<'a> {
     Assertions(Vec<Assertion<'a>>),
     /// What other records told records at home here.
     Links(Vec<LinkMessage<'a>>),
+    /// Records, whole, that come from another log.
+    Records(Vec<RecordMessage<'a>>),
 }
 
 /// Which record, by name.
@@ -53,6 +66,15 @@ pub struct LinkMessage<'a> {
     pub version: u64,
     /// The link as [`crate::record::write_link`] writes it.
     pub content: Cow<'a, [u8]>,
+}
+
+/// A record on its way into another log: all that was ever asserted of it and still counts, with clocks and origins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordMessage<'a> {
+    /// Which.
+    pub name: Name<'a>,
+    /// The record as [`crate::record::Record::to_bytes`] writes it.
+    pub state: Cow<'a, [u8]>,
 }
 
 /// Writes a batch of assertions.
@@ -96,6 +118,20 @@ pub fn write_links<'a, 'b: 'a>(links: impl ExactSizeIterator<Item = &'a LinkMess
     writer.bytes
 }
 
+/// Writes a batch of whole records.
+pub fn write_records<'a, 'b: 'a>(records: impl ExactSizeIterator<Item = &'a RecordMessage<'b>>) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.byte(VERSION);
+    writer.byte(RECORDS);
+    writer.number(records.len() as u64);
+    for record in records {
+        write_name(&mut writer, record.name.entity, &record.name.id);
+        writer.number(record.state.len() as u64);
+        writer.bytes.extend_from_slice(&record.state);
+    }
+    writer.bytes
+}
+
 /// Reads a message.
 pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
     let mut reader = Reader::new(bytes);
@@ -108,6 +144,7 @@ pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
     Ok(match kind {
         ASSERTIONS => Message::Assertions((0..count).map(|_| read_assertion(&mut reader)).collect::<Result<_, _>>()?),
         LINKS => Message::Links((0..count).map(|_| read_link(&mut reader)).collect::<Result<_, _>>()?),
+        RECORDS => Message::Records((0..count).map(|_| read_record(&mut reader)).collect::<Result<_, _>>()?),
         _ => return Err(Damaged { at: 1, what: "a kind of message" }.into()),
     })
 }
@@ -129,6 +166,10 @@ fn read_assertion<'a>(reader: &mut Reader<'a>) -> Result<Assertion<'a>, Damaged>
 fn read_link<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, Damaged> {
     let (epoch, target, sender, version) = (reader.narrow()?, read_name(reader)?, read_name(reader)?, reader.number()?);
     Ok(LinkMessage { epoch, target, sender, version, content: Cow::Borrowed(reader.bytes()?) })
+}
+
+fn read_record<'a>(reader: &mut Reader<'a>) -> Result<RecordMessage<'a>, Damaged> {
+    Ok(RecordMessage { name: read_name(reader)?, state: Cow::Borrowed(reader.bytes()?) })
 }
 
 fn write_name(writer: &mut Writer, entity: Entity, id: &str) {
@@ -172,6 +213,14 @@ mod tests {
         let written = [assertion(), Assertion { values: Vec::new(), ..assertion() }];
         let bytes = write_assertions(written.iter());
         let Message::Assertions(read) = read(&bytes).unwrap() else { panic!("not assertions") };
+        assert_eq!(read, written);
+    }
+
+    #[test]
+    fn whole_records_come_back_as_they_were_written() {
+        let written = [RecordMessage { name: Name { entity: Entity::Deal, id: "D-1".into() }, state: vec![1, 0, 9].into() }];
+        let bytes = write_records(written.iter());
+        let Message::Records(read) = read(&bytes).unwrap() else { panic!("not records") };
         assert_eq!(read, written);
     }
 

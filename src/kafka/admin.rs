@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::{self, MAX_BYTES, outside};
 use super::log::{PATIENCE, blocking};
-use crate::config::{Config, Kafka};
+use crate::config::{Config, Kafka, LogTopic};
 use crate::pipeline::OutsideError;
 
 /// How often is looked whether a topic just made is there for everyone.
@@ -34,16 +34,32 @@ pub async fn ensure_log(config: &Config, generation: u32, partitions: u32) -> Re
         ("retention.ms", retention),
         ("max.message.bytes", MAX_BYTES.to_string()),
     ];
-    let found = ensure(config, &topic, partitions as i32, &settings).await?;
-    if found != partitions {
-        return Err(OutsideError::fatal(
-            format!("checking the log `{topic}`"),
-            format!(
-                "it has {found} partitions; the records' homes are counted by {partitions}. Partitions of the log can't be added: take a new [log] topic and a new [clickhouse] database, and route the input again"
-            ),
-        ));
+    ensure(config, &topic, partitions as i32, &settings).await?;
+    check_log(&config.kafka, &config.log, &topic, partitions).await
+}
+
+/// Looks whether a log is what the protocol rests on: its partition count is the one homes are counted by, its settings lose nothing.
+///
+/// # Errors
+/// What is wrong with the topic and the command that mends it; or what Kafka answered.
+pub async fn check_log(kafka: &Kafka, settings: &LogTopic, topic: &str, wanted: u32) -> Result<(), OutsideError> {
+    let doing = || format!("checking the log `{topic}`");
+    match partitions(kafka, topic).await? {
+        Some(found) if found == wanted => {}
+        Some(found) => {
+            return Err(OutsideError::fatal(
+                doing(),
+                format!(
+                    "it has {found} partitions; the records' homes are counted by {wanted}. Partitions of the log can't be added or taken away: make a new log of what is known, with as many as you like: dealpulse rebuild log --partitions {found}"
+                ),
+            ));
+        }
+        None => {
+            let problem = "there is no such topic any more; make a new log of what is known: dealpulse rebuild log";
+            return Err(OutsideError::fatal(doing(), problem));
+        }
     }
-    if config.log.verify { verify(config, &topic).await } else { Ok(()) }
+    if settings.verify { verify(kafka, settings, topic).await } else { Ok(()) }
 }
 
 /// Makes sure that the topic of the dead letters is there.
@@ -70,7 +86,10 @@ pub async fn check_inputs(config: &Config) -> Result<(), OutsideError> {
 }
 
 /// How many partitions a topic has; `None` if there is no such topic.
-async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, OutsideError> {
+///
+/// # Errors
+/// What Kafka answered.
+pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, OutsideError> {
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let doing = format!("looking for the topic `{topic}`");
@@ -119,9 +138,9 @@ async fn ensure(config: &Config, topic: &str, wanted: i32, settings: &[(&str, St
 }
 
 /// Refuses a log whose settings would let it lose or reorder what it promises to keep.
-async fn verify(config: &Config, topic: &str) -> Result<(), OutsideError> {
+async fn verify(kafka: &Kafka, log: &LogTopic, topic: &str) -> Result<(), OutsideError> {
     let doing = format!("checking the settings of the log `{topic}`");
-    let described = admin(&config.kafka)?.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let described = admin(kafka)?.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
     let described = described.map_err(|error| outside(doing.clone(), error))?;
     let settings: HashMap<String, String> = described
         .into_iter()
@@ -138,7 +157,7 @@ async fn verify(config: &Config, topic: &str) -> Result<(), OutsideError> {
             return refuse(setting, found, wanted);
         }
     }
-    let wanted = config.log.retention.as_millis() as i64;
+    let wanted = log.retention.as_millis() as i64;
     let kept = settings.get("retention.ms").and_then(|value| value.parse::<i64>().ok());
     if let Some(kept) = kept.filter(|kept| *kept >= 0 && *kept < wanted) {
         return refuse("retention.ms", &kept.to_string(), &wanted.to_string());
@@ -147,4 +166,17 @@ async fn verify(config: &Config, topic: &str) -> Result<(), OutsideError> {
         return refuse("retention.bytes", found, "-1");
     }
     Ok(())
+}
+
+/// Deletes a topic; one that is not there is deleted already.
+///
+/// # Errors
+/// What Kafka answered.
+pub async fn delete(kafka: &Kafka, topic: &str) -> Result<(), OutsideError> {
+    let doing = || format!("deleting the topic `{topic}`");
+    let deleted = admin(kafka)?.delete_topics(&[topic], &AdminOptions::new()).await.map_err(|error| outside(doing(), error))?;
+    match deleted.into_iter().find_map(Result::err) {
+        None | Some((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(()),
+        Some((_, code)) => Err(OutsideError::fatal(doing(), format!("{code}; delete it by hand"))),
+    }
 }

@@ -31,14 +31,33 @@ fn finish(mut config: ClientConfig, kafka: &Kafka) -> ClientConfig {
 
 /// A producer that loses and doubles nothing by itself.
 pub fn producer(kafka: &Kafka) -> ClientConfig {
+    producing(kafka, &[("enable.idempotence", "true")])
+}
+
+/// A producer of messages that have to do with nothing but themselves: dead letters, and what is put back. It may send one twice, and does not
+/// try for long: whoever uses it tries again.
+pub fn aside(kafka: &Kafka) -> ClientConfig {
+    let settings = [
+        ("enable.idempotence", "false"),
+        ("message.timeout.ms", "10000"),
+        // A topic that is away is said to be so soon, and found again soon.
+        ("topic.metadata.propagation.max.ms", "1000"),
+        ("topic.metadata.refresh.interval.ms", "5000"),
+    ];
+    producing(kafka, &settings)
+}
+
+fn producing(kafka: &Kafka, settings: &[(&str, &str)]) -> ClientConfig {
     let mut config = base(kafka);
     config
-        .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
         .set("message.max.bytes", MAX_BYTES.to_string())
         .set("queue.buffering.max.kbytes", "262144");
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
     let mut config = finish(config, kafka);
     // Of the user's properties, those that only consumers know would make librdkafka complain.
     for name in kafka.properties.keys().filter(|name| CONSUMER_ONLY.iter().any(|prefix| name.starts_with(prefix))) {

@@ -1,89 +1,133 @@
 //! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written before the input offset moves.
 
-use futures::future::try_join_all;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 
-use super::client::outside;
-use crate::event::decode::Bad;
+use super::client::{self, outside};
+use super::place::{self, Place, header::PREFIX, owned};
+use crate::config::{Kafka, Topic};
+use crate::event::decode::cloudevents::Header;
+use crate::event::decode::{Decoded, Rejected};
 use crate::pipeline::OutsideError;
 
-/// One dead letter.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    /// The input topic.
-    pub topic: String,
-    /// Its partition.
-    pub partition: u32,
-    /// The message's offset.
-    pub offset: u64,
-    /// The item's index in the message.
-    pub index: u32,
-    /// How often it was put back before.
-    pub attempt: u32,
-    /// The message's timestamp (µs), if it had one.
-    pub timestamp: Option<i64>,
-    /// The message's key.
-    pub key: Option<Vec<u8>>,
-    /// The message's headers: in binary mode they are half of the event.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// Why.
-    pub bad: Bad,
-    /// The item's bytes; the message's, if it is not a batch.
-    pub raw: Vec<u8>,
-}
-
-/// The names of the headers a dead letter carries besides those of its message.
+/// The names of the headers a dead letter carries besides those of its message and its [`place::header`]s.
 pub mod header {
-    /// What all of them begin with.
-    pub const PREFIX: &str = "dealpulse-";
     /// The reason's name.
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
     pub const DETAIL: &str = "dealpulse-detail";
-    /// The input topic.
-    pub const TOPIC: &str = "dealpulse-topic";
-    /// Its partition.
-    pub const PARTITION: &str = "dealpulse-partition";
-    /// The offset there.
-    pub const OFFSET: &str = "dealpulse-offset";
-    /// The index within the message.
-    pub const INDEX: &str = "dealpulse-index";
-    /// How often it was put back.
-    pub const ATTEMPT: &str = "dealpulse-attempt";
-    /// The timestamp of the message in ms since the epoch.
-    pub const TIMESTAMP: &str = "dealpulse-timestamp";
+    /// Makes a message without a value the mark that a letter was put back: `partition:offset` of the letter.
+    pub const REPLAYED: &str = "dealpulse-replayed";
 }
 
-/// Writes dead letters; returns once all are acknowledged.
-///
-/// # Errors
-/// What Kafka answered. The input offset must not move then.
-pub async fn write(producer: &FutureProducer, topic: &str, letters: &[DeadLetter]) -> Result<(), OutsideError> {
-    let sent = letters.iter().map(|letter| async move {
-        let text = |key, value: String| (key, value);
-        let mut headers = OwnedHeaders::new();
-        for (key, value) in &letter.headers {
-            headers = headers.insert(Header { key, value: Some(value) });
+/// The producers of letters, and of what is put back.
+#[derive(Clone)]
+pub struct Producers {
+    together: FutureProducer,
+    alone: FutureProducer,
+}
+
+impl Producers {
+    /// Producers for a Kafka.
+    ///
+    /// # Errors
+    /// If the properties make no producer.
+    pub fn new(kafka: &Kafka) -> Result<Producers, OutsideError> {
+        let fail = |error| outside("setting up the producers of dead letters", error);
+        let together = client::aside(kafka).create().map_err(fail)?;
+        let alone = client::aside(kafka).set("batch.num.messages", "1").set("linger.ms", "0").create().map_err(fail)?;
+        Ok(Producers { together, alone })
+    }
+
+    /// The producer for attempt number `attempt`, from 0. A broker refuses a batch as a whole: what was refused together is tried alone, so
+    /// that what can't be written does not keep back what can.
+    pub fn attempt(&self, attempt: u32) -> &FutureProducer {
+        if attempt == 0 { &self.together } else { &self.alone }
+    }
+}
+
+/// One dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The input topic.
+    pub topic: String,
+    /// Where the item first stood there, and how often it was put back before.
+    pub place: Place,
+    /// The message's key.
+    pub key: Option<Vec<u8>>,
+    /// The message's own headers: in binary mode they are half of the event.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Why: the name of a [`crate::event::decode::Reason`], of this version or another.
+    pub reason: String,
+    /// What exactly was wrong.
+    pub detail: String,
+    /// The item's bytes; the message's, if it is not a batch.
+    pub raw: Vec<u8>,
+}
+
+impl DeadLetter {
+    /// The letter of an item that was rejected, of a message that stands at `place` and has these headers.
+    pub fn new(message: &impl Message, headers: &[Header<'_>], place: Place, rejected: Rejected<'_>) -> Self {
+        DeadLetter {
+            topic: message.topic().to_owned(),
+            place: Place { index: rejected.index, ..place },
+            key: message.key().map(<[u8]>::to_vec),
+            headers: own(headers),
+            reason: rejected.bad.reason.name().to_owned(),
+            detail: rejected.bad.detail,
+            raw: rejected.raw.to_vec(),
         }
-        for (key, value) in [
-            text(header::REASON, letter.bad.reason.name().to_owned()),
-            text(header::DETAIL, letter.bad.detail.clone()),
-            text(header::TOPIC, letter.topic.clone()),
-            text(header::PARTITION, letter.partition.to_string()),
-            text(header::OFFSET, letter.offset.to_string()),
-            text(header::INDEX, letter.index.to_string()),
-            text(header::ATTEMPT, letter.attempt.to_string()),
-            text(header::TIMESTAMP, letter.timestamp.map_or_else(String::new, |micros| (micros / 1_000).to_string())),
-        ] {
-            headers = headers.insert(Header { key, value: Some(&value) });
-        }
-        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic).payload(&letter.raw).headers(headers);
-        if let Some(key) = &letter.key {
-            record = record.key(key);
-        }
-        producer.send(record, Timeout::Never).await.map_err(|(error, _)| outside(format!("writing to the dead letters `{topic}`"), error))
-    });
-    try_join_all(sent).await.map(drop)
+    }
+
+    /// The letter a message of the dead letters' topic is; `None` if it is none of ours.
+    pub fn read(message: &impl Message) -> Option<DeadLetter> {
+        let headers = place::headers(message);
+        let (topic, place) = Place::read(&headers)?;
+        Some(DeadLetter {
+            topic: topic.to_owned(),
+            place,
+            key: message.key().map(<[u8]>::to_vec),
+            headers: own(&headers),
+            reason: place::text(&headers, header::REASON)?.to_owned(),
+            detail: place::text(&headers, header::DETAIL)?.to_owned(),
+            raw: message.payload().unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// What the item comes to now, put back to its topic.
+    pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
+        let headers: Vec<Header<'_>> = self.own_headers().collect();
+        self.place.again().decode(topic, Some(&self.raw), &headers, now)
+    }
+
+    /// Writes the letter; returns once it is acknowledged.
+    ///
+    /// # Errors
+    /// What Kafka answered. The input offset must not move then.
+    pub async fn write(&self, producer: &FutureProducer, topic: &str) -> Result<(), OutsideError> {
+        let place = self.place.headers(&self.topic);
+        let why = [(header::REASON, self.reason.as_bytes()), (header::DETAIL, self.detail.as_bytes())];
+        let headers = self.own_headers().chain(why).chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic).payload(&self.raw).headers(owned(headers));
+        record.key = self.key.as_ref();
+        let sent = producer.send(record, Timeout::Never).await;
+        sent.map(drop).map_err(|(error, _)| outside(format!("writing to the dead letters `{topic}`"), error))
+    }
+
+    /// How many bytes it has, about.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.raw.len() + self.key.as_ref().map_or(0, Vec::len) + headers + self.detail.len()
+    }
+
+    fn own_headers(&self) -> impl Iterator<Item = Header<'_>> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+}
+
+/// The headers the source gave a message. Those of an earlier death are left out: they are given anew.
+fn own(headers: &[Header<'_>]) -> Vec<(String, Vec<u8>)> {
+    let own = headers.iter().filter(|(name, _)| !name.starts_with(PREFIX));
+    own.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
 }

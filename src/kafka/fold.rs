@@ -11,16 +11,17 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::client::{self, is_outage, outside};
 use super::log::{KafkaLog, entry};
 use super::member::{Hands, Member};
 use crate::config::Kafka;
+use crate::pipeline::epochs::Known;
 use crate::pipeline::flush::{Batch, KeepTrying, backoff, retrying};
-use crate::pipeline::owner::{Flush, Owner};
-use crate::pipeline::restart::{Live, RestartError, restore};
-use crate::pipeline::{Log, OutsideError, Store};
+use crate::pipeline::owner::{Flush, FoldError, Owner};
+use crate::pipeline::restart::{RestartError, restore};
+use crate::pipeline::{Entry, Epoch, Log, OutsideError, Store};
 use crate::record::{Entity, Home};
 use crate::serve::Health;
 use crate::telemetry::{Telemetry, wall_clock};
@@ -33,8 +34,16 @@ const STRIDE: usize = 1_000;
 const HAND_OVER: Duration = Duration::from_secs(20);
 /// How often a shard's size is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How many flushes' worth of rows that later ones don't replace a shard lets wait before it stops folding: the second fills while the first
+/// is on its way. With 50,000 rows a flush that is about 40 MB a shard.
+const UNMERGED_FLUSHES: usize = 2;
 /// How long the writer waits for other shards' flushes, so that one insert a table serves them all.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// The group that folds a generation of the log.
+pub fn group(generation: u32) -> String {
+    format!("fold.{generation}")
+}
 
 /// What folding needs.
 #[derive(Clone)]
@@ -49,8 +58,8 @@ pub struct Folding<S> {
     pub generation: u32,
     /// How many partitions homes are counted by.
     pub partitions: u32,
-    /// The epochs numbers are kept for.
-    pub epochs: Vec<Live>,
+    /// The epochs there are now.
+    pub epochs: watch::Receiver<Vec<Epoch>>,
     /// The longest a touched row waits.
     pub flush_interval: Duration,
     /// How many touched rows don't wait.
@@ -61,9 +70,21 @@ pub struct Folding<S> {
     pub health: Health,
 }
 
+impl<S> Folding<S> {
+    /// What a part of it is called where problems are told: there may be folds of several logs.
+    fn part(&self, name: &str) -> String {
+        format!("log {} {name}", self.generation)
+    }
+
+    fn patience(&self, name: &str, stop: &Arc<AtomicBool>, until: Duration) -> Patience {
+        Patience { telemetry: self.telemetry.clone(), health: self.health.clone(), stop: stop.clone(), name: self.part(name), until }
+    }
+}
+
 /// A running fold.
 pub struct Fold {
     stop: Arc<AtomicBool>,
+    left_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -74,12 +95,19 @@ impl Fold {
     /// If the properties make no consumer.
     pub fn start<S: Store + Clone + 'static>(folding: Folding<S>) -> Result<Fold, OutsideError> {
         let doing = "joining the fold group";
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, left_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (flushes, inbox) = mpsc::unbounded_channel();
-        let hands = Arc::new(Shards { folding: folding.clone(), runtime: Handle::current(), flushes, owned: Mutex::default(), stop: stop.clone() });
+        let hands = Arc::new(Shards {
+            folding: folding.clone(),
+            runtime: Handle::current(),
+            flushes,
+            owned: Mutex::default(),
+            stop: stop.clone(),
+            left_over: left_over.clone(),
+        });
         tokio::spawn(write_all(folding.clone(), inbox, stop.clone()));
 
-        let mut config = client::member(&folding.kafka, "fold", "error");
+        let mut config = client::member(&folding.kafka, &group(folding.generation), "error");
         // Where the checkpoints say is where we start; an offset that is not there is for somebody to look at.
         config.set("auto.offset.reset", "error");
         let member = Member::new(folding.log.topic(), hands.clone());
@@ -90,7 +118,8 @@ impl Fold {
         consumer.subscribe(&[folding.log.topic()]).map_err(|error| outside(doing, error))?;
 
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("fold group".into()).spawn(move || {
+        let name = format!("fold {}", folding.generation);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
             while !stopped.load(Ordering::Acquire) {
                 // Messages come through the shards' own queues; here are rebalances and errors.
                 if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
@@ -106,16 +135,16 @@ impl Fold {
             }
         });
         let thread = thread.map_err(|error| OutsideError::fatal("starting the fold's thread", error))?;
-        Ok(Fold { stop, thread: Some(thread) })
+        Ok(Fold { stop, left_over, thread: Some(thread) })
     }
 
-    /// Flushes what is folded, leaves the group, and returns when nothing runs any more. Blocks; not for an async thread.
-    pub fn stop(mut self) {
+    /// Flushes what is folded, leaves the group, and returns when nothing runs any more: true if everything folded is flushed.
+    /// Blocks; not for an async thread.
+    pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it has been printed; there is nothing more to stop.
-            let _ = thread.join();
-        }
+        // A panic in it has been printed; there is nothing more to stop.
+        let has_ended = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        has_ended && !self.left_over.load(Ordering::Acquire)
     }
 }
 
@@ -128,7 +157,7 @@ type Parcel = (Flush, sync::Sender<Result<(), String>>);
 
 /// The one writer of an instance: whatever shards have handed in goes out together.
 async fn write_all<S: Store>(folding: Folding<S>, mut inbox: mpsc::UnboundedReceiver<Parcel>, stop: Arc<AtomicBool>) {
-    let keep_trying = Patience { telemetry: folding.telemetry.clone(), health: folding.health.clone(), stop, name: "flush", until: HAND_OVER };
+    let keep_trying = folding.patience("flush", &stop, HAND_OVER);
     while let Some(first) = inbox.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut parcels = vec![first];
@@ -142,7 +171,7 @@ async fn write_all<S: Store>(folding: Folding<S>, mut inbox: mpsc::UnboundedRece
         let written = Batch::new(folding.generation, folding.partitions, flushes).write(&folding.log, &folding.store, &keep_trying).await;
         folding.telemetry.flush.with_label_values(&["all"]).observe(started.elapsed().as_secs_f64());
         if written.is_ok() {
-            folding.health.set("flush", None);
+            folding.health.set(&folding.part("flush"), None);
             let now = wall_clock();
             append_times.iter().for_each(|at| folding.telemetry.end_to_end_latency.observe((now - at).max(0) as f64 / 1e6));
         }
@@ -168,7 +197,7 @@ pub(super) struct Patience {
     pub health: Health,
     pub stop: Arc<AtomicBool>,
     /// What is reported as standing in the way.
-    pub name: &'static str,
+    pub name: String,
     /// How long it goes on after the stop.
     pub until: Duration,
 }
@@ -179,7 +208,7 @@ impl KeepTrying for Patience {
         if attempt == 1 || attempt.is_power_of_two() {
             tracing::warn!(%error, attempt, "{}: not done yet, trying again; nothing is lost meanwhile", self.name);
         }
-        self.health.set(self.name, Some(error.to_string()));
+        self.health.set(&self.name, Some(error.to_string()));
         tokio::time::sleep(backoff(attempt)).await;
         let waited: Duration = (1..=attempt).map(backoff).sum();
         !self.stop.load(Ordering::Acquire) || waited < self.until
@@ -200,6 +229,13 @@ struct Orders {
     fence: AtomicBool,
 }
 
+impl Orders {
+    fn give_up(&self, lost: bool) {
+        self.fence.store(lost, Ordering::Release);
+        self.stop.store(true, Ordering::Release);
+    }
+}
+
 /// The shards this instance owns.
 struct Shards<S> {
     folding: Folding<S>,
@@ -207,6 +243,8 @@ struct Shards<S> {
     flushes: mpsc::UnboundedSender<Parcel>,
     owned: Mutex<HashMap<Home, Running>>,
     stop: Arc<AtomicBool>,
+    /// Something folded was not flushed when the process stopped.
+    left_over: Arc<AtomicBool>,
 }
 
 impl<S> Shards<S> {
@@ -221,18 +259,17 @@ impl<S> Shards<S> {
 
 impl<S: Store + Clone + 'static> Hands for Shards<S> {
     fn start_of(&self, shard: Home) -> Option<u64> {
-        let Folding { store, generation, telemetry, health, .. } = &self.folding;
-        let patience =
-            Patience { telemetry: telemetry.clone(), health: health.clone(), stop: self.stop.clone(), name: "restart", until: Duration::ZERO };
+        let Folding { store, generation, health, .. } = &self.folding;
+        let (patience, part) = (self.folding.patience("restart", &self.stop, Duration::ZERO), self.folding.part("restart"));
         let asked = self.runtime.block_on(retrying(&patience, || store.checkpoint(*generation, shard)));
         match asked {
             Ok(checkpoint) => {
-                health.set("restart", None);
+                health.set(&part, None);
                 Some(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset))
             }
             Err(error) => {
                 tracing::error!(%error, shard, "the shard can't be taken on");
-                health.set("restart", Some(error.to_string()));
+                health.set(&part, Some(error.to_string()));
                 None
             }
         }
@@ -247,17 +284,14 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
             flushes: self.flushes.clone(),
             orders: orders.clone(),
             process_stop: self.stop.clone(),
+            left_over: self.left_over.clone(),
         };
         let spawned = std::thread::Builder::new().name(format!("shard {shard}")).spawn(move || hand.run(&queue));
         match spawned {
-            Ok(thread) => {
-                let before = lock(&self.owned).insert(shard, Running { stop: orders, thread });
-                self.folding.telemetry.shards_owned.set(lock(&self.owned).len() as i64);
-                if let Some(before) = before {
-                    before.stop.fence.store(true, Ordering::Release);
-                    before.stop.stop.store(true, Ordering::Release);
-                }
-            }
+            Ok(thread) => match lock(&self.owned).insert(shard, Running { stop: orders, thread }) {
+                Some(before) => before.stop.give_up(true),
+                None => self.folding.telemetry.shards_owned.inc(),
+            },
             Err(error) => tracing::error!(%error, shard, "no thread for the shard; it is not folded"),
         }
     }
@@ -265,14 +299,13 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
     fn release(&self, shards: &[Home], lost: bool) {
         let leaving: Vec<Running> = shards.iter().filter_map(|shard| lock(&self.owned).remove(shard)).collect();
         for running in &leaving {
-            running.stop.fence.store(lost, Ordering::Release);
-            running.stop.stop.store(true, Ordering::Release);
+            running.stop.give_up(lost);
+            self.folding.telemetry.shards_owned.dec();
         }
         for running in leaving {
             // Its last flush is acknowledged, or has run out of time, when it ends.
             let _ = running.thread.join();
         }
-        self.folding.telemetry.shards_owned.set(lock(&self.owned).len() as i64);
     }
 }
 
@@ -283,10 +316,11 @@ struct ShardThread<S> {
     flushes: mpsc::UnboundedSender<Parcel>,
     orders: Arc<Orders>,
     process_stop: Arc<AtomicBool>,
+    left_over: Arc<AtomicBool>,
 }
 
 impl<S: Store + Clone + 'static> ShardThread<S> {
-    fn run(self, queue: &PartitionQueue<Member>) {
+    fn run(mut self, queue: &PartitionQueue<Member>) {
         let Some(owner) = self.restore() else { return };
         let mut shown = Shown::default();
         if let Err(problem) = self.fold(owner, queue, &mut shown) {
@@ -300,21 +334,29 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         let Folding { telemetry, health, .. } = &self.folding;
         tracing::error!(shard = self.shard, problem, "the shard has stopped; the others go on");
         telemetry.shards_stopped.inc();
-        health.set("shard", Some(problem.to_owned()));
+        let part = self.folding.part(&format!("shard {}", self.shard));
+        health.set(&part, Some(problem.to_owned()));
         while !self.orders.stop.load(Ordering::Acquire) {
             std::thread::sleep(POLL);
         }
         telemetry.shards_stopped.dec();
-        if telemetry.shards_stopped.get() == 0 {
-            health.set("shard", None);
+        health.set(&part, None);
+        self.leave(false);
+    }
+
+    /// Notes, if the process is ending, whether this shard is flushed to the last message it folded.
+    fn leave(&self, is_flushed: bool) {
+        if !is_flushed && self.process_stop.load(Ordering::Acquire) {
+            self.left_over.store(true, Ordering::Release);
         }
     }
 
     fn restore(&self) -> Option<Owner> {
-        let Folding { log, store, generation, epochs, .. } = &self.folding;
+        let Folding { log, store, generation, health, .. } = &self.folding;
+        let part = self.folding.part("restart");
         let mut attempt = 0;
         loop {
-            match self.runtime.block_on(restore(self.shard, *generation, epochs, log, store)) {
+            match self.runtime.block_on(restore(self.shard, *generation, log, store)) {
                 Ok(owner) => {
                     tracing::info!(
                         shard = self.shard,
@@ -322,7 +364,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                         records = owner.shard().record_count(Entity::Deal),
                         "shard taken on"
                     );
-                    self.folding.health.set("restart", None);
+                    health.set(&part, None);
                     // An earlier owner's commit may have been refused in the rebalance; until something is folded there would be no other,
                     // and a lag would be shown that is none. It can't fail: what Kafka refuses is only noted.
                     let _ = self.runtime.block_on(log.commit(&[(self.shard, owner.position())]));
@@ -331,7 +373,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                 Err(RestartError::Outside(error)) if error.is_transient => {
                     attempt += 1;
                     tracing::warn!(%error, shard = self.shard, attempt, "the shard can't be restored yet, trying again");
-                    self.folding.health.set("restart", Some(error.to_string()));
+                    health.set(&part, Some(error.to_string()));
                     std::thread::sleep(backoff(attempt).min(Duration::from_secs(2)));
                     if self.orders.stop.load(Ordering::Acquire) || self.process_stop.load(Ordering::Acquire) {
                         return None;
@@ -345,28 +387,44 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         }
     }
 
-    fn fold(&self, mut owner: Owner, queue: &PartitionQueue<Member>, shown: &mut Shown) -> Result<(), String> {
+    fn fold(&mut self, mut owner: Owner, queue: &PartitionQueue<Member>, shown: &mut Shown) -> Result<(), String> {
         let (answer, answers) = sync::channel();
         let mut counted = owner.shard().counters();
         let mut last_flush = Instant::now();
         let mut give_up_at: Option<Instant> = None;
+        let bound = UNMERGED_FLUSHES.saturating_mul(self.folding.flush_rows);
         loop {
+            let must_wait = owner.must_wait(bound);
+            self.gauge_waiting(&owner, must_wait, shown);
             let stopping = self.orders.stop.load(Ordering::Acquire);
-            if !stopping {
-                self.fold_some(&mut owner, queue)?;
-                counted = self.count(&owner, counted);
-                self.gauge(&owner, shown);
-            } else {
-                std::thread::sleep(Duration::from_millis(2));
+            if self.folding.epochs.has_changed().unwrap_or(false) {
+                let epochs = self.folding.epochs.borrow_and_update().clone();
+                owner.learn(&Known::of(&epochs, self.folding.generation).map_err(|error| error.to_string())?);
             }
+            if stopping || must_wait {
+                std::thread::sleep(Duration::from_millis(2));
+            } else {
+                self.fold_some(&mut owner, queue, bound)?;
+                counted = self.count(&owner, counted);
+            }
+            self.gauge(&owner, shown);
             while let Ok(result) = answers.try_recv() {
-                result?;
-                owner.acknowledge();
+                match result {
+                    Ok(()) => owner.acknowledge(),
+                    Err(_) if stopping => {
+                        self.leave(false);
+                        return Ok(());
+                    }
+                    Err(problem) => return Err(problem),
+                }
             }
             if self.orders.fence.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let is_due = stopping || last_flush.elapsed() >= self.folding.flush_interval || owner.shard().touched_rows() >= self.folding.flush_rows;
+            let is_due = stopping
+                || must_wait
+                || last_flush.elapsed() >= self.folding.flush_interval
+                || owner.shard().touched_rows() >= self.folding.flush_rows;
             if is_due && let Some(flush) = owner.flush() {
                 last_flush = Instant::now();
                 if self.flushes.send((flush, answer.clone())).is_err() {
@@ -376,24 +434,31 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             if stopping {
                 let deadline = *give_up_at.get_or_insert_with(|| Instant::now() + HAND_OVER);
                 if !owner.is_flushing() || Instant::now() > deadline {
+                    self.leave(owner.flushed() == owner.position());
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Folds what is there, up to a stride.
-    fn fold_some(&self, owner: &mut Owner, queue: &PartitionQueue<Member>) -> Result<(), String> {
+    /// Folds what is there, up to a stride, or until `bound` rows wait that later ones don't replace.
+    fn fold_some(&self, owner: &mut Owner, queue: &PartitionQueue<Member>, bound: usize) -> Result<(), String> {
         let mut wait = POLL;
         for _ in 0..STRIDE {
+            if owner.must_wait(bound) {
+                return Ok(());
+            }
             match queue.poll(wait) {
                 Some(Ok(message)) => {
-                    owner.fold(&entry(&message)).map_err(|error| error.to_string())?;
                     debug_assert_eq!(message.partition() as Home, self.shard);
+                    self.fold_one(owner, &entry(&message))?;
                 }
                 Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
                     let at = owner.position();
-                    return Err(format!("shard {}: the log has no offset {at}: retention took it, or the topic was recreated", self.shard));
+                    return Err(format!(
+                        "shard {}: the log has no offset {at}: retention took it, or the topic was recreated; make a new log of what is known: dealpulse rebuild log",
+                        self.shard
+                    ));
                 }
                 Some(Err(error)) => tracing::debug!(%error, shard = self.shard, "reading the log"),
                 None => return Ok(()),
@@ -401,6 +466,20 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             wait = Duration::ZERO;
         }
         Ok(())
+    }
+
+    /// Folds one message. Of an epoch it doesn't know yet, the shard asks first: its definitions stood in the store before the message.
+    fn fold_one(&self, owner: &mut Owner, entry: &Entry) -> Result<(), String> {
+        let Err(error) = owner.fold(entry) else { return Ok(()) };
+        if !matches!(error, FoldError::UnknownEpoch { .. }) {
+            return Err(error.to_string());
+        }
+        let Folding { store, generation, .. } = &self.folding;
+        let patience = self.folding.patience("epochs", &self.process_stop, Duration::ZERO);
+        let epochs = self.runtime.block_on(retrying(&patience, || store.epochs())).map_err(|error| error.to_string())?;
+        self.folding.health.set(&self.folding.part("epochs"), None);
+        owner.learn(&Known::of(&epochs, *generation).map_err(|error| error.to_string())?);
+        owner.fold(entry).map_err(|error| error.to_string())
     }
 
     fn count(&self, owner: &Owner, before: crate::shard::Counters) -> crate::shard::Counters {
@@ -421,7 +500,15 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             at: Some(Instant::now()),
             bytes: owner.shard().bytes() as i64,
             records: Entity::ALL.map(|entity| owner.shard().record_count(entity) as i64),
+            ..*shown
         };
+        self.show(shown, &now);
+        *shown = now;
+    }
+
+    /// Tells how many rows wait that later ones don't replace, and whether folding waits for them.
+    fn gauge_waiting(&self, owner: &Owner, must_wait: bool, shown: &mut Shown) {
+        let now = Shown { unmerged: owner.shard().unmerged_rows() as i64, held_back: i64::from(must_wait), ..*shown };
         self.show(shown, &now);
         *shown = now;
     }
@@ -430,6 +517,8 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
     fn show(&self, before: &Shown, now: &Shown) {
         let telemetry = &self.folding.telemetry;
         telemetry.state_bytes.add(now.bytes - before.bytes);
+        telemetry.unmerged_rows.add(now.unmerged - before.unmerged);
+        telemetry.shards_held_back.add(now.held_back - before.held_back);
         for (i, entity) in Entity::ALL.iter().enumerate() {
             telemetry.records.with_label_values(&[entity.name()]).add(now.records[i] - before.records[i]);
         }
@@ -437,9 +526,11 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 }
 
 /// What a shard last told of its size.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Shown {
     at: Option<Instant>,
     bytes: i64,
-    records: [i64; 4],
+    records: [i64; Entity::ALL.len()],
+    unmerged: i64,
+    held_back: i64,
 }

@@ -19,15 +19,16 @@ const EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the properties make no client; what fails later is tried again.
-pub async fn watch_lag(kafka: Kafka, name: &'static str, topics: Vec<String>, telemetry: Arc<Telemetry>) -> Result<(), OutsideError> {
-    let consumer: BaseConsumer = client::onlooker(&kafka, name).create().map_err(|error| outside("watching lag", error))?;
-    let (consumer, group) = (Arc::new(consumer), client::group(&kafka, name));
+pub async fn watch_lag(kafka: Kafka, name: String, topics: Vec<String>, telemetry: Arc<Telemetry>) -> Result<(), OutsideError> {
+    let consumer: BaseConsumer = client::onlooker(&kafka, &name).create().map_err(|error| outside("watching lag", error))?;
+    let (consumer, group) = (Arc::new(consumer), client::group(&kafka, &name));
     loop {
         let (asked, names) = (consumer.clone(), topics.clone());
-        match blocking(move || lags(&asked, &names)).await? {
-            Ok(lags) => {
-                for (topic, partition, lag) in lags {
-                    telemetry.consumer_lag.with_label_values(&[group.as_str(), &topic, &partition.to_string()]).set(lag);
+        match blocking(move || progress(&asked, &names)).await? {
+            Ok(all) => {
+                for at in all {
+                    let lag = (at.end - at.next()).max(0);
+                    telemetry.consumer_lag.with_label_values(&[group.as_str(), &at.topic, &at.partition.to_string()]).set(lag);
                 }
             }
             Err(error) => tracing::debug!(%error, group, "lag is not known"),
@@ -36,7 +37,32 @@ pub async fn watch_lag(kafka: Kafka, name: &'static str, topics: Vec<String>, te
     }
 }
 
-fn lags(consumer: &BaseConsumer, topics: &[String]) -> Result<Vec<(String, i32, i64)>, OutsideError> {
+/// How far a group is with a partition of a topic.
+pub struct Progress {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the oldest message kept.
+    pub low: i64,
+    /// The committed offset; none if nothing was committed.
+    pub committed: Option<i64>,
+    /// The offset after the newest message.
+    pub end: i64,
+}
+
+impl Progress {
+    /// The offset of the next message the group has to read.
+    pub fn next(&self) -> i64 {
+        self.committed.unwrap_or(self.low).max(self.low)
+    }
+}
+
+/// How far the group a consumer belongs to is with these topics, partition by partition.
+///
+/// # Errors
+/// What Kafka answered.
+pub fn progress(consumer: &BaseConsumer, topics: &[String]) -> Result<Vec<Progress>, OutsideError> {
     let fail = |error| outside("asking for lag", error);
     let mut list = TopicPartitionList::new();
     for topic in topics {
@@ -47,11 +73,11 @@ fn lags(consumer: &BaseConsumer, topics: &[String]) -> Result<Vec<(String, i32, 
         }
     }
     let committed = consumer.committed_offsets(list, PATIENCE).map_err(fail)?;
-    let mut lags = Vec::new();
+    let mut progress = Vec::new();
     for element in committed.elements() {
-        let (low, high) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE).map_err(fail)?;
-        let done = if let Offset::Offset(offset) = element.offset() { offset } else { low };
-        lags.push((element.topic().to_owned(), element.partition(), (high - done.max(low)).max(0)));
+        let (low, end) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE).map_err(fail)?;
+        let committed = if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None };
+        progress.push(Progress { topic: element.topic().to_owned(), partition: element.partition(), low, committed, end });
     }
-    Ok(lags)
+    Ok(progress)
 }

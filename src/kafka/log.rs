@@ -1,7 +1,8 @@
 //! The internal log over Kafka: one topic a generation, one partition a shard.
 
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -10,21 +11,27 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client;
 use super::client::outside;
 use super::member::Member;
-use crate::config::Kafka;
-use crate::pipeline::{Entry, Log, OutsideError};
+use super::{admin, client};
+use crate::config::Config;
+use crate::pipeline::{Entry, Epoch, Log, OutsideError};
 use crate::record::Home;
 
 /// How long a single question to Kafka may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// For how long a log that was looked at is known to be right: shards are taken on many at a time.
+const RIGHT_FOR: Duration = Duration::from_secs(1);
+
 /// The log of one generation.
 #[derive(Clone)]
 pub struct KafkaLog {
-    kafka: Kafka,
+    config: Arc<Config>,
     topic: Arc<str>,
+    partitions: u32,
+    /// When it was last looked at and right.
+    right_at: Arc<Mutex<Option<Instant>>>,
     producer: FutureProducer,
     onlooker: Arc<BaseConsumer>,
     /// The member of the fold group, through which positions are committed; weak, since it outlives us only by accident.
@@ -32,25 +39,28 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// The log `topic`. Nothing is sent yet.
+    /// The log of a generation, whose homes are counted by `partitions`. Nothing is sent yet.
     ///
     /// # Errors
     /// If the properties make no client.
-    pub fn new(kafka: &Kafka, topic: &str) -> Result<Self, OutsideError> {
+    pub fn new(config: &Arc<Config>, generation: u32, partitions: u32) -> Result<Self, OutsideError> {
         let doing = "setting up the log's clients";
-        let producer = client::producer(kafka).create().map_err(|error| outside(doing, error))?;
-        let onlooker = client::onlooker(kafka, "look").create().map_err(|error| outside(doing, error))?;
-        Ok(KafkaLog { kafka: kafka.clone(), topic: topic.into(), producer, onlooker: Arc::new(onlooker), member: Arc::default() })
+        let producer = client::producer(&config.kafka).create().map_err(|error| outside(doing, error))?;
+        let onlooker = client::onlooker(&config.kafka, "look").create().map_err(|error| outside(doing, error))?;
+        Ok(KafkaLog {
+            config: config.clone(),
+            topic: admin::log_topic(config, generation).into(),
+            partitions,
+            right_at: Arc::default(),
+            producer,
+            onlooker: Arc::new(onlooker),
+            member: Arc::default(),
+        })
     }
 
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
-    }
-
-    /// The producer, shared with the dead letters: one connection and one queue.
-    pub fn producer(&self) -> &FutureProducer {
-        &self.producer
     }
 
     /// From now on positions are committed through this member of the fold group.
@@ -92,6 +102,15 @@ impl Log for KafkaLog {
         Ok(())
     }
 
+    async fn check(&self) -> Result<(), OutsideError> {
+        let is_right = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < RIGHT_FOR);
+        if !is_right(&self.right_at.lock().unwrap_or_else(PoisonError::into_inner)) {
+            admin::check_log(&self.config.kafka, &self.config.log, &self.topic, self.partitions).await?;
+            *self.right_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
         let (onlooker, topic) = (self.onlooker.clone(), self.topic.clone());
         let asked = blocking(move || onlooker.fetch_watermarks(&topic, shard as i32, PATIENCE)).await?;
@@ -100,7 +119,7 @@ impl Log for KafkaLog {
     }
 
     async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
-        let (kafka, topic) = (self.kafka.clone(), self.topic.clone());
+        let (kafka, topic) = (self.config.kafka.clone(), self.topic.clone());
         blocking(move || {
             let doing = format!("reading offset {offset} of partition {shard} of the log again");
             let fail = |error| outside(doing.clone(), error);
@@ -121,6 +140,34 @@ impl Log for KafkaLog {
             Err(OutsideError::transient(doing, "no answer in time"))
         })
         .await?
+    }
+}
+
+/// The logs of all generations, each set up once. Cheap to clone.
+#[derive(Clone)]
+pub struct Logs {
+    config: Arc<Config>,
+    known: Arc<Mutex<BTreeMap<u32, KafkaLog>>>,
+}
+
+impl Logs {
+    /// None yet.
+    pub fn new(config: Arc<Config>) -> Logs {
+        Logs { config, known: Arc::default() }
+    }
+
+    /// The log of an epoch.
+    ///
+    /// # Errors
+    /// If the properties make no client.
+    pub fn of(&self, epoch: &Epoch) -> Result<KafkaLog, OutsideError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = known.get(&epoch.generation) {
+            return Ok(log.clone());
+        }
+        let log = KafkaLog::new(&self.config, epoch.generation, epoch.partitions)?;
+        known.insert(epoch.generation, log.clone());
+        Ok(log)
     }
 }
 

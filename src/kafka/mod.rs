@@ -5,10 +5,13 @@ mod client;
 pub mod dead_letter;
 pub mod feed;
 pub mod fold;
+pub mod instance;
 mod lag;
 mod log;
 mod member;
+pub mod place;
+pub mod rebuild;
 pub mod route;
 
 pub use lag::watch_lag;
-pub use log::KafkaLog;
+pub use log::{KafkaLog, Logs};

@@ -1,37 +1,33 @@
 //! The route group: input topics in, assertions out to their homes, dead letters aside; then, and only then, the input offset moves.
 
+mod group;
+mod lane;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::message::{BorrowedMessage, Headers};
-use rdkafka::producer::FutureProducer;
-use rdkafka::{Message, Offset, Timestamp, TopicPartitionList};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 
-use super::client::{self, is_outage, outside};
-use super::dead_letter::{self, DeadLetter};
+use super::dead_letter::{DeadLetter, Producers};
 use super::fold::Patience;
 use super::log::KafkaLog;
+use super::place::{self, Place};
 use crate::config::{Kafka, Topic};
-use crate::event::decode::{Context, Decoded, Rejected, cloudevents};
 use crate::pipeline::flush::retrying;
 use crate::pipeline::route::spread;
-use crate::pipeline::{Log, OutsideError};
+use crate::pipeline::{Log, OutsideError, rebuild};
 use crate::record::Home;
 use crate::serve::Health;
 use crate::telemetry::Telemetry;
+use group::{Group, Input};
+use lane::{Lane, Writer};
 
-/// How many messages are routed together at most.
-const BATCH: usize = 4_000;
-/// How many bytes of messages are.
-const BATCH_BYTES: usize = 8 << 20;
-/// How long a batch waits to fill.
-const LINGER: Duration = Duration::from_millis(10);
 /// How many batches may wait for their acknowledgements at once: the queue's bound.
 const IN_FLIGHT: usize = 4;
 
@@ -48,9 +44,13 @@ pub type Clock = fn() -> i64;
 pub struct Routing {
     /// How to reach Kafka.
     pub kafka: Kafka,
+    /// Which group it is a member of.
+    pub group: String,
     /// The input topics.
     pub topics: Vec<Topic>,
-    /// The log of the current epoch.
+    /// The log of an older generation, to be carried over in place of topics.
+    pub old_log: Option<String>,
+    /// The log that is written.
     pub log: KafkaLog,
     /// How many partitions homes are counted by.
     pub partitions: u32,
@@ -67,7 +67,7 @@ pub struct Routing {
 /// A running route.
 pub struct Route {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<bool>>,
 }
 
 impl Route {
@@ -76,52 +76,61 @@ impl Route {
     /// # Errors
     /// If the properties make no consumer.
     pub fn start(routing: Routing) -> Result<Route, OutsideError> {
-        let doing = "joining the route group";
-        let consumer: BaseConsumer = client::member(&routing.kafka, "route", "earliest").create().map_err(|error| outside(doing, error))?;
-        let names: Vec<&str> = routing.topics.iter().map(|topic| topic.name.as_str()).collect();
-        consumer.subscribe(&names).map_err(|error| outside(doing, error))?;
+        let (topics, reset) = match &routing.old_log {
+            None => (routing.topics.iter().map(|topic| topic.name.as_str()).collect(), "earliest"),
+            Some(log) => (vec![log.as_str()], "error"),
+        };
+        let group = Group::join(&routing.kafka, &routing.group, &topics, reset)?;
+        let producers = Producers::new(&routing.kafka)?;
+        let writer = Writer { producers, topic: routing.dead_letters.clone(), telemetry: routing.telemetry.clone() };
         let (stop, runtime) = (Arc::new(AtomicBool::new(false)), Handle::current());
-        let router = Router { routing, consumer, runtime, stop: stop.clone(), in_flight: VecDeque::new() };
+        let router =
+            Router { routing, group: Arc::new(group), writer, runtime, stop: stop.clone(), in_flight: VecDeque::new(), lanes: BTreeMap::new() };
         let thread = std::thread::Builder::new().name("route".into()).spawn(move || router.run());
         Ok(Route { stop, thread: Some(thread.map_err(|error| OutsideError::fatal("starting the route's thread", error))?) })
     }
 
-    /// Waits for what is on its way, leaves the group, and returns when nothing runs any more. Blocks; not for an async thread.
-    pub fn stop(mut self) {
+    /// Waits for what is on its way, leaves the group, and returns when nothing runs any more: true if everything read is acknowledged.
+    /// Blocks; not for an async thread.
+    pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            // A panic in it has been printed; there is nothing more to stop.
-            let _ = thread.join();
-        }
+        // A panic in it has been printed; there is nothing more to stop.
+        self.thread.take().is_none_or(|thread| thread.join().unwrap_or(false))
     }
 }
 
-/// A batch on its way: what it must have written, and the offsets that move when it has.
+/// A batch on its way to the log, and up to where its inputs are routed when it is there.
 struct OnItsWay {
     written: Task<Result<(), OutsideError>>,
-    next_offsets: BTreeMap<(String, i32), i64>,
+    next_offsets: BTreeMap<Input, i64>,
 }
 
 struct Router {
     routing: Routing,
-    consumer: BaseConsumer,
+    group: Arc<Group>,
+    writer: Writer,
     runtime: Handle,
     stop: Arc<AtomicBool>,
     in_flight: VecDeque<OnItsWay>,
+    lanes: BTreeMap<Input, Lane>,
 }
 
 impl Router {
-    fn run(mut self) {
-        let result = self.route();
-        if let Err(error) = result {
+    /// True if everything read is acknowledged at the end.
+    fn run(mut self) -> bool {
+        self.route().unwrap_or_else(|error| {
             tracing::error!(%error, "the route has stopped; no input offset moves any more");
-            self.routing.health.set("route", Some(error.to_string()));
-        }
+            self.routing.health.set(&self.routing.group, Some(error.to_string()));
+            false
+        })
     }
 
-    fn route(&mut self) -> Result<(), OutsideError> {
+    fn route(&mut self) -> Result<bool, OutsideError> {
+        let group = self.group.clone();
         while !self.stop.load(Ordering::Acquire) {
-            let batch = self.batch(&self.collect());
+            let mut messages = group.collect(&self.stop)?;
+            self.give_up(&group.revoked(), &mut messages);
+            let batch = self.batch(&messages)?;
             let is_idle = batch.next_offsets.is_empty();
             if !is_idle {
                 let on_its_way = self.send(batch);
@@ -130,79 +139,75 @@ impl Router {
             while self.in_flight.len() >= IN_FLIGHT || is_idle && !self.in_flight.is_empty() {
                 self.settle_oldest()?;
             }
+            self.look_at_lanes();
         }
-        while !self.in_flight.is_empty() {
-            self.settle_oldest()?;
-        }
-        Ok(())
+        self.finish()
     }
 
-    /// Takes messages until there are enough, or none comes for a while.
-    fn collect(&self) -> Vec<BorrowedMessage<'_>> {
-        let mut messages = Vec::new();
-        let (mut deadline, mut bytes) = (None::<Instant>, 0);
-        while messages.len() < BATCH && bytes < BATCH_BYTES && !self.stop.load(Ordering::Acquire) {
-            let wait = deadline.map_or(Duration::from_millis(100), |at| at.saturating_duration_since(Instant::now()));
-            match self.consumer.poll(wait) {
-                Some(Ok(message)) => {
-                    deadline.get_or_insert_with(|| Instant::now() + LINGER);
-                    bytes += message.payload_len();
-                    messages.push(message);
-                }
-                // Brokers come back; librdkafka says so once a second meanwhile.
-                Some(Err(error)) if is_outage(&error) => tracing::debug!(%error, "reading the input topics"),
-                Some(Err(error)) => tracing::warn!(%error, "reading the input topics"),
-                None => break,
+    /// Forgets partitions that were taken away. Whoever has them now routes again what is not committed, so none of it may be committed here.
+    fn give_up(&mut self, revoked: &[Input], messages: &mut Vec<BorrowedMessage<'_>>) {
+        for input in revoked {
+            messages.retain(|message| !input.is_of(message));
+            for batch in &mut self.in_flight {
+                batch.next_offsets.remove(input);
             }
-            if deadline.is_some_and(|at| Instant::now() >= at) {
-                break;
-            }
+            self.lanes.remove(input);
+            self.routing.health.set(&input.to_string(), None);
         }
-        messages
     }
 
     /// Decodes messages and spreads what they assert over the homes, so that few large messages go to the log.
-    fn batch(&self, messages: &[BorrowedMessage<'_>]) -> Batch {
+    fn batch(&self, messages: &[BorrowedMessage<'_>]) -> Result<Batch, OutsideError> {
         let (now, telemetry) = ((self.routing.clock)(), &self.routing.telemetry);
         let mut batch = Batch::default();
         let mut assertions = Vec::with_capacity(messages.len());
         for message in messages {
+            if self.routing.old_log.as_deref() == Some(message.topic()) {
+                let carried = rebuild::carry(message.payload().unwrap_or_default(), self.routing.partitions);
+                batch.messages.extend(carried.map_err(|error| OutsideError::fatal("carrying the old log over", error))?);
+                batch.next_offsets.insert(Input::of(message), message.offset() + 1);
+                continue;
+            }
             let Some(topic) = self.routing.topics.iter().find(|topic| topic.name == message.topic()) else { continue };
-            let decoded = decode(message, topic, now);
+            let headers = place::headers(message);
+            let place = Place::of(message, &headers);
+            let decoded = place.decode(topic, message.payload(), &headers, now);
             telemetry.events_routed.with_label_values(&[&topic.name]).inc();
             if decoded.unknown_fields > 0 {
                 telemetry.unknown_fields.with_label_values(&[&topic.name]).inc_by(u64::from(decoded.unknown_fields));
             }
+            let input = Input::of(message);
             for rejected in decoded.rejected {
-                telemetry.dead_letters.with_label_values(&[topic.name.as_str(), rejected.bad.reason.name()]).inc();
-                batch.letters.push(dead_letter(message, rejected));
+                batch.letters.push((input.clone(), message.offset(), DeadLetter::new(message, &headers, place, rejected)));
             }
             assertions.extend(decoded.assertions);
-            batch.next_offsets.insert((topic.name.clone(), message.partition()), message.offset() + 1);
+            batch.next_offsets.insert(input, message.offset() + 1);
         }
         batch.assertions = assertions.len() as u64;
-        batch.messages = spread(&assertions, self.routing.partitions);
-        batch
+        batch.messages.extend(spread(&assertions, self.routing.partitions));
+        Ok(batch)
     }
 
     /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is neither folded nor dead-lettered.
-    fn send(&self, batch: Batch) -> OnItsWay {
-        let Routing { log, dead_letters, telemetry, health, .. } = self.routing.clone();
-        let patience =
-            Patience { telemetry: telemetry.clone(), health: health.clone(), stop: self.stop.clone(), name: "route", until: Duration::from_secs(10) };
+    fn send(&mut self, batch: Batch) -> OnItsWay {
+        for (input, offset, letter) in batch.letters {
+            self.lanes.entry(input).or_default().set_aside(offset, letter, &self.writer, &self.runtime);
+        }
+        let Routing { log, telemetry, health, group, .. } = self.routing.clone();
+        let (name, until) = (group.clone(), Duration::from_secs(10));
+        let patience = Patience { telemetry: telemetry.clone(), health: health.clone(), stop: self.stop.clone(), name, until };
         let written = self.runtime.spawn(async move {
-            let producer: FutureProducer = log.producer().clone();
             retrying(&patience, || log.append(batch.messages.clone())).await?;
-            retrying(&patience, || dead_letter::write(&producer, &dead_letters, &batch.letters)).await?;
             telemetry.assertions_routed.inc_by(batch.assertions);
-            health.set("route", None);
+            health.set(&group, None);
             Ok(())
         });
         OnItsWay { written, next_offsets: batch.next_offsets }
     }
 
-    fn settle_oldest(&mut self) -> Result<(), OutsideError> {
-        let Some(mut oldest) = self.in_flight.pop_front() else { return Ok(()) };
+    /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was told to stop and it took too long.
+    fn settle_oldest(&mut self) -> Result<bool, OutsideError> {
+        let Some(mut oldest) = self.in_flight.pop_front() else { return Ok(true) };
         let mut stopped_at = None::<Instant>;
         let written = loop {
             let wait = async { tokio::time::timeout(LOOK_AGAIN, &mut oldest.written).await };
@@ -213,73 +218,52 @@ impl Router {
                 Err(_) => {
                     tracing::warn!("the last batches are not acknowledged; they will be routed once more, which changes nothing");
                     self.in_flight.clear();
-                    return Ok(());
+                    return Ok(false);
                 }
             }
         };
         written.map_err(|error| OutsideError::fatal("routing", error))??;
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in &oldest.next_offsets {
-            let added = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
-            added.map_err(|error| outside("committing", error))?;
+        for (input, offset) in oldest.next_offsets {
+            self.lanes.entry(input).or_default().routed(offset);
         }
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            // Another member has the partition by now; it will route these once more, which changes nothing.
-            tracing::debug!(%error, "a commit of the route group failed");
-        }
-        Ok(())
+        Ok(true)
     }
-}
 
-/// Decodes a message of an input topic.
-fn decode<'m>(message: &'m BorrowedMessage<'_>, topic: &Topic, now: i64) -> Decoded<'m> {
-    let (timestamp, is_append_time) = match message.timestamp() {
-        Timestamp::NotAvailable => (None, false),
-        Timestamp::CreateTime(ms) => (Some(ms.saturating_mul(1_000)), false),
-        Timestamp::LogAppendTime(ms) => (Some(ms.saturating_mul(1_000)), true),
-    };
-    let context = Context {
-        topic: topic.number,
-        namespace: topic.namespace.as_deref(),
-        partition: message.partition() as u32,
-        offset: message.offset() as u64,
-        attempt: attempt(message),
-        timestamp,
-        is_append_time,
-        now,
-        limit: topic.max_message_bytes,
-    };
-    let headers: Vec<cloudevents::Header<'_>> =
-        message.headers().map_or_else(Vec::new, |headers| headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect());
-    cloudevents::decode(message.payload(), &headers, &context)
-}
+    /// Commits what is done, pauses partitions whose letters wait, and says which stand still.
+    fn look_at_lanes(&mut self) {
+        let mut commits = Vec::new();
+        for (input, lane) in &mut self.lanes {
+            lane.look();
+            commits.extend(lane.commit().map(|offset| (input, offset)));
+            let should_pause = lane.should_pause();
+            if should_pause != lane.is_paused {
+                lane.is_paused = self.group.pause(input, should_pause);
+            }
+            let problem = lane.problem();
+            if problem != lane.told {
+                if problem.is_none() {
+                    tracing::info!(%input, "its dead letters are written; it goes on");
+                }
+                self.routing.health.set(&input.to_string(), problem.clone());
+                lane.told = problem;
+            }
+        }
+        self.group.commit(&commits);
+    }
 
-/// How often the message was put back from the dead letters.
-fn attempt(message: &BorrowedMessage<'_>) -> u32 {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    let value = headers.filter(|header| header.key == dead_letter::header::ATTEMPT).find_map(|header| header.value);
-    value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or_default()
-}
-
-/// The headers the source gave the message. Those of an earlier death are left out: they are given anew.
-fn own_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
-    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-    let own = headers.filter(|header| !header.key.starts_with(dead_letter::header::PREFIX));
-    own.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect()
-}
-
-fn dead_letter(message: &BorrowedMessage<'_>, rejected: Rejected<'_>) -> DeadLetter {
-    DeadLetter {
-        topic: message.topic().to_owned(),
-        partition: message.partition() as u32,
-        offset: message.offset() as u64,
-        index: rejected.index,
-        attempt: attempt(message),
-        timestamp: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
-        key: message.key().map(<[u8]>::to_vec),
-        headers: own_headers(message),
-        bad: rejected.bad,
-        raw: rejected.raw.to_vec(),
+    /// Waits a while for what is on its way. True if all of it is acknowledged.
+    fn finish(&mut self) -> Result<bool, OutsideError> {
+        let mut is_settled = true;
+        while !self.in_flight.is_empty() {
+            is_settled &= self.settle_oldest()?;
+        }
+        let stopped_at = Instant::now();
+        while self.lanes.values().any(Lane::is_writing) && stopped_at.elapsed() < LAST_WAIT {
+            std::thread::sleep(Duration::from_millis(5));
+            self.lanes.values_mut().for_each(Lane::look);
+        }
+        self.look_at_lanes();
+        Ok(is_settled && !self.lanes.values().any(|lane| lane.is_writing() || lane.problem().is_some()))
     }
 }
 
@@ -287,7 +271,8 @@ fn dead_letter(message: &BorrowedMessage<'_>, rejected: Rejected<'_>) -> DeadLet
 #[derive(Default)]
 struct Batch {
     messages: Vec<(Home, Vec<u8>)>,
-    letters: Vec<DeadLetter>,
-    next_offsets: BTreeMap<(String, i32), i64>,
+    /// Letters with the input and offset of the message they hold up.
+    letters: Vec<(Input, i64, DeadLetter)>,
+    next_offsets: BTreeMap<Input, i64>,
     assertions: u64,
 }

@@ -1,9 +1,9 @@
 //! The log and the store in memory: what `report` and the tests run on in place of Kafka and, in the tests, of ClickHouse.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-use super::{Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredLink, StoredRecord};
+use super::{CellName, Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
 use crate::record::{Entity, Home};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use crate::window::Pane;
@@ -93,7 +93,7 @@ impl Log for MemoryLog {
 }
 
 /// The key of a rollup row.
-pub type CellName = (u32, Home, &'static str, Pane, String, Vec<String>, String);
+pub type CellKey = (u32, Home, &'static str, Pane, String, Vec<String>, String);
 type LinkName = (u32, Home, (Entity, String), (Entity, String));
 
 /// Tables that keep, of rows with one key, the one of the greatest version; of equals, the last.
@@ -104,8 +104,9 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default, Clone)]
 struct Tables {
-    epochs: Vec<Epoch>,
-    cells: BTreeMap<CellName, Row<CellRow>>,
+    epochs: BTreeMap<u32, Epoch>,
+    poured: BTreeSet<(u32, Home)>,
+    cells: BTreeMap<CellKey, Row<CellRow>>,
     changes: BTreeMap<(u32, Home, Entity, String, u64), ChangeRow>,
     records: BTreeMap<(u32, Home, Entity, String), Row<RecordRow>>,
     links: BTreeMap<LinkName, Row<LinkRow>>,
@@ -120,7 +121,7 @@ fn put<K: Ord, T>(table: &mut BTreeMap<K, Row<T>>, key: K, row: Row<T>) {
 
 impl MemoryStore {
     /// The rollup rows that count, zeros included.
-    pub fn cells(&self) -> BTreeMap<CellName, Row<CellRow>> {
+    pub fn cells(&self) -> BTreeMap<CellKey, Row<CellRow>> {
         lock(&self.tables).cells.clone()
     }
 
@@ -142,11 +143,23 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
-        Ok(lock(&self.tables).epochs.clone())
+        Ok(lock(&self.tables).epochs.values().cloned().collect())
     }
 
-    async fn add_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
-        lock(&self.tables).epochs.push(epoch.clone());
+    async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        let epochs = &mut lock(&self.tables).epochs;
+        if epochs.get(&epoch.epoch).is_none_or(|known| known.stage <= epoch.stage) {
+            epochs.insert(epoch.epoch, epoch.clone());
+        }
+        Ok(())
+    }
+
+    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        Ok(lock(&self.tables).poured.iter().filter(|(of, _)| *of == epoch).map(|(_, shard)| *shard).collect())
+    }
+
+    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
+        lock(&self.tables).poured.insert((epoch, shard));
         Ok(())
     }
 
@@ -178,6 +191,18 @@ impl Store for MemoryStore {
             version: row.version,
         };
         Ok(rows.map(stored).collect())
+    }
+
+    async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
+        let tables = lock(&self.tables);
+        let rows = tables.cells.values().filter(|row| (row.row.epoch, row.shard) == (epoch, shard));
+        Ok(rows.map(|row| StoredCell { name: CellName::of(&row.row), cell: row.row.cell.clone(), version: row.version }).collect())
+    }
+
+    async fn rollup_shards(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        let tables = lock(&self.tables);
+        let shards: BTreeSet<Home> = tables.cells.values().filter(|row| row.row.epoch == epoch).map(|row| row.shard).collect();
+        Ok(shards.into_iter().collect())
     }
 
     async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {

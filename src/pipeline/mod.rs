@@ -3,20 +3,23 @@
 //! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a replay or a stale owner
 //! writes the same value or loses to a newer one.
 
+pub mod epochs;
 pub mod flush;
 pub mod memory;
 pub mod owner;
+pub mod rebuild;
 pub mod restart;
 pub mod route;
 pub mod settle;
+pub mod watermark;
+
+pub use epochs::Epoch;
 
 use std::future::Future;
 
-use serde::{Deserialize, Serialize};
-
-use crate::definitions::DefinitionsSpec;
 use crate::record::{Entity, Home};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use crate::window::{Cell, Pane};
 
 /// Who has to act on an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +76,11 @@ pub trait Log: Send + Sync {
 
     /// Notes in the log's own books up to where a shard is done. Only for onlookers: a restart goes by the checkpoint.
     fn commit(&self, positions: &[(Home, u64)]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Looks whether the log still is what the protocol rests on: its partition count, its retention.
+    fn check(&self) -> impl Future<Output = Result<(), OutsideError>> + Send {
+        async { Ok(()) }
+    }
 
     /// The offset of the oldest message kept and the offset after the newest one.
     fn bounds(&self, shard: Home) -> impl Future<Output = Result<(u64, u64), OutsideError>> + Send;
@@ -138,26 +146,53 @@ pub struct StoredLink {
     pub version: u64,
 }
 
-/// An epoch: under which definitions the numbers are kept and in which log their records are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Epoch {
-    /// Its number, from 1.
-    pub epoch: u32,
-    /// What its numbers mean.
-    pub definitions: DefinitionsSpec,
-    /// The generation of its log, from 1.
-    pub generation: u32,
-    /// How many partitions that log has: what homes are counted by, whatever the broker says.
-    pub partitions: u32,
+/// Which cell of an epoch and shard, in the words of the rollups.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CellName {
+    /// The rollup's name.
+    pub series: String,
+    /// The grouping set's name: its dimensions joined by commas.
+    pub dimension: String,
+    /// The dimensions' values.
+    pub value: Vec<String>,
+    /// The stretch of time.
+    pub pane: Pane,
+    /// The currency of its amounts.
+    pub currency: String,
+}
+
+impl CellName {
+    /// The name of a row that is to be written.
+    pub fn of(row: &CellRow) -> Self {
+        let (series, dimension, value) = (row.rollup.to_owned(), row.grouping.clone(), row.values.clone());
+        CellName { series, dimension, value, pane: row.pane, currency: row.currency.clone() }
+    }
+}
+
+/// A cell as the store gives it back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCell {
+    /// Which.
+    pub name: CellName,
+    /// Its numbers.
+    pub cell: Cell,
+    /// The offset it is the value at.
+    pub version: u64,
 }
 
 /// Where rows are kept: facts, rollups, checkpoints, changes, epochs. Of rows with one key the greatest version counts.
 pub trait Store: Send + Sync {
-    /// The epochs, oldest first; the last is the current one.
+    /// All epochs there ever were, oldest first.
     fn epochs(&self) -> impl Future<Output = Result<Vec<Epoch>, OutsideError>> + Send;
 
-    /// Adds an epoch and makes it the current one.
-    fn add_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    /// Writes an epoch, new or further in its life: of rows of one epoch the one of the latest stage counts.
+    fn put_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// The shards whose records were poured into the new log that an epoch is being built on.
+    fn poured(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
+
+    /// Notes that a shard's records were.
+    fn note_poured(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Where a shard is, if it ever was anywhere.
     fn checkpoint(&self, generation: u32, shard: Home) -> impl Future<Output = Result<Option<Checkpoint>, OutsideError>> + Send;
@@ -167,6 +202,12 @@ pub trait Store: Send + Sync {
 
     /// Every link received by a shard in an epoch.
     fn links(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send;
+
+    /// Every cell of a shard in an epoch, zeros included.
+    fn rollups(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredCell>, OutsideError>> + Send;
+
+    /// The shards that have cells in an epoch, in order.
+    fn rollup_shards(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
     /// Writes numbers.
     fn insert_cells(&self, rows: &[Row<CellRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;

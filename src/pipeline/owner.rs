@@ -1,9 +1,10 @@
 //! The owner of a shard: folds its messages in order and says when and what to flush. The rules of restart are kept here.
 
+use super::epochs::Known;
 use super::{Checkpoint, Entry, Row, message_hash};
 use crate::event::wire::WireError;
 use crate::record::Home;
-use crate::shard::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Shard};
+use crate::shard::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
 
 /// A shard in somebody's hands.
 pub struct Owner {
@@ -55,7 +56,7 @@ pub enum FoldError {
     },
     /// Messages are missing.
     #[error(
-        "shard {shard} stops: the log jumps from offset {expected} to {found}; messages are missing; count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again"
+        "shard {shard} stops: the log jumps from offset {expected} to {found}, messages are missing; make a new log of what is known: dealpulse rebuild log"
     )]
     Gap {
         /// The shard.
@@ -64,6 +65,16 @@ pub enum FoldError {
         expected: u64,
         /// The one that came.
         found: u64,
+    },
+    /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`] it can go on.
+    #[error("shard {shard} stops at offset {offset}: the log speaks of epoch {epoch}, which the database doesn't know: is it another pipeline's?")]
+    UnknownEpoch {
+        /// The shard.
+        shard: Home,
+        /// The message's offset.
+        offset: u64,
+        /// The epoch.
+        epoch: u32,
     },
 }
 
@@ -97,11 +108,24 @@ impl Owner {
         let version = entry.offset + 1;
         let append_time = self.append_time.max(entry.append_time);
         let folded = self.shard.fold(version, append_time, &entry.payload);
-        folded.map_err(|source| FoldError::Unreadable { shard: self.number, offset: entry.offset, source })?;
+        folded.map_err(|unfolded| match unfolded {
+            Unfolded::Unreadable(source) => FoldError::Unreadable { shard: self.number, offset: entry.offset, source },
+            Unfolded::UnknownEpoch(epoch) => FoldError::UnknownEpoch { shard: self.number, offset: entry.offset, epoch },
+        })?;
         self.position = version;
         self.append_time = append_time;
         self.last_hash = message_hash(&entry.payload);
         Ok(())
+    }
+
+    /// Takes note of the epochs there are now: what is new begins when the log says so, what is dropped is kept no more.
+    pub fn learn(&mut self, known: &Known) {
+        for live in &known.live {
+            self.shard.learn(live.epoch, live.definitions.clone());
+        }
+        for epoch in &known.dropped {
+            self.shard.forget(*epoch);
+        }
     }
 
     /// Takes what is to be written, all of it at the present offset: everything *touched*, be it equal to what was there.
@@ -123,6 +147,13 @@ impl Owner {
             links: rows(shard, version, touched.links),
             checkpoint: Checkpoint { next_offset: version, message_hash: self.last_hash, append_time: self.append_time },
         })
+    }
+
+    /// True if `bound` rows wait that later ones don't replace: folding on would only heap up more, so the next message waits for an
+    /// acknowledgement of the store, and for nothing else. Memory thus stays within the state, one copy of the touched rows on their way, and `bound`.
+    /// Never before the greatest version restored is passed, since nothing may be flushed until then; an earlier owner folded as much under the same bound.
+    pub fn must_wait(&self, bound: usize) -> bool {
+        self.position >= self.restored && self.shard.unmerged_rows() >= bound
     }
 
     /// The flush on its way was acknowledged, to its last step.

@@ -1,22 +1,13 @@
 //! Restart: what a shard needs to go on, read back from the store; and the questions asked of the log before it does.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
+use super::epochs::Known;
 use super::owner::Owner;
 use super::{Checkpoint, Log, OutsideError, Store, message_hash};
-use crate::definitions::Definitions;
 use crate::event::wire::{LinkMessage, Name};
-use crate::record::Home;
+use crate::record::{Entity, Home};
 use crate::shard::Shard;
-
-/// An epoch made ready to fold for.
-#[derive(Debug, Clone)]
-pub struct Live {
-    /// Its number.
-    pub epoch: u32,
-    /// What its numbers mean.
-    pub definitions: Arc<Definitions>,
-}
 
 /// Why a shard can't be taken on.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +28,7 @@ pub enum RestartError {
         problem: String,
     },
     /// The log is not the one the checkpoint was made on.
-    #[error(
-        "shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; count anew: a new [log] topic, [clickhouse] database and [kafka] group, and the input is routed again"
-    )]
+    #[error("shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; make a new log of what is known: dealpulse rebuild log")]
     OtherLog {
         /// The shard.
         shard: Home,
@@ -54,24 +43,55 @@ pub enum RestartError {
 /// then works out the cells.
 ///
 /// # Errors
-/// If the log is another one than before, or what is stored can't be read.
-pub async fn restore(shard: Home, generation: u32, epochs: &[Live], log: &impl Log, store: &impl Store) -> Result<Owner, RestartError> {
+/// If the log is not what it was or what it has to be, or what is stored can't be read.
+pub async fn restore(shard: Home, generation: u32, log: &impl Log, store: &impl Store) -> Result<Owner, RestartError> {
+    log.check().await?;
     let checkpoint = store.checkpoint(generation, shard).await?;
     if let Some(checkpoint) = &checkpoint {
         check_log(shard, checkpoint, log).await?;
     }
-    let epochs_of_shard: Vec<(u32, Arc<Definitions>)> = epochs.iter().map(|live| (live.epoch, live.definitions.clone())).collect();
-    let mut state = Shard::new(&epochs_of_shard);
-    let mut restored = 0;
+    // The epochs are read after the checkpoint, too: whatever was folded of an epoch before it, the epoch stood in the store before that.
+    let known = Known::of(&store.epochs().await?, generation)?;
+    let mut facts = facts(shard, generation, &known, u64::MAX, store).await?;
+    facts.state.finish_restore();
+    Ok(Owner::new(shard, facts.state, checkpoint, facts.version))
+}
+
+/// What the store knows of a shard's records, put back; no cell is worked out yet.
+pub struct Facts {
+    /// Records and links.
+    pub state: Shard,
+    /// The greatest version among them.
+    pub version: u64,
+    /// The records that something newer than a given offset was stored of.
+    pub newer: BTreeSet<(Entity, String)>,
+}
+
+/// Reads the facts of a shard, with the links of the epochs given, and notes which records they show in a state after the offset `since`.
+///
+/// # Errors
+/// If the store can't be read, or what is stored can't be.
+pub async fn facts(shard: Home, generation: u32, known: &Known, since: u64, store: &impl Store) -> Result<Facts, RestartError> {
+    let founding: Vec<_> = known.live.iter().filter(|live| live.is_founding).map(|live| (live.epoch, live.definitions.clone())).collect();
+    let mut state = Shard::new(&founding);
+    known.live.iter().for_each(|live| state.learn(live.epoch, live.definitions.clone()));
+    known.dropped.iter().for_each(|epoch| state.forget(*epoch));
+    let (mut greatest, mut newer) = (0, BTreeSet::new());
+    let mut note = |version: u64, entity: Entity, id: &str| {
+        greatest = greatest.max(version);
+        if version > since {
+            newer.insert((entity, id.to_owned()));
+        }
+    };
     for record in store.records(generation, shard).await? {
-        restored = restored.max(record.version);
+        note(record.version, record.entity, &record.id);
         let kind = record.entity.name();
         let put_back = state.restore_record(record.entity, &record.id, &record.state);
         put_back.map_err(|error| RestartError::Damaged { shard, kind, id: record.id, problem: error.to_string() })?;
     }
-    for live in epochs {
+    for live in &known.live {
         for link in store.links(live.epoch, shard).await? {
-            restored = restored.max(link.version);
+            note(link.version, link.target.0, &link.target.1);
             let put_back = state.restore_link(&LinkMessage {
                 epoch: link.epoch,
                 target: Name { entity: link.target.0, id: link.target.1.as_str().into() },
@@ -82,12 +102,11 @@ pub async fn restore(shard: Home, generation: u32, epochs: &[Live], log: &impl L
             put_back.map_err(|error| RestartError::Damaged { shard, kind: "link to", id: link.target.1, problem: error.to_string() })?;
         }
     }
-    state.finish_restore();
-    Ok(Owner::new(shard, state, checkpoint, restored))
+    Ok(Facts { state, version: greatest, newer })
 }
 
 /// Reads the last folded message again: a topic that was recreated or cut short shows here, before anything is folded on it.
-async fn check_log(shard: Home, checkpoint: &Checkpoint, log: &impl Log) -> Result<(), RestartError> {
+pub(super) async fn check_log(shard: Home, checkpoint: &Checkpoint, log: &impl Log) -> Result<(), RestartError> {
     let next_offset = checkpoint.next_offset;
     let other = |problem: String| RestartError::OtherLog { shard, next_offset, problem };
     let (low, high) = log.bounds(shard).await?;

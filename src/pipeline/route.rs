@@ -27,8 +27,11 @@ pub fn spread(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)>
     messages.collect()
 }
 
-/// What an assertion says of a merge, said of the alias.
+/// What an assertion says of a merge, said of the alias. An alias, carried over from an older log, is one already.
 fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
+    if assertion.entity.placement() == Placement::Everywhere {
+        return None;
+    }
     let into = assertion.values.iter().find(|(name, _)| *name == FieldName::Known(Field::MERGED_INTO))?;
     let id = alias_id(assertion.entity, &assertion.id).into();
     Some(Assertion { entity: Entity::Alias, id, stamp: assertion.stamp, values: vec![into.clone()] })

@@ -1,34 +1,24 @@
 //! Settling: folds a log in memory to its end, links included, and flushes what came of it. How `report` runs, and many tests.
 
+use super::Store;
+use super::epochs::{FoldingError, fold};
 use super::flush::{Batch, Once};
 use super::memory::MemoryLog;
-use super::owner::{FoldError, Owner};
-use super::{OutsideError, Store};
+use super::owner::Owner;
 
 /// How many messages are folded between two flushes of a shard.
 const STRIDE: usize = 2_000;
-
-/// Why settling stopped early.
-#[derive(Debug, thiserror::Error)]
-pub enum SettleError {
-    /// A message could not be folded.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The store refused.
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-}
 
 /// Folds and flushes until every owner has passed the end of its partition and no link is on its way.
 ///
 /// # Errors
 /// What a message or the store made impossible.
-pub async fn settle(owners: &mut [Owner], generation: u32, log: &MemoryLog, store: &impl Store) -> Result<(), SettleError> {
+pub async fn settle(owners: &mut [Owner], generation: u32, log: &MemoryLog, store: &impl Store) -> Result<(), FoldingError> {
     loop {
         let mut flushes = Vec::new();
         for owner in owners.iter_mut() {
             for entry in log.read(owner.number(), owner.position(), STRIDE) {
-                owner.fold(&entry)?;
+                fold(owner, &entry, generation, store).await?;
             }
             flushes.extend(owner.flush());
         }

@@ -11,6 +11,12 @@ pub fn alias_id(entity: Entity, id: &str) -> String {
     format!("{}:{id}", entity.name())
 }
 
+/// The merged record an alias record speaks of.
+pub fn merged(alias_id: &str) -> Option<(Entity, &str)> {
+    let (entity, id) = alias_id.split_once(':')?;
+    Some((Entity::from_name(entity)?, id))
+}
+
 /// Which record each merged record was merged into, as this shard knows it.
 #[derive(Debug, Clone, Default)]
 pub struct Aliases {
@@ -20,9 +26,7 @@ pub struct Aliases {
 impl Aliases {
     /// Takes over what an alias record says now. Returns the merged record if that changed something.
     pub fn learn(&mut self, alias_id: Symbol, alias: &Record, symbols: &mut Symbols) -> Option<Key> {
-        let text = symbols.text(alias_id);
-        let (entity, id) = text.split_once(':')?;
-        let (entity, id) = (Entity::from_name(entity)?, id.to_owned());
+        let (entity, id) = merged(symbols.text(alias_id)).map(|(entity, id)| (entity, id.to_owned()))?;
         let merged = Key { entity, id: symbols.intern(&id) };
         let into = alias.text(Field::MERGED_INTO);
         let before = if into.is_blank() { self.into.remove(&merged) } else { self.into.insert(merged, into) };

@@ -134,6 +134,28 @@ impl Record {
         Ok(true)
     }
 
+    /// Takes in all that another copy of the record holds, as if every assertion behind it had been folded here. True if that changed
+    /// something.
+    ///
+    /// # Errors
+    /// If there is no room for all of it.
+    pub fn join(&mut self, other: &Record, entity: Entity, symbols: &Symbols) -> Result<bool, Full> {
+        let mut changed = other.first.is_some_and(|first| self.witness(first));
+        for cut in other.cuts() {
+            changed |= self.cut(*cut);
+        }
+        for (i, element) in other.elements.iter().enumerate() {
+            let field = element.field();
+            changed |= self.assert(field, entity.spec(field).keep, other.stamp(i), element.held(), symbols)?;
+        }
+        Ok(changed)
+    }
+
+    /// The greatest clock at which a value it holds was said.
+    pub fn last_said(&self) -> Option<Clock> {
+        self.elements.iter().map(|element| self.stamps[element.stamp as usize].clock).max()
+    }
+
     /// The value that counts for a field: of those at the greatest clock, the one whose smallest origin is greatest.
     /// `None` if nothing was ever asserted, `Some(Held::Null)` if it was cleared.
     pub fn asserted(&self, field: Field) -> Option<Stamped> {

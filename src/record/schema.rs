@@ -12,6 +12,8 @@ pub enum Entity {
     Account = 2,
     /// What a merged record became; known to every shard. Its id is `entity:id` of the record merged away.
     Alias = 3,
+    /// An epoch that has begun; known to every shard. Its id is its number.
+    Epoch = 4,
 }
 
 /// Where the record of an entity lives.
@@ -99,16 +101,19 @@ pub(super) use fields;
 
 impl Entity {
     /// Every entity, in order of number.
-    pub const ALL: [Entity; 4] = [Entity::Lead, Entity::Deal, Entity::Account, Entity::Alias];
+    pub const ALL: [Entity; 5] = [Entity::Lead, Entity::Deal, Entity::Account, Entity::Alias, Entity::Epoch];
+
+    /// Those that sources speak of; the others are our own.
+    pub const OF_SOURCES: [Entity; 3] = [Entity::Lead, Entity::Deal, Entity::Account];
 
     /// The entity of a number written to a log or a fact.
     pub fn from_number(number: u8) -> Option<Entity> {
         Self::ALL.get(number as usize).copied()
     }
 
-    /// The entity an event type names; an alias is nobody's event.
+    /// The entity an event type names.
     pub fn from_name(name: &str) -> Option<Entity> {
-        Self::ALL.into_iter().filter(|e| *e != Entity::Alias).find(|e| e.name() == name)
+        Self::OF_SOURCES.into_iter().find(|e| e.name() == name)
     }
 
     /// Its name in events, mappings and dead letters.
@@ -118,6 +123,7 @@ impl Entity {
             Entity::Deal => "deal",
             Entity::Account => "account",
             Entity::Alias => "alias",
+            Entity::Epoch => "epoch",
         }
     }
 
@@ -127,13 +133,13 @@ impl Entity {
             Entity::Lead => super::lead::FIELDS,
             Entity::Deal => super::deal::FIELDS,
             Entity::Account => super::account::FIELDS,
-            Entity::Alias => super::alias::FIELDS,
+            Entity::Alias | Entity::Epoch => super::alias::FIELDS,
         }
     }
 
     /// Where its records live.
     pub fn placement(self) -> Placement {
-        if self == Entity::Alias { Placement::Everywhere } else { Placement::Home }
+        if Self::OF_SOURCES.contains(&self) { Placement::Home } else { Placement::Everywhere }
     }
 
     /// The field of a canonical name.

@@ -13,6 +13,8 @@ use crate::window::{Cell, CellKey, Grain, MAX_CROSS, Pane};
 /// The numbers of one epoch in one shard.
 pub struct Ledger {
     epoch: u32,
+    /// Numbers are kept; before that only the links received are.
+    begun: bool,
     lens: Lens,
     /// By rollup, the grouping sets and grains its contributions go to.
     layout: Vec<Vec<(u8, Vec<Grain>)>>,
@@ -24,6 +26,8 @@ pub struct Ledger {
     touched_links: FxHashSet<(Key, Key)>,
     /// What is to be told, by target and sender: the latest only, so that the queue is bounded by the records.
     outbox: FxHashMap<(Key, Key), Option<Link>>,
+    /// How often a row came to stand for nothing any more since the last were taken: a cell at zero, a link withdrawn.
+    spent: usize,
 }
 
 impl Ledger {
@@ -36,6 +40,7 @@ impl Ledger {
         });
         Ledger {
             epoch,
+            begun: false,
             layout: layout.collect(),
             rollups,
             lens: Lens::new(definitions, symbols),
@@ -44,12 +49,23 @@ impl Ledger {
             touched_cells: FxHashSet::default(),
             touched_links: FxHashSet::default(),
             outbox: FxHashMap::default(),
+            spent: 0,
         }
     }
 
     /// The epoch.
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// From now on numbers are kept.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Numbers are kept for it: it began with its log, or its start was folded.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Its definitions, in the shard's symbols.
@@ -98,6 +114,7 @@ impl Ledger {
         for (target, _) in old.1 {
             if !new.1.iter().any(|(still, _)| still == target) {
                 self.outbox.insert((*target, key), None);
+                self.spent += 1;
             }
         }
         for (target, link) in new.1 {
@@ -130,6 +147,9 @@ impl Ledger {
                 if let Some(bucket) = contribution.sample {
                     cell.sketch.add(bucket, sign);
                 }
+                if sign < 0 && cell.is_zero() {
+                    self.spent += 1;
+                }
                 self.touched_cells.insert(key);
                 if pane == Pane::UNDATED {
                     break; // one undated cell serves all grains
@@ -147,25 +167,23 @@ impl Ledger {
         self.touched_cells.clear();
         self.touched_links.clear();
         self.outbox.clear();
+        self.spent = 0;
     }
 
     pub(super) fn touched_rows(&self) -> usize {
         self.touched_cells.len() + self.touched_links.len() + self.outbox.len()
     }
 
+    /// Of the rows that wait, how many may stand for nothing that is there any more: what is not bounded by the state.
+    pub(super) fn spent_rows(&self) -> usize {
+        self.spent
+    }
+
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
+        self.spent = 0;
         for key in std::mem::take(&mut self.touched_cells) {
             let Some(cell) = self.cells.get(&key) else { continue };
-            let dimensions = self.lens.definitions.sets[usize::from(key.set)].dimensions.len();
-            touched.cells.push(CellRow {
-                epoch: self.epoch,
-                rollup: self.rollups[usize::from(key.rollup)].name,
-                grouping: self.lens.definitions.set_name(usize::from(key.set)),
-                pane: key.pane,
-                values: key.values[..dimensions].iter().map(|s| symbols.text(*s).to_owned()).collect(),
-                currency: symbols.text(key.currency).to_owned(),
-                cell: self.padded(&key, cell),
-            });
+            touched.cells.push(self.row(&key, cell, symbols));
             if cell.is_zero() {
                 self.cells.remove(&key); // its row says zero; the next contribution starts from there
             }
@@ -177,6 +195,24 @@ impl Ledger {
         }
         for ((target, sender), link) in std::mem::take(&mut self.outbox) {
             touched.outbox.push(OutLink::new(self.epoch, target, sender, link.as_ref(), symbols));
+        }
+    }
+
+    /// Every cell as a row.
+    pub(super) fn rows(&self, symbols: &Symbols) -> Vec<CellRow> {
+        self.cells.iter().map(|(key, cell)| self.row(key, cell, symbols)).collect()
+    }
+
+    fn row(&self, key: &CellKey, cell: &Cell, symbols: &Symbols) -> CellRow {
+        let dimensions = self.lens.definitions.sets[usize::from(key.set)].dimensions.len();
+        CellRow {
+            epoch: self.epoch,
+            rollup: self.rollups[usize::from(key.rollup)].name,
+            grouping: self.lens.definitions.set_name(usize::from(key.set)),
+            pane: key.pane,
+            values: key.values[..dimensions].iter().map(|s| symbols.text(*s).to_owned()).collect(),
+            currency: symbols.text(key.currency).to_owned(),
+            cell: self.padded(key, cell),
         }
     }
 

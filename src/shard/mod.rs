@@ -5,6 +5,7 @@
 mod ledger;
 mod references;
 mod rows;
+mod said;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,14 +15,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub use ledger::Ledger;
 use references::References;
 pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
+use said::{Saying, Whole};
 
 use crate::codec::{Damaged, Reader};
 use crate::definitions::Definitions;
-use crate::event::wire::{LinkMessage, Message, Name, WireError};
-use crate::event::{Assertion, FieldName, When};
+use crate::event::wire::{LinkMessage, Message, Name, RecordMessage, WireError};
+use crate::event::{Assertion, When};
 use crate::metric::{self, Contributions, Subject};
 use crate::record::alias::Aliases;
-use crate::record::{BlobError, CustomFields, Entity, Held, Key, Link, Received, Record, Symbol, Symbols, View, account, deal, lead, read_link};
+use crate::record::{BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, View, account, deal, lead, read_link};
 
 /// The state of one partition of the log.
 #[derive(Default)]
@@ -32,6 +34,8 @@ pub struct Shard {
     aliases: Aliases,
     references: References,
     ledgers: Vec<Ledger>,
+    /// The greatest epoch it was told of, dropped ones included.
+    newest: u32,
     touched_records: FxHashSet<Key>,
     changes: Vec<ChangeRow>,
     counters: Counters,
@@ -48,6 +52,17 @@ pub struct Counters {
     pub links: u64,
     /// Values a record or the shard had no room for.
     pub overflowed: u64,
+}
+
+/// Why a message is not folded.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfolded {
+    /// It isn't one of this version's.
+    #[error(transparent)]
+    Unreadable(#[from] WireError),
+    /// It is of an epoch this shard has no definitions for.
+    #[error("a message of the internal log is of epoch {0}, whose definitions are not known here")]
+    UnknownEpoch(u32),
 }
 
 /// What a record of the shard said before a message, kept until the message is folded whole.
@@ -77,14 +92,29 @@ struct Noted {
 }
 
 impl Shard {
-    /// An empty shard that keeps numbers for these epochs, each with its definitions.
+    /// An empty shard that keeps numbers for these epochs, each with its definitions, from the beginning.
     pub fn new(epochs: &[(u32, Arc<Definitions>)]) -> Self {
         let mut shard = Shard::default();
         for (epoch, definitions) in epochs {
-            let ledger = Ledger::new(*epoch, definitions.clone(), &mut shard.symbols);
-            shard.ledgers.push(ledger);
+            shard.learn(*epoch, definitions.clone());
         }
+        shard.ledgers.iter_mut().for_each(Ledger::begin);
         shard
+    }
+
+    /// Makes ready to keep numbers for one more epoch: its links are kept from now on, its numbers once it begins in the log.
+    pub fn learn(&mut self, epoch: u32, definitions: Arc<Definitions>) {
+        self.newest = self.newest.max(epoch);
+        if self.ledgers.iter().all(|ledger| ledger.epoch() != epoch) {
+            let ledger = Ledger::new(epoch, definitions, &mut self.symbols);
+            self.ledgers.push(ledger);
+        }
+    }
+
+    /// Keeps no numbers for an epoch any more, nor for any it was never told of up to this one.
+    pub fn forget(&mut self, epoch: u32) {
+        self.newest = self.newest.max(epoch);
+        self.ledgers.retain(|ledger| ledger.epoch() != epoch);
     }
 
     /// Folds one message of the log: all of it, before any cell, link or change is taken.
@@ -92,35 +122,76 @@ impl Shard {
     /// `version` is the offset after the message; `append_time` (µs) is when the log took it.
     ///
     /// # Errors
-    /// If the message isn't one of this version's. Nothing of it is folded then.
-    pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), WireError> {
-        match crate::event::wire::read(message)? {
+    /// If the message isn't one of this version's, or of an epoch that is not known here. Nothing of it is folded then.
+    pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), Unfolded> {
+        let message = crate::event::wire::read(message)?;
+        if let Some(epoch) = self.unknown_epoch(&message) {
+            return Err(Unfolded::UnknownEpoch(epoch));
+        }
+        match message {
             Message::Assertions(assertions) => self.fold_assertions(version, append_time, &assertions),
-            Message::Links(links) => self.fold_links(&links)?,
+            Message::Links(links) => self.fold_links(&links).map_err(WireError::from)?,
+            Message::Records(records) => {
+                let records = records.iter().map(|record| self.whole(record)).collect::<Result<Vec<_>, _>>()?;
+                self.fold_sayings(version, append_time, &records);
+            }
         }
         Ok(())
     }
 
+    /// The first epoch in a message that this shard was never told of.
+    fn unknown_epoch(&self, message: &Message<'_>) -> Option<u32> {
+        match message {
+            Message::Assertions(assertions) => {
+                let epochs = assertions.iter().filter(|assertion| assertion.entity == Entity::Epoch).filter_map(|a| a.id.parse().ok());
+                epochs.into_iter().find(|epoch| *epoch > self.newest)
+            }
+            Message::Links(links) => links.iter().map(|link| link.epoch).find(|epoch| *epoch > self.newest),
+            Message::Records(_) => None,
+        }
+    }
+
+    fn whole(&mut self, message: &RecordMessage<'_>) -> Result<Whole, WireError> {
+        let Name { entity, id } = &message.name;
+        let record = Record::from_bytes(*entity, &message.state, &mut self.customs, &mut self.symbols);
+        let record = record.map_err(|error| WireError::Record { entity: entity.name(), id: id.clone().into_owned(), problem: error.to_string() })?;
+        Ok(Whole { entity: *entity, id: id.clone().into_owned(), record })
+    }
+
     /// Folds assertions that belong together.
     pub fn fold_assertions(&mut self, version: u64, append_time: i64, assertions: &[Assertion<'_>]) {
-        let mut touched: Vec<Before> = Vec::with_capacity(assertions.len());
+        self.fold_sayings(version, append_time, assertions);
+    }
+
+    fn fold_sayings(&mut self, version: u64, append_time: i64, sayings: &[impl Saying]) {
+        let mut touched: Vec<Before> = Vec::with_capacity(sayings.len());
         let mut index: FxHashMap<Key, usize> = FxHashMap::default();
-        let mut aliases: Vec<Symbol> = Vec::new();
-        for assertion in assertions {
-            let key = Key { entity: assertion.entity, id: self.symbols.intern(&assertion.id) };
-            if key.entity == Entity::Alias {
-                if self.fold_one(key, assertion) {
-                    aliases.push(key.id);
+        let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
+        for saying in sayings {
+            let (entity, id) = saying.of();
+            let key = Key { entity, id: self.symbols.intern(id) };
+            match entity {
+                Entity::Alias => {
+                    if self.fold_one(key, saying) {
+                        aliases.push(key.id);
+                    }
+                    continue;
                 }
-                continue;
+                Entity::Epoch => {
+                    // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
+                    self.fold_one(key, saying);
+                    begun.push(key.id);
+                    continue;
+                }
+                Entity::Lead | Entity::Deal | Entity::Account => {}
             }
             let at = *index.entry(key).or_insert_with(|| {
                 touched.push(self.before(key));
                 touched.len() - 1
             });
-            let changed = self.fold_one(key, assertion);
+            let changed = self.fold_one(key, saying);
             touched[at].changed |= changed;
-            touched[at].noted.time = touched[at].noted.time.max(assertion.stamp.clock.time);
+            touched[at].noted.time = touched[at].noted.time.max(saying.time());
         }
         for before in touched.iter().filter(|before| before.changed) {
             self.refer(before.key, before.stated);
@@ -132,33 +203,39 @@ impl Shard {
             self.after(before);
             self.note_change(before, version, append_time);
         }
+        for epoch in begun {
+            self.begin(epoch);
+        }
     }
 
-    /// Takes one assertion into its record. True if the record changed.
-    fn fold_one(&mut self, key: Key, assertion: &Assertion<'_>) -> bool {
+    /// Takes one thing said into its record. True if the record changed.
+    fn fold_one(&mut self, key: Key, saying: &impl Saying) -> bool {
         self.counters.assertions += 1;
-        let record = self.records.entry(key).or_default();
-        let mut changed = record.witness(assertion.stamp.clock);
-        for (name, value) in &assertion.values {
-            let field = match name {
-                FieldName::Known(field) => Some(*field),
-                FieldName::Custom(name) => self.customs.number(name),
-            };
-            let folded = field.map(|field| {
-                let held = Held::hold(value, &mut self.symbols);
-                record.assert(field, key.entity.spec(field).keep, assertion.stamp, held, &self.symbols)
-            });
-            match folded {
-                Some(Ok(did)) => changed |= did,
-                Some(Err(_)) | None => self.counters.overflowed += 1,
-            }
-        }
+        let changed = saying.fold(self, key);
         if changed {
             self.touched_records.insert(key);
         } else {
             self.counters.unchanged += 1;
         }
         changed
+    }
+
+    /// An epoch begins: every cell and every link of it is worked out, and touched, so that the next flush writes all of it.
+    fn begin(&mut self, id: Symbol) {
+        let epoch = self.symbols.text(id).parse::<u32>().ok();
+        let Some(number) = self.ledgers.iter().position(|ledger| Some(ledger.epoch()) == epoch) else { return };
+        if !self.ledgers[number].has_begun() {
+            self.ledgers[number].begin();
+            self.work_out(number);
+        }
+    }
+
+    /// Works out from records and links received what there is to say in an epoch, as if nothing had been said in it yet.
+    fn work_out(&mut self, number: usize) {
+        for key in self.subjects(number) {
+            let said = self.say(key, &self.ledgers[number]);
+            self.ledgers[number].replace(key, (&[], &[]), (&said.contributions.items, said.links));
+        }
     }
 
     /// Takes over what alias records say now. Every record whose links point elsewhere through it is touched.
@@ -218,9 +295,9 @@ impl Shard {
         Key { entity: name.entity, id: self.symbols.intern(&name.id) }
     }
 
-    /// What a record says now, in every epoch.
+    /// What a record says now, in every epoch that has begun.
     fn before(&self, key: Key) -> Before {
-        let said = self.ledgers.iter().map(|ledger| self.say(key, ledger)).collect();
+        let said = self.ledgers.iter().map(|ledger| if ledger.has_begun() { self.say(key, ledger) } else { Said::default() }).collect();
         Before { key, changed: false, stated: self.stated(key), said, noted: self.noted(key) }
     }
 
@@ -231,7 +308,7 @@ impl Shard {
         match key.entity {
             Entity::Deal => [named(Entity::Account, record.text(deal::ACCOUNT_ID)), named(Entity::Lead, record.text(deal::LEAD_ID))],
             Entity::Lead => [named(Entity::Deal, record.text(lead::CONVERTED_DEAL_ID)), None],
-            Entity::Account | Entity::Alias => [None, None],
+            Entity::Account | Entity::Alias | Entity::Epoch => [None, None],
         }
     }
 
@@ -263,7 +340,7 @@ impl Shard {
                 account::links(key, record, view, &mut said.links);
                 Subject::Account(account::AccountReading::new(key, record, received, view))
             }
-            Entity::Alias => return said,
+            Entity::Alias | Entity::Epoch => return said,
         };
         metric::contribute(&subject, key, view, &mut said.contributions);
         said
@@ -272,6 +349,9 @@ impl Shard {
     /// Takes back what a record said before and adds what it says now.
     fn after(&mut self, before: &Before) {
         for (number, old) in before.said.iter().enumerate() {
+            if !self.ledgers[number].has_begun() {
+                continue;
+            }
             let new = self.say(before.key, &self.ledgers[number]);
             self.ledgers[number].replace(before.key, (&old.contributions.items, &old.links), (&new.contributions.items, new.links));
         }
@@ -282,7 +362,7 @@ impl Shard {
         let (status, owner) = match key.entity {
             Entity::Lead => (record.text(lead::STATUS), record.text(lead::OWNER_ID)),
             Entity::Deal => (record.text(deal::STATUS), record.text(deal::OWNER_ID)),
-            Entity::Account | Entity::Alias => (Symbol::BLANK, record.text(account::OWNER_ID)),
+            Entity::Account | Entity::Alias | Entity::Epoch => (Symbol::BLANK, record.text(account::OWNER_ID)),
         };
         let is_deal = key.entity == Entity::Deal;
         let amount = record.decimal(deal::AMOUNT).filter(|_| is_deal);
@@ -318,6 +398,10 @@ impl Shard {
         if entity == Entity::Alias {
             self.aliases.learn(id, &record, &mut self.symbols);
         }
+        if entity == Entity::Epoch {
+            let epoch = self.symbols.text(id).parse::<u32>().ok();
+            self.ledgers.iter_mut().filter(|ledger| Some(ledger.epoch()) == epoch).for_each(Ledger::begin);
+        }
         let key = Key { entity, id };
         self.records.insert(key, record);
         self.refer(key, [None, None]);
@@ -342,11 +426,8 @@ impl Shard {
     pub fn finish_restore(&mut self) {
         for number in 0..self.ledgers.len() {
             self.ledgers[number].clear_cells();
-            let spoken_of: FxHashSet<Key> = self.ledgers[number].targets().filter(|key| !self.records.contains_key(key)).collect();
-            let keys: Vec<Key> = self.records.keys().copied().chain(spoken_of).collect();
-            for key in keys {
-                let said = self.say(key, &self.ledgers[number]);
-                self.ledgers[number].replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
+            if self.ledgers[number].has_begun() {
+                self.work_out(number);
             }
             self.ledgers[number].forget_touched();
         }
@@ -354,9 +435,33 @@ impl Shard {
         self.changes.clear();
     }
 
+    /// Everything that contributes in an epoch: what records were put back of, and what is only spoken of.
+    fn subjects(&self, ledger: usize) -> Vec<Key> {
+        let spoken_of = self.ledgers[ledger].targets().filter(|key| !self.records.contains_key(key));
+        self.records.keys().copied().chain(spoken_of).collect()
+    }
+
+    /// The cells of an epoch as the records that are `wanted` make them, worked out from the facts put back. What the shard itself holds
+    /// is left as it is.
+    pub fn cells_of(&mut self, epoch: u32, wanted: impl Fn(Entity, &str) -> bool) -> Vec<CellRow> {
+        let Some(number) = self.ledgers.iter().position(|ledger| ledger.epoch() == epoch && ledger.has_begun()) else { return Vec::new() };
+        let mut cells = Ledger::new(epoch, self.ledgers[number].lens().definitions.clone(), &mut self.symbols);
+        for key in self.subjects(number).into_iter().filter(|key| wanted(key.entity, self.symbols.text(key.id))) {
+            let said = self.say(key, &self.ledgers[number]);
+            cells.replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
+        }
+        cells.rows(&self.symbols)
+    }
+
     /// How many rows are waiting to be written.
     pub fn touched_rows(&self) -> usize {
         self.touched_records.len() + self.changes.len() + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
+    }
+
+    /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero, links withdrawn. A row for every touched
+    /// record, cell and link that is there waits besides; these can't be more than the state holds.
+    pub fn unmerged_rows(&self) -> usize {
+        self.changes.len() + self.ledgers.iter().map(Ledger::spent_rows).sum::<usize>()
     }
 
     /// Takes all that was touched, at its present value, be it equal to what it was.
@@ -386,7 +491,7 @@ impl Shard {
                 let created = calendar.instant(deal.created_at);
                 Some(deal.closed_at.map_or(created, |closed| created.max(calendar.instant(closed))))
             }
-            Entity::Account | Entity::Alias => None,
+            Entity::Account | Entity::Alias | Entity::Epoch => None,
         });
         last.max()
     }

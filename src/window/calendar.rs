@@ -1,5 +1,8 @@
 //! The organisation's calendar: which local hour, day and month an instant falls in, and how long from one to another.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
@@ -21,30 +24,43 @@ pub struct Calendar {
     zone: Tz,
     fiscal_start: u32,
     /// From which instant (s) which offset from UTC (s) is in force; ordered.
-    offsets: Vec<(i64, i64)>,
+    offsets: Offsets,
+}
+
+type Offsets = Arc<[(i64, i64)]>;
+
+/// The offsets of a zone. Laid out once: it takes a hundred thousand look-ups, and every shard has a calendar.
+fn offsets(zone: Tz) -> Offsets {
+    static KNOWN: LazyLock<Mutex<HashMap<Tz, Offsets>>> = LazyLock::new(Mutex::default);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(zone).or_insert_with(|| lay_out(zone)).clone()
+}
+
+fn lay_out(zone: Tz) -> Offsets {
+    let offset = |at: i64| i64::from(zone.offset_from_utc_datetime(&utc(at).naive_utc()).fix().local_minus_utc());
+    let (mut at, end) = (year_start(FIRST_YEAR - 1), year_start(LAST_YEAR + 2));
+    let mut offsets = vec![(i64::MIN, offset(at))];
+    // No zone changes twice within six hours, so a change shows as a difference between two such steps.
+    const STEP: i64 = 6 * 3_600;
+    while at < end {
+        let (now, next) = (offset(at), offset(at + STEP));
+        if now != next {
+            let (mut before, mut after) = (at, at + STEP);
+            while after - before > 1 {
+                let middle = before + (after - before) / 2;
+                if offset(middle) == now { before = middle } else { after = middle }
+            }
+            offsets.push((after, next));
+        }
+        at += STEP;
+    }
+    offsets.into()
 }
 
 impl Calendar {
     /// The calendar of `zone` whose fiscal year starts with month `fiscal_start` (1 to 12).
     pub fn new(zone: Tz, fiscal_start: u32) -> Self {
-        let offset = |at: i64| i64::from(zone.offset_from_utc_datetime(&utc(at).naive_utc()).fix().local_minus_utc());
-        let (mut at, end) = (year_start(FIRST_YEAR - 1), year_start(LAST_YEAR + 2));
-        let mut offsets = vec![(i64::MIN, offset(at))];
-        // No zone changes twice within six hours, so a change shows as a difference between two such steps.
-        const STEP: i64 = 6 * 3_600;
-        while at < end {
-            let (now, next) = (offset(at), offset(at + STEP));
-            if now != next {
-                let (mut before, mut after) = (at, at + STEP);
-                while after - before > 1 {
-                    let middle = before + (after - before) / 2;
-                    if offset(middle) == now { before = middle } else { after = middle }
-                }
-                offsets.push((after, next));
-            }
-            at += STEP;
-        }
-        Calendar { zone, fiscal_start: fiscal_start.clamp(1, 12), offsets }
+        Calendar { zone, fiscal_start: fiscal_start.clamp(1, 12), offsets: offsets(zone) }
     }
 
     /// The time zone.

@@ -18,6 +18,11 @@ pub enum Grain {
 }
 
 impl Grain {
+    /// The grain of a number in the rollups.
+    pub fn from_number(number: u8) -> Option<Grain> {
+        [Grain::Hour, Grain::Day, Grain::Month, Grain::Undated].into_iter().find(|grain| *grain as u8 == number)
+    }
+
     /// Its name in the rollups.
     pub fn name(self) -> &'static str {
         match self {

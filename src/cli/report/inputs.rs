@@ -30,6 +30,8 @@ pub struct Inputs<'m> {
     pub tally: Tally,
     /// The instant of rows without a time of their own (µs).
     as_of: Option<i64>,
+    /// What ids are qualified by.
+    namespace: Option<&'m str>,
     calendar: &'m Calendar,
     rejects: Rejects,
 }
@@ -103,7 +105,12 @@ impl<'m> Inputs<'m> {
             sources.extend(source.map(|kind| Source { name: name.clone(), topic, partition, kind }));
             names.push(name);
         }
-        Ok(Inputs { sources, at: 0, tally: Tally { files: names, ..Tally::default() }, as_of, calendar, rejects })
+        Ok(Inputs { sources, at: 0, tally: Tally { files: names, ..Tally::default() }, as_of, namespace: None, calendar, rejects })
+    }
+
+    /// Qualifies ids and references, as those of a topic with this `id_namespace` are.
+    pub fn qualified(self, namespace: Option<&'m str>) -> Inputs<'m> {
+        Inputs { namespace, ..self }
     }
 
     /// The next piece, spread over so many shards; `None` when everything was read.
@@ -114,7 +121,8 @@ impl<'m> Inputs<'m> {
         while let Some(source) = self.sources.get_mut(self.at) {
             let (as_of, name) = (self.as_of, source.name.clone());
             let (topic, partition) = (source.topic, source.partition);
-            let context = |offset| context(topic, partition, offset, as_of);
+            let namespace = self.namespace;
+            let context = |offset| Context { namespace, ..context(topic, partition, offset, as_of) };
             let mut heard = Heard { tally: &mut self.tally, rejects: &mut self.rejects, name: &name };
             let messages = match &mut source.kind {
                 Kind::Events { reader, line } => {

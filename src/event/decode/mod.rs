@@ -65,6 +65,11 @@ impl Reason {
             Reason::TooLarge => "too_large",
         }
     }
+
+    /// The reason of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|reason| reason.name() == name)
+    }
 }
 
 /// A reason with what exactly is wrong.

@@ -14,6 +14,10 @@ use crate::local::chdb::{Connection, Engine, EngineError, Param};
 /// Raw bytes in one compressed block of a result, as ClickHouse cuts them.
 const BLOCK: usize = 1 << 20;
 
+/// Bytes of the disk that are left alone. On a disk without a byte left the engine acknowledges inserts all the same (seen with 26.7.2) and leaves
+/// parts with empty files behind, so it is kept from coming there: what it has begun, merges among it, still has room.
+const RESERVE: u64 = 64 << 20;
+
 /// What a request asks for.
 #[derive(Debug, Default)]
 pub struct Job {
@@ -249,6 +253,7 @@ fn insert(
     format: &str,
     rows: impl IntoIterator<Item = Result<Bytes, EngineError>>,
 ) -> Result<(), EngineError> {
+    check_space(connection)?;
     let mut insert = connection.insert(head, format, &job.params)?;
     for piece in rows {
         let piece = piece?;
@@ -256,7 +261,22 @@ fn insert(
             insert.append(&piece)?;
         }
     }
-    insert.finish()
+    insert.finish()?;
+    // Another program may have taken the space meanwhile. An insert that is not acknowledged is sent again.
+    check_space(connection)
+}
+
+/// Refuses, as ClickHouse would, where the disk is all but full.
+fn check_space(connection: &mut Connection) -> Result<(), EngineError> {
+    let answer = connection.query(b"SELECT filesystemAvailable()", "TabSeparated", &[])?;
+    let free: Option<u64> = str::from_utf8(&answer).ok().and_then(|text| text.trim().parse().ok());
+    match free {
+        Some(free) if free >= RESERVE => Ok(()),
+        _ => {
+            let detail = format_args!("Less than {} MiB of disk space are left: make space", RESERVE >> 20);
+            Err(EngineError::new(243, "NOT_ENOUGH_SPACE", detail))
+        }
+    }
 }
 
 fn select(connection: &mut Connection, job: &Job, text: &[u8], format: &str, sink: &mut Sink) -> Result<(), Stop> {

@@ -1,0 +1,220 @@
+//! Where an item first stood. A message that was put back from the dead letters says it in its headers, and keeps it through every further death.
+
+use rdkafka::message::{Headers, OwnedHeaders};
+use rdkafka::{Message, Timestamp};
+
+use crate::config::Topic;
+use crate::event::decode::cloudevents::{self, Header};
+use crate::event::decode::{Context, Decoded};
+
+/// The names of the headers that say where an item comes from.
+pub mod header {
+    /// What all headers of ours begin with.
+    pub const PREFIX: &str = "dealpulse-";
+    /// The input topic.
+    pub const TOPIC: &str = "dealpulse-topic";
+    /// Its partition.
+    pub const PARTITION: &str = "dealpulse-partition";
+    /// The offset there.
+    pub const OFFSET: &str = "dealpulse-offset";
+    /// The index within the message.
+    pub const INDEX: &str = "dealpulse-index";
+    /// How often it was put back.
+    pub const ATTEMPT: &str = "dealpulse-attempt";
+    /// The timestamp of the message in ms since the epoch; empty if it had none.
+    pub const TIMESTAMP: &str = "dealpulse-timestamp";
+    /// Whose timestamp that is: `create`, the producer's, or `append`, the broker's. The producer's, if it is not said.
+    pub const TIMESTAMP_TYPE: &str = "dealpulse-timestamp-type";
+}
+
+/// What [`header::TIMESTAMP_TYPE`] says of a broker's timestamp.
+const APPEND: &str = "append";
+/// What it says of a producer's.
+const CREATE: &str = "create";
+
+/// Where an item first stood in its topic, what time it had there, and how often it was put back since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The partition.
+    pub partition: u32,
+    /// The offset of its message.
+    pub offset: u64,
+    /// Its index in the message; of a whole message, that of its first item.
+    pub index: u32,
+    /// How often it was put back.
+    pub attempt: u32,
+    /// The message's timestamp (µs), if it had one.
+    pub timestamp: Option<i64>,
+    /// The timestamp is the broker's.
+    pub is_append_time: bool,
+}
+
+impl Place {
+    /// The place of a message of an input topic: what its headers say if it was put back to this topic, else where it lies.
+    ///
+    /// Headers that don't say all of it, or not rightly, say nothing: whoever wrote them, the message is then as good as new.
+    pub fn of(message: &impl Message, headers: &[Header<'_>]) -> Place {
+        match Place::read(headers) {
+            Some((topic, place)) if topic == message.topic() => place,
+            _ => Place {
+                partition: message.partition() as u32,
+                offset: message.offset() as u64,
+                index: 0,
+                attempt: 0,
+                timestamp: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
+                is_append_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
+            },
+        }
+    }
+
+    /// The topic and the place that headers name; `None` if one is missing or malformed.
+    pub fn read<'h>(headers: &[Header<'h>]) -> Option<(&'h str, Place)> {
+        let text = |name| text(headers, name);
+        let timestamp = match text(header::TIMESTAMP)? {
+            "" => None,
+            millis => Some(millis.parse::<i64>().ok()?.saturating_mul(1_000)),
+        };
+        let place = Place {
+            partition: text(header::PARTITION)?.parse().ok()?,
+            offset: text(header::OFFSET)?.parse().ok()?,
+            index: text(header::INDEX)?.parse().ok()?,
+            attempt: text(header::ATTEMPT)?.parse().ok()?,
+            timestamp,
+            is_append_time: text(header::TIMESTAMP_TYPE) == Some(APPEND),
+        };
+        Some((text(header::TOPIC)?, place))
+    }
+
+    /// The headers that [`Place::read`] reads.
+    pub fn headers(&self, topic: &str) -> [(&'static str, String); 7] {
+        [
+            (header::TOPIC, topic.to_owned()),
+            (header::PARTITION, self.partition.to_string()),
+            (header::OFFSET, self.offset.to_string()),
+            (header::INDEX, self.index.to_string()),
+            (header::ATTEMPT, self.attempt.to_string()),
+            (header::TIMESTAMP, self.timestamp.map_or_else(String::new, |micros| (micros / 1_000).to_string())),
+            (header::TIMESTAMP_TYPE, if self.is_append_time { APPEND } else { CREATE }.to_owned()),
+        ]
+    }
+
+    /// The same place, put back once more.
+    pub fn again(self) -> Place {
+        Place { attempt: self.attempt.saturating_add(1), ..self }
+    }
+
+    /// Decodes what stands here. An item of a batch that comes back alone keeps its index.
+    pub fn decode<'m>(&self, topic: &Topic, payload: Option<&'m [u8]>, headers: &[Header<'m>], now: i64) -> Decoded<'m> {
+        let context = Context {
+            topic: topic.number,
+            namespace: topic.namespace.as_deref(),
+            partition: self.partition,
+            offset: self.offset,
+            attempt: self.attempt,
+            timestamp: self.timestamp,
+            is_append_time: self.is_append_time,
+            now,
+            limit: topic.max_message_bytes,
+        };
+        let mut decoded = cloudevents::decode(payload, headers, &context);
+        if self.index > 0 {
+            let assertions = decoded.assertions.iter_mut().map(|assertion| &mut assertion.stamp.origin.index);
+            let indices = assertions.chain(decoded.rejected.iter_mut().map(|rejected| &mut rejected.index));
+            indices.for_each(|index| *index = index.saturating_add(self.index));
+        }
+        decoded
+    }
+}
+
+/// A header's value, if it is there and is text.
+pub fn text<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h str> {
+    let (_, value) = headers.iter().find(|(known, _)| *known == name)?;
+    std::str::from_utf8(value).ok()
+}
+
+/// All headers of a message.
+pub fn headers(message: &impl Message) -> Vec<Header<'_>> {
+    message.headers().map_or_else(Vec::new, |headers| headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect())
+}
+
+/// Headers to be sent.
+pub fn owned<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
+    let add = |all: OwnedHeaders, (key, value)| all.insert(rdkafka::message::Header { key, value: Some(value) });
+    headers.into_iter().fold(OwnedHeaders::new(), add)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::OwnedMessage;
+
+    use super::*;
+    use crate::event::decode::Reason;
+    use crate::record::topic_number;
+
+    const PLACE: Place = Place { partition: 3, offset: 41, index: 2, attempt: 1, timestamp: Some(1_772_618_400_000_000), is_append_time: true };
+
+    fn message(topic: &str, headers: &[(&str, String)]) -> OwnedMessage {
+        let headers = owned(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        OwnedMessage::new(None, None, topic.to_owned(), Timestamp::CreateTime(5), 7, 900, Some(headers))
+    }
+
+    fn place(topic: &str, said: &[(&str, String)]) -> Place {
+        let message = message(topic, said);
+        Place::of(&message, &headers(&message))
+    }
+
+    const LYING: Place = Place { partition: 7, offset: 900, index: 0, attempt: 0, timestamp: Some(5_000), is_append_time: false };
+
+    fn topic() -> Topic {
+        Topic { name: "crm".into(), number: topic_number("crm"), namespace: None, max_message_bytes: 1_000 }
+    }
+
+    #[test]
+    fn a_message_that_was_put_back_stands_where_it_first_stood() {
+        assert_eq!(place("crm", &PLACE.headers("crm")), PLACE);
+        for place_without_time in [Place { timestamp: None, ..PLACE }, Place { is_append_time: false, ..PLACE }] {
+            assert_eq!(place("crm", &place_without_time.headers("crm")), place_without_time);
+        }
+        assert_eq!(place("crm", &PLACE.again().headers("crm")).attempt, 2);
+        assert_eq!(Place { attempt: u32::MAX, ..PLACE }.again().attempt, u32::MAX);
+    }
+
+    #[test]
+    fn a_message_of_its_own_or_of_another_topic_stands_where_it_lies() {
+        assert_eq!(place("crm", &[]), LYING);
+        assert_eq!(place("crm", &PLACE.headers("elsewhere")), LYING);
+    }
+
+    #[test]
+    fn headers_that_are_malformed_in_any_way_are_ignored() {
+        let whole = PLACE.headers("crm");
+        for (i, (name, value)) in whole.iter().enumerate() {
+            let mut headers = whole.to_vec();
+            headers.remove(i);
+            // Letters of earlier versions don't say whose timestamp it is.
+            let without = if *name == header::TIMESTAMP_TYPE { Place { is_append_time: false, ..PLACE } } else { LYING };
+            assert_eq!(place("crm", &headers), without, "without {name}");
+            for wrong in [format!("-{value}"), format!("{value}x"), "99999999999999999999999".into(), "\u{0}".into()] {
+                let mut headers = whole.clone();
+                headers[i].1.clone_from(&wrong);
+                let found = place("crm", &headers);
+                let is_a_time = *name == header::TIMESTAMP && wrong.parse::<i64>().is_ok();
+                assert!(is_a_time || *name == header::TIMESTAMP_TYPE || found == LYING, "{name} = {wrong}: {found:?}");
+            }
+        }
+        let bytes: Vec<Header<'_>> = vec![(header::TOPIC, &[0xff]), (header::PARTITION, &[0x80])];
+        assert_eq!(Place::read(&bytes), None);
+    }
+
+    #[test]
+    fn an_item_that_comes_back_alone_keeps_its_index_and_its_time() {
+        let item = br#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","data":{"status":"open"}}"#;
+        let decoded = PLACE.decode(&topic(), Some(item), &[], i64::MAX);
+        let stamp = decoded.assertions[0].stamp;
+        assert_eq!((stamp.origin.partition, stamp.origin.offset, stamp.origin.index, stamp.origin.attempt), (3, 41, 2, 1));
+        assert_eq!((stamp.origin.topic, stamp.clock.time), (topic_number("crm"), 1_772_618_400_000_000));
+
+        let bad = PLACE.decode(&topic(), Some(b"{"), &[], i64::MAX);
+        assert_eq!((bad.rejected[0].index, bad.rejected[0].bad.reason), (2, Reason::NotJson));
+    }
+}

@@ -1,0 +1,151 @@
+//! The route's membership of its consumer group: messages in, commits out, partitions paused, and word of those that were taken away.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+
+use crate::config::Kafka;
+use crate::kafka::client::{self, is_outage, outside};
+use crate::pipeline::OutsideError;
+
+/// How many messages are routed together at most.
+const BATCH: usize = 4_000;
+/// How many bytes of messages are.
+const BATCH_BYTES: usize = 8 << 20;
+/// How long a batch waits to fill.
+const LINGER: Duration = Duration::from_millis(10);
+/// How long the first message of a batch is waited for.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// A partition of an input topic; written `input TOPIC/PARTITION`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Input {
+    topic: String,
+    partition: i32,
+}
+
+impl Input {
+    /// That of a message.
+    pub fn of(message: &BorrowedMessage<'_>) -> Input {
+        Input { topic: message.topic().to_owned(), partition: message.partition() }
+    }
+
+    /// Whether a message is of it.
+    pub fn is_of(&self, message: &BorrowedMessage<'_>) -> bool {
+        message.partition() == self.partition && message.topic() == self.topic
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "input {}/{}", self.topic, self.partition)
+    }
+}
+
+/// Notes what a rebalance takes away. It is called within the poll that brings the news, so nothing polled later is of before.
+#[derive(Default)]
+struct Watch {
+    revoked: Mutex<Vec<Input>>,
+}
+
+impl ClientContext for Watch {}
+
+impl ConsumerContext for Watch {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(partitions) = rebalance else { return };
+        // librdkafka would remember a pause, should the partition come back.
+        if let Err(error) = consumer.resume(partitions) {
+            tracing::debug!(%error, "partitions that are given up can't be resumed");
+        }
+        let inputs = partitions.elements().into_iter().map(|element| Input { topic: element.topic().to_owned(), partition: element.partition() });
+        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).extend(inputs);
+    }
+}
+
+/// The membership.
+pub struct Group {
+    consumer: BaseConsumer<Watch>,
+}
+
+impl Group {
+    /// Joins a group, to read these topics; `reset` says where to begin when the offset to go on from is not there.
+    ///
+    /// # Errors
+    /// If the properties make no consumer.
+    pub fn join(kafka: &Kafka, name: &str, topics: &[&str], reset: &str) -> Result<Group, OutsideError> {
+        let fail = |error| outside("joining the route group", error);
+        let consumer: BaseConsumer<Watch> = client::member(kafka, name, reset).create_with_context(Watch::default()).map_err(fail)?;
+        consumer.subscribe(topics).map_err(fail)?;
+        Ok(Group { consumer })
+    }
+
+    /// Takes messages until there are enough, none comes for a while, or partitions have moved.
+    ///
+    /// # Errors
+    /// If messages are gone that were never read, and the group was to begin nowhere else.
+    pub fn collect(&self, stop: &AtomicBool) -> Result<Vec<BorrowedMessage<'_>>, OutsideError> {
+        let mut messages = Vec::new();
+        let (mut deadline, mut bytes) = (None::<Instant>, 0);
+        while messages.len() < BATCH && bytes < BATCH_BYTES && !stop.load(Ordering::Acquire) {
+            let wait = deadline.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => {
+                    deadline.get_or_insert_with(|| Instant::now() + LINGER);
+                    bytes += message.payload_len();
+                    messages.push(message);
+                }
+                // Brokers come back; librdkafka says so once a second meanwhile.
+                Some(Err(error)) if is_outage(&error) => tracing::debug!(%error, "reading the input topics"),
+                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    let problem = format!("{error}: messages are gone that were not carried over; make another new log: dealpulse rebuild log");
+                    return Err(OutsideError::fatal("carrying the old log over", problem));
+                }
+                Some(Err(error)) => tracing::warn!(%error, "reading the input topics"),
+                None => break,
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                break;
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The partitions taken away since this was asked last. What [`Group::collect`] has just given of them was read before.
+    pub fn revoked(&self) -> Vec<Input> {
+        std::mem::take(&mut *self.consumer.context().revoked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Pauses a partition, or resumes it, where it was. Says whether it is paused now.
+    pub fn pause(&self, input: &Input, paused: bool) -> bool {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&input.topic, input.partition);
+        let done: KafkaResult<()> = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        match done {
+            Ok(()) => paused,
+            Err(error) => {
+                tracing::warn!(%error, %input, "a partition can't be paused or resumed");
+                !paused
+            }
+        }
+    }
+
+    /// Commits up to where inputs are done.
+    pub fn commit(&self, positions: &[(&Input, i64)]) {
+        if positions.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        let added =
+            positions.iter().try_for_each(|(input, offset)| list.add_partition_offset(&input.topic, input.partition, Offset::Offset(*offset)));
+        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+            // Another member has the partition by now; it will route these once more, which changes nothing.
+            tracing::debug!(%error, "a commit of the route group failed");
+        }
+    }
+}

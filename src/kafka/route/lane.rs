@@ -1,0 +1,252 @@
+//! A lane: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
+//! committed. Lanes don't wait for each other: one whose letters can't be written stands still, and the others go on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+use crate::kafka::dead_letter::{DeadLetter, Producers};
+use crate::pipeline::OutsideError;
+use crate::pipeline::flush::backoff;
+use crate::telemetry::Telemetry;
+
+/// How many letters of a partition may wait for their acknowledgements before no more of it is read.
+const LETTERS: usize = 1_000;
+/// How many bytes of letters may.
+const LETTER_BYTES: usize = 16 << 20;
+
+/// Why letters of a partition can't be written, if they can't.
+type Failure = Arc<Mutex<Option<String>>>;
+
+/// Writes dead letters.
+#[derive(Clone)]
+pub struct Writer {
+    /// Its producers: not the log's, whose queue must not fill up with letters.
+    pub producers: Producers,
+    /// The topic of the dead letters.
+    pub topic: String,
+    /// Where letters are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl Writer {
+    /// Writes a letter, however long it takes. Even a refusal is tried again: whoever mends the topic need not restart anything.
+    async fn write(self, letter: DeadLetter, failure: Failure) {
+        let mut attempt = 0;
+        while let Err(error) = letter.write(self.producers.attempt(attempt), &self.topic).await {
+            // The first failure may be that of its neighbours.
+            if attempt > 0 {
+                note(&failure, &letter, &error);
+                tokio::time::sleep(backoff(attempt)).await;
+            }
+            attempt += 1;
+        }
+        self.telemetry.dead_letters.with_label_values(&[&letter.topic, &letter.reason]).inc();
+    }
+}
+
+/// Says why a letter can't be written; in the log once for as long as it lasts.
+fn note(failure: &Failure, letter: &DeadLetter, error: &OutsideError) {
+    let before = lock(failure).replace(error.to_string());
+    let (topic, partition) = (&letter.topic, letter.place.partition);
+    match before {
+        Some(_) => {}
+        None if error.is_transient => tracing::warn!(%error, topic, partition, "a dead letter can't be written yet; its partition waits for it"),
+        None => tracing::error!(%error, topic, partition, "a dead letter can't be written; its partition stands still until it can"),
+    }
+}
+
+fn lock(failure: &Failure) -> MutexGuard<'_, Option<String>> {
+    failure.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One input partition.
+#[derive(Default)]
+pub struct Lane {
+    /// The writes on their way, by offset and size. Dropping the lane calls them off.
+    writes: JoinSet<(i64, usize)>,
+    /// How many letters of a message are not acknowledged yet, by its offset.
+    waiting: BTreeMap<i64, usize>,
+    /// The bytes of these letters.
+    bytes: usize,
+    /// Below this offset everything is in the log.
+    routed: Option<i64>,
+    /// The offset committed last.
+    committed: Option<i64>,
+    failure: Failure,
+    /// Nothing more is read of it for now.
+    pub is_paused: bool,
+    /// The problem that is known outside.
+    pub told: Option<String>,
+}
+
+impl Lane {
+    /// Sees to it that a letter of the message at `offset` is written.
+    pub fn set_aside(&mut self, offset: i64, letter: DeadLetter, writer: &Writer, runtime: &Handle) {
+        let (size, writing) = (letter.size(), writer.clone().write(letter, self.failure.clone()));
+        self.wait_for(offset, size, writing, runtime);
+    }
+
+    fn wait_for(&mut self, offset: i64, size: usize, writing: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
+        *self.waiting.entry(offset).or_default() += 1;
+        self.bytes += size;
+        let done = async move {
+            writing.await;
+            (offset, size)
+        };
+        self.writes.spawn_on(done, runtime);
+    }
+
+    /// Everything below `offset` is in the log.
+    pub fn routed(&mut self, offset: i64) {
+        self.routed = Some(offset);
+    }
+
+    /// Takes note of what was written since. A write that ended otherwise, by a panic, is never taken for done.
+    pub fn look(&mut self) {
+        while let Some(done) = self.writes.try_join_next() {
+            let Ok((offset, size)) = done else { continue };
+            self.bytes -= size;
+            if let Some(count) = self.waiting.get_mut(&offset) {
+                *count -= 1;
+                if *count == 0 {
+                    self.waiting.remove(&offset);
+                }
+            }
+        }
+        if self.waiting.is_empty() {
+            *lock(&self.failure) = None;
+        }
+    }
+
+    /// Whether letters are on their way of which none has failed so far.
+    pub fn is_writing(&self) -> bool {
+        !self.waiting.is_empty() && lock(&self.failure).is_none()
+    }
+
+    /// Whether it should be paused: too much waits, or can't be written. It stays so until nothing waits any more.
+    pub fn should_pause(&self) -> bool {
+        let is_full = self.writes.len() > LETTERS || self.bytes > LETTER_BYTES;
+        !self.waiting.is_empty() && (self.is_paused || is_full || lock(&self.failure).is_some())
+    }
+
+    /// Where it stands and why, if its letters can't be written.
+    pub fn problem(&self) -> Option<String> {
+        let (offset, _) = self.waiting.first_key_value()?;
+        let why = lock(&self.failure);
+        Some(format!("it stands at offset {offset} until its dead letters can be written: {}", why.as_ref()?))
+    }
+
+    /// The offset to be committed, if there is a new one: everything below it is in the log or among the dead letters.
+    pub fn commit(&mut self) -> Option<i64> {
+        let waiting = self.waiting.first_key_value().map_or(i64::MAX, |(offset, _)| *offset);
+        let done = self.routed?.min(waiting);
+        // Not only a greater one: a topic that was recreated begins anew.
+        (self.committed != Some(done)).then(|| *self.committed.insert(done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Letters of these offsets, each with the means to acknowledge it.
+    fn waiting(lane: &mut Lane, offsets: &[i64]) -> Vec<oneshot::Sender<()>> {
+        let letter = |offset: &i64| {
+            let (acknowledge, acknowledged) = oneshot::channel();
+            lane.wait_for(*offset, 10, async { drop(acknowledged.await) }, &Handle::current());
+            acknowledge
+        };
+        offsets.iter().map(letter).collect()
+    }
+
+    async fn after(lane: &mut Lane, acknowledged: oneshot::Sender<()>) {
+        let before = lane.writes.len();
+        acknowledged.send(()).unwrap();
+        while lane.writes.len() == before {
+            tokio::task::yield_now().await;
+            lane.look();
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_committed_past_a_message_with_a_letter_that_waits() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.commit(), None, "nothing is routed yet");
+        let mut letters = waiting(&mut lane, &[5, 7, 7]);
+        assert_eq!(lane.commit(), None);
+        lane.routed(20);
+        assert_eq!((lane.commit(), lane.commit()), (Some(5), None), "an offset is committed once");
+        after(&mut lane, letters.pop().unwrap()).await;
+        assert_eq!(lane.commit(), None, "the letters of 5 and one of 7 wait");
+        after(&mut lane, letters.remove(0)).await;
+        assert_eq!(lane.commit(), Some(7));
+        after(&mut lane, letters.remove(0)).await;
+        assert_eq!((lane.commit(), lane.bytes), (Some(20), 0));
+        lane.routed(3);
+        assert_eq!(lane.commit(), Some(3), "the topic was recreated");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_committed_that_is_not_in_the_log_though_its_letters_are_written() {
+        let mut lane = Lane::default();
+        let letter = waiting(&mut lane, &[5]).remove(0);
+        after(&mut lane, letter).await;
+        assert_eq!(lane.commit(), None);
+        lane.routed(6);
+        assert_eq!(lane.commit(), Some(6));
+    }
+
+    #[tokio::test]
+    async fn a_lane_with_too_many_letters_is_paused_until_none_waits() {
+        let mut lane = Lane::default();
+        let mut letters = waiting(&mut lane, &vec![3; LETTERS]);
+        assert!(!lane.should_pause());
+        letters.extend(waiting(&mut lane, &[4]));
+        assert!(lane.should_pause() && lane.is_writing() && lane.problem().is_none(), "it only waits");
+        lane.is_paused = true;
+        let last = letters.pop().unwrap();
+        for letter in letters {
+            after(&mut lane, letter).await;
+            assert!(lane.should_pause());
+        }
+        after(&mut lane, last).await;
+        assert!(!lane.should_pause());
+
+        let mut heavy = Lane::default();
+        heavy.wait_for(1, LETTER_BYTES + 1, pending(), &Handle::current());
+        assert!(heavy.should_pause());
+    }
+
+    #[tokio::test]
+    async fn a_lane_whose_letters_fail_stands_at_the_first_of_them_until_all_are_written() {
+        let mut lane = Lane::default();
+        let mut letters = waiting(&mut lane, &[8, 9]);
+        *lock(&lane.failure) = Some("refused".into());
+        assert!(lane.should_pause() && !lane.is_writing());
+        assert!(lane.problem().is_some_and(|problem| problem.starts_with("it stands at offset 8 ") && problem.ends_with(": refused")));
+        after(&mut lane, letters.remove(0)).await;
+        assert!(lane.problem().is_some_and(|problem| problem.starts_with("it stands at offset 9 ")));
+        after(&mut lane, letters.remove(0)).await;
+        assert!(lane.problem().is_none() && !lane.should_pause());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_panics_is_not_taken_for_done() {
+        let mut lane = Lane::default();
+        lane.wait_for(1, 10, async { panic!("as intended by this test") }, &Handle::current());
+        lane.wait_for(2, 10, ready(()), &Handle::current());
+        lane.routed(3);
+        while !lane.writes.is_empty() {
+            tokio::task::yield_now().await;
+            lane.look();
+        }
+        assert_eq!(lane.commit(), Some(1));
+    }
+}

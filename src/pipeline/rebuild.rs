@@ -1,0 +1,243 @@
+//! Rebuild: the next epoch made beside the running one, and the switch to it when nothing is missing any more.
+//!
+//! Three forms: new definitions on the same log; a new log, filled from the facts and fed by the old log; a new reading of the input
+//! topics into an empty log. Every step may be repeated, so a rebuild that was killed is begun again and goes on.
+
+use std::future::Future;
+
+use super::epochs::{Epoch, Stage};
+use super::flush::{KeepTrying, retrying};
+use super::restart::check_log;
+use super::{Checkpoint, Log, OutsideError, Store, route};
+use crate::event::Assertion;
+use crate::event::wire::{self, Message, Name, RecordMessage, WireError};
+use crate::record::{Clock, Entity, Home, Origin, Placement, Stamp, alias, home};
+
+/// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
+/// another. The longest such chain: a merged lead names its deal; the deal tells the lead that one was merged into; that lead answers
+/// with its source; and by that source the deal tells its lead and its account again. An answer depends on no link, so there it ends.
+pub const TURNS: u32 = 5;
+/// How many bytes of records go into one message of the log, about.
+const MESSAGE_BYTES: usize = 256 << 10;
+/// How many messages are on their way at once.
+const TOGETHER: usize = 64;
+
+/// What the next epoch differs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In what its numbers mean: the same log, told again.
+    Definitions,
+    /// In its log: filled from the facts, and fed by what still comes to the old one.
+    Log,
+    /// In how the input is read: everything is read again into an empty log.
+    Mapping,
+}
+
+/// What a rebuild waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// Messages of the inputs that are not in the new log yet.
+    Inputs(u64),
+    /// Messages of the new log that are not folded and flushed yet, in this turn of [`TURNS`].
+    Fold(u32, u64),
+}
+
+/// What a rebuild needs besides log and store. A trait, so that the simulation needs no clock and no broker.
+pub trait Around: KeepTrying {
+    /// Sets where the old log is read on from, a position a shard, unless that was done already.
+    fn carry_from(&self, positions: &[u64]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Where the inputs of the new log end now, partition by partition: of the old log that is carried over, of the topics that are
+    /// read anew; none at all in the form [`Form::Definitions`].
+    fn input_ends(&self) -> impl Future<Output = Result<Vec<u64>, OutsideError>> + Send;
+
+    /// How far they stand in the new log, in the same order.
+    fn input_positions(&self) -> impl Future<Output = Result<Vec<u64>, OutsideError>> + Send;
+
+    /// Called when there is nothing to do but wait.
+    fn wait(&self, what: Waiting) -> impl Future<Output = ()> + Send;
+
+    /// The present (µs), which the switch is dated with.
+    fn now(&self) -> i64;
+}
+
+/// Makes `next` beside `current` and switches to it.
+///
+/// # Errors
+/// What log or store refuse. Nothing is lost then: the same call goes on.
+pub async fn rebuild(
+    form: Form,
+    current: &Epoch,
+    next: &Epoch,
+    (old_log, new_log): (&impl Log, &impl Log),
+    store: &impl Store,
+    around: &impl Around,
+) -> Result<(), OutsideError> {
+    if form == Form::Log {
+        let positions = carry_positions(current, old_log, store, around).await?;
+        retrying(around, || around.carry_from(&positions)).await?;
+    }
+    // The definitions stand in the store before the log speaks of the epoch.
+    retrying(around, || store.put_epoch(next)).await?;
+    match form {
+        Form::Definitions => retrying(around, || new_log.append(start_messages(next))).await?,
+        Form::Log => {
+            let done = retrying(around, || store.poured(next.epoch)).await?;
+            for shard in (0..current.partitions).filter(|shard| !done.contains(shard)) {
+                pour(shard, current, next.partitions, new_log, store, around).await?;
+                retrying(around, || store.note_poured(next.epoch, shard)).await?;
+            }
+        }
+        Form::Mapping => {}
+    }
+    until_routed(around).await?;
+    until_folded(next, new_log, store, around).await?;
+    let live = Epoch { stage: Stage::Live, live_since: Some(around.now()), ..next.clone() };
+    retrying(around, || store.put_epoch(&live)).await
+}
+
+/// Where carrying begins in each shard of the old log: at its checkpoint, read *before* its facts are. Where the log is not the one
+/// the checkpoint was made on, at its beginning: what was carried already changes nothing.
+async fn carry_positions(current: &Epoch, log: &impl Log, store: &impl Store, patience: &impl KeepTrying) -> Result<Vec<u64>, OutsideError> {
+    let mut positions = Vec::new();
+    for shard in 0..current.partitions {
+        let checkpoint = retrying(patience, || store.checkpoint(current.generation, shard)).await?;
+        positions.push(match checkpoint {
+            Some(Checkpoint { next_offset, .. }) if retrying(patience, || is_whole(current.generation, shard, log, store)).await? => next_offset,
+            _ => 0,
+        });
+    }
+    Ok(positions)
+}
+
+/// True if a shard's log is the one its checkpoint was made on, and nothing after the checkpoint is gone.
+///
+/// # Errors
+/// If log or store can't be asked.
+pub async fn is_whole(generation: u32, shard: Home, log: &impl Log, store: &impl Store) -> Result<bool, OutsideError> {
+    let Some(checkpoint) = store.checkpoint(generation, shard).await? else { return Ok(true) };
+    match check_log(shard, &checkpoint, log).await {
+        Ok(()) => Ok(true),
+        Err(super::restart::RestartError::Outside(error)) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The message that begins an epoch, for every shard of its log. It asserts nothing but that there is such an epoch, always in the
+/// same words, so that repeating it changes nothing.
+pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
+    let stamp = Stamp { clock: Clock::default(), origin: Origin::default() };
+    let start = Assertion { entity: Entity::Epoch, id: epoch.epoch.to_string().into(), stamp, values: Vec::new() };
+    let message = wire::write_assertions(std::iter::once(&start));
+    (0..epoch.partitions).map(|shard| (shard, message.clone())).collect()
+}
+
+/// Brings the records of a shard into a log of so many partitions: whole, with every value's clock and origin, ties and cuts.
+async fn pour(
+    shard: Home,
+    from: &Epoch,
+    partitions: u32,
+    log: &impl Log,
+    store: &impl Store,
+    patience: &impl KeepTrying,
+) -> Result<(), OutsideError> {
+    let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
+    records.retain(|record| match record.entity {
+        Entity::Epoch => false, // they begin anew in a new log
+        // It stands in every shard, and is told to every shard: that of the merged record's own home is enough.
+        Entity::Alias => alias::merged(&record.id).is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
+        Entity::Lead | Entity::Deal | Entity::Account => true,
+    });
+    let whole: Vec<RecordMessage<'_>> = records
+        .iter()
+        .map(|record| RecordMessage { name: Name { entity: record.entity, id: record.id.as_str().into() }, state: record.state.as_slice().into() })
+        .collect();
+    let messages = address(&whole, partitions);
+    for together in messages.chunks(TOGETHER) {
+        retrying(patience, || log.append(together.to_vec())).await?;
+    }
+    Ok(())
+}
+
+/// Whole records as messages to their homes.
+fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>)> {
+    let mut by_home: Vec<Vec<&RecordMessage<'_>>> = vec![Vec::new(); partitions as usize];
+    for record in records {
+        match record.name.entity.placement() {
+            Placement::Home => by_home[home(record.name.entity, &record.name.id, partitions) as usize].push(record),
+            Placement::Everywhere => by_home.iter_mut().for_each(|shard| shard.push(record)),
+        }
+    }
+    let mut messages = Vec::new();
+    for (shard, mut records) in by_home.into_iter().enumerate() {
+        while !records.is_empty() {
+            let mut bytes = 0;
+            let fits = |record: &&&RecordMessage<'_>| {
+                let is_room = bytes < MESSAGE_BYTES;
+                bytes += record.state.len();
+                is_room
+            };
+            let fit = records.iter().take_while(fits).count();
+            let rest = records.split_off(fit);
+            messages.push((shard as Home, wire::write_records(std::mem::replace(&mut records, rest).into_iter())));
+        }
+    }
+    messages
+}
+
+/// What a message of an older log becomes in a newer one of so many partitions: what was said goes to its home there. Links and starts
+/// of epochs are left out: they belong to the log they are in, and the newer one has its own.
+///
+/// # Errors
+/// If the message isn't one of this version's.
+pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, WireError> {
+    Ok(match wire::read(message)? {
+        Message::Assertions(mut assertions) => {
+            assertions.retain(|assertion| assertion.entity != Entity::Epoch);
+            route::spread(&assertions, partitions)
+        }
+        Message::Records(records) => address(&records, partitions),
+        Message::Links(_) => Vec::new(),
+    })
+}
+
+/// Waits until all that the inputs hold now stands in the new log.
+async fn until_routed(around: &impl Around) -> Result<(), OutsideError> {
+    let ends = retrying(around, || around.input_ends()).await?;
+    loop {
+        let positions = retrying(around, || around.input_positions()).await?;
+        let missing = behind(&positions, &ends);
+        if missing == 0 {
+            return Ok(());
+        }
+        around.wait(Waiting::Inputs(missing)).await;
+    }
+}
+
+/// Waits until, turn after turn, every checkpoint has passed what was the log's end at the beginning of the turn.
+async fn until_folded(epoch: &Epoch, log: &impl Log, store: &impl Store, around: &impl Around) -> Result<(), OutsideError> {
+    for turn in 1..=TURNS {
+        let mut ends = Vec::new();
+        for shard in 0..epoch.partitions {
+            ends.push(retrying(around, || log.bounds(shard)).await?.1);
+        }
+        loop {
+            let mut positions = Vec::new();
+            for shard in 0..epoch.partitions {
+                let checkpoint = retrying(around, || store.checkpoint(epoch.generation, shard)).await?;
+                positions.push(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset));
+            }
+            let missing = behind(&positions, &ends);
+            if missing == 0 {
+                break;
+            }
+            around.wait(Waiting::Fold(turn, missing)).await;
+        }
+    }
+    Ok(())
+}
+
+fn behind(positions: &[u64], ends: &[u64]) -> u64 {
+    let position = |i: usize| positions.get(i).copied().unwrap_or_default();
+    ends.iter().enumerate().map(|(i, end)| end.saturating_sub(position(i))).sum()
+}

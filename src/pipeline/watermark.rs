@@ -1,0 +1,32 @@
+//! The watermark: the time up to which everything the log took is in the store, in every shard.
+
+use super::{Checkpoint, Epoch, Log, OutsideError, Store};
+
+/// The watermark (µs) of an epoch at the instant `now`; `None` as long as it is not known.
+///
+/// A shard whose checkpoint has come to the end of its log holds nobody back, however long it has been idle: up to now it is complete. One that is
+/// behind is complete up to the append time of its checkpoint. Append times are the log's own, so an event's clock plays no part; and one that
+/// lies ahead of `now` is a broker's clock gone wrong, which is not believed: the message that comes next is asked instead, and if it is
+/// of no use either, nothing is promised.
+///
+/// # Errors
+/// If the log or the store can't be read.
+pub async fn watermark(epoch: &Epoch, now: i64, log: &impl Log, store: &impl Store) -> Result<Option<i64>, OutsideError> {
+    let mut watermark = now;
+    for shard in 0..epoch.partitions {
+        let checkpoint = store.checkpoint(epoch.generation, shard).await?;
+        let (_, end) = log.bounds(shard).await?;
+        let complete = match checkpoint {
+            Some(checkpoint) if checkpoint.next_offset >= end => continue,
+            Some(Checkpoint { append_time, .. }) if append_time <= now => append_time,
+            Some(checkpoint) => match log.read_again(shard, checkpoint.next_offset).await? {
+                Some(next) if next.append_time <= now => next.append_time,
+                Some(_) | None => return Ok(None),
+            },
+            None if end == 0 => continue,
+            None => return Ok(None),
+        };
+        watermark = watermark.min(complete);
+    }
+    Ok(Some(watermark))
+}
