@@ -21,6 +21,7 @@ struct Arguments {
 enum Command {
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
     Demo(cli::demo::Demo),
+    Dlq(cli::dlq::Dlq),
     Generate(cli::generate::Generate),
     LocalBroker(cli::local_broker::LocalBrokerArgs),
     Rebuild(cli::rebuild::Rebuild),
@@ -54,6 +55,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,
+        Command::Dlq(args) => cli::dlq::run(args).await,
         Command::Generate(args) => cli::generate::run(args),
         Command::LocalBroker(args) => cli::local_broker::run(args).await,
         Command::Rebuild(args) => cli::rebuild::run(args).await,

@@ -2,6 +2,7 @@
 
 pub mod clickhouse_local;
 pub mod demo;
+pub mod dlq;
 pub mod generate;
 pub mod local_broker;
 pub mod rebuild;

@@ -1,5 +1,8 @@
 //! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written before the input offset moves.
 
+pub mod read;
+pub mod replay;
+
 use rdkafka::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;

@@ -1,0 +1,98 @@
+//! `dealpulse dlq`: a look at the dead letters, and those that are mended back to where they came from.
+
+mod list;
+mod replay;
+mod show;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::event::decode::Reason;
+use crate::kafka::dead_letter::read::At;
+
+/// Look at dead letters, and put back those that are mended
+#[derive(Debug, clap::Args)]
+pub struct Dlq {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show the open letters: where each lies, where it came from, why it died, and how its bytes begin
+    List(List),
+    /// Put back the letters that can be read by now: with the present configuration, clock and version
+    Replay(Replay),
+}
+
+/// What both commands are told.
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "dealpulse.toml")]
+    config: PathBuf,
+    /// Only letters that died of this; may be given several times
+    #[arg(long = "reason", value_name = "REASON", value_parser = reason)]
+    reasons: Vec<Reason>,
+    /// Only letters that came from this topic
+    #[arg(long)]
+    topic: Option<String>,
+}
+
+impl Chosen {
+    fn config(&self) -> Result<Config> {
+        Ok(Config::load(&self.config, &std::env::vars().collect())?)
+    }
+
+    /// Whether a letter of this topic and reason is meant.
+    fn means(&self, topic: &str, reason: &str) -> bool {
+        let is_reason = self.reasons.is_empty() || self.reasons.iter().any(|chosen| chosen.name() == reason);
+        is_reason && self.topic.as_deref().is_none_or(|chosen| chosen == topic)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Also those that were put back, and those that were set aside twice
+    #[arg(long)]
+    all: bool,
+    /// Show so many at most; the summary counts all
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Print one JSON object a line, with all of the bytes, and no summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Replay {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only the letter that lies here, as `dlq list` shows it; may be given several times
+    #[arg(long = "letter", value_name = "PARTITION:OFFSET")]
+    letters: Vec<At>,
+    /// Say what would happen, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn reason(name: &str) -> Result<Reason, String> {
+    Reason::from_name(name).ok_or_else(|| format!("there is no such reason; there are {}", Reason::ALL.map(Reason::name).join(", ")))
+}
+
+/// Lists or replays.
+///
+/// # Errors
+/// A configuration that is refused, a Kafka that does not answer, or letters that were not taken back.
+pub async fn run(args: Dlq) -> Result<()> {
+    // Kafka's consumer blocks.
+    tokio::task::spawn_blocking(move || match args.command {
+        Command::List(args) => list::run(&args),
+        Command::Replay(args) => replay::run(&args),
+    })
+    .await?
+}

@@ -1,0 +1,116 @@
+//! `dealpulse dlq replay`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use anyhow::{Result, bail};
+use tokio::runtime::Handle;
+
+use super::{Replay, show};
+use crate::config::Config;
+use crate::kafka::dead_letter::read::{At, Letters, Lying, State};
+use crate::kafka::dead_letter::replay::{self, Verdict, judge};
+use crate::telemetry::wall_clock;
+
+/// How many letters are put back together.
+const LETTERS: usize = 500;
+/// How many bytes of them.
+const BYTES: usize = 16 << 20;
+
+/// What became of a letter; in the order it is said in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    PutBack,
+    StillBad(&'static str),
+    NoTopic,
+    Refused(String),
+}
+
+/// Puts the letters back that are meant and mended; says what became of all.
+pub fn run(args: &Replay) -> Result<()> {
+    let config = args.chosen.config()?;
+    let letters = Letters::open(&config.kafka, &config.dead_letters)?;
+    let mut work = Work { replay: replay::Replay::new(&config)?, dry_run: args.dry_run, mended: Vec::new(), bytes: 0, outcomes: BTreeMap::new() };
+    let mut missing: BTreeSet<At> = args.letters.iter().copied().collect();
+    let done = letters.each(|lying| {
+        let is_meant = lying.state == State::Open && args.chosen.means(&lying.letter.topic, &lying.letter.reason);
+        match is_meant && (args.letters.is_empty() || missing.remove(&lying.at)) {
+            true => work.take(lying, &config),
+            false => Ok(()),
+        }
+    });
+    let done = done.and_then(|()| work.put_back());
+    // What was done before something went wrong is said all the same.
+    io::stdout().write_all(work.said().as_bytes())?;
+    done?;
+    if let Some(at) = missing.first() {
+        bail!("there is no open letter at {at}, or --reason or --topic keep it out; `dlq list --all` shows what there is");
+    }
+    match work.refused() {
+        0 => Ok(()),
+        refused => bail!("{refused} letters were not taken back; they stay open"),
+    }
+}
+
+struct Work {
+    replay: replay::Replay,
+    dry_run: bool,
+    mended: Vec<Lying>,
+    bytes: usize,
+    outcomes: BTreeMap<(Outcome, String), u64>,
+}
+
+impl Work {
+    fn take(&mut self, lying: Lying, config: &Config) -> Result<()> {
+        match judge(&lying.letter, &config.topics, wall_clock()) {
+            Verdict::Mended => {
+                self.bytes += lying.letter.size();
+                self.mended.push(lying);
+                if self.mended.len() >= LETTERS || self.bytes >= BYTES {
+                    self.put_back()?;
+                }
+            }
+            Verdict::StillBad(bad) => self.count(Outcome::StillBad(bad.reason.name()), &lying),
+            Verdict::NoTopic => self.count(Outcome::NoTopic, &lying),
+        }
+        Ok(())
+    }
+
+    fn put_back(&mut self) -> Result<()> {
+        let mended = std::mem::take(&mut self.mended);
+        self.bytes = 0;
+        if self.dry_run {
+            mended.iter().for_each(|lying| self.count(Outcome::PutBack, lying));
+            return Ok(());
+        }
+        let answers = Handle::current().block_on(self.replay.put_back(&mended))?;
+        for (lying, answer) in mended.iter().zip(answers) {
+            self.count(answer.map_or_else(|error| Outcome::Refused(error.to_string()), |()| Outcome::PutBack), lying);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: Outcome, lying: &Lying) {
+        *self.outcomes.entry((outcome, lying.letter.topic.clone())).or_default() += 1;
+    }
+
+    fn refused(&self) -> u64 {
+        self.outcomes.iter().filter(|((outcome, _), _)| matches!(outcome, Outcome::Refused(_))).map(|(_, count)| count).sum()
+    }
+
+    /// A line an outcome and topic.
+    fn said(&self) -> String {
+        let line = |((outcome, topic), count): (&(Outcome, String), &u64)| {
+            let topic = show::safe(topic.as_bytes());
+            match outcome {
+                Outcome::PutBack if self.dry_run => format!("{count} of `{topic}` would be put back\n"),
+                Outcome::PutBack => format!("{count} of `{topic}` were put back\n"),
+                Outcome::StillBad(reason) => format!("{count} of `{topic}` are still bad and stay: {reason}\n"),
+                Outcome::NoTopic => format!("{count} of `{topic}` stay: the topic is not in the configuration; name it under [[topics]]\n"),
+                Outcome::Refused(why) => format!("{count} of `{topic}` stay: {why}\n"),
+            }
+        };
+        let lines: String = self.outcomes.iter().map(line).collect();
+        if lines.is_empty() { "no open dead letter is meant\n".to_owned() } else { lines }
+    }
+}

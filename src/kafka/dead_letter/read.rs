@@ -1,0 +1,231 @@
+//! Reading dead letters back: all there are at one moment, each with what has become of it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::{DeadLetter, header};
+use crate::config::Kafka;
+use crate::kafka::client::{self, is_outage, outside};
+use crate::kafka::log::PATIENCE;
+use crate::kafka::place;
+use crate::pipeline::{Fault, OutsideError};
+
+/// Where a letter lies in the topic of the dead letters; written `partition:offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct At {
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+impl At {
+    fn of(message: &BorrowedMessage<'_>) -> At {
+        At { partition: message.partition(), offset: message.offset() }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.partition, self.offset)
+    }
+}
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<At, String> {
+        let numbers = text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+        match numbers {
+            Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(At { partition, offset }),
+            _ => Err(format!("`{text}` is no letter's place; write partition:offset as `dlq list` shows it, like 0:17")),
+        }
+    }
+}
+
+/// What has become of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// It waits to be put back.
+    Open,
+    /// It was put back.
+    Replayed,
+    /// The same item was set aside twice, since it was read twice: after a crash, say. The other letter stands for both.
+    Repeated,
+}
+
+impl State {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Open => "open",
+            State::Replayed => "replayed",
+            State::Repeated => "repeated",
+        }
+    }
+}
+
+/// A letter as it lies in its topic.
+#[derive(Debug, Clone)]
+pub struct Lying {
+    /// Where.
+    pub at: At,
+    /// What has become of it.
+    pub state: State,
+    /// The letter.
+    pub letter: DeadLetter,
+}
+
+/// What distinguishes items: topic, place and bytes. The bytes, because a topic that was recreated has its offsets twice.
+type Identity = u128;
+
+fn identity(letter: &DeadLetter) -> Identity {
+    let place = letter.place;
+    let numbers = [place.offset, u64::from(place.partition), u64::from(place.index), u64::from(place.attempt), letter.topic.len() as u64];
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    numbers.iter().for_each(|number| hash.update(&number.to_le_bytes()));
+    hash.update(letter.topic.as_bytes());
+    hash.update(&letter.raw);
+    hash.digest128()
+}
+
+/// The dead letters there are at one moment.
+pub struct Letters {
+    consumer: BaseConsumer,
+    topic: String,
+    spans: Vec<Span>,
+    replayed: HashSet<Identity>,
+    foreign: u64,
+}
+
+/// What there is of a partition: from `low` up to, and without, `high`.
+struct Span {
+    partition: i32,
+    low: i64,
+    high: i64,
+}
+
+impl Letters {
+    /// Notes how far the topic reaches now, and which of its letters were put back. Blocks; it reads the topic once.
+    ///
+    /// # Errors
+    /// There is no such topic, or what Kafka answered.
+    pub fn open(kafka: &Kafka, topic: &str) -> Result<Letters, OutsideError> {
+        let fail = |error| outside(reading(topic), error);
+        let mut config = client::onlooker(kafka, "dlq");
+        let consumer: BaseConsumer = config.set("enable.partition.eof", "true").create().map_err(fail)?;
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| {
+            let told = fail(error);
+            OutsideError { message: format!("{}; is Kafka running, and is [kafka] brokers right?", told.message), ..told }
+        })?;
+        let mut spans = Vec::new();
+        for partition in metadata.topics().iter().filter(|topic| topic.error().is_none()).flat_map(|topic| topic.partitions()) {
+            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).map_err(fail)?;
+            spans.push(Span { partition: partition.id(), low, high });
+        }
+        if spans.is_empty() {
+            let problem = "there is no such topic: either the pipeline was never started, or [dead_letters] topic is not right";
+            return Err(OutsideError { fault: Fault::User, ..OutsideError::fatal(reading(topic), problem) });
+        }
+        spans.sort_by_key(|span| span.partition);
+        let mut letters = Letters { consumer, topic: topic.to_owned(), spans, replayed: HashSet::new(), foreign: 0 };
+        letters.note_marks()?;
+        Ok(letters)
+    }
+
+    fn note_marks(&mut self) -> Result<(), OutsideError> {
+        let (mut items, mut marks, mut foreign) = (HashMap::new(), Vec::new(), 0);
+        self.scan::<OutsideError>(|message| {
+            match (mark(message), DeadLetter::read(message)) {
+                (Some(at), _) => marks.push(at),
+                (None, Some(letter)) => drop(items.insert(At::of(message), identity(&letter))),
+                (None, None) => foreign += 1,
+            }
+            Ok(())
+        })?;
+        self.replayed = marks.iter().filter_map(|at| items.get(at).copied()).collect();
+        self.foreign = foreign;
+        Ok(())
+    }
+
+    /// How many messages of the topic are neither letters nor marks of ours; they are passed over.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
+    }
+
+    /// Hands every letter over, partition by partition, oldest first. Blocks; it reads the topic once more.
+    ///
+    /// # Errors
+    /// What Kafka answered, or the first error of `take`.
+    pub fn each<E: From<OutsideError>>(&self, mut take: impl FnMut(Lying) -> Result<(), E>) -> Result<(), E> {
+        let mut seen = HashSet::new();
+        self.scan(|message| {
+            let Some(letter) = DeadLetter::read(message).filter(|_| mark(message).is_none()) else { return Ok(()) };
+            let identity = identity(&letter);
+            let state = match (seen.insert(identity), self.replayed.contains(&identity)) {
+                (false, _) => State::Repeated,
+                (true, true) => State::Replayed,
+                (true, false) => State::Open,
+            };
+            take(Lying { at: At::of(message), state, letter })
+        })
+    }
+
+    fn scan<E: From<OutsideError>>(&self, mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>) -> Result<(), E> {
+        let fail = |error| outside(reading(&self.topic), error);
+        for span in self.spans.iter().filter(|span| span.low < span.high) {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.low)).map_err(fail)?;
+            self.consumer.assign(&list).map_err(fail)?;
+            let (mut next, mut heard) = (span.low, Instant::now());
+            while next < span.high {
+                match self.consumer.poll(Duration::from_millis(200)) {
+                    Some(Ok(message)) => {
+                        next = message.offset() + 1;
+                        if next <= span.high {
+                            take(&message)?;
+                        }
+                        heard = Instant::now();
+                    }
+                    Some(Err(KafkaError::PartitionEOF(_))) => break,
+                    Some(Err(error)) if !is_outage(&error) => return Err(fail(error).into()),
+                    // Brokers come back.
+                    Some(Err(_)) | None if heard.elapsed() < PATIENCE => {}
+                    Some(Err(_)) | None => return Err(OutsideError::transient(reading(&self.topic), "no answer in time; is Kafka running?").into()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reading(topic: &str) -> String {
+    format!("reading the dead letters `{topic}`")
+}
+
+/// The letter that a message marks as put back.
+fn mark(message: &BorrowedMessage<'_>) -> Option<At> {
+    place::text(&place::headers(message), header::REPLAYED)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letters_place_is_read_as_it_is_shown() {
+        let at = At { partition: 3, offset: 17 };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        for wrong in ["", "3", "3:", ":3", "-1:3", "1:-3", "a:b", "1:2:3", "1:99999999999999999999"] {
+            let problem = wrong.parse::<At>().unwrap_err();
+            assert!(problem.contains("partition:offset"), "{problem}");
+        }
+    }
+}
