@@ -25,6 +25,7 @@ enum Command {
     Generate(cli::generate::Generate),
     LocalBroker(cli::local_broker::LocalBrokerArgs),
     Rebuild(cli::rebuild::Rebuild),
+    Reconcile(cli::reconcile::Reconcile),
     Report(cli::report::Report),
     Run(cli::run::Run),
 }
@@ -59,6 +60,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate(args) => cli::generate::run(args),
         Command::LocalBroker(args) => cli::local_broker::run(args).await,
         Command::Rebuild(args) => cli::rebuild::run(args).await,
+        Command::Reconcile(args) => return cli::reconcile::run(args).await,
         Command::Report(args) => cli::report::run(args).await,
         Command::Run(args) => return cli::run::run(args).await,
     }?;

@@ -6,5 +6,7 @@ pub mod dlq;
 pub mod generate;
 pub mod local_broker;
 pub mod rebuild;
+pub mod reconcile;
 pub mod report;
 pub mod run;
+mod stored;

@@ -8,6 +8,7 @@ pub mod flush;
 pub mod memory;
 pub mod owner;
 pub mod rebuild;
+pub mod reconcile;
 pub mod restart;
 pub mod route;
 pub mod settle;

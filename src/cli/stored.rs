@@ -1,0 +1,42 @@
+//! What commands share that look at the numbers of a pipeline from outside, and how they end.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::clickhouse::ClickHouse;
+use crate::config::Config;
+use crate::pipeline::epochs::{Known, Live, Stage, current};
+use crate::pipeline::{Epoch, Store};
+
+/// The exit code where what was compared differs; 1 is an error, in which nothing is known.
+pub const DIFFERS: u8 = 4;
+/// The exit code where nothing differs, but not all of it could be compared.
+pub const UNJUDGED: u8 = 5;
+
+/// The configuration, and the database it names.
+///
+/// # Errors
+/// If the configuration can't be used.
+pub fn open(path: &Path) -> Result<(Config, ClickHouse)> {
+    let config = Config::load(path, &std::env::vars().collect())?;
+    let clickhouse = ClickHouse::new(&config.clickhouse);
+    Ok((config, clickhouse))
+}
+
+/// An epoch of a database, or its current one.
+///
+/// # Errors
+/// If there is none such, or ClickHouse can't be asked.
+pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoch, Live)> {
+    let (database, epochs) = (clickhouse.database(), clickhouse.epochs().await?);
+    let current = current(&epochs).with_context(|| format!("the database `{database}` has no numbers yet: `dealpulse run` starts them"))?;
+    let number = number.unwrap_or(current.epoch);
+    let kept: Vec<&Epoch> = epochs.iter().filter(|epoch| epoch.stage != Stage::Dropped).collect();
+    let found = kept.iter().find(|epoch| epoch.epoch == number).with_context(|| {
+        let known = kept.iter().map(|epoch| epoch.epoch.to_string()).collect::<Vec<_>>().join(", ");
+        format!("the database `{database}` has no epoch {number}; it has {known}")
+    })?;
+    let live = Known::of(&epochs, found.generation)?.live.into_iter().find(|live| live.epoch == number).context("an epoch that is kept")?;
+    Ok(((*found).clone(), live))
+}
