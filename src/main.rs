@@ -19,6 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Audit(cli::audit::Audit),
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
     Demo(cli::demo::Demo),
     Dlq(cli::dlq::Dlq),
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Audit(args) => return cli::audit::run(args).await,
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,
         Command::Dlq(args) => cli::dlq::run(args).await,
