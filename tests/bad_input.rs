@@ -8,25 +8,11 @@ use std::time::Duration;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::clients;
-use support::pipeline::{Engines, Setup, engines};
+use support::events::{deal, event, ids, lead, noise};
+use support::pipeline::{Engines, LEFT_OVER, Setup, engines};
 use support::reference::{Lying, Reference, read_all};
 
 const LARGE: usize = 20 << 20;
-
-/// A structured CloudEvent.
-fn event(kind: &str, subject: &str, time: &str, data: &str) -> Vec<u8> {
-    let event =
-        format!(r#"{{"specversion":"1.0","id":"1","source":"crm","type":"crm.{kind}","subject":"{subject}","time":"{time}","data":{{{data}}}}}"#);
-    event.into_bytes()
-}
-
-fn lead(id: &str) -> Vec<u8> {
-    event("lead.upserted", id, "2026-03-04T10:00:00Z", r#""lead_source":"web","status":"open","created_at":"2026-03-04""#)
-}
-
-fn deal(id: &str, data: &str) -> Vec<u8> {
-    event("deal.upserted", id, "2026-03-04T10:00:00Z", data)
-}
 
 fn binary(kind: &str, subject: &str) -> Vec<(&'static str, String)> {
     let time = "2026-03-04T10:00:00Z".to_owned();
@@ -109,12 +95,6 @@ fn place(letter: &Lying) -> (String, String, String, String) {
     (header("reason"), header("partition"), header("offset"), header("index"))
 }
 
-async fn ids(setup: &Setup, table: &str) -> Vec<String> {
-    let sql = format!("SELECT id FROM {table} FINAL WHERE deleted = 0 ORDER BY id");
-    let text = setup.store().fetch("reading ids", &sql, "TSV").await.expect("ids");
-    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_good_ones_are_folded() {
     let engines = engines().await;
@@ -188,20 +168,14 @@ async fn the_input_stops_rather_than_step_over_what_can_not_be_set_aside() {
     let topic = setup.topics[0].clone();
     // Somebody made the topic of the dead letters, and too small.
     engines.kafka.create_topic(&setup.dead_letters(), 1, &[("max.message.bytes", "2000")]).await;
-    // Such bytes can't be compressed to fit.
-    let mut state = 1u64;
-    let noise = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    });
-    let long = bad("not_json", noise.take(100_000).collect());
+    let long = bad("not_json", noise(100_000));
     send(&engines, &topic, 0, &[good(lead("L-1")), long, good(lead("L-2"))]).await;
     let pipeline = setup.start().await;
-    let reason = pipeline.until_readyz(503, "route: ").await;
-    assert!(reason.contains("max.message.bytes"), "{reason}");
+    let reason = pipeline.until_readyz(503, "max.message.bytes").await;
+    assert!(reason.contains(&format!("input {topic}/0: it stands at offset 1 until its dead letters can be written")), "{reason}");
     assert!(setup.route_lag(&topic).await >= 2, "the input offset moved past a message that is nowhere");
     assert_eq!(pipeline.get("/healthz").0, 200);
-    assert_eq!(pipeline.sigterm().await.code, Some(0));
+    assert_eq!(pipeline.sigterm().await.code, Some(LEFT_OVER));
 
     // Once the topic takes it, all is as if nothing had been.
     engines.kafka.alter_topic(&setup.dead_letters(), &[("max.message.bytes", &LARGE.to_string())]).await;

@@ -11,15 +11,15 @@ use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::{Figure, Figures, Plan, Reading};
+use dealpulse::metric::{Figure, Figures, METRICS, Plan, Reading};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
-use dealpulse::pipeline::restart::{Live, restore};
+use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::spread;
 use dealpulse::pipeline::settle::settle;
 use dealpulse::pipeline::{Checkpoint, Epoch, Log, Row, Store};
 use dealpulse::record::Entity;
-use dealpulse::shard::{CellRow, LinkRow, RecordRow};
+use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::calendar::DAY;
 use dealpulse::window::rolling::{Now, Window};
 use dealpulse::window::{Cell, Grain, Pane, Sketch};
@@ -41,7 +41,7 @@ fn client(child: &ClickhouseChild, database: &str) -> ClickHouse {
 }
 
 fn epoch(spec: &DefinitionsSpec) -> Epoch {
-    Epoch { epoch: 1, definitions: spec.clone(), generation: 1, partitions: SHARDS }
+    Epoch::first(spec.clone(), SHARDS)
 }
 
 impl Kept {
@@ -50,7 +50,7 @@ impl Kept {
         let child = spawn(None);
         let clickhouse = client(&child, "sales");
         migrate(&clickhouse, &spec).await.unwrap();
-        clickhouse.add_epoch(&epoch(&spec)).await.unwrap();
+        clickhouse.put_epoch(&epoch(&spec)).await.unwrap();
         Kept { clickhouse, definitions: Arc::new(Definitions::new(spec).unwrap()), _child: child }
     }
 
@@ -70,10 +70,10 @@ impl Kept {
 /// Folds lines into a store, flushing every `stride` lines.
 async fn fold(lines: &[String], stride: usize, store: &impl Store, definitions: &Arc<Definitions>) -> Vec<Owner> {
     let log = MemoryLog::new(SHARDS);
-    let live = [Live { epoch: 1, definitions: definitions.clone() }];
+    store.put_epoch(&epoch(&definitions.spec)).await.unwrap();
     let mut owners = Vec::new();
     for shard in 0..SHARDS {
-        owners.push(restore(shard, 1, &live, &log, store).await.unwrap());
+        owners.push(restore(shard, 1, &log, store).await.unwrap());
     }
     for (number, lines) in lines.chunks(stride).enumerate() {
         let mut assertions = Vec::new();
@@ -112,6 +112,34 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
         let expected: Vec<&str> = ["generation", "shard", "id"].into_iter().chain(fields).chain(["custom", "state", "version"]).collect();
         assert_eq!(columns, expected, "{table}");
     }
+}
+
+/// The facts are the state: what a TTL takes, or a read before FINAL leaves out, would be lost or stale in every number after a restart.
+#[tokio::test]
+async fn rule_facts_never_expire_and_views_read_only_rows_that_count() {
+    let kept = Kept::new("UTC").await;
+    let there = kept.rows("SELECT name, engine, create_table_query FROM system.tables WHERE database = 'sales'").await;
+    let of = |engine: &str| -> BTreeMap<&str, &str> {
+        there.iter().filter(|row| row[1] == engine).map(|row| (row[0].as_str().unwrap(), row[2].as_str().unwrap())).collect()
+    };
+    let (tables, views) = (of("ReplacingMergeTree"), of("View"));
+    for (_, facts) in FACT_TABLES {
+        let made_by = tables.get(facts).unwrap_or_else(|| panic!("there is no table {facts}"));
+        assert!(!made_by.contains(" TTL ") && made_by.contains("PARTITION BY generation ORDER BY (generation, shard, id)"), "{made_by}");
+    }
+    let mut reads = 0;
+    for (name, made_by) in &views {
+        let words: Vec<&str> = made_by.split_whitespace().collect();
+        let tables_read =
+            words.iter().filter(|word| word.strip_prefix("sales.").is_some_and(|table| tables.contains_key(table.trim_end_matches(')')))).count();
+        let finals = words.iter().filter(|word| word.trim_end_matches(')') == "FINAL").count();
+        assert_eq!(finals, tables_read, "{name} counts rows that newer ones have replaced: {made_by}");
+        for word in ["PREWHERE", "do_not_merge_across_partitions_select_final"] {
+            assert!(!made_by.contains(word), "{name}: {made_by}");
+        }
+        reads += tables_read;
+    }
+    assert!(views.len() > METRICS.len() && reads > 2, "{views:?}");
 }
 
 #[tokio::test]
@@ -392,4 +420,39 @@ async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
         }
     }
     assert!(several > 10, "{} rows, {several} of several deals", rows.len());
+}
+
+#[tokio::test]
+async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
+    let kept = Kept::new("UTC").await;
+    let change = |version: u64, appended: i64, status: &str| Row {
+        shard: 0,
+        version,
+        row: ChangeRow {
+            entity: Entity::Deal,
+            id: "D-1".into(),
+            version,
+            append_time: appended,
+            event_time: version as i64,
+            status: (String::new(), status.into()),
+            owner: Default::default(),
+            amount: (None, None),
+            closed_at: (None, None),
+        },
+    };
+    const HOUR: i64 = 3_600_000_000;
+    // The second log tells the first change again, in the hour after the switch even, and goes on where the first one ends.
+    let switched = 10 * HOUR;
+    let first = [change(1, HOUR, "open"), change(2, 2 * HOUR, "won")];
+    let second = [change(1, 9 * HOUR, "open"), change(2, 11 * HOUR, "won"), change(3, 12 * HOUR, "lost")];
+    kept.clickhouse.insert_changes(1, &first).await.unwrap();
+    kept.clickhouse.insert_changes(2, &second).await.unwrap();
+    let counted = async || {
+        let rows = kept.rows("SELECT status, generation FROM changes_counted ORDER BY appended_at").await;
+        rows.iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_i64().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(counted().await, [("open".to_owned(), 1), ("won".to_owned(), 1)]);
+    let next = Epoch { epoch: 2, generation: 2, live_since: Some(switched), ..epoch(&kept.definitions.spec) };
+    kept.clickhouse.put_epoch(&next).await.unwrap();
+    assert_eq!(counted().await, [("open".to_owned(), 1), ("won".to_owned(), 1), ("lost".to_owned(), 2)]);
 }

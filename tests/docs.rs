@@ -81,6 +81,35 @@ fn unquoted(cell: &str) -> &str {
 }
 
 #[test]
+fn every_rule_that_is_said_to_be_tested_is() {
+    let sources: String = ["src", "tests"].iter().flat_map(|directory| rust_files(Path::new(directory))).map(read).collect();
+    let page = read("docs/reliability.md");
+    let (_, rules) = page.split_once("### The rules").expect("a part about the rules");
+    let rules = rules.split_once("\n## ").map_or(rules, |(rules, _)| rules);
+    let last_cells: Vec<&str> = rows(rules).filter_map(|row| row.last().copied()).filter(|cell| cell.starts_with('`')).collect();
+    assert!(last_cells.len() > 40, "{} rules", last_cells.len());
+    let named: BTreeSet<&str> = last_cells.iter().flat_map(|cell| cell.split(", ")).map(unquoted).collect();
+    for test in &named {
+        let is_there = [format!("fn {test}("), format!("    {test}: without ")].iter().any(|words| sources.contains(words));
+        assert!(is_there, "docs/reliability.md names `{test}`, and there is no such test");
+    }
+    for (at, _) in sources.match_indices("rule_") {
+        let is_test = ["fn ", "    "].iter().any(|before| sources[..at].ends_with(before));
+        let name: String = sources[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let is_name = is_test && (sources[at + name.len()..].starts_with('(') || sources[at + name.len()..].starts_with(": without "));
+        assert!(!is_name || named.contains(name.as_str()), "`{name}` is not in docs/reliability.md");
+    }
+}
+
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+        .collect()
+}
+
+#[test]
 fn every_metric_is_defined_in_the_words_of_its_code() {
     let page = read("docs/metrics.md");
     let text = flowing(&page);
@@ -303,12 +332,14 @@ fn every_environment_variable_named_is_read_and_every_one_read_is_named() {
             }
         }
     }
-    let mut source = String::new();
+    let (mut source, mut tests) = (String::new(), String::new());
     sources(Path::new("src"), &mut source);
+    sources(Path::new("tests"), &mut tests);
     let variables = |text: &str| -> BTreeSet<String> { names(text, "DEALPULSE_").into_iter().filter(|name| name != "DEALPULSE_").collect() };
     let read_by_us = variables(&source);
     let named: BTreeSet<String> = documents().iter().flat_map(|(_, page)| variables(page)).collect();
     let configuration = variables(&read("docs/configuration.md"));
     assert_eq!(read_by_us.difference(&configuration).collect::<Vec<_>>(), Vec::<&String>::new(), "docs/configuration.md lacks these");
-    assert_eq!(named.difference(&read_by_us).collect::<Vec<_>>(), Vec::<&String>::new(), "nobody reads these");
+    let read_at_all = &read_by_us | &variables(&tests);
+    assert_eq!(named.difference(&read_at_all).collect::<Vec<_>>(), Vec::<&String>::new(), "nobody reads these");
 }

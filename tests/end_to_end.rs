@@ -5,110 +5,26 @@
 
 mod support;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta};
-use dealpulse::local::generate::{Faults, GeneratedEvent, Generator, GeneratorConfig};
+use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::pipeline::Store;
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use support::clickhouse::DEALPULSE;
-use support::clients;
-use support::kafka::{Kafka, Watchdog, free_port};
-use support::pipeline::{BY_BROKER, Engines, Metrics, PATIENCE, Pipeline, Setup, database, engines};
-use support::reference::{Reference, assert_same, fact_lines};
+use support::course::{self, Clickhouse, Course};
+use support::kafka::{Kafka, free_port};
+use support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, PATIENCE};
+use support::reference::Reference;
 
-/// Half a year of an organisation up to now, with every fault a feed can have: the events, in the order of publication.
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
     EVENTS.get_or_init(|| {
-        let count: usize = std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| count.parse().expect("DEALPULSE_E2E_EVENTS: a number"));
-        let now = DateTime::from_timestamp_micros(dealpulse::telemetry::wall_clock()).expect("the present");
-        let organisation = Generator::new(GeneratorConfig {
-            seed: 11,
-            // About 14 events come of a deal; a few more than needed, of which the last are taken.
-            deals: count as u64 / 12,
-            start: now - TimeDelta::days(180),
-            end: now,
-            faults: Faults { late: 50, disordered: 100, duplicate: 50, corrected: 100, reopened: 100 },
-            ..GeneratorConfig::default()
-        });
-        let all: Vec<GeneratedEvent> = organisation.collect();
-        assert!(all.len() >= count, "{} events of {count}", all.len());
-        all[all.len() - count..].to_vec()
+        course::events(std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| count.parse().expect("DEALPULSE_E2E_EVENTS: a number")))
     })
 }
 
 /// A part of the events, in as many parts as there are stages.
 fn stage(number: usize, of: usize) -> &'static [GeneratedEvent] {
-    let (events, length) = (events(), events().len().div_ceil(of));
-    &events[(number * length).min(events.len())..((number + 1) * length).min(events.len())]
-}
-
-/// A pipeline's way through the engines: its topics, and its settings.
-struct Course {
-    /// Kept for as long as the course is run.
-    _engines: Arc<Engines>,
-    setup: Setup,
-}
-
-impl Course {
-    /// Two input topics, one of them stamped by the broker, several partitions each.
-    async fn new(name: &str) -> Course {
-        let engines = engines().await;
-        let topics = [format!("{name}.eu"), format!("{name}.us")];
-        engines.kafka.create_topic(&topics[0], 3, &[]).await;
-        engines.kafka.create_topic(&topics[1], 2, &[("message.timestamp.type", "LogAppendTime")]).await;
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        let setup = Setup::new(name, &engines.kafka.bootstrap(), &engines.clickhouse.url(), &names);
-        Course { _engines: engines, setup }
-    }
-
-    /// Sends events to either topic and any partition, whatever record they are of.
-    async fn send(&self, events: &[GeneratedEvent]) {
-        let producer: FutureProducer =
-            clients::client(&self.setup.brokers).set("enable.idempotence", "true").set("linger.ms", "5").create().expect("a producer");
-        let deliveries = events.iter().enumerate().map(|(i, event)| {
-            let (topic, partition) = [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2)][i * 7 % 5];
-            let record = FutureRecord::to(&self.setup.topics[topic]).partition(partition).key("any").payload(&event.payload);
-            producer.send_result(record.timestamp(event.emitted_at / 1_000)).unwrap_or_else(|(error, _)| panic!("{error}"))
-        });
-        for delivered in deliveries.collect::<Vec<_>>() {
-            delivered.await.expect("the producer lives").expect("a delivery");
-        }
-    }
-
-    /// Cells, records and the gauges of an instance are those of the reference.
-    async fn assert_as_in_memory(&self, pipeline: &Pipeline) -> Reference {
-        let Setup { name, clickhouse, .. } = &self.setup;
-        let (reference, store) = (Reference::of(&self.setup).await, self.setup.store());
-        assert!(reference.asserted > 0 && reference.rejected.is_empty(), "{} items can't be decoded", reference.rejected.len());
-        let expected = database(clickhouse, &format!("{name}_expected"));
-        reference.write(&expected).await;
-        let lines = async |database: &dealpulse::clickhouse::ClickHouse| database.cell_lines(1).await.expect("the cells");
-        assert_same(&format!("{name}: cells"), &lines(&expected).await, &lines(&store).await);
-        assert_same(&format!("{name}: facts"), &fact_lines(&expected).await, &fact_lines(&store).await);
-        self.assert_gauges(&reference, pipeline).await;
-        reference
-    }
-
-    /// The gauges are read every half second and cut at the hour, so they may be a moment behind.
-    async fn assert_gauges(&self, reference: &Reference, pipeline: &Pipeline) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let (expected, found) = (reference.gauges(), pipeline.metrics().business());
-            assert!(expected.len() > 500, "only {} gauges", expected.len());
-            if expected == found {
-                return;
-            }
-            if Instant::now() > deadline {
-                assert_same(&format!("{}: gauges", self.setup.name), &expected, &found);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+    course::stage(events(), number, of)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +116,9 @@ async fn instances_come_and_go_and_nothing_changes() {
     course.send(stage(3, 5)).await;
     third.until("it folds", folds).await;
     course.send(stage(4, 5)).await;
+    // In the midst of it some cells may be in motion, but none differs for certain.
+    let reconciled = course.setup.ask("reconcile", &[]).await;
+    assert!(matches!(reconciled.status.code(), Some(0 | 5)), "{}", String::from_utf8_lossy(&reconciled.stdout));
     let ended = second.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
@@ -236,31 +155,6 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
     assert_eq!(metrics.sum("dealpulse_events_routed_total", ""), 0.0, "events were routed again");
     assert!(metrics.sum("dealpulse_links_folded_total", "") > 0.0, "the last flush's links are folded");
     course.assert_as_in_memory(&pipeline).await;
-}
-
-/// A ClickHouse of its own, on a port and a directory that outlive it.
-struct Clickhouse {
-    process: Child,
-    watchdog: Watchdog,
-}
-
-impl Clickhouse {
-    fn start(port: u16, directory: &Path) -> Clickhouse {
-        let mut command = Command::new(DEALPULSE);
-        command.args(["clickhouse-local", "--port", &port.to_string(), "--data-dir"]).arg(directory).stdout(Stdio::null());
-        let process = command.spawn().expect("the engine can be started");
-        let watchdog = Watchdog::over(&process);
-        Clickhouse { process, watchdog }
-    }
-}
-
-impl Drop for Clickhouse {
-    /// As a crash would end it.
-    fn drop(&mut self) {
-        self.watchdog.dismiss();
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,7 +208,7 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
     pipeline.until("it routes on", |metrics| metrics.sum("dealpulse_events_routed_total", "") > routed).await;
     kafka.kill_nine();
     let ended = pipeline.sigterm().await;
-    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    assert!(matches!(ended.code, Some(0 | LEFT_OVER)), "{:?}:\n{}", ended.code, ended.log);
     assert!(ended.took < Duration::from_secs(30), "it took {:?} to stop without Kafka:\n{}", ended.took, ended.log);
 
     kafka.restart().await;

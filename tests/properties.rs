@@ -12,7 +12,6 @@ use std::sync::{Arc, LazyLock};
 use dealpulse::definitions::{Credit, Definitions, DefinitionsSpec, SetSpec, StageMeaning};
 use dealpulse::metric;
 use dealpulse::pipeline::Row;
-use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::shard::LinkRow;
 use dealpulse::window::Pane;
 use futures::executor::block_on;
@@ -35,13 +34,6 @@ static DEFINITIONS: LazyLock<[Arc<Definitions>; 2]> = LazyLock::new(|| {
     rich.groups.push(SetSpec { by: words(&["product", "region", "team"]), every: words(&["hour", "day"]) });
     [plain, rich].map(|spec| Arc::new(Definitions::new(spec).unwrap()))
 });
-
-async fn pipeline(definitions: &Arc<Definitions>, shards: u32) -> Pure {
-    let (log, store) = (MemoryLog::new(shards), MemoryStore::default());
-    let mut pure = Pure { definitions: definitions.clone(), log, store, owners: Vec::new() };
-    pure.restart().await;
-    pure
-}
 
 /// The stored rollups summed over the shards, without zeros.
 fn rollups(pure: &Pure) -> BTreeMap<Name, Numbers> {
@@ -101,7 +93,7 @@ proptest! {
     fn incremental_rollups_equal_a_slow_recomputation(
         events in story(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12, restarts in any::<bool>()
     ) {
-        let mut pure = block_on(pipeline(&DEFINITIONS[rich], shards));
+        let mut pure = block_on(Pure::with(shards, &DEFINITIONS[rich]));
         feed(&mut pure, &deliver(&events, &mut Dice(seed)), at_a_time, every, restarts);
         let expected = Oracle::new(&DEFINITIONS[rich], &events).cells();
         prop_assert_eq!(first_difference(&rollups(&pure), &expected), None);
@@ -112,7 +104,7 @@ proptest! {
         events in story(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12
     ) {
         let lines = deliver(&events, &mut Dice(seed));
-        let [mut steady, mut restarted] = [0, 1].map(|_| block_on(pipeline(&DEFINITIONS[rich], shards)));
+        let [mut steady, mut restarted] = [0, 1].map(|_| block_on(Pure::with(shards, &DEFINITIONS[rich])));
         feed(&mut steady, &lines, at_a_time, every, false);
         feed(&mut restarted, &lines, at_a_time, every, true);
         prop_assert_eq!(first_difference(&held(&restarted), &held(&steady)), None, "cells in memory");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::pipeline::memory::MemoryStore;
 use dealpulse::pipeline::owner::{FoldError, Owner};
-use dealpulse::pipeline::restart::{Live, RestartError, restore};
-use dealpulse::pipeline::{Checkpoint, Entry, Log, OutsideError, Store, message_hash};
+use dealpulse::pipeline::restart::{RestartError, restore};
+use dealpulse::pipeline::{Checkpoint, Entry, Epoch, Log, OutsideError, Store, message_hash};
 use dealpulse::record::Home;
 use dealpulse::shard::Shard;
 use futures::executor::block_on;
@@ -38,8 +38,8 @@ fn restart(low: u64, messages: &[&'static [u8]]) -> Result<u64, String> {
     let store = MemoryStore::default();
     let checkpoint = Checkpoint { next_offset: 2, message_hash: message_hash(b"b"), append_time: 0 };
     block_on(store.insert_checkpoints(1, &[(0, checkpoint)])).unwrap();
-    let live = [Live { epoch: 1, definitions: Arc::new(Definitions::new(DefinitionsSpec::default()).unwrap()) }];
-    match block_on(restore(0, 1, &live, &Kept { low, messages: messages.to_vec() }, &store)) {
+    block_on(store.put_epoch(&Epoch::first(DefinitionsSpec::default(), 1))).unwrap();
+    match block_on(restore(0, 1, &Kept { low, messages: messages.to_vec() }, &store)) {
         Ok(owner) => Ok(owner.position()),
         Err(error @ RestartError::OtherLog { .. }) => Err(error.to_string()),
         Err(error) => panic!("{error}"),

@@ -38,7 +38,7 @@ impl Source for Rollups {
         if self.is_away.load(Ordering::Relaxed) {
             return Err(OutsideError::transient("reading the epochs", "connection refused <here>"));
         }
-        Ok(Epoch { epoch: 1, definitions: self.definitions.clone(), generation: 1, partitions: 3 })
+        Ok(Epoch::first(self.definitions.clone(), 3))
     }
 
     async fn watermark(&self, _: &Epoch) -> Result<Option<i64>, OutsideError> {

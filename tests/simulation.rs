@@ -1,27 +1,41 @@
-//! The protocol under crashes: owners, flushes, restarts and routers as they run in production, over a log and a store in which every
-//! call can be cut off anywhere. Each rule of the design is also taken away, to see that this simulation would miss it.
+//! The protocol under crashes: owners, flushes, restarts, routers and rebuilds as they run in production, over logs and a store in which
+//! every call can be cut off anywhere. Each rule of the design is also taken away, to see that this simulation would miss it.
 //!
-//! `DEALPULSE_SEEDS=100000` runs more histories; `DEALPULSE_SEED=4711` tells one again.
+//! `DEALPULSE_SEEDS=100000` runs more histories. A history that goes wrong is made as short as it can be and printed;
+//! `DEALPULSE_HISTORY=…` tells it again.
 
 // Shared with other tests, each of which uses a part.
+#[path = "simulation/beside.rs"]
+mod beside;
 #[path = "simulation/check.rs"]
 mod check;
+#[path = "simulation/history.rs"]
+mod history;
 #[allow(dead_code)]
 mod oracle;
 #[path = "simulation/process.rs"]
 mod process;
+#[path = "simulation/rebuilding.rs"]
+mod rebuilding;
+#[path = "simulation/routing.rs"]
+mod routing;
 mod support;
 #[path = "simulation/world.rs"]
 mod world;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec, StageMeaning};
+use dealpulse::definitions::{Credit, DefinitionsSpec, StageMeaning};
+use dealpulse::pipeline::epochs::{Epoch, Stage};
+use dealpulse::pipeline::rebuild::Form;
+use history::{History, Mischief};
 use oracle::story::{Dice, Event, deliver, story};
-use process::{Instance, Router};
+use process::Instance;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rebuilding::{Plan, Rebuilder};
+use routing::{Carrier, Router};
 use world::{Seen, Sim};
 
 /// Which rule is taken away.
@@ -50,21 +64,73 @@ pub enum Broken {
     ClientsPartitioner,
     /// A flush's records are those of a later offset than its version.
     Torn,
+    /// An epoch begins in each shard when its owner finds it in the table, not by a message of the log.
+    EpochsBegunByTable,
+    /// Links of an epoch that arrive before its start are not kept.
+    EarlyLinksIgnored,
+    /// Two epochs of one log share their links.
+    LinksSharedByEpochs,
+    /// The switch comes after one turn of the checkpoints past the log's ends.
+    OneTurn,
+    /// The switch comes after two.
+    TwoTurns,
+    /// The switch comes after three.
+    ThreeTurns,
+    /// The switch comes after four.
+    FourTurns,
+    /// Of tied values only the one that counts is poured into the new log.
+    TiesNotPoured,
+    /// The smallest clock of a record is not poured.
+    FirstNotPoured,
+    /// Poured values get new origins.
+    OriginsAnew,
+    /// Poured values get the record's newest clock.
+    ClocksOfTheNewest,
+    /// That a history was cut is not poured.
+    CutsNotPoured,
+    /// The old log is carried over from a checkpoint read after the facts.
+    CarriedFromLater,
+    /// The old log is carried over only until the switch.
+    CarryingEndsWithTheSwitch,
+    /// Links are carried over with the rest.
+    LinksCarried,
+    /// Of tied values the one that was routed last counts.
+    TiesByArrival,
 }
 
-static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(|| {
-    let mut spec = DefinitionsSpec { time_zone: "Europe/Berlin".into(), ..DefinitionsSpec::default() };
+fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
+    let mut spec = DefinitionsSpec { time_zone: time_zone.into(), ..DefinitionsSpec::default() };
     // Few cells a contribution, so that most of a history's rows are not copies of each other.
     spec.groups.truncate(1);
-    spec.stages.insert("onboarding".into(), StageMeaning { status: Some("won".into()), probability: None });
-    Arc::new(Definitions::new(spec).unwrap())
-});
+    spec.stages.insert("onboarding".into(), StageMeaning { status: Some(onboarding.into()), probability: None });
+    spec
+}
 
-fn events_of(seed: u64) -> Vec<Event> {
+/// What one source says of one deal so often that its history is cut: the same again and again, after all else there is.
+fn burst() -> impl Iterator<Item = Event> {
+    static TIMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| (0..70).map(|minute| format!("2026-04-02T{:02}:{:02}:00Z", 8 + minute / 60, minute % 60)).collect());
+    let fields = vec![("status", Some("won")), ("closed_at", Some("2026-03-03"))];
+    let event = move |(offset, time): (u64, &'static String)| Event {
+        entity: "deal",
+        id: "D1",
+        action: "upserted",
+        time,
+        sequence: 0,
+        offset,
+        fields: fields.clone(),
+    };
+    (100..).zip(TIMES.iter()).map(event)
+}
+
+fn events_of(history: &History) -> Vec<Event> {
     let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[..8].copy_from_slice(&history.seed.to_le_bytes());
     let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    story(26).new_tree(&mut runner).unwrap().current()
+    let events = story(26).new_tree(&mut runner).unwrap().current();
+    let told = events.into_iter().enumerate().filter(|(i, _)| history.events >> i & 1 == 1).map(|(_, event)| event);
+    let has_burst = history.has(Mischief::Burst) && Dice(history.seed).percent(10);
+    told.chain(has_burst.then(burst).into_iter().flatten()).collect()
 }
 
 /// How the world treats a history.
@@ -75,137 +141,319 @@ enum World {
     Quiet,
 }
 
-/// One history. Empty if nothing is wrong.
-fn run(seed: u64, broken: Broken, kind: World) -> (BTreeSet<String>, Seen) {
-    let events = events_of(seed);
-    let mut dice = Dice(seed);
-    let shards = 2 + dice.below(2) as u32;
-    let lines = deliver(&events, &mut dice);
-    let sim = Sim::new(dice.next(), shards, broken);
-    let (even, odd): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(offset, _)| offset % 2 == 0);
-    let mut routers: Vec<Router> = [even, odd].into_iter().map(|lines| Router::new(&sim, lines)).collect();
-    let start = |shards: Vec<u32>| Instance::new(&sim, &DEFINITIONS, shards);
-    // Sometimes one instance has all shards and merges them into one batch.
-    let mut instances: Vec<Instance> =
-        if dice.percent(30) { vec![start((0..shards).collect())] } else { (0..shards).map(|shard| start(vec![shard])).collect() };
-    let mut zombies: Vec<Instance> = Vec::new();
-    let (mut fury, flow) = ([0, 2, 5, 10][dice.below(4)], [10, 30, 60][dice.below(3)]);
-    if kind == World::Quiet {
-        fury = 0;
-        sim.lock().calm = true;
-    }
-
-    for _ in 0..40 + dice.below(500) {
-        if dice.percent(fury) {
-            let at = dice.below(instances.len());
-            let shards = instances[at].shards.clone();
-            let old = std::mem::replace(&mut instances[at], start(shards));
-            let seen = &mut sim.lock().seen;
-            seen.crashes += 1;
-            if dice.percent(50) {
-                seen.zombies += 1;
-                zombies.push(old);
-            }
-        } else if !zombies.is_empty() && dice.percent(fury) {
-            drop(zombies.swap_remove(dice.below(zombies.len())));
-        } else if dice.percent(fury) {
-            land_one(&sim, &mut dice);
-        } else if dice.percent(fury / 2) {
-            let at = dice.below(routers.len());
-            routers[at].crash();
-        }
-        if dice.percent(flow) {
-            let at = dice.below(routers.len());
-            if !routers[at].is_done() {
-                routers[at].step();
-            }
-        } else {
-            let at = dice.below(instances.len() + zombies.len());
-            match at.checked_sub(instances.len()) {
-                None => step(&mut instances[at], &start),
-                Some(zombie) if zombies[zombie].step().is_err() => drop(zombies.swap_remove(zombie)),
-                Some(_) => {}
-            }
-        }
-    }
-    sim.lock().calm = true;
-    while let Some(router) = routers.iter_mut().find(|r| !r.is_done()) {
-        router.step();
-    }
-    settle(&sim, &mut instances, &start);
-    // The last the stale owners have to say, and what still lies on its way.
-    for mut zombie in zombies {
-        let steps = dice.below(60);
-        let _ = (0..steps).try_for_each(|_| zombie.step());
-    }
-    while !sim.lock().late.is_empty() {
-        land_one(&sim, &mut dice);
-    }
-    if dice.percent(50) {
-        instances.iter_mut().for_each(|instance| *instance = start(instance.shards.clone()));
-    }
-    settle(&sim, &mut instances, &start);
-    let world = sim.lock();
-    (check::problems(&world, &events, &DEFINITIONS), world.seen)
+/// What there is to be rebuilt, if anything; decided by the dice.
+fn plan(dice: &mut Dice) -> Option<Plan> {
+    let first = Epoch::first(definitions("Europe/Berlin", "won"), 0);
+    let other = DefinitionsSpec { credit: Credit::Current, ..definitions("Asia/Kolkata", "lost") };
+    let next = Epoch { epoch: 2, stage: Stage::Building, ..first.clone() };
+    let form = [None, None, Some(Form::Definitions), Some(Form::Log), Some(Form::Definitions), Some(Form::Log), Some(Form::Mapping)][dice.below(7)]?;
+    let partitions = 1 + dice.below(3) as u32;
+    let next = match form {
+        Form::Definitions => Epoch { definitions: other, ..next },
+        Form::Log => Epoch { generation: 2, partitions, feeds_on: 1, definitions: if dice.percent(50) { other } else { first.definitions }, ..next },
+        Form::Mapping => Epoch { generation: 2, partitions, reading: 2, definitions: other, ..next },
+    };
+    Some(Plan { form, next })
 }
 
-fn land_one(sim: &Sim, dice: &mut Dice) {
-    let world = &mut *sim.lock();
-    if !world.late.is_empty() {
-        let arrival = world.late.swap_remove(dice.below(world.late.len()));
-        world.seen.late += 1;
-        world.land(arrival);
+/// Everything that runs in a history.
+struct Cast {
+    sim: Sim,
+    dice: Dice,
+    history: History,
+    /// The lines of each input partition, for whoever reads them.
+    lines: Vec<Vec<(u64, String)>>,
+    routers: Vec<Router>,
+    instances: Vec<Instance>,
+    zombies: Vec<Instance>,
+    rebuilder: Option<Rebuilder>,
+    /// The rebuild may begin.
+    rebuilds: bool,
+    carriers: Vec<Carrier>,
+    fury: u64,
+    flow: u64,
+}
+
+impl Cast {
+    fn new(history: History, events: &[Event], broken: Broken, kind: World) -> Cast {
+        let mut dice = Dice(history.dice);
+        let partitions = 2 + dice.below(2) as u32;
+        let lines = deliver(events, &mut dice);
+        let sim = Sim::new(dice.next(), broken, Epoch::first(definitions("Europe/Berlin", "won"), partitions));
+        let (even, odd): (Vec<_>, Vec<_>) = lines.into_iter().partition(|(offset, _)| offset % 2 == 0);
+        let lines = vec![even, odd];
+        let mut routers: Vec<Router> = lines.iter().map(|lines| Router::new(&sim, 1, lines.clone())).collect();
+        routers.iter_mut().for_each(|router| router.is_straggler = dice.percent(20));
+        let instances = Self::instances(&sim, &mut dice);
+        let plan = plan(&mut dice).map(|mut plan| {
+            plan.next.partitions = if plan.form == Form::Definitions { partitions } else { plan.next.partitions };
+            plan
+        });
+        let rebuilder = plan.filter(|_| history.has(Mischief::Rebuild)).map(|plan| Rebuilder::new(&sim, plan));
+        let (mut fury, flow) = ([0, 2, 5, 10][dice.below(4)], [10, 30, 60][dice.below(3)]);
+        let mut world = sim.lock();
+        world.lands_late = history.has(Mischief::LateArrivals);
+        world.calm = kind == World::Quiet || !history.has(Mischief::Failures);
+        drop(world);
+        if kind == World::Quiet {
+            fury = 0;
+        }
+        let (zombies, carriers) = Default::default();
+        Cast { sim, dice, history, lines, routers, instances, zombies, rebuilder, rebuilds: false, carriers, fury, flow }
     }
+
+    /// Sometimes one instance has all shards and merges them into one batch.
+    fn instances(sim: &Sim, dice: &mut Dice) -> Vec<Instance> {
+        let shards = 0..sim.partitions();
+        if dice.percent(30) { vec![Instance::new(sim, shards.collect())] } else { shards.map(|shard| Instance::new(sim, vec![shard])).collect() }
+    }
+
+    /// One step of the world: something goes wrong, perhaps, and something goes on.
+    fn step(&mut self) {
+        self.follow_epochs();
+        let (fury, has) = (self.fury, |mischief| self.history.has(mischief));
+        let (crashes, late, router_crashes) = (has(Mischief::Crashes), has(Mischief::LateArrivals), has(Mischief::RouterCrashes));
+        if crashes && self.dice.percent(fury) {
+            self.crash_an_instance();
+        } else if !self.zombies.is_empty() && self.dice.percent(fury) {
+            drop(self.zombies.swap_remove(self.dice.below(self.zombies.len())));
+        } else if late && self.dice.percent(fury) {
+            self.land_one();
+        } else if router_crashes && self.dice.percent(fury / 2) {
+            match self.dice.below(self.routers.len() + self.carriers.len() + 1) {
+                at if at < self.routers.len() => self.routers[at].crash(),
+                at if at < self.routers.len() + self.carriers.len() => self.carriers[at - self.routers.len()].crash(),
+                _ => self.rebuilder.iter_mut().for_each(Rebuilder::crash),
+            }
+        }
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if self.dice.percent(self.flow) {
+            let at = self.dice.below(self.routers.len());
+            if self.is_awake(at) {
+                return self.routers[at].step();
+            }
+        }
+        if self.rebuilds && self.dice.percent(30) {
+            match self.dice.below(1 + self.carriers.len()) {
+                0 => self.rebuild(),
+                at => self.carriers[at - 1].step(),
+            }
+            return;
+        }
+        let at = self.dice.below(self.instances.len() + self.zombies.len());
+        match at.checked_sub(self.instances.len()) {
+            None => step(&mut self.instances[at]),
+            Some(zombie) if self.zombies[zombie].step().is_err() => drop(self.zombies.swap_remove(zombie)),
+            Some(_) => {}
+        }
+    }
+
+    /// Whether a router gets on. Beside a rebuild a straggler seldom does: what it has to say still comes after the switch.
+    fn is_awake(&mut self, router: usize) -> bool {
+        let router = &self.routers[router];
+        let lingers = router.is_straggler && self.rebuilds && !self.is_rebuilt();
+        !router.is_done() && (!lingers || self.dice.percent(5))
+    }
+
+    fn is_rebuilt(&self) -> bool {
+        self.rebuilder.as_ref().is_none_or(Rebuilder::is_done)
+    }
+
+    fn rebuild(&mut self) {
+        if let Some(rebuilder) = &mut self.rebuilder {
+            // The input ends where it ends, also before anybody reads it anew.
+            let mut routed: Vec<(u64, u64)> = self.lines.iter().map(|lines| (0, lines.len() as u64)).collect();
+            let anew = self.routers.iter().filter(|router| router.reading() == 2);
+            routed.iter_mut().zip(anew).for_each(|(at, router)| at.0 = router.position());
+            *rebuilder.routed.lock().unwrap() = routed;
+            rebuilder.step();
+        }
+    }
+
+    /// What an instance starts when it sees an epoch: the fold of a new log, the carrier of an old one, the routers of a new reading.
+    fn follow_epochs(&mut self) {
+        let Some(next) = self.sim.lock().epochs.get(&2).filter(|epoch| epoch.generation == 2).cloned() else { return };
+        let new = self.sim.on(2);
+        if self.carriers.is_empty() && self.instances.iter().all(|instance| !instance.is_of(2)) {
+            let more = Self::instances(&new, &mut self.dice);
+            self.instances.extend(more);
+            if next.reading == 2 {
+                self.routers.extend(self.lines.iter().map(|lines| Router::new(&new, 2, lines.clone())));
+            }
+            if next.feeds_on == 1 {
+                // A rebalance can leave two of them at it for a while.
+                let count = if self.dice.percent(30) { 2 } else { 1 };
+                self.carriers.extend((0..count).map(|_| Carrier::new(&self.sim, &new)));
+            }
+        }
+        if next.stage == Stage::Live && self.sim.lock().broken == Broken::CarryingEndsWithTheSwitch {
+            self.carriers.truncate(0);
+        }
+    }
+
+    fn crash_an_instance(&mut self) {
+        let at = self.dice.below(self.instances.len());
+        let successor = self.instances[at].successor();
+        let old = std::mem::replace(&mut self.instances[at], successor);
+        let seen = &mut self.sim.lock().seen;
+        seen.crashes += 1;
+        if self.history.has(Mischief::Zombies) && self.dice.percent(50) {
+            seen.zombies += 1;
+            self.zombies.push(old);
+        }
+    }
+
+    fn land_one(&mut self) {
+        let world = &mut *self.sim.lock();
+        if !world.late.is_empty() {
+            let arrival = world.late.swap_remove(self.dice.below(world.late.len()));
+            world.seen.late += 1;
+            world.land(arrival);
+        }
+    }
+
+    /// Everything that is to be routed is, and the rebuild is through.
+    fn finish(&mut self) {
+        self.sim.lock().calm = true;
+        for _ in 0..60_000 {
+            self.follow_epochs();
+            if self.is_rebuilt() && self.routers.iter().all(Router::is_done) && self.is_at_rest() {
+                return;
+            }
+            for at in 0..self.routers.len() {
+                if self.is_awake(at) {
+                    self.routers[at].step();
+                }
+            }
+            self.rebuild();
+            self.carriers.iter_mut().for_each(Carrier::step);
+            self.instances.iter_mut().for_each(step);
+        }
+        let world = self.sim.lock();
+        panic!("no rest; the logs are {:?} and {:?} long", world.ends(1), world.ends(2));
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.instances.iter().all(Instance::is_at_rest) && self.carriers.first().is_none_or(Carrier::is_at_rest)
+    }
+}
+
+/// One history. Empty if nothing is wrong.
+fn run(history: History, broken: Broken, kind: World) -> (BTreeSet<String>, Seen) {
+    tell(history, &events_of(&history), broken, kind)
+}
+
+/// The history of these events.
+fn tell(history: History, events: &[Event], broken: Broken, kind: World) -> (BTreeSet<String>, Seen) {
+    let mut cast = Cast::new(history, events, broken, kind);
+    let steps = (40 + cast.dice.below(500)).min(history.steps);
+    // The rebuild begins while events arrive, or after the last one: then the switch itself must show all of them.
+    let begins = if cast.dice.percent(50) { Some(cast.dice.below(steps.max(1))) } else { None };
+    for number in 0..steps {
+        cast.rebuilds |= begins == Some(number);
+        cast.step();
+    }
+    let switches_late = begins.is_none() && cast.rebuilder.is_some();
+    if switches_late {
+        while let Some(router) = cast.routers.iter_mut().find(|router| !router.is_done()) {
+            router.step();
+        }
+        cast.rebuilds = true;
+        for _ in 0..steps {
+            cast.step();
+        }
+    }
+    cast.rebuilds = true;
+    cast.finish();
+    // The last the stale owners have to say, and what still lies on its way.
+    for mut zombie in std::mem::take(&mut cast.zombies) {
+        let steps = cast.dice.below(60);
+        let _ = (0..steps).try_for_each(|_| zombie.step());
+    }
+    while !cast.sim.lock().late.is_empty() {
+        cast.land_one();
+    }
+    if history.has(Mischief::LastRestart) && cast.dice.percent(50) {
+        cast.instances.iter_mut().for_each(|instance| *instance = instance.successor());
+    }
+    cast.finish();
+    let mut world = cast.sim.lock();
+    world.seen.rebuilds += usize::from(cast.rebuilder.is_some());
+    (check::problems(&world, events, switches_late), world.seen)
 }
 
 /// One step of an instance; one that gives up is started again.
-fn step(instance: &mut Instance, start: &impl Fn(Vec<u32>) -> Instance) {
+fn step(instance: &mut Instance) {
     if instance.step().is_err() {
-        *instance = start(instance.shards.clone());
+        *instance = instance.successor();
     }
-}
-
-fn settle(sim: &Sim, instances: &mut [Instance], start: &impl Fn(Vec<u32>) -> Instance) {
-    for _ in 0..20_000 {
-        if instances.iter().all(Instance::is_at_rest) {
-            return;
-        }
-        instances.iter_mut().for_each(|instance| step(instance, start));
-    }
-    let lengths: Vec<usize> = sim.lock().logs.iter().map(Vec::len).collect();
-    panic!("no rest; the logs are {lengths:?} long");
 }
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// True if a history can't even be told to its end, or goes wrong.
+fn goes_wrong(history: &History, broken: Broken) -> bool {
+    std::panic::catch_unwind(|| !run(*history, broken, World::Cruel).0.is_empty()).unwrap_or(true)
+}
+
 #[test]
 fn no_crash_zombie_late_insert_or_retry_leaves_a_trace() {
-    let seeds = match number("DEALPULSE_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("DEALPULSE_SEEDS").unwrap_or(2_000),
+    let given = std::env::var("DEALPULSE_HISTORY").ok().map(|text| text.parse().unwrap_or_else(|problem| panic!("{problem}")));
+    let histories: Vec<History> = match given {
+        Some(history) => vec![history],
+        None => (0..number("DEALPULSE_SEEDS").unwrap_or(2_000)).map(History::new).collect(),
     };
     let mut all = Seen::default();
-    for seed in seeds.clone() {
-        let (problems, seen) = run(seed, Broken::Nothing, World::Cruel);
-        assert!(problems.is_empty(), "DEALPULSE_SEED={seed} tells it again: {problems:#?}");
+    for history in &histories {
+        let told = std::panic::catch_unwind(|| run(*history, Broken::Nothing, World::Cruel));
+        let (problems, seen) = told.unwrap_or_else(|_| (BTreeSet::from(["it panics".to_owned()]), Seen::default()));
+        if !problems.is_empty() {
+            eprintln!("history {history} goes wrong; looking for a shorter one: {problems:#?}");
+            let least = history.shrink(events_of(history).len(), |history| goes_wrong(history, Broken::Nothing));
+            let problems = std::panic::catch_unwind(|| run(least, Broken::Nothing, World::Cruel).0);
+            panic!("history {history} goes wrong; DEALPULSE_HISTORY={least} is the shortest found: {problems:#?}\n{:#?}", events_of(&least));
+        }
         all.crashes += seen.crashes;
         all.zombies += seen.zombies;
         all.late += seen.late;
         all.failures += seen.failures;
         all.restored_ahead += seen.restored_ahead;
+        all.rebuilds += seen.rebuilds;
+        all.rebuilds_resumed += seen.rebuilds_resumed;
+        all.early_links += seen.early_links;
     }
-    println!("{} histories: {all:?}", seeds.clone().count());
-    if seeds.count() >= 1_000 {
-        assert!([all.crashes, all.zombies, all.late, all.failures, all.restored_ahead].iter().all(|n| *n > 500), "too quiet a world: {all:?}");
+    println!("{} histories: {all:?}", histories.len());
+    if histories.len() >= 1_000 {
+        let seen = [all.crashes, all.zombies, all.late, all.failures, all.restored_ahead, all.rebuilds, all.rebuilds_resumed, all.early_links];
+        assert!(seen.iter().all(|n| *n > 100), "too quiet a world: {all:?}");
     }
+}
+
+#[test]
+fn a_history_that_goes_wrong_is_made_shorter_and_told_again_from_what_is_printed() {
+    let broken = Broken::WithdrawalsDropped;
+    let first = (0..2_000).map(History::new).find(|history| goes_wrong(history, broken)).expect("one goes wrong");
+    let least = first.shrink(events_of(&first).len(), |history| goes_wrong(history, broken));
+    let told: History = least.to_string().parse().expect("what is printed");
+    assert_eq!(told, least);
+    assert!(goes_wrong(&told, broken));
+    let (before, after) = (events_of(&first).len(), events_of(&least).len());
+    println!("{first} with {before} events became {least} with {after}");
+    assert!(after < before && after <= 6, "{after} of {before} events are left");
+    assert!("17.x.1.1.1".parse::<History>().is_err() && "17.1".parse::<History>().is_err());
 }
 
 /// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
 const NUMBERS: &str = "a cell differs from an undisturbed run's";
 const TORN_ROW: &str = "a record row is not f(log ≤ version)";
 const WRONG_LINK: &str = "a link told is not f(log ≤ version)";
+const RECORDS: &str = "a record differs from an undisturbed run's";
+const SWITCH: &str = "a number is missing at the switch";
 
 /// When a rule is needed.
 #[derive(Clone, Copy, PartialEq)]
@@ -215,16 +463,59 @@ enum Needed {
     UnderCrashes,
 }
 
+/// Whether a rule has anything to say in a history: one of rebuilds has not where nothing is rebuilt, or otherwise.
+fn concerns(broken: Broken, history: &History) -> bool {
+    let form = || {
+        let cast = Cast::new(*history, &[], broken, World::Cruel);
+        let lingers = cast.routers.iter().any(|router| router.is_straggler);
+        (cast.rebuilder.map(|rebuilder| rebuilder.form()), lingers)
+    };
+    match broken {
+        Broken::OneTurn | Broken::TwoTurns | Broken::ThreeTurns | Broken::FourTurns => form().0.is_some(),
+        Broken::EpochsBegunByTable | Broken::EarlyLinksIgnored | Broken::LinksSharedByEpochs => form().0 == Some(Form::Definitions),
+        Broken::TiesNotPoured | Broken::FirstNotPoured | Broken::OriginsAnew | Broken::ClocksOfTheNewest | Broken::CutsNotPoured => {
+            form().0 == Some(Form::Log)
+        }
+        Broken::CarriedFromLater | Broken::LinksCarried => form().0 == Some(Form::Log),
+        Broken::CarryingEndsWithTheSwitch => form() == (Some(Form::Log), true),
+        _ => true,
+    }
+}
+
 /// Runs histories until one shows by `symptom` that the rule is missing; with the rule in place that one goes well.
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
-    let most = number("DEALPULSE_SEEDS").unwrap_or(2_000);
-    let noticed = (0..most).find(|seed| run(*seed, broken, World::Cruel).0.contains(symptom));
-    let seed = noticed.unwrap_or_else(|| panic!("{most} histories without the rule, and nothing is wrong: {broken:?}"));
-    println!("{broken:?}: noticed in history {seed}");
-    assert!(run(seed, Broken::Nothing, World::Cruel).0.is_empty(), "history {seed} goes wrong with the rule, too");
+    let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
+    // Only the rule about cuts may show by them.
+    let without = if broken == Broken::CutsNotPoured { 0 } else { Mischief::Burst as u8 };
+    let mut histories = (0..).map(|seed| History { without, ..History::new(seed) }).filter(|history| concerns(broken, history)).take(most);
+    let noticed = histories.find(|history| run(*history, broken, World::Cruel).0.contains(symptom));
+    let history = noticed.unwrap_or_else(|| panic!("{most} histories without the rule, and nothing is wrong: {broken:?}"));
+    println!("{broken:?}: noticed in history {}", history.seed);
+    assert!(run(history, Broken::Nothing, World::Cruel).0.is_empty(), "history {history} goes wrong with the rule, too");
     if needed == Needed::UnderCrashes {
-        let early = (0..50).find(|seed| run(*seed, broken, World::Quiet).0.contains(NUMBERS));
+        let early = (0..50).map(History::new).find(|history| run(*history, broken, World::Quiet).0.contains(NUMBERS));
         assert_eq!(early, None, "it is not the rule that was taken away: a quiet world shows it");
+    }
+}
+
+/// A lead that is merged into another, and names a deal: all that the longest chain of links needs. Among other events it is one history in many
+/// thousands in which the last link is late.
+#[test]
+fn rule_the_switch_waits_for_the_whole_chain_of_a_merged_lead() {
+    let event = |entity, id, action, time, fields| Event { entity, id, action, time, sequence: 0, offset: 0, fields };
+    let mut events = [
+        event("lead", "L1", "upserted", "2026-02-10T10:00:00Z", vec![("status", Some("converted")), ("converted_deal_id", Some("D1"))]),
+        event("lead", "L1", "merged", "2026-03-03T10:00:00Z", vec![("merged_into", Some("L2"))]),
+        event("lead", "L2", "upserted", "2026-02-10T10:00:00Z", vec![("lead_source", Some("fair"))]),
+        event("deal", "D1", "upserted", "2026-03-03T10:00:00Z", vec![("status", Some("won")), ("account_id", Some("A1"))]),
+    ];
+    events.iter_mut().zip(0..).for_each(|(event, offset)| event.offset = offset);
+    let told = |history: &History, broken| tell(*history, &events, broken, World::Cruel).0;
+    let mut histories = (0..4_000).map(History::new).filter(|history| concerns(Broken::FourTurns, history));
+    let history = histories.find(|history| told(history, Broken::FourTurns).contains(SWITCH)).expect("four turns do as well as five");
+    println!("FourTurns: noticed in history {}", history.seed);
+    for seed in 0..500 {
+        assert_eq!(told(&History::new(seed), Broken::Nothing), BTreeSet::new(), "seed {seed}");
     }
 }
 
@@ -242,7 +533,22 @@ rules! {
     rule_links_go_before_records: without RecordsBeforeLinks, NUMBERS, needed UnderCrashes;
     rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
     rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
+    rule_ties_go_by_origin_not_by_arrival: without TiesByArrival, NUMBERS, needed Always;
     rule_merges_are_told_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
     rule_homes_go_by_the_recorded_partition_count: without ClientsPartitioner, NUMBERS, needed Always;
     rule_a_flush_holds_the_values_of_one_offset: without Torn, TORN_ROW, needed UnderCrashes;
+    rule_an_epoch_begins_by_a_message_of_the_log: without EpochsBegunByTable, NUMBERS, needed Always;
+    rule_links_of_an_epoch_are_kept_before_it_begins: without EarlyLinksIgnored, NUMBERS, needed Always;
+    rule_every_epoch_has_links_of_its_own: without LinksSharedByEpochs, NUMBERS, needed Always;
+    rule_the_switch_waits_for_links_of_assertions: without OneTurn, SWITCH, needed Always;
+    rule_the_switch_waits_for_links_caused_by_links: without TwoTurns, SWITCH, needed Always;
+    rule_the_switch_waits_for_what_an_answer_causes: without ThreeTurns, SWITCH, needed Always;
+    rule_tied_values_are_poured: without TiesNotPoured, RECORDS, needed Always;
+    rule_the_earliest_clock_is_poured: without FirstNotPoured, RECORDS, needed Always;
+    rule_poured_values_keep_their_origin: without OriginsAnew, RECORDS, needed Always;
+    rule_poured_values_keep_their_own_clock: without ClocksOfTheNewest, RECORDS, needed Always;
+    rule_that_a_history_was_cut_is_poured: without CutsNotPoured, RECORDS, needed Always;
+    rule_the_old_log_is_carried_from_a_checkpoint_read_before_the_facts: without CarriedFromLater, NUMBERS, needed Always;
+    rule_the_old_log_is_carried_also_after_the_switch: without CarryingEndsWithTheSwitch, NUMBERS, needed Always;
+    rule_links_are_made_anew_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
 }

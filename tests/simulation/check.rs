@@ -4,20 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dealpulse::definitions::Definitions;
-use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
-use dealpulse::pipeline::owner::Owner;
+use dealpulse::pipeline::epochs::{Epoch, Known, current};
+use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
-use dealpulse::shard::Shard;
+use dealpulse::shard::{CellRow, Shard};
 use futures::executor::block_on;
 
-use super::process::EPOCH;
 use super::world::{Key, Told, Value, World, Write};
 use crate::oracle::story::Event;
 use crate::oracle::{Name, Numbers, Oracle};
 use crate::support::pure::Pure;
 
 type Problems = BTreeSet<String>;
-type Pair = ((Entity, String), (Entity, String));
+type Pair = (u32, (Entity, String), (Entity, String));
 
 /// A shard folded anew, message by message.
 #[derive(Default)]
@@ -26,28 +25,71 @@ struct Reference {
     told: BTreeMap<Pair, Vec<u8>>,
 }
 
-/// Everything that is wrong with a world at rest.
-pub fn problems(world: &World, events: &[Event], definitions: &Arc<Definitions>) -> Problems {
+/// Everything that is wrong with a world at rest. With `switched_late` all events had been routed before the rebuild began, so that
+/// nothing may have been missing at the switch.
+pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problems {
     let mut problems = Problems::new();
-    for shard in 0..world.logs.len() as Home {
-        check_shard(world, shard, definitions, &mut problems);
+    for (generation, log) in &world.logs {
+        for shard in 0..log.len() as Home {
+            check_shard(world, *generation, shard, &mut problems);
+        }
     }
-    check_end(world, events, definitions, &mut problems);
-    check_oracle(world, events, definitions, &mut problems);
+    let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
+    let Some(current) = current(&epochs) else { return problems };
+    // Of an old log nothing more is asked after the switch: what is new goes to the new one.
+    for epoch in epochs.iter().filter(|epoch| epoch.generation == current.generation) {
+        let definitions = epoch.ready().expect("the test's definitions");
+        check_end(world, epoch, events, &definitions, &mut problems);
+        let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
+        if sums(cells) != Oracle::new(&definitions, events).cells() {
+            problems.insert("the numbers are not the oracle's".into());
+        }
+    }
+    if let Some(cells) = world.at_switch.as_ref().filter(|_| switched_late) {
+        let definitions = current.ready().expect("the test's definitions");
+        if sums(cells.iter()) != Oracle::new(&definitions, events).cells() {
+            problems.insert("a number is missing at the switch".into());
+        }
+    }
     problems
 }
 
-fn check_shard(world: &World, shard: Home, definitions: &Arc<Definitions>, problems: &mut Problems) {
-    let mut rows: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
-    world.writes.iter().filter(|row| row.shard == shard).for_each(|row| rows.entry(row.version).or_default().push(row));
-    let mut told: BTreeMap<u64, Vec<&Told>> = BTreeMap::new();
-    world.told.iter().filter(|told| told.0 == shard).for_each(|link| told.entry(link.1).or_default().push(link));
+fn cells(world: &World) -> impl Iterator<Item = &CellRow> {
+    world.tables.values().filter_map(|row| if let Value::Cell(cell) = &row.row { Some(cell) } else { None })
+}
 
+/// The numbers, summed over the shards.
+fn sums<'c>(cells: impl Iterator<Item = &'c CellRow>) -> BTreeMap<Name, Numbers> {
+    let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
+    for cell in cells {
+        let name = (cell.rollup.to_owned(), cell.grouping.clone(), cell.pane, cell.values.clone(), cell.currency.clone());
+        sums.entry(name).or_default().merge(&cell.cell.counts, &cell.cell.sums, cell.cell.sketch.buckets());
+    }
+    sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect()
+}
+
+fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Problems) {
+    let mut rows: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
+    let ours = world.writes.iter().filter(|(of, row)| (*of, row.shard) == (generation, shard));
+    ours.for_each(|(_, row)| rows.entry(row.version).or_default().push(row));
+    let mut told: BTreeMap<u64, Vec<&Told>> = BTreeMap::new();
+    let ours = world.told.iter().filter(|told| (told.generation, told.shard) == (generation, shard));
+    ours.for_each(|link| told.entry(link.version).or_default().push(link));
+
+    let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
+    let known = Known::of(&epochs, generation).expect("the test's definitions");
+    let founding: Vec<_> = known.live.iter().filter(|live| live.is_founding).map(|live| (live.epoch, live.definitions.clone())).collect();
     let mut reference = Reference::default();
-    let mut owner = Owner::new(shard, Shard::new(&[(EPOCH, definitions.clone())]), None, 0);
+    let mut owner = Owner::new(shard, Shard::new(&founding), None, 0);
     let mut checked = 0;
-    for entry in &world.logs[shard as usize] {
-        owner.fold(entry).expect("the log holds what was written to it");
+    for entry in &world.logs[&generation][shard as usize] {
+        match owner.fold(entry) {
+            Err(FoldError::UnknownEpoch { .. }) => {
+                owner.learn(&known);
+                owner.fold(entry).expect("the epoch is known");
+            }
+            folded => folded.expect("the log holds what was written to it"),
+        }
         reference.take(&mut owner);
         for row in rows.get(&owner.position()).into_iter().flatten() {
             checked += 1;
@@ -55,9 +97,10 @@ fn check_shard(world: &World, shard: Home, definitions: &Arc<Definitions>, probl
                 problems.insert(format!("a {} row is not f(log ≤ version)", kind(&row.row)));
             }
         }
-        for (_, _, target, sender, content) in told.get(&owner.position()).into_iter().flatten() {
-            let said = reference.told.get(&(target.clone(), sender.clone())).map_or(&[0][..], Vec::as_slice);
-            if said != content {
+        for link in told.get(&owner.position()).into_iter().flatten() {
+            let pair = (link.epoch, link.target.clone(), link.sender.clone());
+            let said = reference.told.get(&pair).map_or(&[0][..], Vec::as_slice);
+            if said != link.content {
                 problems.insert("a link told is not f(log ≤ version)".into());
             }
         }
@@ -66,8 +109,8 @@ fn check_shard(world: &World, shard: Home, definitions: &Arc<Definitions>, probl
         problems.insert("a row has a version no message has".into());
     }
     // What counts in the end is what the whole log says, and nothing is missing.
-    let stored: BTreeMap<Key, Value> =
-        world.tables.iter().filter(|((of, _), _)| *of == shard).map(|((_, k), row)| (k.clone(), row.row.clone())).collect();
+    let ours = world.tables.iter().filter(|((of, number, _), _)| (*of, *number) == (generation, shard));
+    let stored: BTreeMap<Key, Value> = ours.map(|((_, _, key), row)| (key.clone(), row.row.clone())).collect();
     let keys: BTreeSet<&Key> = stored.keys().chain(reference.values.keys()).collect();
     for key in keys.into_iter().filter(|key| **key != Key::Checkpoint) {
         let (is, should) = (stored.get(key).filter(|v| !is_zero(v)), reference.values.get(key).filter(|v| !is_zero(v)));
@@ -85,7 +128,7 @@ impl Reference {
         let values = flush.cells.into_iter().map(|r| Value::Cell(r.row)).chain(flush.changes.into_iter().map(|r| Value::Change(r.row)));
         let values = values.chain(flush.records.into_iter().map(|r| Value::Record(r.row))).chain(flush.links.into_iter().map(|r| Value::Link(r.row)));
         self.values.extend(values.chain([Value::Checkpoint(flush.checkpoint)]).map(|value| (value.key(), value)));
-        self.told.extend(flush.outbox.into_iter().map(|link| ((link.target, link.sender), link.content)));
+        self.told.extend(flush.outbox.into_iter().map(|link| ((link.epoch, link.target, link.sender), link.content)));
     }
 
     fn agrees(&self, written: &Value) -> bool {
@@ -110,11 +153,9 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Cells, records and links that stand, against those of a run in which nothing ever went wrong.
-fn check_end(world: &World, events: &[Event], definitions: &Arc<Definitions>, problems: &mut Problems) {
-    let (log, store) = (MemoryLog::new(world.logs.len() as u32), MemoryStore::default());
-    let mut calm = Pure { definitions: definitions.clone(), log, store, owners: Vec::new() };
-    block_on(calm.restart());
+/// Cells, records and links of an epoch that stand, against those of a run in which nothing ever went wrong.
+fn check_end(world: &World, epoch: &Epoch, events: &[Event], definitions: &Arc<Definitions>, problems: &mut Problems) {
+    let mut calm = block_on(Pure::with(epoch.partitions, definitions));
     let lines: Vec<String> = events.iter().map(|event| event.line(|_| true)).collect();
     block_on(calm.feed(events.iter().zip(&lines).map(|(event, line)| (event.offset, line.as_str())), 3));
 
@@ -123,9 +164,10 @@ fn check_end(world: &World, events: &[Event], definitions: &Arc<Definitions>, pr
     let records = calm.store.record_rows().into_values().map(|row| (row.shard, Value::Record(row.row)));
     let links = calm.store.link_rows().into_iter().map(|row| (row.shard, Value::Link(row.row)));
     for (shard, value) in cells.chain(records).chain(links) {
-        expected.extend(standing(&value).map(|text| ((shard, value.key()), text)));
+        expected.extend(standing(&value).map(|text| ((shard, as_first(value.key())), text)));
     }
-    let found = world.tables.iter().filter_map(|(key, row)| Some((key.clone(), standing(&row.row)?)));
+    let ours = world.tables.iter().filter(|((generation, _, key), _)| *generation == epoch.generation && is_of(key, epoch.epoch));
+    let found = ours.filter_map(|((_, shard, key), row)| Some(((*shard, as_first(key.clone())), standing(&row.row)?)));
     let found: BTreeMap<(Home, Key), String> = found.collect();
     let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     for key in keys.into_iter().filter(|key| found.get(key) != expected.get(key)) {
@@ -138,17 +180,21 @@ fn check_end(world: &World, events: &[Event], definitions: &Arc<Definitions>, pr
     }
 }
 
-/// The numbers, summed over the shards, against those worked out without any pipeline.
-fn check_oracle(world: &World, events: &[Event], definitions: &Definitions, problems: &mut Problems) {
-    let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
-    for row in world.tables.values() {
-        let Value::Cell(cell) = &row.row else { continue };
-        let name = (cell.rollup.to_owned(), cell.grouping.clone(), cell.pane, cell.values.clone(), cell.currency.clone());
-        sums.entry(name).or_default().merge(&cell.cell.counts, &cell.cell.sums, cell.cell.sketch.buckets());
+/// True if a row belongs to an epoch; starts of epochs are of none.
+fn is_of(key: &Key, number: u32) -> bool {
+    match key {
+        Key::Cell(epoch, ..) | Key::Link(epoch, ..) => *epoch == number,
+        Key::Record(entity, _) => *entity != Entity::Epoch,
+        Key::Change(..) | Key::Checkpoint => true,
     }
-    let found: BTreeMap<Name, Numbers> = sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect();
-    if found != Oracle::new(definitions, events).cells() {
-        problems.insert("the numbers are not the oracle's".into());
+}
+
+/// The key as it were in the first epoch.
+fn as_first(key: Key) -> Key {
+    match key {
+        Key::Cell(_, rollup, grouping, pane, values, currency) => Key::Cell(1, rollup, grouping, pane, values, currency),
+        Key::Link(_, target, sender) => Key::Link(1, target, sender),
+        key => key,
     }
 }
 

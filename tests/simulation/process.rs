@@ -1,17 +1,14 @@
-//! Processes: instances that own shards, and routers, driven poll by poll. To drop one is to kill it.
+//! Instances that own shards, driven poll by poll. To drop one is to kill it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dealpulse::definitions::Definitions;
-use dealpulse::event::decode::cloudevents;
-use dealpulse::event::wire::{self, LinkMessage, Message, Name};
+use dealpulse::event::wire::{self, LinkMessage, Name};
 use dealpulse::metric;
+use dealpulse::pipeline::epochs::{Epoch, Known};
 use dealpulse::pipeline::flush::{Batch, retrying};
-use dealpulse::pipeline::owner::{Flush, Owner};
-use dealpulse::pipeline::restart::{Live, RestartError, restore};
-use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
+use dealpulse::pipeline::restart::{RestartError, restore};
 use dealpulse::pipeline::{Log, OutsideError, Store};
 use dealpulse::record::{Entity, Home, home};
 use dealpulse::shard::{CellRow, Shard};
@@ -21,12 +18,8 @@ use futures::task::noop_waker_ref;
 
 use super::Broken;
 use super::world::{Key, Sim, Value};
-use crate::support::pure::context;
 
-pub const EPOCH: u32 = 1;
-const GENERATION: u32 = 1;
-
-fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
+pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
     match future.as_mut().poll(&mut Context::from_waker(noop_waker_ref())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
@@ -40,20 +33,29 @@ enum Slot {
     Running(Box<Owner>, BTreeMap<Key, Cell>),
 }
 
-/// One instance of the pipeline, with some shards and one writer.
+/// One instance of the pipeline, with some shards of one log and one writer.
 pub struct Instance {
     sim: Sim,
-    definitions: Arc<Definitions>,
-    pub shards: Vec<Home>,
+    shards: Vec<Home>,
     slots: Vec<Slot>,
     writing: Option<BoxFuture<'static, Result<(), OutsideError>>>,
     flushes: u64,
 }
 
 impl Instance {
-    pub fn new(sim: &Sim, definitions: &Arc<Definitions>, shards: Vec<Home>) -> Instance {
-        let slots = shards.iter().map(|shard| Slot::Restoring(restoring(*shard, sim.clone(), definitions.clone()))).collect();
-        Instance { sim: sim.clone(), definitions: definitions.clone(), shards, slots, writing: None, flushes: 0 }
+    pub fn new(sim: &Sim, shards: Vec<Home>) -> Instance {
+        let slots = shards.iter().map(|shard| Slot::Restoring(restoring(*shard, sim.clone()))).collect();
+        Instance { sim: sim.clone(), shards, slots, writing: None, flushes: 0 }
+    }
+
+    /// Another one that takes over everything this one has.
+    pub fn successor(&self) -> Instance {
+        Instance::new(&self.sim, self.shards.clone())
+    }
+
+    /// Of the log of that generation.
+    pub fn is_of(&self, generation: u32) -> bool {
+        self.sim.generation == generation
     }
 
     /// A little progress somewhere. `Err` when the instance gives up, as one whose store stays away does.
@@ -64,7 +66,7 @@ impl Instance {
             Slot::Restoring(future) => match poll(future) {
                 None => {}
                 Some(Ok(owner)) => {
-                    let base = if self.sim.lock().broken == Broken::DifferentOnly { cells(&owner, &self.definitions) } else { BTreeMap::new() };
+                    let base = if self.sim.lock().broken == Broken::DifferentOnly { cells(&owner) } else { BTreeMap::new() };
                     *slot = Slot::Running(Box::new(owner), base);
                 }
                 Some(Err(RestartError::Outside(error))) => return Err(error.to_string()),
@@ -72,7 +74,10 @@ impl Instance {
             },
             Slot::Running(owner, _) => {
                 let count = 1 + self.sim.below(4);
-                fold(owner, &self.sim, count);
+                if !fold(owner, &self.sim, count).1 {
+                    // Without the rule an owner that hears of an epoch looks into the table and begins it there.
+                    return Err("an epoch began".into());
+                }
             }
         }
         Ok(())
@@ -91,14 +96,14 @@ impl Instance {
             return Ok(());
         }
         let sim = self.sim.clone();
+        let (partitions, generation) = (sim.partitions(), sim.generation);
         let broken = sim.lock().broken;
-        let partitions = sim.lock().logs.len() as u32;
         let mut batches: Vec<Vec<Flush>> = vec![Vec::new()];
         for slot in &mut self.slots {
             let Slot::Running(owner, base) = slot else { continue };
             let Some(mut flush) = owner.flush() else { continue };
             self.flushes += 1;
-            if broken == Broken::Torn && fold(owner, &sim, 1) {
+            if broken == Broken::Torn && fold(owner, &sim, 1).0 {
                 // The records as they are by now, under the version the flush was taken at.
                 owner.acknowledge();
                 if let Some(next) = owner.flush() {
@@ -124,7 +129,7 @@ impl Instance {
                 if broken == Broken::RecordsBeforeLinks {
                     for flush in &mut flushes {
                         let (records, links) = (std::mem::take(&mut flush.records), std::mem::take(&mut flush.links));
-                        retrying(&sim, || sim.insert_records(GENERATION, &records)).await?;
+                        retrying(&sim, || sim.insert_records(generation, &records)).await?;
                         retrying(&sim, || sim.insert_links(&links)).await?;
                     }
                 }
@@ -135,7 +140,7 @@ impl Instance {
                     let messages: Vec<(Home, Vec<u8>)> = messages.collect();
                     retrying(&sim, || sim.append(messages.clone())).await?;
                 }
-                Batch::new(GENERATION, addressed_by, flushes).write(&sim, &sim, &sim).await?;
+                Batch::new(generation, addressed_by, flushes).write(&sim, &sim, &sim).await?;
             }
             Ok(())
         }));
@@ -148,18 +153,33 @@ impl Instance {
 
     /// Everything there is was folded and written.
     pub fn is_at_rest(&self) -> bool {
-        let logs: Vec<u64> = self.sim.lock().logs.iter().map(|log| log.len() as u64).collect();
-        let rests = |slot: &Slot| matches!(slot, Slot::Running(o, _) if o.flushed() == logs[o.number() as usize] && o.flushed() == o.position());
+        let ends = self.sim.lock().ends(self.sim.generation);
+        let rests = |slot: &Slot| matches!(slot, Slot::Running(o, _) if o.flushed() == ends[o.number() as usize] && o.flushed() == o.position());
         self.writing.is_none() && self.slots.iter().all(rests)
     }
 }
 
-/// Folds up to so many messages. True if there were any.
-fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> bool {
-    let from = owner.position() as usize;
-    let entries: Vec<_> = sim.lock().logs[owner.number() as usize].iter().skip(from).take(count).cloned().collect();
-    entries.iter().for_each(|entry| owner.fold(entry).expect("the log holds what was written to it"));
-    !entries.is_empty()
+/// Folds up to so many messages. Whether there were any, and whether the owner can go on.
+fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
+    let entries = sim.read(owner.number(), owner.position(), count);
+    for entry in &entries {
+        match owner.fold(entry) {
+            Err(FoldError::UnknownEpoch { .. }) => {
+                if sim.lock().broken == Broken::EpochsBegunByTable {
+                    return (true, false);
+                }
+                owner.learn(&known(sim));
+                owner.fold(entry).expect("the epoch stands in the store before it stands in the log");
+            }
+            folded => folded.expect("the log holds what was written to it"),
+        }
+    }
+    (!entries.is_empty(), true)
+}
+
+fn known(sim: &Sim) -> Known {
+    let epochs: Vec<Epoch> = sim.lock().epochs.values().cloned().collect();
+    Known::of(&epochs, sim.generation).expect("the definitions")
 }
 
 fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
@@ -183,9 +203,10 @@ fn spoil(flush: &mut Flush, base: &mut BTreeMap<Key, Cell>, broken: Broken) {
 }
 
 /// The cells an owner holds, as rows know them.
-fn cells(owner: &Owner, definitions: &Definitions) -> BTreeMap<Key, Cell> {
+fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
     let (symbols, mut cells) = (owner.shard().symbols(), BTreeMap::new());
     for ledger in owner.shard().ledgers() {
+        let definitions = &ledger.lens().definitions;
         for (key, cell) in ledger.cells() {
             let rollup = metric::rollups().nth(usize::from(key.rollup)).expect("a rollup");
             let set = usize::from(key.set);
@@ -208,93 +229,43 @@ fn cells(owner: &Owner, definitions: &Definitions) -> BTreeMap<Key, Cell> {
 }
 
 /// The restart of production, or one that breaks its rules.
-fn restoring(shard: Home, sim: Sim, definitions: Arc<Definitions>) -> BoxFuture<'static, Result<Owner, RestartError>> {
-    let broken = sim.lock().broken;
-    let live = [Live { epoch: EPOCH, definitions: definitions.clone() }];
-    if !matches!(broken, Broken::CheckpointReadLast | Broken::WritesBeforeRestored) {
+fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartError>> {
+    let (broken, generation) = (sim.lock().broken, sim.generation);
+    if !matches!(broken, Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable) {
         return Box::pin(async move {
-            let owner = restore(shard, GENERATION, &live, &sim, &sim).await?;
+            let owner = restore(shard, generation, &sim, &sim).await?;
             let world = &mut *sim.lock();
-            let versions = world.tables.iter().filter(|((of, key), _)| *of == shard && !matches!(key, Key::Cell(..) | Key::Change(..)));
+            let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
+            let versions = world.tables.iter().filter(|((of, number, key), _)| (*of, *number) == (generation, shard) && is_ours(key));
             let ahead = versions.map(|(_, row)| row.version).max().unwrap_or_default() > owner.position();
             world.seen.restored_ahead += usize::from(ahead);
             Ok(owner)
         });
     }
     Box::pin(async move {
-        let mut checkpoint = if broken == Broken::CheckpointReadLast { None } else { sim.checkpoint(GENERATION, shard).await? };
-        let mut state = Shard::new(&[(EPOCH, definitions)]);
+        let mut checkpoint = if broken == Broken::CheckpointReadLast { None } else { sim.checkpoint(generation, shard).await? };
+        let known = known(&sim);
+        let begun: Vec<_> = known.live.iter().filter(|live| live.is_founding || broken == Broken::EpochsBegunByTable).collect();
+        let mut state = Shard::new(&begun.iter().map(|live| (live.epoch, live.definitions.clone())).collect::<Vec<_>>());
+        known.live.iter().for_each(|live| state.learn(live.epoch, live.definitions.clone()));
         let mut restored = 0;
-        for record in sim.records(GENERATION, shard).await? {
+        for record in sim.records(generation, shard).await? {
             restored = restored.max(record.version);
             state.restore_record(record.entity, &record.id, &record.state).expect("what was written");
         }
-        for link in sim.links(EPOCH, shard).await? {
-            restored = restored.max(link.version);
-            let name = |(entity, id): (Entity, String)| Name { entity, id: id.into() };
-            let (target, sender, content) = (name(link.target), name(link.sender), link.content.into());
-            state.restore_link(&LinkMessage { epoch: EPOCH, target, sender, version: link.link_version, content }).expect("what was written");
+        for live in &known.live {
+            for link in sim.links(live.epoch, shard).await? {
+                restored = restored.max(link.version);
+                let name = |(entity, id): (Entity, String)| Name { entity, id: id.into() };
+                let (target, sender, content) = (name(link.target), name(link.sender), link.content.into());
+                let message = LinkMessage { epoch: link.epoch, target, sender, version: link.link_version, content };
+                state.restore_link(&message).expect("what was written");
+            }
         }
         state.finish_restore();
         if broken == Broken::CheckpointReadLast {
-            checkpoint = sim.checkpoint(GENERATION, shard).await?;
+            checkpoint = sim.checkpoint(generation, shard).await?;
         }
         Ok(Owner::new(shard, state, checkpoint, if broken == Broken::WritesBeforeRestored { 0 } else { restored }))
     })
-}
-
-/// A router of one input partition. Whatever it sent since its last commit it may send again.
-pub struct Router {
-    sim: Sim,
-    lines: Vec<(u64, String)>,
-    next: usize,
-    committed: usize,
-    sending: Option<BoxFuture<'static, Result<(), OutsideError>>>,
-}
-
-impl Router {
-    pub fn new(sim: &Sim, lines: Vec<(u64, String)>) -> Router {
-        Router { sim: sim.clone(), lines, next: 0, committed: 0, sending: None }
-    }
-
-    pub fn is_done(&self) -> bool {
-        self.committed == self.lines.len()
-    }
-
-    pub fn crash(&mut self) {
-        self.sending = None;
-        self.next = self.committed;
-    }
-
-    pub fn step(&mut self) {
-        if let Some(sending) = &mut self.sending {
-            match poll(sending) {
-                None => return,
-                Some(Err(_)) => return self.crash(),
-                Some(Ok(())) => self.sending = None,
-            }
-            if self.sim.percent(70) || self.next == self.lines.len() {
-                self.committed = self.next;
-            }
-            return;
-        }
-        let end = (self.next + 1 + self.sim.below(4)).min(self.lines.len());
-        let decoded = self.lines[self.next..end].iter().map(|(offset, line)| cloudevents::decode(Some(line.as_bytes()), &[], &context(*offset)));
-        let assertions: Vec<_> = decoded.flat_map(|d| d.assertions).collect();
-        self.next = end;
-        let shards = self.sim.lock().logs.len() as u32;
-        let mut messages = spread(&assertions, shards);
-        if self.sim.lock().broken == Broken::AliasesAtHomeOnly {
-            messages = messages.into_iter().filter_map(|(shard, bytes)| Some((shard, without_foreign_aliases(shard, &bytes, shards)?))).collect();
-        }
-        let sim = self.sim.clone();
-        self.sending = Some(Box::pin(async move { sim.append(messages).await }));
-    }
-}
-
-/// Leaves out what is told a shard of records that are not its own.
-fn without_foreign_aliases(shard: Home, bytes: &[u8], shards: u32) -> Option<Vec<u8>> {
-    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes) else { panic!("routers send assertions") };
-    assertions.retain(|a| a.entity != Entity::Alias || a.id.split_once(':').is_some_and(|(_, id)| home(Entity::Deal, id, shards) == shard));
-    (!assertions.is_empty()).then(|| wire::write_assertions(assertions.iter()))
 }

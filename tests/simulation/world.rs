@@ -1,13 +1,14 @@
-//! The world outside: a log and a store in which every call takes its time, rows land one by one, answers get lost and rows come late.
+//! The world outside: logs and a store in which every call takes its time, rows land one by one, answers get lost and rows come late.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 use dealpulse::event::wire::{self, LinkMessage, Message};
+use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::flush::KeepTrying;
-use dealpulse::pipeline::{Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredLink, StoredRecord};
+use dealpulse::pipeline::{CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
 use dealpulse::record::{Entity, Home, home};
 use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::Pane;
@@ -49,8 +50,19 @@ impl Value {
 /// A row as it was, or will be, written.
 pub type Write = Row<Value>;
 
-/// A link as it was told: the sender's shard, version, target, sender, content.
-pub type Told = (Home, u64, (Entity, String), (Entity, String), Vec<u8>);
+/// What rows are kept by: generation of the log, shard, key.
+pub type Place = (u32, Home, Key);
+
+/// A link as it was told: by which shard of which generation, as of which version.
+pub struct Told {
+    pub generation: u32,
+    pub shard: Home,
+    pub version: u64,
+    pub epoch: u32,
+    pub target: (Entity, String),
+    pub sender: (Entity, String),
+    pub content: Vec<u8>,
+}
 
 /// What happened, so that a test can tell a story of crashes from a quiet one.
 #[derive(Debug, Default, Clone, Copy)]
@@ -60,70 +72,105 @@ pub struct Seen {
     pub late: usize,
     pub failures: usize,
     pub restored_ahead: usize,
+    pub rebuilds: usize,
+    pub rebuilds_resumed: usize,
+    pub early_links: usize,
 }
 
 pub struct World {
     pub dice: Dice,
     pub broken: Broken,
-    pub logs: Vec<Vec<Entry>>,
+    /// By generation and partition.
+    pub logs: BTreeMap<u32, Vec<Vec<Entry>>>,
     /// Of rows with one key the greatest version counts; of equals, the last.
-    pub tables: BTreeMap<(Home, Key), Write>,
-    pub writes: Vec<Write>,
+    pub tables: BTreeMap<Place, Write>,
+    pub writes: Vec<(u32, Write)>,
     pub told: Vec<Told>,
-    /// What was on its way when its sender crashed, and will still land.
+    pub epochs: BTreeMap<u32, Epoch>,
+    pub poured: BTreeSet<(u32, Home)>,
+    /// How far the old log is carried over; `None` before a rebuild says from where.
+    pub carried: Option<Vec<u64>>,
+    /// The numbers of the new epoch at the moment of the switch.
+    pub at_switch: Option<Vec<CellRow>>,
+    /// What was on its way when its sender crashed or gave up waiting, and will still land.
     pub late: Vec<Arrival>,
     pub seen: Seen,
     /// Nothing fails any more.
     pub calm: bool,
-    tick: i64,
+    pub lands_late: bool,
+    pub tick: i64,
+    /// How many assertions were routed.
+    pub routed: u64,
 }
 
 pub enum Arrival {
-    Row(Box<Write>),
-    Message(Home, Vec<u8>),
+    Row(u32, Box<Write>),
+    Message(u32, Home, Vec<u8>),
 }
 
 impl World {
     pub fn land(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Row(row) => {
-                self.writes.push((*row).clone());
-                let key = (row.shard, row.row.key());
-                if self.tables.get(&key).is_none_or(|known| known.version <= row.version) {
-                    self.tables.insert(key, *row);
+            Arrival::Row(generation, row) => {
+                self.writes.push((generation, (*row).clone()));
+                let place = (generation, row.shard, row.row.key());
+                if self.tables.get(&place).is_none_or(|known| known.version <= row.version) {
+                    self.tables.insert(place, *row);
                 }
             }
-            Arrival::Message(shard, payload) => {
-                let payload = self.note_links(payload);
+            Arrival::Message(generation, shard, payload) => {
+                let payload = self.note_links(generation, shard, payload);
                 self.tick += self.dice.below(3) as i64 - 1; // a broker's clock may go back
-                let entries = &mut self.logs[shard as usize];
-                entries.push(Entry { offset: entries.len() as u64, append_time: self.tick, payload });
+                let (append_time, logs) = (self.tick, self.logs.entry(generation).or_default());
+                let entries = &mut logs[shard as usize];
+                entries.push(Entry { offset: entries.len() as u64, append_time, payload });
             }
         }
     }
 
-    fn note_links(&mut self, payload: Vec<u8>) -> Vec<u8> {
+    /// How many messages each partition of a log holds.
+    pub fn ends(&self, generation: u32) -> Vec<u64> {
+        self.logs.get(&generation).map_or_else(Vec::new, |logs| logs.iter().map(|log| log.len() as u64).collect())
+    }
+
+    /// The generation of the log that an epoch is kept on.
+    fn generation_of(&self, epoch: u32) -> u32 {
+        self.epochs.get(&epoch).map_or(1, |epoch| epoch.generation)
+    }
+
+    fn note_links(&mut self, generation: u32, to: Home, payload: Vec<u8>) -> Vec<u8> {
         let Ok(Message::Links(mut links)) = wire::read(&payload) else { return payload };
-        let shards = self.logs.len() as u32;
+        let shards = self.logs[&generation].len() as u32;
         let name = |name: &wire::Name<'_>| (name.entity, name.id.clone().into_owned());
-        for LinkMessage { target, sender, version, content, .. } in &links {
-            self.told.push((home(sender.entity, &sender.id, shards), *version, name(target), name(sender), content.clone().into_owned()));
+        let has_begun = |epoch: u32, world: &World| {
+            let is_start = |entry: &Entry| matches!(wire::read(&entry.payload), Ok(Message::Assertions(a)) if a.iter().any(|a| a.entity == Entity::Epoch && *a.id == *epoch.to_string()));
+            epoch == 1 || generation > 1 || world.logs[&generation][to as usize].iter().any(is_start)
+        };
+        for LinkMessage { epoch, target, sender, version, content } in &links {
+            let (shard, version, epoch) = (home(sender.entity, &sender.id, shards), *version, *epoch);
+            let (target, sender, content) = (name(target), name(sender), content.clone().into_owned());
+            self.seen.early_links += usize::from(!has_begun(epoch, self));
+            self.told.push(Told { generation, shard, version, epoch, target, sender, content });
         }
-        if self.broken != Broken::LastLinkWins {
-            return payload;
-        }
-        for link in &mut links {
-            link.version = self.told.len() as u64; // whoever comes last
+        match self.broken {
+            // Whoever comes last.
+            Broken::LastLinkWins => links.iter_mut().for_each(|link| link.version = self.told.len() as u64),
+            Broken::LinksSharedByEpochs => links.iter_mut().for_each(|link| link.epoch = if generation == 1 { 1 } else { link.epoch }),
+            Broken::EarlyLinksIgnored => links.retain(|link| has_begun(link.epoch, self)),
+            _ => return payload,
         }
         wire::write_links(links.iter())
     }
 }
 
-/// A handle on the world: its log, its store and the patience of those who use them.
+/// A handle on the world: its log of one generation, its store and the patience of those who use them.
 #[derive(Clone)]
-pub struct Sim(pub Arc<Mutex<World>>);
+pub struct Sim {
+    world: Arc<Mutex<World>>,
+    pub generation: u32,
+}
 
-/// Lands what is left, some of it, late, when the future that was sending it is dropped: its process crashed.
+/// Lands what is left, some of it, late, when whoever was sending it is not any more: its process crashed, or its time ran out.
 struct Landing {
     sim: Sim,
     rest: Vec<Arrival>,
@@ -132,7 +179,7 @@ struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let world = &mut *self.sim.lock();
-        if !self.rest.is_empty() && world.dice.percent(60) {
+        if !self.rest.is_empty() && world.lands_late && world.dice.percent(60) {
             for arrival in std::mem::take(&mut self.rest) {
                 if world.dice.percent(70) {
                     world.late.push(arrival);
@@ -142,21 +189,41 @@ impl Drop for Landing {
     }
 }
 
-async fn pause() {
+pub async fn pause() {
     let mut paused = false;
     poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 impl Sim {
-    pub fn new(seed: u64, shards: u32, broken: Broken) -> Sim {
-        let logs = (0..shards).map(|_| Vec::new()).collect();
-        let (tables, writes, told, late) = Default::default();
-        let world = World { dice: Dice(seed), broken, logs, tables, writes, told, late, seen: Seen::default(), calm: false, tick: 0 };
-        Sim(Arc::new(Mutex::new(world)))
+    pub fn new(seed: u64, broken: Broken, first: Epoch) -> Sim {
+        let world = World {
+            dice: Dice(seed),
+            broken,
+            logs: BTreeMap::from([(1, vec![Vec::new(); first.partitions as usize])]),
+            tables: BTreeMap::new(),
+            writes: Vec::new(),
+            told: Vec::new(),
+            epochs: BTreeMap::from([(1, first)]),
+            poured: BTreeSet::new(),
+            carried: None,
+            at_switch: None,
+            late: Vec::new(),
+            seen: Seen::default(),
+            calm: false,
+            lands_late: true,
+            tick: 0,
+            routed: 0,
+        };
+        Sim { world: Arc::new(Mutex::new(world)), generation: 1 }
+    }
+
+    /// The same world, and the log of another generation.
+    pub fn on(&self, generation: u32) -> Sim {
+        Sim { world: self.world.clone(), generation }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.world.lock().unwrap()
     }
 
     pub fn percent(&self, percent: u64) -> bool {
@@ -165,6 +232,16 @@ impl Sim {
 
     pub fn below(&self, limit: usize) -> usize {
         self.lock().dice.below(limit)
+    }
+
+    /// How many partitions its log has.
+    pub fn partitions(&self) -> u32 {
+        self.lock().logs[&self.generation].len() as u32
+    }
+
+    /// Up to so many messages of a partition from an offset on.
+    pub fn read(&self, shard: Home, from: u64, count: usize) -> Vec<Entry> {
+        self.lock().logs[&self.generation][shard as usize].iter().skip(from as usize).take(count).cloned().collect()
     }
 
     async fn pause_at_times(&self, percent: u64) {
@@ -182,31 +259,35 @@ impl Sim {
         Err(OutsideError::transient("asking the world", "no answer"))
     }
 
-    /// Lands all of it bit by bit; then, perhaps, the answer gets lost.
+    /// Lands all of it bit by bit; then, perhaps, the answer gets lost. Or its sender's time runs out before all has landed: what is left
+    /// may still land, late, though it is sent again meanwhile.
     async fn send(&self, mut arrivals: Vec<Arrival>) -> Result<(), OutsideError> {
         self.fails(2)?;
         arrivals.reverse();
+        let late = self.fails(3).err().map(|error| (1 + self.below(arrivals.len().max(1)), error));
+        let left = late.as_ref().map_or(0, |(left, _)| *left);
         let mut landing = Landing { sim: self.clone(), rest: arrivals };
         pause().await;
-        while let Some(arrival) = landing.rest.pop() {
-            self.lock().land(arrival);
+        while landing.rest.len() > left {
+            landing.rest.pop().into_iter().for_each(|arrival| self.lock().land(arrival));
             self.pause_at_times(25).await;
         }
-        self.fails(4)
+        late.map_or_else(|| self.fails(4), |(_, error)| Err(error))
     }
 
-    async fn insert(&self, rows: impl Iterator<Item = Write>) -> Result<(), OutsideError> {
-        let mut rows: Vec<Arrival> = rows.map(|row| Arrival::Row(Box::new(row))).collect();
+    async fn insert(&self, generation: impl Fn(&Value) -> u32, rows: impl Iterator<Item = Write>) -> Result<(), OutsideError> {
+        let mut rows: Vec<Arrival> = rows.map(|row| Arrival::Row(generation(&row.row), Box::new(row))).collect();
         self.lock().dice.shuffle(&mut rows);
         self.send(rows).await
     }
 
     /// Reads rows one by one, each as it is when its turn comes.
-    async fn rows(&self, shard: Home, wanted: impl Fn(&Key) -> bool) -> Vec<Write> {
-        let keys: Vec<(Home, Key)> = self.lock().tables.keys().filter(|(of, key)| *of == shard && wanted(key)).cloned().collect();
+    async fn rows(&self, generation: u32, shard: Home, wanted: impl Fn(&Key) -> bool) -> Vec<Write> {
+        let is_wanted = |(of, number, key): &&Place| (*of, *number) == (generation, shard) && wanted(key);
+        let places: Vec<Place> = self.lock().tables.keys().filter(is_wanted).cloned().collect();
         let mut rows = Vec::new();
-        for key in keys {
-            let row = self.lock().tables[&key].clone();
+        for place in places {
+            let row = self.lock().tables[&place].clone();
             rows.push(row);
             self.pause_at_times(15).await;
         }
@@ -225,9 +306,9 @@ impl Log for Sim {
         let mut arrivals = Vec::new();
         for (shard, payload) in messages {
             if self.percent(10) {
-                arrivals.push(Arrival::Message(shard, payload.clone())); // a producer's own retry
+                arrivals.push(Arrival::Message(self.generation, shard, payload.clone())); // a producer's own retry
             }
-            arrivals.push(Arrival::Message(shard, payload));
+            arrivals.push(Arrival::Message(self.generation, shard, payload));
         }
         self.send(arrivals).await
     }
@@ -238,12 +319,12 @@ impl Log for Sim {
 
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
         self.pause_at_times(50).await;
-        Ok((0, self.lock().logs[shard as usize].len() as u64))
+        Ok((0, self.lock().logs[&self.generation][shard as usize].len() as u64))
     }
 
     async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
         self.pause_at_times(50).await;
-        Ok(self.lock().logs[shard as usize].get(offset as usize).cloned())
+        Ok(self.read(shard, offset, 1).pop())
     }
 }
 
@@ -253,21 +334,45 @@ fn values<T: Clone>(rows: &[Row<T>], value: fn(T) -> Value) -> impl Iterator<Ite
 
 impl Store for Sim {
     async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
-        Ok(Vec::new())
+        Ok(self.lock().epochs.values().cloned().collect())
     }
 
-    async fn add_epoch(&self, _epoch: &Epoch) -> Result<(), OutsideError> {
-        Ok(())
+    async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        self.fails(4)?;
+        pause().await;
+        {
+            let world = &mut *self.lock();
+            if world.epochs.get(&epoch.epoch).is_none_or(|known| known.stage < epoch.stage) {
+                if epoch.stage == Stage::Live {
+                    let cells = world.tables.values().filter_map(|row| if let Value::Cell(cell) = &row.row { Some(cell) } else { None });
+                    world.at_switch = Some(cells.filter(|cell| cell.epoch == epoch.epoch).cloned().collect());
+                }
+                world.logs.entry(epoch.generation).or_insert_with(|| vec![Vec::new(); epoch.partitions as usize]);
+                world.epochs.insert(epoch.epoch, epoch.clone());
+            }
+        }
+        pause().await;
+        self.fails(4)
     }
 
-    async fn checkpoint(&self, _generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
-        let row = self.lock().tables.get(&(shard, Key::Checkpoint)).map(|row| row.row.clone());
+    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        Ok(self.lock().poured.iter().filter(|(of, _)| *of == epoch).map(|(_, shard)| *shard).collect())
+    }
+
+    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
+        pause().await;
+        self.lock().poured.insert((epoch, shard));
+        self.fails(4)
+    }
+
+    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
+        let row = self.lock().tables.get(&(generation, shard, Key::Checkpoint)).map(|row| row.row.clone());
         pause().await;
         Ok(if let Some(Value::Checkpoint(checkpoint)) = row { Some(checkpoint) } else { None })
     }
 
-    async fn records(&self, _generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
-        let rows = self.rows(shard, |key| matches!(key, Key::Record(..))).await;
+    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
+        let rows = self.rows(generation, shard, |key| matches!(key, Key::Record(..))).await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
             Value::Record(r) => Some(StoredRecord { entity: r.entity, id: r.id, state: r.state, version: row.version }),
             _ => None,
@@ -276,7 +381,8 @@ impl Store for Sim {
     }
 
     async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
-        let rows = self.rows(shard, |key| matches!(key, Key::Link(..))).await;
+        let generation = self.lock().generation_of(epoch);
+        let rows = self.rows(generation, shard, |key| matches!(key, Key::Link(of, ..) if *of == epoch)).await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
             Value::Link(l) => {
                 let LinkRow { target, sender, link_version, content, .. } = l;
@@ -287,29 +393,43 @@ impl Store for Sim {
         Ok(stored.collect())
     }
 
+    async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
+        let generation = self.lock().generation_of(epoch);
+        let rows = self.rows(generation, shard, |key| matches!(key, Key::Cell(of, ..) if *of == epoch)).await;
+        let stored = rows.into_iter().filter_map(|row| match row.row {
+            Value::Cell(c) => Some(StoredCell { name: CellName::of(&c), cell: c.cell, version: row.version }),
+            _ => None,
+        });
+        Ok(stored.collect())
+    }
+
+    async fn rollup_shards(&self, _epoch: u32) -> Result<Vec<Home>, OutsideError> {
+        Ok((0..self.partitions()).collect())
+    }
+
     async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
-        self.insert(values(rows, Value::Cell)).await
+        self.insert(|_| self.generation, values(rows, Value::Cell)).await
     }
 
-    async fn insert_changes(&self, _generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
-        self.insert(values(rows, Value::Change)).await
+    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
+        self.insert(|_| generation, values(rows, Value::Change)).await
     }
 
-    async fn insert_records(&self, _generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
-        self.insert(values(rows, Value::Record)).await
+    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
+        self.insert(|_| generation, values(rows, Value::Record)).await
     }
 
     async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
-        self.insert(values(rows, Value::Link)).await
+        self.insert(|_| self.generation, values(rows, Value::Link)).await
     }
 
-    async fn insert_checkpoints(&self, _generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
         let row = |(shard, checkpoint): &(Home, Checkpoint)| Row {
             shard: *shard,
             version: checkpoint.next_offset,
             row: Value::Checkpoint(checkpoint.clone()),
         };
-        self.insert(rows.iter().map(row)).await
+        self.insert(|_| generation, rows.iter().map(row)).await
     }
 }
 

@@ -3,9 +3,13 @@
 
 pub mod clickhouse;
 pub mod clients;
+pub mod course;
+pub mod crm;
+pub mod events;
 pub mod figures;
 pub mod handover;
 pub mod kafka;
 pub mod pipeline;
 pub mod pure;
 pub mod reference;
+pub mod stored;

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::pipeline::Store;
+use dealpulse::pipeline::epochs::{Stage, current};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
@@ -48,15 +49,21 @@ pub struct Setup {
     pub brokers: String,
     pub clickhouse: String,
     pub topics: Vec<String>,
+    /// The longest message taken, if it is not the default.
+    pub max_message_bytes: Option<usize>,
     pub shards: u32,
     pub flush_milliseconds: u64,
     pub flush_rows: usize,
     pub time_zone: String,
+    /// What qualifies the ids of every topic.
+    pub namespace: Option<&'static str>,
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
 /// A member that was killed is missed after 6 s, the least a broker allows, instead of 45 s.
 pub const CLASSIC: [(&str, &str); 2] = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+/// The exit code of a stop that left something to be done again.
+pub const LEFT_OVER: i32 = dealpulse::cli::run::LEFT_OVER as i32;
 /// The newer group protocol, in which the broker decides.
 pub const BY_BROKER: [(&str, &str); 1] = [("group.protocol", "consumer")];
 
@@ -67,10 +74,12 @@ impl Setup {
             brokers: brokers.to_owned(),
             clickhouse: clickhouse.to_owned(),
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            max_message_bytes: None,
             shards: 3,
             flush_milliseconds: 200,
             flush_rows: 50_000,
             time_zone: "Europe/Berlin".to_owned(),
+            namespace: None,
             properties: CLASSIC.to_vec(),
         }
     }
@@ -90,7 +99,9 @@ impl Setup {
 
     pub fn to_toml(&self) -> String {
         let Setup { name, brokers, clickhouse, shards, flush_milliseconds, flush_rows, time_zone, .. } = self;
-        let topics: String = self.topics.iter().map(|topic| format!("[[topics]]\nname = \"{topic}\"\n")).collect();
+        let namespace = self.namespace.map_or_else(String::new, |namespace| format!("id_namespace = \"{namespace}\"\n"));
+        let limit = self.max_message_bytes.map_or_else(String::new, |bytes| format!("max_message_bytes = {bytes}\n"));
+        let topics: String = self.topics.iter().map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}")).collect();
         let properties: String = self.properties.iter().map(|(key, value)| format!("\"{key}\" = \"{value}\"\n")).collect();
         format!(
             "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
@@ -106,6 +117,23 @@ impl Setup {
         let text = self.to_toml();
         let name = self.name.clone();
         blocking(move || Instance::run(&name, &text).listening()).await
+    }
+
+    /// Runs a command that looks at this pipeline from outside, with its configuration, to its end.
+    pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
+        let directory = tempfile::Builder::new().prefix("dealpulse-ask-").tempdir().expect("a temporary directory");
+        let path = directory.path().join("dealpulse.toml");
+        fs::write(&path, self.to_toml()).expect("the configuration can be written");
+        let mut asking = Command::new(DEALPULSE);
+        asking.arg(command).arg("--config").arg(&path).args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
+        let output = blocking(move || asking.output()).await.expect("the command can be run");
+        drop(directory);
+        output
+    }
+
+    /// Starts a command that takes a while, with further arguments behind the configuration's.
+    pub fn begin(&self, command_line: &[&str]) -> Work {
+        Work(Instance::of(&self.name, command_line, &self.to_toml(), None))
     }
 
     /// Starts an instance that is expected to be refused.
@@ -133,25 +161,36 @@ impl Setup {
     }
 
     fn consumer(&self) -> BaseConsumer {
-        clients::consumer(&self.brokers, &format!("{}.route", self.name))
+        clients::consumer(&self.brokers, &format!("{}.route.1", self.name))
     }
 
     /// What there is still to do. Asked in the order of the data: first how far the input is routed, then the checkpoints, then the ends of
     /// the log. Since each only grows, checkpoints that equal ends asked for *later* are at rest.
     async fn pending(&self, store: &ClickHouse, consumer: &Arc<BaseConsumer>) -> Result<Option<String>, String> {
+        let epochs = store.epochs().await.map_err(|error| error.to_string())?;
+        let Some(epoch) = current(&epochs) else { return Ok(Some("there is no epoch yet".to_owned())) };
+        let group = |name: String| Arc::new(clients::consumer(&self.brokers, &format!("{}.{name}", self.name)));
+        let route = if epoch.reading == 1 { consumer.clone() } else { group(format!("route.{}", epoch.reading)) };
         for topic in &self.topics {
-            let lag = lag(consumer, topic).await?;
+            let lag = lag(&route, topic).await?;
             if lag > 0 {
                 return Ok(Some(format!("{lag} messages of `{topic}` are not routed")));
             }
         }
+        let log = |generation| format!("{}.log.{generation}", self.name);
+        if epochs.iter().any(|old| old.generation == epoch.feeds_on && old.stage != Stage::Dropped) {
+            let lag = lag(&group(format!("carry.{}.{}", epoch.feeds_on, epoch.generation)), &log(epoch.feeds_on)).await?;
+            if lag > 0 {
+                return Ok(Some(format!("{lag} messages of the old log are not carried over")));
+            }
+        }
         let mut checkpoints = Vec::new();
-        for shard in 0..self.shards {
-            let checkpoint = store.checkpoint(1, shard).await.map_err(|error| error.to_string())?;
+        for shard in 0..epoch.partitions {
+            let checkpoint = store.checkpoint(epoch.generation, shard).await.map_err(|error| error.to_string())?;
             checkpoints.push(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset as i64));
         }
         for (shard, checkpoint) in checkpoints.into_iter().enumerate() {
-            let (_, end) = bounds(consumer, &self.log_topic(), shard as i32).await?;
+            let (_, end) = bounds(consumer, &log(epoch.generation), shard as i32).await?;
             if end != checkpoint {
                 return Ok(Some(format!("shard {shard} is flushed to {checkpoint} of {end}")));
             }
@@ -159,9 +198,27 @@ impl Setup {
         Ok(None)
     }
 
+    /// Waits until there are so many epochs.
+    pub async fn until_epochs(&self, count: usize) {
+        let (store, deadline) = (self.store(), Instant::now() + PATIENCE);
+        while store.epochs().await.is_ok_and(|epochs| epochs.len() < count) {
+            assert!(Instant::now() < deadline, "{}: there are not {count} epochs", self.name);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all of a topic is routed.
+    pub async fn until_routed(&self, topic: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.route_lag(topic).await > 0 {
+            assert!(Instant::now() < deadline, "{}: `{topic}` is not routed", self.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Messages of the log that the fold group has not committed.
     pub async fn fold_lag(&self) -> i64 {
-        let consumer = Arc::new(clients::consumer(&self.brokers, &format!("{}.fold", self.name)));
+        let consumer = Arc::new(clients::consumer(&self.brokers, &format!("{}.fold.1", self.name)));
         lag(&consumer, &self.log_topic()).await.expect("the fold group's lag")
     }
 
@@ -235,12 +292,18 @@ struct Instance {
 
 impl Instance {
     fn run(name: &str, configuration: &str) -> Instance {
+        Instance::of(name, &["run"], configuration, Some(Stdio::piped()))
+    }
+
+    /// A process of any command; without a standard output of its own it goes to the log.
+    fn of(name: &str, command_line: &[&str], configuration: &str, stdout: Option<Stdio>) -> Instance {
         let directory = tempfile::Builder::new().prefix("dealpulse-run-").tempdir().expect("a temporary directory");
         let path = directory.path().join("dealpulse.toml");
         fs::write(&path, configuration).expect("the configuration can be written");
         let log = File::create(directory.path().join("log")).expect("a log file");
         let mut command = Command::new(DEALPULSE);
-        command.args(["run", "--config"]).arg(&path).env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let stdout = stdout.unwrap_or_else(|| log.try_clone().expect("a second handle on the log").into());
+        command.args(command_line).arg("--config").arg(&path).env("NO_COLOR", "1").stdin(Stdio::null()).stdout(stdout).stderr(log);
         let process = command.spawn().expect("the pipeline can be started");
         let watchdog = Watchdog::over(&process);
         Instance { name: name.to_owned(), process, watchdog, directory, started: Instant::now() }
@@ -299,6 +362,32 @@ impl Drop for Instance {
     }
 }
 
+/// A command at work.
+pub struct Work(Instance);
+
+impl Work {
+    /// Waits until it has said something.
+    pub async fn until_said(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.0.log().contains(words) {
+            assert!(Instant::now() < deadline, "{}: `{words}` is not said: {}", self.0.name, self.0.log());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+
+    /// Ends it as a crash would. What it had said is given back.
+    pub fn kill_nine(mut self) -> String {
+        self.0.process.kill().expect("it can be killed");
+        self.0.process.wait().expect("it can be reaped");
+        self.0.log()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(self) -> Ended {
+        blocking(move || self.0.ended(PATIENCE)).await
+    }
+}
+
 /// An instance that listens.
 pub struct Pipeline {
     instance: Instance,
@@ -323,6 +412,13 @@ impl Pipeline {
 
     pub fn log(&self) -> String {
         self.instance.log()
+    }
+
+    /// The memory it has in use, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.instance.process.id())).expect("the process lives");
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kilobytes.expect("the resident size") * 1024
     }
 
     /// The status and body of a GET.
@@ -351,7 +447,7 @@ impl Pipeline {
         self.get("/readyz").1
     }
 
-    async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+    pub async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition() {
             assert!(Instant::now() < deadline, "{}: waited in vain until {what}", self.instance.name);

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::metric::{self, Plan, Reading, Sums};
-use dealpulse::pipeline::Log;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
-use dealpulse::pipeline::restart::{Live, restore};
+use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::spread;
 use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::{Epoch, Log, Store};
 use dealpulse::record::topic_number;
 use dealpulse::window::rolling::{Now, Window};
 
@@ -40,8 +40,13 @@ pub fn context(offset: u64) -> Context<'static> {
 
 impl Pure {
     pub async fn new(shards: u32, spec: DefinitionsSpec) -> Pure {
-        let definitions = Arc::new(Definitions::new(spec).expect("the test's definitions"));
+        Pure::with(shards, &Arc::new(Definitions::new(spec).expect("the test's definitions"))).await
+    }
+
+    pub async fn with(shards: u32, definitions: &Arc<Definitions>) -> Pure {
+        let definitions = definitions.clone();
         let mut pure = Pure { definitions, log: MemoryLog::new(shards), store: MemoryStore::default(), owners: Vec::new() };
+        pure.store.put_epoch(&Epoch::first(pure.definitions.spec.clone(), shards)).await.expect("an epoch");
         pure.restart().await;
         pure
     }
@@ -49,9 +54,8 @@ impl Pure {
     /// Forgets all owners and restores them from the store.
     pub async fn restart(&mut self) {
         self.owners.clear();
-        let live = [Live { epoch: 1, definitions: self.definitions.clone() }];
         for shard in 0..self.log.partitions() {
-            self.owners.push(restore(shard, 1, &live, &self.log, &self.store).await.expect("a restart"));
+            self.owners.push(restore(shard, 1, &self.log, &self.store).await.expect("a restart"));
         }
     }
 
@@ -73,6 +77,15 @@ impl Pure {
     /// The last instant of history (µs).
     pub fn last_instant(&self) -> i64 {
         self.owners.iter().filter_map(|o| o.shard().last_instant()).max().unwrap_or_default()
+    }
+
+    /// Every figure of all time: metric, group, figure.
+    pub fn all_time(&self) -> serde_json::Value {
+        let end = self.last_instant();
+        let mut report = self.read(vec![Window::All], Now { now: end, watermark: end }).to_json(&self.definitions);
+        let metrics = report.as_object_mut().expect("an object of metrics").values_mut();
+        metrics.for_each(|windows| *windows = windows["all"].take());
+        report
     }
 
     /// What all metrics read out of the stored rollups.

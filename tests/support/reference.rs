@@ -8,7 +8,7 @@ use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::pipeline::route::spread;
 use dealpulse::pipeline::settle::settle;
 use dealpulse::pipeline::{Epoch, Log, Row, Store};
-use dealpulse::record::topic_number;
+use dealpulse::record::{Entity, topic_number};
 use dealpulse::serve::metrics::business;
 use dealpulse::serve::model::{Snapshot, Top};
 use dealpulse::telemetry::wall_clock;
@@ -105,7 +105,7 @@ impl Reference {
         for chunk in messages.chunks(700) {
             let mut assertions = Vec::new();
             for message in chunk {
-                let decoded = decode(message);
+                let decoded = decode(message, setup.namespace);
                 reference.asserted += decoded.assertions.len();
                 let place = |index| (message.topic.clone(), message.partition, message.offset, index);
                 reference.rejected.extend(decoded.rejected.iter().map(|rejected| place(rejected.index)));
@@ -128,8 +128,8 @@ impl Reference {
     pub async fn write(&self, clickhouse: &ClickHouse) {
         let definitions = self.pure.definitions.spec.clone();
         migrate::migrate(clickhouse, &definitions).await.expect("a database");
-        let epoch = Epoch { epoch: 1, definitions, generation: 1, partitions: self.pure.log.partitions() };
-        clickhouse.add_epoch(&epoch).await.expect("an epoch");
+        let epoch = Epoch::first(definitions, self.pure.log.partitions());
+        clickhouse.put_epoch(&epoch).await.expect("an epoch");
         let cells: Vec<Row<_>> = self.pure.store.cells().into_values().collect();
         clickhouse.insert_cells(&cells).await.expect("cells");
         let records: Vec<Row<_>> = self.pure.store.record_rows().into_values().collect();
@@ -146,7 +146,7 @@ impl Reference {
     }
 }
 
-fn decode(message: &Lying) -> dealpulse::event::decode::Decoded<'_> {
+fn decode<'m>(message: &'m Lying, namespace: Option<&'m str>) -> dealpulse::event::decode::Decoded<'m> {
     let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
     let (timestamp, is_append_time) = match message.timestamp {
         Timestamp::NotAvailable => (None, false),
@@ -155,7 +155,7 @@ fn decode(message: &Lying) -> dealpulse::event::decode::Decoded<'_> {
     };
     let context = Context {
         topic: topic_number(&message.topic),
-        namespace: None,
+        namespace,
         partition: message.partition as u32,
         offset: message.offset as u64,
         attempt: 0,
@@ -167,11 +167,14 @@ fn decode(message: &Lying) -> dealpulse::event::decode::Decoded<'_> {
     cloudevents::decode(message.payload.as_deref(), &headers, &context)
 }
 
-/// All readable columns of a database's facts and the whole state of each record, a line each.
+/// All readable columns of a database's facts and the whole state of each record, a line each, of the log that is current.
 pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
     let mut lines = Vec::new();
-    for (_, table) in dealpulse::clickhouse::FACT_TABLES {
-        let sql = format!("SELECT '{table}', * EXCEPT (version, state), hex(state) FROM {table} FINAL ORDER BY generation, shard, id");
+    for (_, table) in dealpulse::clickhouse::FACT_TABLES.iter().filter(|(entity, _)| *entity != Entity::Epoch) {
+        let sql = format!(
+            "SELECT '{table}', * EXCEPT (generation, version, state), hex(state) FROM {table} FINAL \
+             WHERE generation = (SELECT generation FROM current_epoch) ORDER BY shard, id"
+        );
         let text = clickhouse.fetch("reading the facts", &sql, "TSV").await.expect("the facts");
         lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
     }
