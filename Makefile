@@ -15,7 +15,7 @@ CARGO ?= cargo
 # Two installations at once would wait for each other's lock; cargo is parallel by itself.
 .NOTPARALLEL:
 
-.PHONY: demo test bench lint build clean-cache help
+.PHONY: demo test soak bench lint build clean-cache help
 
 demo: build-tools clickhouse-engine ## show a sales organisation live in the browser, with nothing to set up
 	$(CARGO) build --release --locked
@@ -24,12 +24,16 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 test: build-tools engines ## run every test, those against real Kafka and ClickHouse too
 	$(CARGO) test --locked
 
+soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories
+	$(CARGO) test --release --locked --features soak --test soak -- --nocapture --test-threads=1
+	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test simulation -- --nocapture
+
 bench: build-tools engines ## measure: the pure path, memory a deal, the whole pipeline
 	$(CARGO) bench --locked --bench pipeline -- --whole
 
 lint: build-tools ## check the format and let clippy look
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
 
 build: build-tools ## build the release binary
 	$(CARGO) build --release --locked
