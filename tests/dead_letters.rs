@@ -435,3 +435,48 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
     setup.settled().await;
     assert!(ids(&setup, "leads").await.contains(&"L-after".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
+    let engines = engines().await;
+    let setup = setup(&engines, "overtaken").await;
+    let topic = setup.topics[0].clone();
+    let leads = |from: usize, to: usize| (from..to).map(|i| plain(lead(&format!("L-{i:02}"))));
+    // Of what nobody has ever begun to read the beginning may be gone: it begins where it begins.
+    send(&setup, &topic, 0, leads(0, 5)).await;
+    engines.kafka.delete_records(&topic, 0, 2).await;
+    let pipeline = setup.start().await;
+    setup.settled().await;
+    assert_eq!(listed(&setup, &[]).await, Vec::<Value>::new());
+
+    // While it stands still, and while it does not run.
+    pipeline.freeze();
+    send(&setup, &topic, 0, leads(5, 12)).await;
+    engines.kafka.delete_records(&topic, 0, 8).await;
+    pipeline.thaw();
+    setup.settled().await;
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+    send(&setup, &topic, 0, leads(12, 20)).await;
+    engines.kafka.delete_records(&topic, 0, 15).await;
+    let pipeline = setup.start().await;
+    setup.settled().await;
+
+    // Each offset is either folded or told of.
+    let letters = listed(&setup, &["--reason", "gone"]).await;
+    let range = |letter: &Value| {
+        let detail = letter["detail"].as_str().unwrap();
+        let words: Vec<&str> = detail.split(' ').collect();
+        assert!(detail.contains("were taken by the topic's retention before they were read"), "{detail}");
+        assert_eq!(letter["offset"].to_string(), words[1]);
+        words[1].parse::<usize>().unwrap()..words[3].parse::<usize>().unwrap() + 1
+    };
+    let gone: Vec<std::ops::Range<usize>> = letters.iter().map(range).collect();
+    // Its last request for messages may have been answered while it stood still: with the first of them.
+    assert!(gone.len() == 2 && (5..7).contains(&gone[0].start) && gone[0].end == 8 && gone[1] == (12..15), "{gone:?}");
+    let kept = (2..20).filter(|i| gone.iter().all(|range| !range.contains(i))).map(|i| format!("L-{i:02}"));
+    assert_eq!(ids(&setup, "leads").await, kept.collect::<Vec<_>>());
+    assert_eq!(pipeline.metrics().sum("dealpulse_dead_letters_total", "reason=\"gone\""), 1.0);
+    assert!(pipeline.log().contains("messages are gone that were never read"), "{}", pipeline.log());
+    // There is nothing to put back.
+    assert_eq!(said(&setup, &["replay"]).await, format!("2 of `{topic}` are still bad and stay: gone\n"));
+}

@@ -1,15 +1,17 @@
 //! The route group: input topics in, assertions out to their homes, dead letters aside; then, and only then, the input offset moves.
 
+mod gaps;
 mod group;
 mod lane;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message;
+use rdkafka::error::KafkaResult;
 use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
@@ -25,6 +27,7 @@ use crate::pipeline::{Log, OutsideError, rebuild};
 use crate::record::Home;
 use crate::serve::Health;
 use crate::telemetry::Telemetry;
+use gaps::{Gap, jumps, runs};
 use group::{Group, Input};
 use lane::{Lane, Writer};
 
@@ -84,8 +87,16 @@ impl Route {
         let producers = Producers::new(&routing.kafka)?;
         let writer = Writer { producers, topic: routing.dead_letters.clone(), telemetry: routing.telemetry.clone() };
         let (stop, runtime) = (Arc::new(AtomicBool::new(false)), Handle::current());
-        let router =
-            Router { routing, group: Arc::new(group), writer, runtime, stop: stop.clone(), in_flight: VecDeque::new(), lanes: BTreeMap::new() };
+        let router = Router {
+            routing,
+            group: Arc::new(group),
+            writer,
+            runtime,
+            stop: stop.clone(),
+            in_flight: VecDeque::new(),
+            lanes: BTreeMap::new(),
+            next: BTreeMap::new(),
+        };
         let thread = std::thread::Builder::new().name("route".into()).spawn(move || router.run());
         Ok(Route { stop, thread: Some(thread.map_err(|error| OutsideError::fatal("starting the route's thread", error))?) })
     }
@@ -113,6 +124,8 @@ struct Router {
     stop: Arc<AtomicBool>,
     in_flight: VecDeque<OnItsWay>,
     lanes: BTreeMap<Input, Lane>,
+    /// The offset that is to come of each input topic's partition.
+    next: BTreeMap<Input, i64>,
 }
 
 impl Router {
@@ -130,6 +143,9 @@ impl Router {
         while !self.stop.load(Ordering::Acquire) {
             let mut messages = group.collect(&self.stop)?;
             self.give_up(&group.revoked(), &mut messages);
+            // Told to stop before Kafka has answered: whoever comes next reads them again.
+            let Some(gaps) = self.gaps(&messages) else { break };
+            self.tell(&gaps);
             let batch = self.batch(&messages)?;
             let is_idle = batch.next_offsets.is_empty();
             if !is_idle {
@@ -152,7 +168,59 @@ impl Router {
                 batch.next_offsets.remove(input);
             }
             self.lanes.remove(input);
+            self.next.remove(input);
             self.routing.health.set(&input.to_string(), None);
+        }
+    }
+
+    /// What retention took of the input topics before it was read, found by the offsets that are left out. `None` if it was told to stop meanwhile.
+    fn gaps(&mut self, messages: &[BorrowedMessage<'_>]) -> Option<Vec<Gap>> {
+        if self.routing.old_log.is_some() {
+            return Some(Vec::new()); // that one stops the carrying
+        }
+        let runs = runs(messages);
+        let new: BTreeSet<&Input> = runs.iter().map(|run| &run.input).filter(|input| !self.next.contains_key(input)).collect();
+        if !new.is_empty() {
+            self.next.extend(self.asked(|group| group.committed(&new))?);
+        }
+        let jumps = jumps(runs, &mut self.next);
+        let mut lows: BTreeMap<Input, i64> = BTreeMap::new();
+        for input in jumps.iter().map(|gap| &gap.input) {
+            if !lows.contains_key(input) {
+                lows.insert(input.clone(), self.asked(|group| group.low(input))?);
+            }
+        }
+        Some(
+            jumps
+                .into_iter()
+                .filter_map(|gap| {
+                    let low = lows[&gap.input];
+                    gap.below(low)
+                })
+                .collect(),
+        )
+    }
+
+    /// What Kafka answers in the end; `None` if it was told to stop meanwhile.
+    fn asked<T>(&self, ask: impl Fn(&Group) -> KafkaResult<T>) -> Option<T> {
+        while !self.stop.load(Ordering::Acquire) {
+            match ask(&self.group) {
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    tracing::warn!(%error, "asking how far the input topics reach; trying again");
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+            }
+        }
+        None
+    }
+
+    /// Sets a letter aside for each gap.
+    fn tell(&mut self, gaps: &[Gap]) {
+        for gap in gaps {
+            let letter = gap.letter();
+            tracing::error!(input = %gap.input, detail = letter.detail, "messages are gone that were never read");
+            self.lanes.entry(gap.input.clone()).or_default().set_aside(gap.from, letter, &self.writer, &self.runtime);
         }
     }
 

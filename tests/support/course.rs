@@ -15,7 +15,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use super::clickhouse::DEALPULSE;
 use super::clients;
 use super::kafka::Watchdog;
-use super::pipeline::{Engines, Pipeline, Setup, database, engines};
+use super::pipeline::{Engines, Pipeline, Setup, database, engines, signal};
 use super::reference::{Reference, assert_same, fact_lines};
 
 /// Half a year of an organisation up to now, with every fault a feed can have: so many events, in the order of publication.
@@ -146,17 +146,12 @@ impl Clickhouse {
 
     /// Stops it where it stands: its connections stay, and nothing is answered.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        signal(&self.process, "-STOP");
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let told = Command::new("kill").args([signal, &self.process.id().to_string()]).status().expect("a signal can be sent");
-        assert!(told.success());
+        signal(&self.process, "-CONT");
     }
 }
 

@@ -107,6 +107,14 @@ impl Kafka {
             .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
 
+    /// Lets go of the messages of a partition below an offset, as retention does.
+    pub async fn delete_records(&self, name: &str, partition: i32, below: i64) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let offsets = super::clients::offsets(name, [(partition, below)]);
+        let deleted = admin.delete_records(&offsets, &AdminOptions::new()).await.expect("the broker answers");
+        deleted.elements().iter().for_each(|element| element.error().unwrap_or_else(|error| panic!("deleting records of {name}: {error}")));
+    }
+
     /// Deletes a topic and waits until it is gone.
     pub async fn delete_topic(&self, name: &str) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");

@@ -265,6 +265,12 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
     .await
 }
 
+/// Sends a process a signal, as `-TERM`.
+pub fn signal(process: &Child, signal: &str) {
+    let told = Command::new("kill").args([signal, &process.id().to_string()]).status().expect("a signal can be sent");
+    assert!(told.success());
+}
+
 /// Runs what blocks, on a thread made for that.
 pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
@@ -404,10 +410,18 @@ impl Pipeline {
 
     /// Ends it as an orchestrator would, and waits for it.
     pub async fn sigterm(self) -> Ended {
-        let pid = self.instance.process.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("a signal can be sent");
-        assert!(told.success());
+        signal(&self.instance.process, "-TERM");
         blocking(move || self.instance.ended(Duration::from_secs(60))).await
+    }
+
+    /// Stops it where it stands: it keeps its connections and does nothing.
+    pub fn freeze(&self) {
+        signal(&self.instance.process, "-STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal(&self.instance.process, "-CONT");
     }
 
     pub fn log(&self) -> String {

@@ -33,11 +33,13 @@ pub enum Reason {
     FutureTime,
     /// Larger than the limit.
     TooLarge,
+    /// Messages that the topic's retention took before they were read: nothing is left of them but their offsets.
+    Gone,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::NotJson,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
@@ -48,6 +50,7 @@ impl Reason {
         Reason::BadTime,
         Reason::FutureTime,
         Reason::TooLarge,
+        Reason::Gone,
     ];
 
     /// Its name in dead letters and gauges.
@@ -63,6 +66,7 @@ impl Reason {
             Reason::BadTime => "bad_time",
             Reason::FutureTime => "future_time",
             Reason::TooLarge => "too_large",
+            Reason::Gone => "gone",
         }
     }
 

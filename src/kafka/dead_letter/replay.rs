@@ -7,7 +7,7 @@ use rdkafka::util::Timeout;
 use super::read::{At, Lying};
 use super::{DeadLetter, Producers, header};
 use crate::config::{Config, Topic};
-use crate::event::decode::Bad;
+use crate::event::decode::{Bad, Reason};
 use crate::kafka::client::outside;
 use crate::kafka::place::owned;
 use crate::pipeline::OutsideError;
@@ -25,6 +25,9 @@ pub enum Verdict {
 
 /// Says what the route would make of a letter at `now` (µs).
 pub fn judge(letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
+    if letter.reason == Reason::Gone.name() {
+        return Verdict::StillBad(Bad::new(Reason::Gone, letter.detail.clone())); // there are no bytes to be put back
+    }
     let Some(topic) = topics.iter().find(|topic| topic.name == letter.topic) else { return Verdict::NoTopic };
     let decoded = letter.decode(topic, now);
     match decoded.rejected.into_iter().next() {
@@ -94,7 +97,6 @@ async fn twice<F: Future<Output = Result<(), OutsideError>>>(act: impl Fn(u32) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::decode::Reason;
     use crate::kafka::place::Place;
     use crate::record::topic_number;
 

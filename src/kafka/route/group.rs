@@ -1,5 +1,6 @@
 //! The route's membership of its consumer group: messages in, commits out, partitions paused, and word of those that were taken away.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +9,12 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
 use crate::config::Kafka;
 use crate::kafka::client::{self, is_outage, outside};
+use crate::kafka::log::PATIENCE;
 use crate::pipeline::OutsideError;
 
 /// How many messages are routed together at most.
@@ -31,13 +34,23 @@ pub struct Input {
 }
 
 impl Input {
+    /// A partition of a topic.
+    pub fn new(topic: &str, partition: i32) -> Input {
+        Input { topic: topic.to_owned(), partition }
+    }
+
+    /// Its topic and its number.
+    pub fn name(&self) -> (&str, i32) {
+        (&self.topic, self.partition)
+    }
+
     /// That of a message.
-    pub fn of(message: &BorrowedMessage<'_>) -> Input {
-        Input { topic: message.topic().to_owned(), partition: message.partition() }
+    pub fn of(message: &impl Message) -> Input {
+        Input::new(message.topic(), message.partition())
     }
 
     /// Whether a message is of it.
-    pub fn is_of(&self, message: &BorrowedMessage<'_>) -> bool {
+    pub fn is_of(&self, message: &impl Message) -> bool {
         message.partition() == self.partition && message.topic() == self.topic
     }
 }
@@ -63,7 +76,7 @@ impl ConsumerContext for Watch {
         if let Err(error) = consumer.resume(partitions) {
             tracing::debug!(%error, "partitions that are given up can't be resumed");
         }
-        let inputs = partitions.elements().into_iter().map(|element| Input { topic: element.topic().to_owned(), partition: element.partition() });
+        let inputs = partitions.elements().into_iter().map(|element| Input::new(element.topic(), element.partition()));
         self.revoked.lock().unwrap_or_else(PoisonError::into_inner).extend(inputs);
     }
 }
@@ -133,6 +146,31 @@ impl Group {
                 !paused
             }
         }
+    }
+
+    /// Up to where inputs were done when they were given to this member; those that nobody has done anything of are left out.
+    ///
+    /// # Errors
+    /// What Kafka answered.
+    pub fn committed(&self, inputs: &BTreeSet<&Input>) -> KafkaResult<BTreeMap<Input, i64>> {
+        let mut list = TopicPartitionList::new();
+        for input in inputs {
+            list.add_partition(&input.topic, input.partition);
+        }
+        let committed = self.consumer.committed_offsets(list, PATIENCE)?;
+        let done = |element: &TopicPartitionListElem<'_>| match element.offset() {
+            Offset::Offset(offset) => Some((Input::new(element.topic(), element.partition()), offset)),
+            _ => None,
+        };
+        Ok(committed.elements().iter().filter_map(done).collect())
+    }
+
+    /// The oldest offset that a partition keeps.
+    ///
+    /// # Errors
+    /// What Kafka answered.
+    pub fn low(&self, input: &Input) -> KafkaResult<i64> {
+        Ok(self.consumer.fetch_watermarks(&input.topic, input.partition, PATIENCE)?.0)
     }
 
     /// Commits up to where inputs are done.
