@@ -10,7 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::clients;
 use support::events::{deal, event, ids, lead, noise};
 use support::pipeline::{Engines, LEFT_OVER, Setup, engines};
-use support::reference::{Lying, Reference, read_all};
+use support::reference::{Lying, Reference, assert_reconciled, read_all};
 
 const LARGE: usize = 20 << 20;
 
@@ -159,6 +159,7 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
     let _again = setup.start().await;
     setup.settled().await;
     assert_eq!(read_all(&setup.brokers, &setup.dead_letters()).await.len(), letters.len());
+    assert_reconciled(&setup, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,4 +185,5 @@ async fn the_input_stops_rather_than_step_over_what_can_not_be_set_aside() {
     assert_eq!(ids(&setup, "leads").await, ["L-1", "L-2"]);
     let letters = read_all(&setup.brokers, &setup.dead_letters()).await;
     assert_eq!(letters.iter().map(place).collect::<BTreeSet<_>>().len(), 1);
+    assert_reconciled(&setup, 10).await;
 }

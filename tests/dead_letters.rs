@@ -17,7 +17,7 @@ use support::clickhouse::DEALPULSE;
 use support::clients::{self, offsets};
 use support::events::{deal, event, ids, lead, noise};
 use support::pipeline::{Engines, PATIENCE, Setup, blocking, engines};
-use support::reference::{Lying, fact_lines, read_all};
+use support::reference::{Lying, assert_reconciled, fact_lines, read_all};
 
 /// The longest message a strict pipeline takes.
 const STRICT: usize = 400;
@@ -241,6 +241,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     assert_eq!(fact_lines(&lenient.store()).await, facts);
     assert_eq!(listed(&lenient, &[]).await.len(), 2, "a letter that is there twice counts once");
     assert!(listed(&lenient, &["--all"]).await.iter().any(|letter| letter["state"] == "repeated"));
+    assert_reconciled(&lenient, 20).await;
     drop(pipeline);
 }
 
@@ -300,6 +301,7 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
     stands_at("Deal D-long", &format!("partition: 2, offset: {at}, index: 0"));
     stands_at("Lead L-item", "partition: 3, offset: 77, index: 5");
     stands_at("Lead L-astray", &format!("partition: 0, offset: {}, index: 0", sent[1]));
+    assert_reconciled(&lenient, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,6 +345,7 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
     assert_eq!((letters.len(), distinct.len()), (FLOOD, FLOOD));
     assert_eq!(pipeline.metrics().sum("dealpulse_dead_letters_total", "reason=\"not_json\""), FLOOD as f64);
     assert_eq!(pipeline.get("/readyz").0, 200);
+    assert_reconciled(&setup, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,6 +391,7 @@ async fn only_the_partition_whose_letters_can_not_be_written_stands_still_until_
     pipeline.until_readyz(200, "ready").await;
     setup.settled().await;
     assert_eq!(listed(&setup, &[]).await.len(), 1);
+    assert_reconciled(&setup, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,6 +438,7 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
     send(&setup, &topic, 3, [plain(event("lead.upserted", "L-after", "2026-03-04T10:00:00Z", ""))]).await;
     setup.settled().await;
     assert!(ids(&setup, "leads").await.contains(&"L-after".to_owned()));
+    assert_reconciled(&setup, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -479,4 +484,5 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
     assert!(pipeline.log().contains("messages are gone that were never read"), "{}", pipeline.log());
     // There is nothing to put back.
     assert_eq!(said(&setup, &["replay"]).await, format!("2 of `{topic}` are still bad and stay: gone\n"));
+    assert_reconciled(&setup, 20).await;
 }

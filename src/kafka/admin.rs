@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::{self, MAX_BYTES, outside};
+use super::client::{self, Admin, Hearing, MAX_BYTES, Onlooker, outside};
 use super::log::{PATIENCE, blocking};
 use crate::config::{Config, Kafka, LogTopic};
 use crate::pipeline::OutsideError;
@@ -93,7 +92,7 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let doing = format!("looking for the topic `{topic}`");
-        let consumer: BaseConsumer = client::onlooker(&kafka, "look").create().map_err(|error| outside(doing.clone(), error))?;
+        let consumer: Onlooker = client::onlooker(&kafka, "look").create_with_context(Hearing).map_err(|error| outside(doing.clone(), error))?;
         let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE);
         let metadata = metadata.map_err(|error| {
             let told = outside(doing, error);
@@ -105,8 +104,8 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
     .await?
 }
 
-fn admin(kafka: &Kafka) -> Result<AdminClient<DefaultClientContext>, OutsideError> {
-    client::producer(kafka).create().map_err(|error| outside("setting up the admin client", error))
+fn admin(kafka: &Kafka) -> Result<Admin, OutsideError> {
+    client::producer(kafka).create_with_context(Hearing).map_err(|error| outside("setting up the admin client", error))
 }
 
 /// Makes a topic if it is missing; says how many partitions it has.

@@ -1,7 +1,15 @@
-//! How every client of ours is set up, and what its errors mean.
+//! How every client of ours is set up, what it says by itself, and what its errors mean.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::FutureProducer;
 
 use crate::config::Kafka;
 use crate::pipeline::{Fault, OutsideError};
@@ -101,6 +109,57 @@ pub fn onlooker(kafka: &Kafka, name: &str) -> ClientConfig {
 /// The name of a consumer group.
 pub fn group(kafka: &Kafka, name: &str) -> String {
     format!("{}.{name}", kafka.group)
+}
+
+/// What hears a client out that needs nothing else.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hearing;
+
+impl ConsumerContext for Hearing {}
+
+/// A consumer for looking things up.
+pub type Onlooker = BaseConsumer<Hearing>;
+/// A producer.
+pub type Producer = FutureProducer<Hearing>;
+/// A client that makes and changes topics.
+pub type Admin = AdminClient<Hearing>;
+
+/// Hears a client out: librdkafka says the same a thousand times while brokers are away, and whoever asked for something is answered with it anyway.
+macro_rules! heard {
+    ($context:ty) => {
+        impl rdkafka::ClientContext for $context {
+            fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+                $crate::kafka::client::hear_log(level, facility, message);
+            }
+
+            fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+                $crate::kafka::client::hear_error(&error, reason);
+            }
+        }
+    };
+}
+pub(super) use heard;
+heard!(Hearing);
+
+/// How long the same trouble isn't told again.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+/// Takes note of a line of a client's log: errors are told by [`hear_error`] as well.
+pub(super) fn hear_log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    tracing::debug!(?level, facility, "librdkafka: {message}");
+}
+
+/// Tells of a client's trouble, of each kind once a minute.
+pub(super) fn hear_error(error: &KafkaError, reason: &str) {
+    static TOLD: LazyLock<Mutex<HashMap<Option<i32>, Instant>>> = LazyLock::new(Mutex::default);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let code = error.rdkafka_error_code().map(|code| code as i32);
+    if told.get(&code).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+        tracing::debug!(%error, reason, "Kafka's client");
+    } else {
+        told.insert(code, Instant::now());
+        tracing::warn!(%error, reason, "Kafka's client; it goes on trying");
+    }
 }
 
 /// True for what librdkafka says again and again while brokers are away, and mends by itself.

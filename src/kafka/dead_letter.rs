@@ -4,10 +4,10 @@ pub mod read;
 pub mod replay;
 
 use rdkafka::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
-use super::client::{self, outside};
+use super::client::{self, Hearing, Producer, outside};
 use super::place::{self, Place, header::PREFIX, owned};
 use crate::config::{Kafka, Topic};
 use crate::event::decode::cloudevents::Header;
@@ -27,8 +27,8 @@ pub mod header {
 /// The producers of letters, and of what is put back.
 #[derive(Clone)]
 pub struct Producers {
-    together: FutureProducer,
-    alone: FutureProducer,
+    together: Producer,
+    alone: Producer,
 }
 
 impl Producers {
@@ -38,14 +38,14 @@ impl Producers {
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka) -> Result<Producers, OutsideError> {
         let fail = |error| outside("setting up the producers of dead letters", error);
-        let together = client::aside(kafka).create().map_err(fail)?;
-        let alone = client::aside(kafka).set("batch.num.messages", "1").set("linger.ms", "0").create().map_err(fail)?;
+        let together = client::aside(kafka).create_with_context(Hearing).map_err(fail)?;
+        let alone = client::aside(kafka).set("batch.num.messages", "1").set("linger.ms", "0").create_with_context(Hearing).map_err(fail)?;
         Ok(Producers { together, alone })
     }
 
     /// The producer for attempt number `attempt`, from 0. A broker refuses a batch as a whole: what was refused together is tried alone, so
     /// that what can't be written does not keep back what can.
-    pub fn attempt(&self, attempt: u32) -> &FutureProducer {
+    pub fn attempt(&self, attempt: u32) -> &Producer {
         if attempt == 0 { &self.together } else { &self.alone }
     }
 }
@@ -108,7 +108,7 @@ impl DeadLetter {
     ///
     /// # Errors
     /// What Kafka answered. The input offset must not move then.
-    pub async fn write(&self, producer: &FutureProducer, topic: &str) -> Result<(), OutsideError> {
+    pub async fn write(&self, producer: &Producer, topic: &str) -> Result<(), OutsideError> {
         let place = self.place.headers(&self.topic);
         let why = [(header::REASON, self.reason.as_bytes()), (header::DETAIL, self.detail.as_bytes())];
         let headers = self.own_headers().chain(why).chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));

@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 
-use super::client::{self, outside};
+use super::client::{self, heard, outside};
 use crate::config::Kafka;
 use crate::local::generate::GeneratedEvent;
 use crate::pipeline::OutsideError;
@@ -18,7 +17,7 @@ struct Deliveries {
     failed: AtomicU64,
 }
 
-impl ClientContext for Deliveries {}
+heard!(Deliveries);
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, outside};
+use super::client::{self, Hearing, Onlooker, outside};
 use super::log::{PATIENCE, blocking};
 use crate::config::Kafka;
 use crate::pipeline::OutsideError;
@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the properties make no client; what fails later is tried again.
 pub async fn watch_lag(kafka: Kafka, name: String, topics: Vec<String>, telemetry: Arc<Telemetry>) -> Result<(), OutsideError> {
-    let consumer: BaseConsumer = client::onlooker(&kafka, &name).create().map_err(|error| outside("watching lag", error))?;
+    let consumer: Onlooker = client::onlooker(&kafka, &name).create_with_context(Hearing).map_err(|error| outside("watching lag", error))?;
     let (consumer, group) = (Arc::new(consumer), client::group(&kafka, &name));
     loop {
         let (asked, names) = (consumer.clone(), topics.clone());
@@ -62,7 +62,7 @@ impl Progress {
 ///
 /// # Errors
 /// What Kafka answered.
-pub fn progress(consumer: &BaseConsumer, topics: &[String]) -> Result<Vec<Progress>, OutsideError> {
+pub fn progress(consumer: &Onlooker, topics: &[String]) -> Result<Vec<Progress>, OutsideError> {
     let fail = |error| outside("asking for lag", error);
     let mut list = TopicPartitionList::new();
     for topic in topics {

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client::outside;
+use super::client::{Hearing, Onlooker, Producer, outside};
 use super::member::Member;
 use super::{admin, client};
 use crate::config::Config;
@@ -32,8 +32,8 @@ pub struct KafkaLog {
     partitions: u32,
     /// When it was last looked at and right.
     right_at: Arc<Mutex<Option<Instant>>>,
-    producer: FutureProducer,
-    onlooker: Arc<BaseConsumer>,
+    producer: Producer,
+    onlooker: Arc<Onlooker>,
     /// The member of the fold group, through which positions are committed; weak, since it outlives us only by accident.
     member: Arc<OnceLock<Weak<BaseConsumer<Member>>>>,
 }
@@ -45,8 +45,8 @@ impl KafkaLog {
     /// If the properties make no client.
     pub fn new(config: &Arc<Config>, generation: u32, partitions: u32) -> Result<Self, OutsideError> {
         let doing = "setting up the log's clients";
-        let producer = client::producer(&config.kafka).create().map_err(|error| outside(doing, error))?;
-        let onlooker = client::onlooker(&config.kafka, "look").create().map_err(|error| outside(doing, error))?;
+        let producer = client::producer(&config.kafka).create_with_context(Hearing).map_err(|error| outside(doing, error))?;
+        let onlooker = client::onlooker(&config.kafka, "look").create_with_context(Hearing).map_err(|error| outside(doing, error))?;
         Ok(KafkaLog {
             config: config.clone(),
             topic: admin::log_topic(config, generation).into(),
@@ -123,7 +123,7 @@ impl Log for KafkaLog {
         blocking(move || {
             let doing = format!("reading offset {offset} of partition {shard} of the log again");
             let fail = |error| outside(doing.clone(), error);
-            let consumer: BaseConsumer = client::onlooker(&kafka, "again").create().map_err(fail)?;
+            let consumer: Onlooker = client::onlooker(&kafka, "again").create_with_context(Hearing).map_err(fail)?;
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(&topic, shard as i32, Offset::Offset(offset as i64)).map_err(fail)?;
             consumer.assign(&list).map_err(fail)?;

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, outside};
+use super::client::{self, Hearing, Onlooker, outside};
 use super::instance::{carry_group, route_group};
 use super::lag::{Progress, progress};
 use super::{admin, log::blocking};
@@ -62,7 +62,8 @@ impl Surroundings {
 async fn read_progress(config: &Arc<Config>, reading: Reading) -> Result<Vec<Progress>, OutsideError> {
     let kafka = config.kafka.clone();
     blocking(move || {
-        let consumer: BaseConsumer = client::onlooker(&kafka, &reading.group).create().map_err(|error| outside("asking for lag", error))?;
+        let consumer: Onlooker =
+            client::onlooker(&kafka, &reading.group).create_with_context(Hearing).map_err(|error| outside("asking for lag", error))?;
         progress(&consumer, &reading.topics)
     })
     .await?
@@ -127,7 +128,7 @@ impl Around for Surroundings {
         }
         let kafka = self.config.kafka.clone();
         blocking(move || {
-            let consumer: BaseConsumer = client::onlooker(&kafka, &reading.group).create().map_err(fail)?;
+            let consumer: Onlooker = client::onlooker(&kafka, &reading.group).create_with_context(Hearing).map_err(fail)?;
             consumer.commit(&list, CommitMode::Sync).map_err(fail)
         })
         .await?

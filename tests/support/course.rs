@@ -16,7 +16,7 @@ use super::clickhouse::DEALPULSE;
 use super::clients;
 use super::kafka::Watchdog;
 use super::pipeline::{Engines, Pipeline, Setup, database, engines, signal};
-use super::reference::{Reference, assert_same, fact_lines};
+use super::reference::{Reference, assert_reconciled, assert_same, fact_lines};
 
 /// Half a year of an organisation up to now, with every fault a feed can have: so many events, in the order of publication.
 pub fn events(count: usize) -> Vec<GeneratedEvent> {
@@ -97,19 +97,9 @@ impl Course {
         };
         assert_same(&format!("{name}: cells"), &lines(&expected).await, &lines(&store).await);
         assert_same(&format!("{name}: facts"), &fact_lines(&expected).await, &fact_lines(&store).await);
-        self.assert_reconciled().await;
+        assert_reconciled(&self.setup, 1_000).await;
         self.assert_gauges(&reference, pipeline).await;
         reference
-    }
-
-    /// `dealpulse reconcile` finds nothing that differs, nor anything it could not judge.
-    pub async fn assert_reconciled(&self) {
-        let output = self.setup.ask("reconcile", &["--json"]).await;
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{}: {said}\n{errors}", self.setup.name);
-        let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-        assert!(found["cells"].as_u64().is_some_and(|cells| cells > 1_000), "{}: {said}", self.setup.name);
-        assert_eq!((&found["differing"], &found["in_motion"]), (&0.into(), &0.into()), "{}: {said}", self.setup.name);
     }
 
     /// The gauges are read every half second and cut at the hour, so they may be a moment behind.

@@ -202,3 +202,13 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
         show(extra)
     );
 }
+
+/// `dealpulse reconcile` compares at least so many cells, and finds nothing that differs, nor anything it could not judge.
+pub async fn assert_reconciled(setup: &Setup, at_least: u64) {
+    let output = setup.ask("reconcile", &["--json"]).await;
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{}: {said}\n{errors}", setup.name);
+    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert!(found["cells"].as_u64().is_some_and(|cells| cells >= at_least), "{}: {said}", setup.name);
+    assert_eq!((&found["differing"], &found["in_motion"]), (&0.into(), &0.into()), "{}: {said}", setup.name);
+}

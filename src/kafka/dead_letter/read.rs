@@ -5,14 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{DeadLetter, header};
 use crate::config::Kafka;
-use crate::kafka::client::{self, is_outage, outside};
+use crate::kafka::client::{self, Hearing, Onlooker, is_outage, outside};
 use crate::kafka::log::PATIENCE;
 use crate::kafka::place;
 use crate::pipeline::{Fault, OutsideError};
@@ -98,7 +98,7 @@ fn identity(letter: &DeadLetter) -> Identity {
 
 /// The dead letters there are at one moment.
 pub struct Letters {
-    consumer: BaseConsumer,
+    consumer: Onlooker,
     topic: String,
     spans: Vec<Span>,
     replayed: HashSet<Identity>,
@@ -120,7 +120,7 @@ impl Letters {
     pub fn open(kafka: &Kafka, topic: &str) -> Result<Letters, OutsideError> {
         let fail = |error| outside(reading(topic), error);
         let mut config = client::onlooker(kafka, "dlq");
-        let consumer: BaseConsumer = config.set("enable.partition.eof", "true").create().map_err(fail)?;
+        let consumer: Onlooker = config.set("enable.partition.eof", "true").create_with_context(Hearing).map_err(fail)?;
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| {
             let told = fail(error);
             OutsideError { message: format!("{}; is Kafka running, and is [kafka] brokers right?", told.message), ..told }

@@ -10,10 +10,10 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::config::Kafka;
-use crate::kafka::client::{self, is_outage, outside};
+use crate::kafka::client::{self, heard, is_outage, outside};
 use crate::kafka::log::PATIENCE;
 use crate::pipeline::OutsideError;
 
@@ -67,7 +67,7 @@ struct Watch {
     revoked: Mutex<Vec<Input>>,
 }
 
-impl ClientContext for Watch {}
+heard!(Watch);
 
 impl ConsumerContext for Watch {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
