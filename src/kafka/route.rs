@@ -21,7 +21,7 @@ use super::fold::Patience;
 use super::log::KafkaLog;
 use super::place::{self, Place};
 use crate::config::{Kafka, Topic};
-use crate::pipeline::flush::retrying;
+use crate::pipeline::flush::{backoff, retrying};
 use crate::pipeline::route::spread;
 use crate::pipeline::{Log, OutsideError, rebuild};
 use crate::record::Home;
@@ -34,6 +34,8 @@ use lane::{Lane, Writer};
 /// How many batches may wait for their acknowledgements at once: the queue's bound.
 const IN_FLIGHT: usize = 4;
 
+/// The longest pause between two questions to a Kafka that does not answer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a wait for acknowledgements looks whether it should end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a stop waits for what is on its way. Kafka may be away; what it has not acknowledged is routed once more by whoever comes next.
@@ -190,25 +192,20 @@ impl Router {
                 lows.insert(input.clone(), self.asked(|group| group.low(input))?);
             }
         }
-        Some(
-            jumps
-                .into_iter()
-                .filter_map(|gap| {
-                    let low = lows[&gap.input];
-                    gap.below(low)
-                })
-                .collect(),
-        )
+        let gone = jumps.into_iter().filter_map(|gap| gap.below(&lows));
+        Some(gone.collect())
     }
 
     /// What Kafka answers in the end; `None` if it was told to stop meanwhile.
     fn asked<T>(&self, ask: impl Fn(&Group) -> KafkaResult<T>) -> Option<T> {
+        let mut attempt = 0;
         while !self.stop.load(Ordering::Acquire) {
             match ask(&self.group) {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
-                    tracing::warn!(%error, "asking how far the input topics reach; trying again");
-                    std::thread::sleep(LOOK_AGAIN);
+                    attempt += 1;
+                    tracing::warn!(%error, attempt, "asking how far the input topics reach; trying again");
+                    std::thread::sleep(backoff(attempt).min(LONGEST_PAUSE));
                 }
             }
         }

@@ -22,10 +22,10 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// The part of it below the oldest offset kept: what retention took. What else is missing in a topic (markers of transactions, messages that
+    /// The part of it below the oldest offset that its partition keeps: what retention took. What else is missing in a topic (markers of transactions, messages that
     /// were compacted away or never committed) was never there to be read.
-    pub fn below(self, low: i64) -> Option<Gap> {
-        let to = self.to.min(low);
+    pub fn below(self, lows: &BTreeMap<Input, i64>) -> Option<Gap> {
+        let to = self.to.min(*lows.get(&self.input)?);
         (self.from < to).then_some(Gap { to, ..self })
     }
 
@@ -120,10 +120,9 @@ mod tests {
     #[test]
     fn only_what_lies_below_the_oldest_offset_kept_is_gone() {
         let gap = |from, to| Gap { input: Input::new("crm", 1), from, to };
-        assert_eq!(gap(3, 7).below(7), Some(gap(3, 7)));
-        assert_eq!(gap(3, 7).below(100), Some(gap(3, 7)));
-        assert_eq!(gap(3, 7).below(5), Some(gap(3, 5)), "the rest of it are markers");
-        assert_eq!(gap(3, 7).below(3), None);
-        assert_eq!(gap(3, 7).below(0), None);
+        let below = |low| gap(3, 7).below(&BTreeMap::from([(Input::new("crm", 1), low)]));
+        assert_eq!((below(7), below(100)), (Some(gap(3, 7)), Some(gap(3, 7))));
+        assert_eq!(below(5), Some(gap(3, 5)), "the rest of it are markers");
+        assert_eq!((below(3), below(0)), (None, None));
     }
 }

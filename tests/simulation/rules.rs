@@ -1,0 +1,114 @@
+//! Each rule taken away: some history must go wrong by it, in the way that is expected, and the same history with the rule must go well.
+
+use std::collections::BTreeSet;
+
+use dealpulse::pipeline::rebuild::Form;
+
+use super::history::{History, Mischief};
+use super::{Broken, Cast, World, number, run, tell};
+use crate::oracle::story::Event;
+
+/// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
+const NUMBERS: &str = "a cell differs from an undisturbed run's";
+const TORN_ROW: &str = "a record row is not f(log ≤ version)";
+const WRONG_LINK: &str = "a link told is not f(log ≤ version)";
+const RECORDS: &str = "a record differs from an undisturbed run's";
+const SWITCH: &str = "a number is missing at the switch";
+
+/// When a rule is needed.
+#[derive(Clone, Copy, PartialEq)]
+enum Needed {
+    Always,
+    /// Only when something goes wrong: without the rule, a quiet world gives the right numbers.
+    UnderCrashes,
+}
+
+/// Whether a rule has anything to say in a history: one of rebuilds has not where nothing is rebuilt, or otherwise.
+fn concerns(broken: Broken, history: &History) -> bool {
+    let form = || {
+        let cast = Cast::new(*history, &[], broken, World::Cruel);
+        let lingers = cast.routers.iter().any(|router| router.is_straggler);
+        (cast.rebuilder.map(|rebuilder| rebuilder.form()), lingers)
+    };
+    match broken {
+        Broken::OneTurn | Broken::TwoTurns | Broken::ThreeTurns | Broken::FourTurns => form().0.is_some(),
+        Broken::EpochsBegunByTable | Broken::EarlyLinksIgnored | Broken::LinksSharedByEpochs => form().0 == Some(Form::Definitions),
+        Broken::TiesNotPoured | Broken::FirstNotPoured | Broken::OriginsAnew | Broken::ClocksOfTheNewest | Broken::CutsNotPoured => {
+            form().0 == Some(Form::Log)
+        }
+        Broken::CarriedFromLater | Broken::LinksCarried => form().0 == Some(Form::Log),
+        Broken::CarryingEndsWithTheSwitch => form() == (Some(Form::Log), true),
+        _ => true,
+    }
+}
+
+/// Runs histories until one shows by `symptom` that the rule is missing; with the rule in place that one goes well.
+fn notice(broken: Broken, symptom: &str, needed: Needed) {
+    let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
+    // Only the rule about cuts may show by them.
+    let without = if broken == Broken::CutsNotPoured { 0 } else { Mischief::Burst as u8 };
+    let mut histories = (0..).map(|seed| History { without, ..History::new(seed) }).filter(|history| concerns(broken, history)).take(most);
+    let noticed = histories.find(|history| run(*history, broken, World::Cruel).0.contains(symptom));
+    let history = noticed.unwrap_or_else(|| panic!("{most} histories without the rule, and nothing is wrong: {broken:?}"));
+    println!("{broken:?}: noticed in history {}", history.seed);
+    assert!(run(history, Broken::Nothing, World::Cruel).0.is_empty(), "history {history} goes wrong with the rule, too");
+    if needed == Needed::UnderCrashes {
+        let early = (0..50).map(History::new).find(|history| run(*history, broken, World::Quiet).0.contains(NUMBERS));
+        assert_eq!(early, None, "it is not the rule that was taken away: a quiet world shows it");
+    }
+}
+
+/// A lead that is merged into another, and names a deal: all that the longest chain of links needs. Among other events it is one history in many
+/// thousands in which the last link is late.
+#[test]
+fn rule_the_switch_waits_for_the_whole_chain_of_a_merged_lead() {
+    let event = |entity, id, action, time, fields| Event { entity, id, action, time, sequence: 0, offset: 0, fields };
+    let mut events = [
+        event("lead", "L1", "upserted", "2026-02-10T10:00:00Z", vec![("status", Some("converted")), ("converted_deal_id", Some("D1"))]),
+        event("lead", "L1", "merged", "2026-03-03T10:00:00Z", vec![("merged_into", Some("L2"))]),
+        event("lead", "L2", "upserted", "2026-02-10T10:00:00Z", vec![("lead_source", Some("fair"))]),
+        event("deal", "D1", "upserted", "2026-03-03T10:00:00Z", vec![("status", Some("won")), ("account_id", Some("A1"))]),
+    ];
+    events.iter_mut().zip(0..).for_each(|(event, offset)| event.offset = offset);
+    let told = |history: &History, broken| tell(*history, &events, broken, World::Cruel).0;
+    let mut histories = (0..4_000).map(History::new).filter(|history| concerns(Broken::FourTurns, history));
+    let history = histories.find(|history| told(history, Broken::FourTurns).contains(SWITCH)).expect("four turns do as well as five");
+    println!("FourTurns: noticed in history {}", history.seed);
+    for seed in 0..500 {
+        assert_eq!(told(&History::new(seed), Broken::Nothing), BTreeSet::new(), "seed {seed}");
+    }
+}
+
+macro_rules! rules {
+    ($($test:ident: without $broken:ident, $symptom:ident, needed $needed:ident;)*) => {
+        $(#[test] fn $test() { notice(Broken::$broken, $symptom, Needed::$needed); })*
+    };
+}
+rules! {
+    rule_the_checkpoint_is_read_before_the_records: without CheckpointReadLast, NUMBERS, needed UnderCrashes;
+    rule_nothing_is_written_before_the_greatest_restored_version: without WritesBeforeRestored, WRONG_LINK, needed UnderCrashes;
+    rule_zeros_are_rows: without ZerosDropped, NUMBERS, needed Always;
+    rule_withdrawals_are_rows: without WithdrawalsDropped, NUMBERS, needed UnderCrashes;
+    rule_dirty_is_touched_not_different: without DifferentOnly, NUMBERS, needed UnderCrashes;
+    rule_links_go_before_records: without RecordsBeforeLinks, NUMBERS, needed UnderCrashes;
+    rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
+    rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
+    rule_ties_go_by_origin_not_by_arrival: without TiesByArrival, NUMBERS, needed Always;
+    rule_merges_are_told_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
+    rule_homes_go_by_the_recorded_partition_count: without ClientsPartitioner, NUMBERS, needed Always;
+    rule_a_flush_holds_the_values_of_one_offset: without Torn, TORN_ROW, needed UnderCrashes;
+    rule_an_epoch_begins_by_a_message_of_the_log: without EpochsBegunByTable, NUMBERS, needed Always;
+    rule_links_of_an_epoch_are_kept_before_it_begins: without EarlyLinksIgnored, NUMBERS, needed Always;
+    rule_every_epoch_has_links_of_its_own: without LinksSharedByEpochs, NUMBERS, needed Always;
+    rule_the_switch_waits_for_links_of_assertions: without OneTurn, SWITCH, needed Always;
+    rule_the_switch_waits_for_links_caused_by_links: without TwoTurns, SWITCH, needed Always;
+    rule_the_switch_waits_for_what_an_answer_causes: without ThreeTurns, SWITCH, needed Always;
+    rule_tied_values_are_poured: without TiesNotPoured, RECORDS, needed Always;
+    rule_the_earliest_clock_is_poured: without FirstNotPoured, RECORDS, needed Always;
+    rule_poured_values_keep_their_origin: without OriginsAnew, RECORDS, needed Always;
+    rule_poured_values_keep_their_own_clock: without ClocksOfTheNewest, RECORDS, needed Always;
+    rule_that_a_history_was_cut_is_poured: without CutsNotPoured, RECORDS, needed Always;
+    rule_the_old_log_is_carried_from_a_checkpoint_read_before_the_facts: without CarriedFromLater, NUMBERS, needed Always;
+    rule_the_old_log_is_carried_also_after_the_switch: without CarryingEndsWithTheSwitch, NUMBERS, needed Always;
+    rule_links_are_made_anew_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
+}
