@@ -21,8 +21,8 @@ use crate::record::Home;
 /// How long a single question to Kafka may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For how long a log that was looked at is known to be right: shards are taken on many at a time.
-const RIGHT_FOR: Duration = Duration::from_secs(1);
+/// For how long a log that was looked at is known to be right: shards are taken on many at a time, and one look will do for them.
+const RIGHT_FOR: Duration = Duration::from_millis(200);
 
 /// The log of one generation.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ pub struct KafkaLog {
     config: Arc<Config>,
     topic: Arc<str>,
     partitions: u32,
-    /// When it was last looked at and right.
-    right_at: Arc<Mutex<Option<Instant>>>,
+    /// When it was last looked at and right. Locked while somebody looks, so that the others wait for the answer.
+    right_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
     producer: Producer,
     onlooker: Arc<Onlooker>,
     /// The member of the fold group, through which positions are committed; weak, since it outlives us only by accident.
@@ -103,10 +103,10 @@ impl Log for KafkaLog {
     }
 
     async fn check(&self) -> Result<(), OutsideError> {
-        let is_right = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < RIGHT_FOR);
-        if !is_right(&self.right_at.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let mut right_at = self.right_at.lock().await;
+        if right_at.is_none_or(|at| at.elapsed() >= RIGHT_FOR) {
             admin::check_log(&self.config.kafka, &self.config.log, &self.topic, self.partitions).await?;
-            *self.right_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *right_at = Some(Instant::now());
         }
         Ok(())
     }
