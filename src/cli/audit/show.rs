@@ -91,7 +91,6 @@ fn changed_since(audit: &Audit) -> u64 {
 /// All of it as one object.
 pub fn to_json(audit: &Audit, export: &Export<'_>) -> Json {
     let Export { tally, rejected, as_of } = export;
-    let rejected: Map<String, Json> = rejected.iter().map(|(reason, count)| (reason.name().to_owned(), (*count).into())).collect();
     let records: Map<String, Json> = audit
         .records
         .iter()
@@ -112,14 +111,7 @@ pub fn to_json(audit: &Audit, export: &Export<'_>) -> Json {
         .collect();
     let mut out = json!({
         "as_of": instant(*as_of),
-        "input": {
-            "files": tally.files,
-            "lines": tally.lines,
-            "rows": tally.rows,
-            "assertions": tally.assertions,
-            "unknown_fields": tally.unknown_fields,
-            "rejected": rejected,
-        },
+        "input": tally.to_json(rejected),
         "failures": audit.failures(),
         "records": records,
         "values": values,

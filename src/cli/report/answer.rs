@@ -91,7 +91,6 @@ impl<'d> Answer<'d> {
 
     /// The report as one JSON object.
     pub fn to_json(&self, tally: &Tally, rejected: &Counts) -> Json {
-        let rejected: serde_json::Map<String, Json> = rejected.iter().map(|(reason, count)| (reason.name().to_owned(), (*count).into())).collect();
         let records: serde_json::Map<String, Json> = self.records.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
         let accounts = self.top_accounts.iter().map(|top| {
             let name = Some(&top.name).filter(|name| !name.is_empty());
@@ -100,14 +99,7 @@ impl<'d> Answer<'d> {
         json!({
             "as_of": instant(self.as_of),
             "time_zone": self.definitions.spec.time_zone,
-            "input": {
-                "files": tally.files,
-                "lines": tally.lines,
-                "rows": tally.rows,
-                "assertions": tally.assertions,
-                "unknown_fields": tally.unknown_fields,
-                "rejected": rejected,
-            },
+            "input": tally.to_json(rejected),
             "records": records,
             "period": self.period.map(|(from, to)| json!({ "from": civil(from).to_string(), "to": civil(to).to_string() })),
             "metrics": self.reading.to_json(self.definitions),

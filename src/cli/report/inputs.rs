@@ -6,8 +6,9 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value as Json, json};
 
-use super::rejects::Rejects;
+use super::rejects::{Counts, Rejects};
 use super::table::{Table, TableReader};
 use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, cloudevents};
@@ -51,6 +52,21 @@ pub struct Tally {
     pub unknown_fields: u64,
     /// The greatest time of an event (µs).
     pub latest: Option<i64>,
+}
+
+impl Tally {
+    /// What was read, and what of it could not be, as one object.
+    pub fn to_json(&self, rejected: &Counts) -> Json {
+        let rejected: serde_json::Map<String, Json> = rejected.iter().map(|(reason, count)| (reason.name().to_owned(), (*count).into())).collect();
+        json!({
+            "files": self.files,
+            "lines": self.lines,
+            "rows": self.rows,
+            "assertions": self.assertions,
+            "unknown_fields": self.unknown_fields,
+            "rejected": rejected,
+        })
+    }
 }
 
 /// A piece of the input, routed.
