@@ -17,8 +17,15 @@ use dealpulse::shard::Shard;
 const RUNS: usize = 5;
 
 fn main() {
-    let deals: u64 = std::env::var("DEALPULSE_BENCH_DEALS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
-    let events: Vec<GeneratedEvent> = Generator::new(GeneratorConfig { deals, ..GeneratorConfig::default() }).collect();
+    let deals: u64 = std::env::var("DEALPULSE_BENCH_DEALS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(20_000);
+    let events: Vec<GeneratedEvent> = Generator::new(GeneratorConfig {
+        deals,
+        ..GeneratorConfig::default()
+    })
+    .collect();
     println!(
         "{} events of about {deals} deals, {} bytes each in the mean",
         events.len(),
@@ -28,7 +35,10 @@ fn main() {
     let decoded = rates(events.len(), || decode_all(&events));
     report("decode, one core", &decoded);
     let folded = rates(events.len(), || drop(fold_all(&events)));
-    report("decode + fold + contributions, one core (goal to come: 800,000/s)", &folded);
+    report(
+        "decode + fold + contributions, one core (goal to come: 800,000/s)",
+        &folded,
+    );
     memory(&fold_all(&events));
     if std::env::args().any(|argument| argument == "--whole") {
         whole::run(&events);
@@ -36,7 +46,10 @@ fn main() {
 }
 
 fn definitions() -> Arc<Definitions> {
-    let spec = DefinitionsSpec { time_zone: "Europe/Berlin".into(), ..DefinitionsSpec::default() };
+    let spec = DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        ..DefinitionsSpec::default()
+    };
     Arc::new(Definitions::new(spec).expect("the default definitions"))
 }
 
@@ -46,7 +59,11 @@ fn context(offset: usize) -> Context<'static> {
 
 fn decode_all(events: &[GeneratedEvent]) {
     for (offset, event) in events.iter().enumerate() {
-        std::hint::black_box(cloudevents::decode(Some(&event.payload), &[], &context(offset)));
+        std::hint::black_box(cloudevents::decode(
+            Some(&event.payload),
+            &[],
+            &context(offset),
+        ));
     }
 }
 
@@ -56,7 +73,10 @@ fn fold_all(events: &[GeneratedEvent]) -> Shard {
     for (number, chunk) in events.chunks(100).enumerate() {
         let mut assertions = Vec::with_capacity(100);
         for (i, event) in chunk.iter().enumerate() {
-            assertions.extend(cloudevents::decode(Some(&event.payload), &[], &context(number * 100 + i)).assertions);
+            assertions.extend(
+                cloudevents::decode(Some(&event.payload), &[], &context(number * 100 + i))
+                    .assertions,
+            );
         }
         shard.fold_assertions(number as u64 + 1, 0, &assertions);
         if number % 100 == 99 {
@@ -80,12 +100,22 @@ fn rates(events: usize, run: impl Fn()) -> Vec<f64> {
 }
 
 fn report(what: &str, rates: &[f64]) {
-    println!("{what}: {:.0} events/s (median of {}, {:.0} to {:.0})", rates[rates.len() / 2], rates.len(), rates[0], rates[rates.len() - 1]);
+    println!(
+        "{what}: {:.0} events/s (median of {}, {:.0} to {:.0})",
+        rates[rates.len() / 2],
+        rates.len(),
+        rates[0],
+        rates[rates.len() - 1]
+    );
 }
 
 fn memory(shard: &Shard) {
     let deals = shard.record_count(Entity::Deal);
-    println!("records held: {} leads, {deals} deals, {} accounts", shard.record_count(Entity::Lead), shard.record_count(Entity::Account));
+    println!(
+        "records held: {} leads, {deals} deals, {} accounts",
+        shard.record_count(Entity::Lead),
+        shard.record_count(Entity::Account)
+    );
     println!(
         "bytes a deal: {} in its record (goal to come: 400); all state ÷ deals: {}",
         shard.record_bytes(Entity::Deal) / deals.max(1),
@@ -103,13 +133,24 @@ mod whole {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let mut rates: Vec<f64> = (0..3).map(|_| runtime.block_on(once(events))).collect();
         rates.sort_by(f64::total_cmp);
-        report("through real Kafka into ClickHouse, from the start of `run` until all is folded and flushed (goal to come: 350,000/s)", &rates);
+        report(
+            "through real Kafka into ClickHouse, from the start of `run` until all is folded and flushed (goal to come: 350,000/s)",
+            &rates,
+        );
     }
 
     async fn once(events: &[GeneratedEvent]) -> f64 {
         let kafka = support::kafka::Kafka::start().await;
         kafka.create_topic("crm.events", 4, &[]).await;
-        kafka.produce("crm.events", None, events.iter().map(|event| (event.key.clone(), event.payload.clone()))).await;
+        kafka
+            .produce(
+                "crm.events",
+                None,
+                events
+                    .iter()
+                    .map(|event| (event.key.clone(), event.payload.clone())),
+            )
+            .await;
         let clickhouse = support::clickhouse::spawn(None);
         let config = format!(
             "version = 1\n[kafka]\nbrokers = \"{}\"\n[[topics]]\nname = \"crm.events\"\n[log]\npartitions = 4\nreplication = 1\n\
@@ -117,13 +158,24 @@ mod whole {
             kafka.bootstrap(),
             clickhouse.url()
         );
-        let config = dealpulse::config::Config::parse(&config, std::path::Path::new("bench"), &Default::default()).expect("a configuration");
+        let config = dealpulse::config::Config::parse(
+            &config,
+            std::path::Path::new("bench"),
+            &Default::default(),
+        )
+        .expect("a configuration");
         let started = Instant::now();
-        let pipeline = dealpulse::cli::run::Pipeline::start(config, dealpulse::telemetry::wall_clock).await.expect("a pipeline");
+        let pipeline =
+            dealpulse::cli::run::Pipeline::start(config, dealpulse::telemetry::wall_clock)
+                .await
+                .expect("a pipeline");
         let telemetry = pipeline.telemetry().clone();
         let total = events.len() as u64;
         while telemetry.assertions_folded.get() < total {
-            assert!(started.elapsed() < LIMIT, "the pipeline did not get through");
+            assert!(
+                started.elapsed() < LIMIT,
+                "the pipeline did not get through"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Stopping flushes the rest, so that what is counted is what is written.

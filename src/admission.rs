@@ -50,20 +50,38 @@ pub enum Refusal {
 /// # Errors
 /// What fits none of them.
 pub fn admit(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
-    let Some(current) = current(epochs) else { return Ok(()) };
+    let Some(current) = current(epochs) else {
+        return Ok(());
+    };
     let database = || config.clickhouse.database.clone();
     let kept = || epochs.iter().filter(|epoch| epoch.stage != Stage::Dropped);
     if kept().all(|epoch| epoch.definitions != config.definitions) {
         let differences = difference(&current.definitions, &config.definitions);
-        return Err(Refusal::Definitions { database: database(), differences });
+        return Err(Refusal::Definitions {
+            database: database(),
+            differences,
+        });
     }
-    if let Some(wanted) = config.log.partitions.filter(|wanted| kept().all(|epoch| epoch.partitions != *wanted)) {
-        return Err(Refusal::Partitions { database: database(), wanted, recorded: current.partitions });
+    if let Some(wanted) = config
+        .log
+        .partitions
+        .filter(|wanted| kept().all(|epoch| epoch.partitions != *wanted))
+    {
+        return Err(Refusal::Partitions {
+            database: database(),
+            wanted,
+            recorded: current.partitions,
+        });
     }
     let ours = inputs(&config.topics);
     let topic = disagreement(&ours, &current.inputs);
-    match topic.filter(|_| building(epochs).is_none_or(|next| disagreement(&ours, &next.inputs).is_some())) {
-        Some(topic) => Err(Refusal::Mapping { database: database(), topic: topic.to_owned() }),
+    match topic
+        .filter(|_| building(epochs).is_none_or(|next| disagreement(&ours, &next.inputs).is_some()))
+    {
+        Some(topic) => Err(Refusal::Mapping {
+            database: database(),
+            topic: topic.to_owned(),
+        }),
         None => Ok(()),
     }
 }
@@ -72,8 +90,14 @@ pub fn admit(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
 fn difference(before: &DefinitionsSpec, now: &DefinitionsSpec) -> String {
     let json = |spec| serde_json::to_value(spec).unwrap_or_default();
     let (before, now) = (json(before), json(now));
-    let keys = before.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| before[*key] != now[*key]);
-    keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key])).collect::<Vec<_>>().join(", ")
+    let keys = before
+        .as_object()
+        .into_iter()
+        .flat_map(|object| object.keys())
+        .filter(|key| before[*key] != now[*key]);
+    keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key]))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -83,43 +107,103 @@ mod tests {
     use super::*;
 
     fn config(partitions: &str, topic: &str, zone: &str) -> Config {
-        let text = format!("version = 1\n[[topics]]\nname = \"crm\"\n{topic}\n[log]\n{partitions}\n[definitions]\ntime_zone = \"{zone}\"\n");
+        let text = format!(
+            "version = 1\n[[topics]]\nname = \"crm\"\n{topic}\n[log]\n{partitions}\n[definitions]\ntime_zone = \"{zone}\"\n"
+        );
         Config::parse(&text, Path::new("test"), &Default::default()).unwrap()
     }
 
     fn epoch(number: u32, stage: Stage, config: &Config) -> Epoch {
-        let first = Epoch::first(config.definitions.clone(), config.log.partitions.unwrap_or(4));
-        Epoch { epoch: number, stage, inputs: inputs(&config.topics), ..first }
+        let first = Epoch::first(
+            config.definitions.clone(),
+            config.log.partitions.unwrap_or(4),
+        );
+        Epoch {
+            epoch: number,
+            stage,
+            inputs: inputs(&config.topics),
+            ..first
+        }
     }
 
     #[test]
     fn what_fits_the_current_epoch_or_one_beside_it_is_admitted() {
-        let (berlin, delhi) = (config("", "", "Europe/Berlin"), config("", "", "Asia/Kolkata"));
+        let (berlin, delhi) = (
+            config("", "", "Europe/Berlin"),
+            config("", "", "Asia/Kolkata"),
+        );
         assert_eq!(admit(&berlin, &[]), Ok(()));
-        let (first, second) = (epoch(1, Stage::Live, &berlin), epoch(2, Stage::Building, &delhi));
+        let (first, second) = (
+            epoch(1, Stage::Live, &berlin),
+            epoch(2, Stage::Building, &delhi),
+        );
         assert_eq!(admit(&berlin, std::slice::from_ref(&first)), Ok(()));
-        let Err(refusal) = admit(&delhi, std::slice::from_ref(&first)) else { panic!("changed definitions are admitted") };
-        assert!(refusal.to_string().contains("`time_zone` was \"Europe/Berlin\" and is \"Asia/Kolkata\""), "{refusal}");
+        let Err(refusal) = admit(&delhi, std::slice::from_ref(&first)) else {
+            panic!("changed definitions are admitted")
+        };
+        assert!(
+            refusal
+                .to_string()
+                .contains("`time_zone` was \"Europe/Berlin\" and is \"Asia/Kolkata\""),
+            "{refusal}"
+        );
         let both = [first.clone(), second.clone()];
-        assert_eq!((admit(&berlin, &both), admit(&delhi, &both)), (Ok(()), Ok(())));
-        let after = [Epoch { stage: Stage::Dropped, ..first }, Epoch { stage: Stage::Live, ..second }];
-        assert!(matches!(admit(&berlin, &after), Err(Refusal::Definitions { .. })));
+        assert_eq!(
+            (admit(&berlin, &both), admit(&delhi, &both)),
+            (Ok(()), Ok(()))
+        );
+        let after = [
+            Epoch {
+                stage: Stage::Dropped,
+                ..first
+            },
+            Epoch {
+                stage: Stage::Live,
+                ..second
+            },
+        ];
+        assert!(matches!(
+            admit(&berlin, &after),
+            Err(Refusal::Definitions { .. })
+        ));
     }
 
     #[test]
     fn a_partition_count_is_as_recorded_or_not_given() {
-        let (four, none, six) = (config("partitions = 4", "", "UTC"), config("", "", "UTC"), config("partitions = 6", "", "UTC"));
+        let (four, none, six) = (
+            config("partitions = 4", "", "UTC"),
+            config("", "", "UTC"),
+            config("partitions = 6", "", "UTC"),
+        );
         let epochs = [epoch(1, Stage::Live, &four)];
-        assert_eq!((admit(&four, &epochs), admit(&none, &epochs)), (Ok(()), Ok(())));
-        assert!(matches!(admit(&six, &epochs), Err(Refusal::Partitions { wanted: 6, recorded: 4, .. })));
+        assert_eq!(
+            (admit(&four, &epochs), admit(&none, &epochs)),
+            (Ok(()), Ok(()))
+        );
+        assert!(matches!(
+            admit(&six, &epochs),
+            Err(Refusal::Partitions {
+                wanted: 6,
+                recorded: 4,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn a_topic_is_read_as_it_was_or_new() {
-        let (plain, named) = (config("", "", "UTC"), config("", "id_namespace = \"eu\"", "UTC"));
+        let (plain, named) = (
+            config("", "", "UTC"),
+            config("", "id_namespace = \"eu\"", "UTC"),
+        );
         let epochs = [epoch(1, Stage::Live, &plain)];
-        assert!(matches!(admit(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm"));
-        let unheard_of = [Epoch { inputs: Default::default(), ..epochs[0].clone() }];
+        assert!(
+            matches!(admit(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm")
+        );
+        let unheard_of = [Epoch {
+            inputs: Default::default(),
+            ..epochs[0].clone()
+        }];
         assert_eq!(admit(&named, &unheard_of), Ok(()));
         let both = [epochs[0].clone(), epoch(2, Stage::Building, &named)];
         assert_eq!(admit(&named, &both), Ok(()));

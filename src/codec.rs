@@ -89,8 +89,20 @@ impl Writer {
     /// A clock and an origin.
     pub fn stamp(&mut self, stamp: &Stamp) {
         self.clock(stamp.clock);
-        let Origin { topic, partition, offset, index, attempt } = stamp.origin;
-        for number in [u64::from(topic), u64::from(partition), offset, u64::from(index), u64::from(attempt)] {
+        let Origin {
+            topic,
+            partition,
+            offset,
+            index,
+            attempt,
+        } = stamp.origin;
+        for number in [
+            u64::from(topic),
+            u64::from(partition),
+            offset,
+            u64::from(index),
+            u64::from(attempt),
+        ] {
             self.number(number);
         }
     }
@@ -147,12 +159,19 @@ impl<'a> Reader<'a> {
     /// How many items follow; never more than there are bytes left, so that damage can't ask for all memory.
     pub fn count(&mut self) -> Result<usize, Damaged> {
         let count: usize = self.narrow()?;
-        if count > self.bytes.len() - self.at { Err(self.damaged("a count")) } else { Ok(count) }
+        if count > self.bytes.len() - self.at {
+            Err(self.damaged("a count"))
+        } else {
+            Ok(count)
+        }
     }
 
     /// So many bytes.
     pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        let bytes = self.bytes.get(self.at..self.at + N).and_then(|slice| slice.try_into().ok());
+        let bytes = self
+            .bytes
+            .get(self.at..self.at + N)
+            .and_then(|slice| slice.try_into().ok());
         self.at += if bytes.is_some() { N } else { 0 };
         bytes.ok_or(self.damaged("more bytes"))
     }
@@ -214,13 +233,25 @@ impl<'a> Reader<'a> {
 
     /// A clock.
     pub fn clock(&mut self) -> Result<Clock, Damaged> {
-        Ok(Clock { time: self.signed()?, sequence: self.number()? })
+        Ok(Clock {
+            time: self.signed()?,
+            sequence: self.number()?,
+        })
     }
 
     /// A clock and an origin.
     pub fn stamp(&mut self) -> Result<Stamp, Damaged> {
         let clock = self.clock()?;
         let (topic, partition, offset) = (self.narrow()?, self.narrow()?, self.number()?);
-        Ok(Stamp { clock, origin: Origin { topic, partition, offset, index: self.narrow()?, attempt: self.narrow()? } })
+        Ok(Stamp {
+            clock,
+            origin: Origin {
+                topic,
+                partition,
+                offset,
+                index: self.narrow()?,
+                attempt: self.narrow()?,
+            },
+        })
     }
 }

@@ -81,7 +81,9 @@ macro_rules! raw {
 
 raw!(RawKafka { brokers: String = "127.0.0.1:9092".into(), group: String = "dealpulse".into(), password_file: Option<PathBuf> = None, properties: BTreeMap<String, String> = BTreeMap::new() });
 raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: Option<u32> = None, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
-raw!(RawDeadLetters { topic: String = "dealpulse.dead-letters".into() });
+raw!(RawDeadLetters {
+    topic: String = "dealpulse.dead-letters".into()
+});
 raw!(RawClickHouse {
     url: String = "http://127.0.0.1:8123".into(),
     database: String = "dealpulse".into(),
@@ -89,8 +91,15 @@ raw!(RawClickHouse {
     password_file: Option<PathBuf> = None,
     insert_settings: BTreeMap<String, String> = BTreeMap::new(),
 });
-raw!(RawFold { flush_milliseconds: u64 = 1_000, flush_rows: usize = 50_000 });
-raw!(RawServe { listen: String = "127.0.0.1:9464".into(), refresh_milliseconds: u64 = 2_000, top: usize = 20 });
+raw!(RawFold {
+    flush_milliseconds: u64 = 1_000,
+    flush_rows: usize = 50_000
+});
+raw!(RawServe {
+    listen: String = "127.0.0.1:9464".into(),
+    refresh_milliseconds: u64 = 2_000,
+    top: usize = 20
+});
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,7 +162,11 @@ pub struct Kafka {
 impl std::fmt::Debug for Kafka {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&String> = self.properties.keys().collect();
-        write!(f, "Kafka {{ brokers: {:?}, group: {:?}, properties: {names:?} }}", self.brokers, self.group)
+        write!(
+            f,
+            "Kafka {{ brokers: {:?}, group: {:?}, properties: {names:?} }}",
+            self.brokers, self.group
+        )
     }
 }
 
@@ -197,7 +210,10 @@ impl Config {
     /// # Errors
     /// The first thing that is wrong, with its line and the fix.
     pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+            path: path.to_owned(),
+            source,
+        })?;
         Config::parse(&text, path, environment)
     }
 
@@ -205,8 +221,15 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-        let mut raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), problem: error.to_string() })?;
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: &Environment,
+    ) -> Result<Config, ConfigError> {
+        let mut raw: Raw = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        })?;
         let checker = Checker { text, path };
         apply_environment(&mut raw, environment);
         checker.check(raw, environment)
@@ -219,7 +242,10 @@ fn apply_environment(raw: &mut Raw, environment: &Environment) {
         ("DEALPULSE_KAFKA_BROKERS", &mut raw.kafka.brokers),
         ("DEALPULSE_KAFKA_GROUP", &mut raw.kafka.group),
         ("DEALPULSE_CLICKHOUSE_URL", &mut raw.clickhouse.url),
-        ("DEALPULSE_CLICKHOUSE_DATABASE", &mut raw.clickhouse.database),
+        (
+            "DEALPULSE_CLICKHOUSE_DATABASE",
+            &mut raw.clickhouse.database,
+        ),
         ("DEALPULSE_CLICKHOUSE_USER", &mut raw.clickhouse.user),
         ("DEALPULSE_SERVE_LISTEN", &mut raw.serve.listen),
         ("DEALPULSE_TIME_ZONE", &mut raw.definitions.time_zone),
@@ -238,29 +264,61 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn bad(&self, key: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::Value { path: self.path.to_owned(), line: line_of(self.text, key), key: key.to_owned(), problem: problem.into() }
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            line: line_of(self.text, key),
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
     }
 
     fn check(&self, raw: Raw, environment: &Environment) -> Result<Config, ConfigError> {
         if raw.version != 1 {
-            return Err(self.bad("version", format!("{} is no version of this file; write 1", raw.version)));
+            return Err(self.bad(
+                "version",
+                format!("{} is no version of this file; write 1", raw.version),
+            ));
         }
-        Definitions::new(raw.definitions.clone()).map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
+        Definitions::new(raw.definitions.clone())
+            .map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
         let topics = self.topics(&raw)?;
-        if raw.log.partitions.is_some_and(|partitions| partitions == 0 || partitions > 10_000) {
-            return Err(self.bad("log.partitions", "write 1 to 10000; a few for every core of all instances"));
+        if raw
+            .log
+            .partitions
+            .is_some_and(|partitions| partitions == 0 || partitions > 10_000)
+        {
+            return Err(self.bad(
+                "log.partitions",
+                "write 1 to 10000; a few for every core of all instances",
+            ));
         }
         if raw.log.retention_hours == 0 {
-            return Err(self.bad("log.retention_hours", "write how long the longest outage may be, 168 for a week"));
+            return Err(self.bad(
+                "log.retention_hours",
+                "write how long the longest outage may be, 168 for a week",
+            ));
         }
-        for (key, name) in [("log.topic", &raw.log.topic), ("dead_letters.topic", &raw.dead_letters.topic), ("kafka.group", &raw.kafka.group)] {
+        for (key, name) in [
+            ("log.topic", &raw.log.topic),
+            ("dead_letters.topic", &raw.dead_letters.topic),
+            ("kafka.group", &raw.kafka.group),
+        ] {
             self.check_name(key, name)?;
         }
         if raw.kafka.brokers.trim().is_empty() {
-            return Err(self.bad("kafka.brokers", "write `host:port`, several joined by commas"));
+            return Err(self.bad(
+                "kafka.brokers",
+                "write `host:port`, several joined by commas",
+            ));
         }
         if !raw.clickhouse.url.starts_with("http://") {
-            return Err(self.bad("clickhouse.url", format!("`{}`; write ClickHouse's HTTP address like http://127.0.0.1:8123", raw.clickhouse.url)));
+            return Err(self.bad(
+                "clickhouse.url",
+                format!(
+                    "`{}`; write ClickHouse's HTTP address like http://127.0.0.1:8123",
+                    raw.clickhouse.url
+                ),
+            ));
         }
         let listen: SocketAddr = raw.serve.listen.parse().map_err(|_| {
             self.bad("serve.listen", format!("`{}` is no address; write `127.0.0.1:9464`, or `0.0.0.0:9464` for every interface", raw.serve.listen))
@@ -272,13 +330,26 @@ impl Checker<'_> {
             return Err(self.bad("serve.refresh_milliseconds", "write 100 to 600000"));
         }
         let mut properties = raw.kafka.properties.clone();
-        if let Some(password) = self.secret("kafka.password_file", "DEALPULSE_KAFKA_PASSWORD", raw.kafka.password_file.as_deref(), environment)? {
+        if let Some(password) = self.secret(
+            "kafka.password_file",
+            "DEALPULSE_KAFKA_PASSWORD",
+            raw.kafka.password_file.as_deref(),
+            environment,
+        )? {
             properties.insert("sasl.password".into(), password);
         }
-        let password =
-            self.secret("clickhouse.password_file", "DEALPULSE_CLICKHOUSE_PASSWORD", raw.clickhouse.password_file.as_deref(), environment)?;
+        let password = self.secret(
+            "clickhouse.password_file",
+            "DEALPULSE_CLICKHOUSE_PASSWORD",
+            raw.clickhouse.password_file.as_deref(),
+            environment,
+        )?;
         Ok(Config {
-            kafka: Kafka { brokers: raw.kafka.brokers, group: raw.kafka.group, properties },
+            kafka: Kafka {
+                brokers: raw.kafka.brokers,
+                group: raw.kafka.group,
+                properties,
+            },
             topics,
             log: LogTopic {
                 topic: raw.log.topic,
@@ -306,19 +377,34 @@ impl Checker<'_> {
 
     fn topics(&self, raw: &Raw) -> Result<Vec<Topic>, ConfigError> {
         if raw.topics.is_empty() {
-            return Err(self.bad("topics", "there is no input topic; add a table [[topics]] with a `name`"));
+            return Err(self.bad(
+                "topics",
+                "there is no input topic; add a table [[topics]] with a `name`",
+            ));
         }
         let mut topics: Vec<Topic> = Vec::new();
         for (i, topic) in raw.topics.iter().enumerate() {
             let key = |part: &str| format!("topics[{i}].{part}");
             self.check_name(&key("name"), &topic.name)?;
             if topic.format != "cloudevents" {
-                return Err(self.bad(&key("format"), format!("`{}` is no format; this version reads `cloudevents`", topic.format)));
+                return Err(self.bad(
+                    &key("format"),
+                    format!(
+                        "`{}` is no format; this version reads `cloudevents`",
+                        topic.format
+                    ),
+                ));
             }
             if let Some(namespace) = &topic.id_namespace {
-                let is_plain = !namespace.is_empty() && namespace.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                let is_plain = !namespace.is_empty()
+                    && namespace
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
                 if !is_plain {
-                    return Err(self.bad(&key("id_namespace"), format!("`{namespace}`; use letters, digits, _ and -")));
+                    return Err(self.bad(
+                        &key("id_namespace"),
+                        format!("`{namespace}`; use letters, digits, _ and -"),
+                    ));
                 }
             }
             let number = topic_number(&topic.name);
@@ -326,9 +412,13 @@ impl Checker<'_> {
                 return Err(self.bad(&key("name"), format!("`{}` stands here twice", topic.name)));
             }
             if let Some(twin) = topics.iter().find(|t| t.number == number) {
-                return Err(
-                    self.bad(&key("name"), format!("`{}` and `{}` happen to have one number in origins; rename one of them", topic.name, twin.name))
-                );
+                return Err(self.bad(
+                    &key("name"),
+                    format!(
+                        "`{}` and `{}` happen to have one number in origins; rename one of them",
+                        topic.name, twin.name
+                    ),
+                ));
             }
             topics.push(Topic {
                 name: topic.name.clone(),
@@ -338,27 +428,55 @@ impl Checker<'_> {
             });
         }
         // With all or none, no plain id can look like a qualified one.
-        if let Some(i) = topics.iter().position(|t| t.namespace.is_some() != topics[0].namespace.is_some()) {
-            return Err(
-                self.bad(&format!("topics[{i}].id_namespace"), "either every topic has an `id_namespace` or none has; topics of one CRM share one")
-            );
+        if let Some(i) = topics
+            .iter()
+            .position(|t| t.namespace.is_some() != topics[0].namespace.is_some())
+        {
+            return Err(self.bad(
+                &format!("topics[{i}].id_namespace"),
+                "either every topic has an `id_namespace` or none has; topics of one CRM share one",
+            ));
         }
         Ok(topics)
     }
 
     fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
-        let is_legal = !name.is_empty() && name.len() < 240 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        if is_legal { Ok(()) } else { Err(self.bad(key, format!("`{name}`; Kafka takes letters, digits, `.`, `_` and `-`"))) }
+        let is_legal = !name.is_empty()
+            && name.len() < 240
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if is_legal {
+            Ok(())
+        } else {
+            Err(self.bad(
+                key,
+                format!("`{name}`; Kafka takes letters, digits, `.`, `_` and `-`"),
+            ))
+        }
     }
 
     /// A secret, from the environment or a file; never from the configuration itself.
-    fn secret(&self, key: &str, variable: &str, file: Option<&Path>, environment: &Environment) -> Result<Option<String>, ConfigError> {
+    fn secret(
+        &self,
+        key: &str,
+        variable: &str,
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Option<String>, ConfigError> {
         if let Some(secret) = environment.get(variable) {
             return Ok(Some(secret.clone()));
         }
         let Some(file) = file else { return Ok(None) };
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| self.bad(key, format!("{}: {error}; put the password there, or into {variable}", file.display())))?;
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            self.bad(
+                key,
+                format!(
+                    "{}: {error}; put the password there, or into {variable}",
+                    file.display()
+                ),
+            )
+        })?;
         Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 }
@@ -373,15 +491,26 @@ fn line_of(text: &str, key: &str) -> usize {
     let leaf = leaf.split('[').next().unwrap_or(leaf);
     let headers = [format!("[{table}]"), format!("[[{table}]]")];
     let (mut at_table, mut seen, mut found) = (table.is_empty(), 0usize, 1);
-    for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line.trim())) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.trim()))
+    {
         if line.starts_with('[') {
-            let is_ours = headers.iter().any(|header| line.starts_with(header.as_str()));
+            let is_ours = headers
+                .iter()
+                .any(|header| line.starts_with(header.as_str()));
             at_table = is_ours && seen == nth;
             seen += usize::from(is_ours);
             if at_table {
                 found = number;
             }
-        } else if at_table && line.split('=').next().is_some_and(|name| name.trim().trim_matches('"') == leaf) {
+        } else if at_table
+            && line
+                .split('=')
+                .next()
+                .is_some_and(|name| name.trim().trim_matches('"') == leaf)
+        {
             return number;
         }
     }
@@ -406,7 +535,14 @@ mod tests {
     #[test]
     fn a_good_file_is_taken_with_the_defaults_under_it() {
         let config = parse(GOOD).unwrap();
-        assert_eq!((config.log.partitions, config.top, config.definitions.time_zone.as_str()), (Some(4), 20, "UTC"));
+        assert_eq!(
+            (
+                config.log.partitions,
+                config.top,
+                config.definitions.time_zone.as_str()
+            ),
+            (Some(4), 20, "UTC")
+        );
         assert_eq!(config.topics[1].namespace.as_deref(), Some("us"));
     }
 
@@ -415,10 +551,19 @@ mod tests {
         let environment = Environment::from([
             ("DEALPULSE_KAFKA_BROKERS".to_owned(), "other:1".to_owned()),
             ("DEALPULSE_KAFKA_PASSWORD".to_owned(), "hunter2".to_owned()),
-            ("DEALPULSE_CLICKHOUSE_PASSWORD".to_owned(), "hunter3".to_owned()),
+            (
+                "DEALPULSE_CLICKHOUSE_PASSWORD".to_owned(),
+                "hunter3".to_owned(),
+            ),
         ]);
         let config = Config::parse(GOOD, Path::new("x"), &environment).unwrap();
-        assert_eq!((config.kafka.brokers.as_str(), config.clickhouse.password.as_str()), ("other:1", "hunter3"));
+        assert_eq!(
+            (
+                config.kafka.brokers.as_str(),
+                config.clickhouse.password.as_str()
+            ),
+            ("other:1", "hunter3")
+        );
         assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
         assert!(!format!("{config:?}").contains("hunter"));
     }
@@ -426,26 +571,76 @@ mod tests {
     #[test]
     fn every_contradiction_is_refused_with_its_line_and_the_fix() {
         for (from, to, expected) in [
-            ("version = 1", "version = 2", "dealpulse.toml:1: version: 2 is no version"),
-            ("partitions = 4", "partitions = 0", "dealpulse.toml:15: log.partitions: write 1 to 10000"),
-            ("name = \"crm.us\"", "name = \"crm.eu\"", "dealpulse.toml:11: topics[1].name: `crm.eu` stands here twice"),
-            ("name = \"crm.us\"", "name = \"crm us\"", "dealpulse.toml:11: topics[1].name: `crm us`; Kafka takes"),
-            ("id_namespace = \"us\"\n", "", "topics[1].id_namespace: either every topic has"),
-            ("id_namespace = \"us\"", "id_namespace = \"u/s\"", "dealpulse.toml:12: topics[1].id_namespace"),
-            ("listen = \"127.0.0.1:0\"", "listen = \"9464\"", "dealpulse.toml:18: serve.listen: `9464` is no address"),
-            ("[log]", "[definitions]\ntime_zone = \"Mars\"\n[log]", "dealpulse.toml:15: definitions.time_zone: `Mars` is no IANA time zone"),
-            ("[log]", "[clickhouse]\nurl = \"tcp://x\"\n[log]", "clickhouse.url: `tcp://x`; write ClickHouse's HTTP address"),
-            ("[log]", "[clickhouse]\npassword_file = \"/nowhere/secret\"\n[log]", "put the password there, or into DEALPULSE_CLICKHOUSE_PASSWORD"),
-            ("[[topics]]\nname = \"crm.eu\"", "[[topics]]\nformat = \"xml\"\nname = \"crm.eu\"", "topics[0].format: `xml` is no format"),
+            (
+                "version = 1",
+                "version = 2",
+                "dealpulse.toml:1: version: 2 is no version",
+            ),
+            (
+                "partitions = 4",
+                "partitions = 0",
+                "dealpulse.toml:15: log.partitions: write 1 to 10000",
+            ),
+            (
+                "name = \"crm.us\"",
+                "name = \"crm.eu\"",
+                "dealpulse.toml:11: topics[1].name: `crm.eu` stands here twice",
+            ),
+            (
+                "name = \"crm.us\"",
+                "name = \"crm us\"",
+                "dealpulse.toml:11: topics[1].name: `crm us`; Kafka takes",
+            ),
+            (
+                "id_namespace = \"us\"\n",
+                "",
+                "topics[1].id_namespace: either every topic has",
+            ),
+            (
+                "id_namespace = \"us\"",
+                "id_namespace = \"u/s\"",
+                "dealpulse.toml:12: topics[1].id_namespace",
+            ),
+            (
+                "listen = \"127.0.0.1:0\"",
+                "listen = \"9464\"",
+                "dealpulse.toml:18: serve.listen: `9464` is no address",
+            ),
+            (
+                "[log]",
+                "[definitions]\ntime_zone = \"Mars\"\n[log]",
+                "dealpulse.toml:15: definitions.time_zone: `Mars` is no IANA time zone",
+            ),
+            (
+                "[log]",
+                "[clickhouse]\nurl = \"tcp://x\"\n[log]",
+                "clickhouse.url: `tcp://x`; write ClickHouse's HTTP address",
+            ),
+            (
+                "[log]",
+                "[clickhouse]\npassword_file = \"/nowhere/secret\"\n[log]",
+                "put the password there, or into DEALPULSE_CLICKHOUSE_PASSWORD",
+            ),
+            (
+                "[[topics]]\nname = \"crm.eu\"",
+                "[[topics]]\nformat = \"xml\"\nname = \"crm.eu\"",
+                "topics[0].format: `xml` is no format",
+            ),
         ] {
             let problem = problem(from, to);
-            assert!(problem.contains(expected), "{problem}\nexpected: {expected}");
+            assert!(
+                problem.contains(expected),
+                "{problem}\nexpected: {expected}"
+            );
         }
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_its_place() {
         let problem = problem("brokers", "brokres");
-        assert!(problem.contains("line 4") && problem.contains("unknown field `brokres`"), "{problem}");
+        assert!(
+            problem.contains("line 4") && problem.contains("unknown field `brokres`"),
+            "{problem}"
+        );
     }
 }

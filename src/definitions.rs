@@ -72,7 +72,10 @@ pub struct DefinitionsSpec {
 
 impl Default for DefinitionsSpec {
     fn default() -> Self {
-        let set = |by: &[&str], every: &[&str]| SetSpec { by: words(by), every: words(every) };
+        let set = |by: &[&str], every: &[&str]| SetSpec {
+            by: words(by),
+            every: words(every),
+        };
         DefinitionsSpec {
             time_zone: "UTC".into(),
             fiscal_year_start: 1,
@@ -124,32 +127,63 @@ impl Definitions {
     /// # Errors
     /// The first contradiction: an unknown time zone, dimension or status, a set too wide, a metric that does not exist.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
-        let bad = |key: &str, problem: String| BadDefinition { key: key.to_owned(), problem };
-        let zone: Tz = spec
-            .time_zone
-            .parse()
-            .map_err(|_| bad("time_zone", format!("`{}` is no IANA time zone; write it like `Europe/Berlin`", spec.time_zone)))?;
+        let bad = |key: &str, problem: String| BadDefinition {
+            key: key.to_owned(),
+            problem,
+        };
+        let zone: Tz = spec.time_zone.parse().map_err(|_| {
+            bad(
+                "time_zone",
+                format!(
+                    "`{}` is no IANA time zone; write it like `Europe/Berlin`",
+                    spec.time_zone
+                ),
+            )
+        })?;
         if !(1..=12).contains(&spec.fiscal_year_start) {
-            return Err(bad("fiscal_year_start", format!("{} is no month; write 1 to 12", spec.fiscal_year_start)));
+            return Err(bad(
+                "fiscal_year_start",
+                format!("{} is no month; write 1 to 12", spec.fiscal_year_start),
+            ));
         }
         for (stage, meaning) in &spec.stages {
-            if let Some(status) = meaning.status.as_deref().filter(|s| !["open", "won", "lost"].contains(s)) {
-                return Err(bad(&format!("stages.{stage}.status"), format!("`{status}` is none of `open`, `won`, `lost`")));
+            if let Some(status) = meaning
+                .status
+                .as_deref()
+                .filter(|s| !["open", "won", "lost"].contains(s))
+            {
+                return Err(bad(
+                    &format!("stages.{stage}.status"),
+                    format!("`{status}` is none of `open`, `won`, `lost`"),
+                ));
             }
             if let Some(p) = meaning.probability.filter(|p| !(0.0..=1.0).contains(p)) {
-                return Err(bad(&format!("stages.{stage}.probability"), format!("{p} does not lie between 0 and 1")));
+                return Err(bad(
+                    &format!("stages.{stage}.probability"),
+                    format!("{p} does not lie between 0 and 1"),
+                ));
             }
         }
         let mut definitions = Definitions {
             calendar: Calendar::new(zone, spec.fiscal_year_start),
-            sets: vec![GroupingSet { dimensions: Vec::new(), grains: vec![Grain::Hour, Grain::Day, Grain::Month] }],
+            sets: vec![GroupingSet {
+                dimensions: Vec::new(),
+                grains: vec![Grain::Hour, Grain::Day, Grain::Month],
+            }],
             custom_dimensions: Vec::new(),
             spec,
         };
         for (i, set) in definitions.spec.groups.clone().iter().enumerate() {
             let set = definitions.grouping_set(set, &format!("groups[{i}]"))?;
-            if definitions.sets.iter().any(|s| s.dimensions == set.dimensions) {
-                return Err(bad(&format!("groups[{i}].by"), "this group stands here twice; keep one".into()));
+            if definitions
+                .sets
+                .iter()
+                .any(|s| s.dimensions == set.dimensions)
+            {
+                return Err(bad(
+                    &format!("groups[{i}].by"),
+                    "this group stands here twice; keep one".into(),
+                ));
             }
             definitions.sets.push(set);
         }
@@ -158,9 +192,18 @@ impl Definitions {
     }
 
     fn grouping_set(&mut self, set: &SetSpec, key: &str) -> Result<GroupingSet, BadDefinition> {
-        let bad = |part: &str, problem: String| BadDefinition { key: format!("{key}.{part}"), problem };
+        let bad = |part: &str, problem: String| BadDefinition {
+            key: format!("{key}.{part}"),
+            problem,
+        };
         if set.by.is_empty() || set.by.len() > MAX_CROSS {
-            return Err(bad("by", format!("a group crosses 1 to {MAX_CROSS} dimensions, not {}; the total is always kept", set.by.len())));
+            return Err(bad(
+                "by",
+                format!(
+                    "a group crosses 1 to {MAX_CROSS} dimensions, not {}; the total is always kept",
+                    set.by.len()
+                ),
+            ));
         }
         let mut dimensions = Vec::new();
         for name in &set.by {
@@ -179,13 +222,30 @@ impl Definitions {
             }
             dimensions.push(dimension);
         }
-        if !crate::metric::rollups().any(|rollup| dimensions.iter().all(|dimension| rollup.cut_by.supplies(*dimension))) {
-            return Err(bad("by", format!("no metric of this version can be cut by {}; take it out", set.by.join(" and "))));
+        if !crate::metric::rollups().any(|rollup| {
+            dimensions
+                .iter()
+                .all(|dimension| rollup.cut_by.supplies(*dimension))
+        }) {
+            return Err(bad(
+                "by",
+                format!(
+                    "no metric of this version can be cut by {}; take it out",
+                    set.by.join(" and ")
+                ),
+            ));
         }
         let mut grains = Vec::new();
         for name in &set.every {
-            let grain = [Grain::Hour, Grain::Day, Grain::Month].into_iter().find(|g| g.name() == name);
-            grains.push(grain.ok_or_else(|| bad("every", format!("`{name}` is none of `hour`, `day`, `month`")))?);
+            let grain = [Grain::Hour, Grain::Day, Grain::Month]
+                .into_iter()
+                .find(|g| g.name() == name);
+            grains.push(grain.ok_or_else(|| {
+                bad(
+                    "every",
+                    format!("`{name}` is none of `hour`, `day`, `month`"),
+                )
+            })?);
         }
         if !grains.contains(&Grain::Day) {
             return Err(bad("every", "windows are sums of days; add `day`".into()));
@@ -213,14 +273,23 @@ impl Definitions {
         let slot = usize::from(dimension.0);
         match CANONICAL.get(slot) {
             Some(name) => (*name).to_owned(),
-            None => self.custom_dimensions.get(slot - CANONICAL.len()).map_or_else(String::new, |field| format!("custom.{field}")),
+            None => self
+                .custom_dimensions
+                .get(slot - CANONICAL.len())
+                .map_or_else(String::new, |field| format!("custom.{field}")),
         }
     }
 
     /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
     pub fn set_name(&self, set: usize) -> String {
-        let Some(set) = self.sets.get(set) else { return String::new() };
-        set.dimensions.iter().map(|d| self.dimension_name(*d)).collect::<Vec<_>>().join(",")
+        let Some(set) = self.sets.get(set) else {
+            return String::new();
+        };
+        set.dimensions
+            .iter()
+            .map(|d| self.dimension_name(*d))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 }
 
@@ -236,23 +305,41 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_with_the_key_and_the_fix() {
-        assert!(problem(|s| s.time_zone = "Berlin".into()).starts_with("time_zone: `Berlin` is no IANA time zone"));
+        assert!(
+            problem(|s| s.time_zone = "Berlin".into())
+                .starts_with("time_zone: `Berlin` is no IANA time zone")
+        );
         assert!(problem(|s| s.fiscal_year_start = 13).contains("write 1 to 12"));
-        assert!(problem(|s| s.groups[1].by = vec!["colour".into()]).starts_with("groups[1].by: `colour` is no dimension"));
+        assert!(
+            problem(|s| s.groups[1].by = vec!["colour".into()])
+                .starts_with("groups[1].by: `colour` is no dimension")
+        );
         assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
         assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
-        assert!(problem(|s| s.groups[0].by = vec!["segment".into()]).starts_with("groups[0].by: no metric of this version can be cut by segment"));
+        assert!(
+            problem(|s| s.groups[0].by = vec!["segment".into()])
+                .starts_with("groups[0].by: no metric of this version can be cut by segment")
+        );
         assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
         assert!(
-            problem(|s| drop(s.stages.insert("x".into(), StageMeaning { status: Some("closed".into()), probability: None })))
-                .starts_with("stages.x.status")
+            problem(|s| drop(s.stages.insert(
+                "x".into(),
+                StageMeaning {
+                    status: Some("closed".into()),
+                    probability: None
+                }
+            )))
+            .starts_with("stages.x.status")
         );
     }
 
     #[test]
     fn custom_fields_become_dimensions() {
         let mut spec = DefinitionsSpec::default();
-        spec.groups.push(SetSpec { by: vec!["custom.tier".into(), "region".into()], every: vec!["day".into()] });
+        spec.groups.push(SetSpec {
+            by: vec!["custom.tier".into(), "region".into()],
+            every: vec!["day".into()],
+        });
         let definitions = Definitions::new(spec).unwrap();
         assert_eq!(definitions.set_name(0), "");
         assert_eq!(definitions.set_name(7), "custom.tier,region");

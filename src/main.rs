@@ -36,14 +36,21 @@ const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // Standard output is what a command says; what it logs goes beside it.
-    let filter = EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let command = Arguments::parse().command;
-    let done = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        let done = runtime.block_on(run(command));
-        runtime.shutdown_timeout(LEFT_BEHIND);
-        done
-    });
+    let done = Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let done = runtime.block_on(run(command));
+            runtime.shutdown_timeout(LEFT_BEHIND);
+            done
+        });
     match done {
         Ok(code) => code,
         Err(error) => {

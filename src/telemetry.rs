@@ -6,16 +6,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
 
 /// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
-const LATENCY_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+const LATENCY_BUCKETS: [f64; 12] = [
+    0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
+];
 /// One step of a flush, in seconds.
-const FLUSH_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const FLUSH_BUCKETS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
 
 /// The present instant (µs). Only what is at the rim may ask; nothing that folds does.
 pub fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -72,38 +81,96 @@ impl Telemetry {
         let names = Names(&registry);
         let watermark = Arc::new(AtomicI64::new(WatermarkAge::UNKNOWN));
         names.register(WatermarkAge::new(watermark.clone()));
-        let build = Opts::new("dealpulse_build_info", "The version that is running; always 1.").const_label("version", env!("CARGO_PKG_VERSION"));
+        let build = Opts::new(
+            "dealpulse_build_info",
+            "The version that is running; always 1.",
+        )
+        .const_label("version", env!("CARGO_PKG_VERSION"));
         names.register(must(Gauge::with_opts(build))).set(1.0);
         let telemetry = Telemetry {
-            events_routed: names.counters("events_routed_total", "Messages of the input topics that were decoded and sent on.", &["topic"]),
-            assertions_routed: names.counter("assertions_routed_total", "Assertions acknowledged by the log."),
-            dead_letters: names.counters("dead_letters_total", "Messages, or items of them, that were set aside.", &["topic", "reason"]),
-            unknown_fields: names.counters("unknown_fields_total", "Fields that no mapping knows.", &["topic"]),
+            events_routed: names.counters(
+                "events_routed_total",
+                "Messages of the input topics that were decoded and sent on.",
+                &["topic"],
+            ),
+            assertions_routed: names.counter(
+                "assertions_routed_total",
+                "Assertions acknowledged by the log.",
+            ),
+            dead_letters: names.counters(
+                "dead_letters_total",
+                "Messages, or items of them, that were set aside.",
+                &["topic", "reason"],
+            ),
+            unknown_fields: names.counters(
+                "unknown_fields_total",
+                "Fields that no mapping knows.",
+                &["topic"],
+            ),
             consumer_lag: names.gauges(
                 "consumer_lag",
                 "Messages not yet committed: high watermark - committed offset.",
                 &["group", "topic", "partition"],
             ),
-            assertions_folded: names.counter("assertions_folded_total", "Assertions folded, also those that said nothing new."),
-            assertions_unchanged: names
-                .counter("assertions_unchanged_total", "Assertions that said nothing new: duplicates, replays, overtaken ones."),
-            links_folded: names.counter("links_folded_total", "Links between records that were folded."),
-            values_refused: names.counter("values_refused_total", "Values a record or its shard had no room for, which were left out."),
+            assertions_folded: names.counter(
+                "assertions_folded_total",
+                "Assertions folded, also those that said nothing new.",
+            ),
+            assertions_unchanged: names.counter(
+                "assertions_unchanged_total",
+                "Assertions that said nothing new: duplicates, replays, overtaken ones.",
+            ),
+            links_folded: names.counter(
+                "links_folded_total",
+                "Links between records that were folded.",
+            ),
+            values_refused: names.counter(
+                "values_refused_total",
+                "Values a record or its shard had no room for, which were left out.",
+            ),
             end_to_end_latency: names.histogram(
                 "end_to_end_latency_seconds",
                 "From a message's append to the log to its acknowledgement in the rollups.",
                 &LATENCY_BUCKETS,
             ),
-            flush: names.histograms("flush_seconds", "How long a step of a flush took.", &["step"], &FLUSH_BUCKETS),
-            flush_rows: names.counters("flush_rows_total", "Rows handed to the writer.", &["table"]),
-            flush_retries: names.counter("flush_retries_total", "Steps of flushes that failed for now and were tried again."),
-            unmerged_rows: names.gauge("unmerged_rows", "Rows waiting to be written that later ones don't replace."),
-            shards_held_back: names.gauge("shards_held_back", "Shards that don't fold until ClickHouse has taken the rows that wait."),
-            state_bytes: names.gauge("state_bytes", "Bytes the records, links and cells of the shards owned take in memory."),
+            flush: names.histograms(
+                "flush_seconds",
+                "How long a step of a flush took.",
+                &["step"],
+                &FLUSH_BUCKETS,
+            ),
+            flush_rows: names.counters(
+                "flush_rows_total",
+                "Rows handed to the writer.",
+                &["table"],
+            ),
+            flush_retries: names.counter(
+                "flush_retries_total",
+                "Steps of flushes that failed for now and were tried again.",
+            ),
+            unmerged_rows: names.gauge(
+                "unmerged_rows",
+                "Rows waiting to be written that later ones don't replace.",
+            ),
+            shards_held_back: names.gauge(
+                "shards_held_back",
+                "Shards that don't fold until ClickHouse has taken the rows that wait.",
+            ),
+            state_bytes: names.gauge(
+                "state_bytes",
+                "Bytes the records, links and cells of the shards owned take in memory.",
+            ),
             records: names.gauges("records", "Records held.", &["entity"]),
             shards_owned: names.gauge("shards_owned", "Shards this instance owns and folds."),
-            shards_stopped: names.gauge("shards_stopped", "Shards owned that stopped and wait for somebody to act."),
-            read_model_refreshes: names.counters("read_model_refreshes_total", "Readings of the windows from the rollups.", &["result"]),
+            shards_stopped: names.gauge(
+                "shards_stopped",
+                "Shards owned that stopped and wait for somebody to act.",
+            ),
+            read_model_refreshes: names.counters(
+                "read_model_refreshes_total",
+                "Readings of the windows from the rollups.",
+                &["result"],
+            ),
             watermark,
             registry,
         };
@@ -182,7 +249,10 @@ impl WatermarkAge {
 
     fn new(watermark: Arc<AtomicI64>) -> Self {
         let help = "How long ago the time was up to which everything owned here is folded.";
-        WatermarkAge { watermark, age: must(Gauge::with_opts(Names::opts("watermark_age_seconds", help))) }
+        WatermarkAge {
+            watermark,
+            age: must(Gauge::with_opts(Names::opts("watermark_age_seconds", help))),
+        }
     }
 }
 
@@ -196,7 +266,8 @@ impl Collector for WatermarkAge {
         if watermark == Self::UNKNOWN {
             return Vec::new();
         }
-        self.age.set(wall_clock().saturating_sub(watermark) as f64 / 1e6);
+        self.age
+            .set(wall_clock().saturating_sub(watermark) as f64 / 1e6);
         self.age.collect()
     }
 }
@@ -208,8 +279,13 @@ mod tests {
     #[test]
     fn the_age_of_the_watermark_grows_by_itself() {
         let telemetry = Telemetry::new();
-        let age =
-            || telemetry.gather().iter().find(|f| f.name() == "dealpulse_watermark_age_seconds").map(|f| f.get_metric()[0].get_gauge().get_value());
+        let age = || {
+            telemetry
+                .gather()
+                .iter()
+                .find(|f| f.name() == "dealpulse_watermark_age_seconds")
+                .map(|f| f.get_metric()[0].get_gauge().get_value())
+        };
         assert_eq!(age(), None, "nothing is known before anything was folded");
         telemetry.set_watermark(wall_clock() - 5_000_000);
         let first = age().unwrap();

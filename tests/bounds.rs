@@ -32,14 +32,19 @@ async fn shard(lines: impl Iterator<Item = String>) -> Pure {
     for (offset, line) in (0..).zip(lines) {
         let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(offset));
         assert!(decoded.rejected.is_empty(), "{line}");
-        pure.log.append(spread(&decoded.assertions, 1)).await.expect("the log");
+        pure.log
+            .append(spread(&decoded.assertions, 1))
+            .await
+            .expect("the log");
     }
     pure
 }
 
 /// An event of one of 20 deals, a minute after the one before.
 fn said(number: u64, data: &serde_json::Value) -> String {
-    let time = chrono::DateTime::from_timestamp(1_772_000_000 + 60 * number as i64, 0).expect("in range").to_rfc3339();
+    let time = chrono::DateTime::from_timestamp(1_772_000_000 + 60 * number as i64, 0)
+        .expect("in range")
+        .to_rfc3339();
     let event = json!({"specversion": "1.0", "id": "e", "source": "crm", "type": "crm.deal.upserted", "subject": format!("D-{}", number % 20),
         "time": time, "data": data});
     event.to_string()
@@ -67,14 +72,19 @@ fn fold(owner: &mut Owner, pure: &Pure) -> u64 {
 }
 
 async fn write(flush: Flush, pure: &Pure) {
-    Batch::new(1, 1, vec![flush]).write(&pure.log, &pure.store, &Once).await.expect("it is written");
+    Batch::new(1, 1, vec![flush])
+        .write(&pure.log, &pure.store, &Once)
+        .await
+        .expect("it is written");
 }
 
 #[tokio::test]
 async fn without_an_acknowledgement_a_shard_folds_until_the_bound_and_goes_on_with_the_next() {
     let mut pure = shard((0..4_000).map(restless)).await;
     let mut owner = pure.owners.remove(0);
-    owner.fold(&pure.log.read(0, 0, 1)[0]).expect("it can be folded");
+    owner
+        .fold(&pure.log.read(0, 0, 1)[0])
+        .expect("it can be folded");
     let mut on_its_way = owner.flush().expect("something was touched");
     let (mut waits, mut end) = (0, 0);
     while end < 4_000 {
@@ -106,9 +116,18 @@ async fn settled_as_never_held_back(mut pure: Pure, lines: impl Iterator<Item = 
     let mut free = shard(lines).await;
     free.feed(std::iter::empty(), 1).await;
     assert_eq!(pure.all_time(), free.all_time());
-    let facts = |pure: &Pure| pure.store.record_rows().into_iter().map(|(key, row)| (key, row.row.state)).collect::<Vec<_>>();
+    let facts = |pure: &Pure| {
+        pure.store
+            .record_rows()
+            .into_iter()
+            .map(|(key, row)| (key, row.row.state))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(facts(&pure), facts(&free));
-    assert_eq!(pure.store.change_rows().len(), free.store.change_rows().len());
+    assert_eq!(
+        pure.store.change_rows().len(),
+        free.store.change_rows().len()
+    );
 }
 
 #[tokio::test]
@@ -119,28 +138,52 @@ async fn what_a_shard_keeps_unacknowledged_is_the_state_and_the_bound_however_lo
     free.feed(std::iter::empty(), 1).await;
     let state = free.owners[0].shard().bytes();
 
-    let mut held_back = Pure { log: pure.log, ..Pure::new(1, DefinitionsSpec::default()).await };
+    let mut held_back = Pure {
+        log: pure.log,
+        ..Pure::new(1, DefinitionsSpec::default()).await
+    };
     let mut owner = held_back.owners.remove(0);
-    owner.fold(&held_back.log.read(0, 0, 1)[0]).expect("it can be folded");
+    owner
+        .fold(&held_back.log.read(0, 0, 1)[0])
+        .expect("it can be folded");
     let _on_its_way = owner.flush().expect("something was touched");
     let reached = fold(&mut owner, &held_back);
     for _ in 0..10 {
-        assert_eq!(fold(&mut owner, &held_back), reached, "without an acknowledgement it stays where it is");
+        assert_eq!(
+            fold(&mut owner, &held_back),
+            reached,
+            "without an acknowledgement it stays where it is"
+        );
     }
     assert!(reached < 200, "it folded {reached} of 4,000 messages");
     let kept = owner.shard().bytes();
-    assert!(kept < state + BOUND * 1_024, "{kept} bytes; {state} where all is acknowledged");
+    assert!(
+        kept < state + BOUND * 1_024,
+        "{kept} bytes; {state} where all is acknowledged"
+    );
 }
 
 #[tokio::test]
 async fn what_later_rows_replace_never_makes_it_wait() {
     // Renamed again and again: no number changes, and of each deal only the last row is ever written.
-    let mut pure = shard((0..4_000).map(|number| said(number, &json!({"name": format!("name {number}"), "created_at": "2026-02-01"})))).await;
+    let mut pure = shard((0..4_000).map(|number| {
+        said(
+            number,
+            &json!({"name": format!("name {number}"), "created_at": "2026-02-01"}),
+        )
+    }))
+    .await;
     let mut owner = pure.owners.remove(0);
-    owner.fold(&pure.log.read(0, 0, 1)[0]).expect("it can be folded");
+    owner
+        .fold(&pure.log.read(0, 0, 1)[0])
+        .expect("it can be folded");
     let _on_its_way = owner.flush().expect("something was touched");
     assert_eq!(fold(&mut owner, &pure), 4_000, "it waited");
-    assert!(owner.shard().touched_rows() < BOUND, "{} rows wait, of 20 deals", owner.shard().touched_rows());
+    assert!(
+        owner.shard().touched_rows() < BOUND,
+        "{} rows wait, of 20 deals",
+        owner.shard().touched_rows()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,18 +199,31 @@ struct SlowWay {
 
 impl SlowWay {
     fn to(target: &str) -> SlowWay {
-        let (listener, milliseconds) = (TcpListener::bind("127.0.0.1:0").expect("a port"), Arc::new(AtomicU64::new(0)));
-        let (address, target, delay) = (listener.local_addr().expect("an address"), target.to_owned(), milliseconds.clone());
+        let (listener, milliseconds) = (
+            TcpListener::bind("127.0.0.1:0").expect("a port"),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (address, target, delay) = (
+            listener.local_addr().expect("an address"),
+            target.to_owned(),
+            milliseconds.clone(),
+        );
         std::thread::spawn(move || {
             for there in listener.incoming().map_while(Result::ok) {
                 let here = TcpStream::connect(&target).expect("ClickHouse listens");
-                let (answers, asks) = (here.try_clone().expect("a handle"), there.try_clone().expect("a handle"));
+                let (answers, asks) = (
+                    here.try_clone().expect("a handle"),
+                    there.try_clone().expect("a handle"),
+                );
                 std::thread::spawn(move || pass(asks, here, &AtomicU64::new(0)));
                 let delay = delay.clone();
                 std::thread::spawn(move || pass(answers, there, &delay));
             }
         });
-        SlowWay { address, milliseconds }
+        SlowWay {
+            address,
+            milliseconds,
+        }
     }
 }
 
@@ -189,7 +245,11 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
     course.setup.clickhouse = format!("http://{}", way.address);
     course.setup.flush_rows = 300;
     let pipeline = course.setup.start().await;
-    pipeline.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    pipeline
+        .until("it has all shards", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 3.0
+        })
+        .await;
     way.milliseconds.store(400, Ordering::Relaxed);
     course.send(&course::events(30_000)).await;
 
@@ -201,10 +261,13 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
     };
     let lag = |metrics: &Metrics| metrics.sum("dealpulse_consumer_lag", "slow.log.1");
     pipeline
-        .until("a shard waits for ClickHouse, and lag shows it", |metrics| {
-            bounded(metrics);
-            metrics.sum("dealpulse_shards_held_back", "") > 0.0 && lag(metrics) > 0.0
-        })
+        .until(
+            "a shard waits for ClickHouse, and lag shows it",
+            |metrics| {
+                bounded(metrics);
+                metrics.sum("dealpulse_shards_held_back", "") > 0.0 && lag(metrics) > 0.0
+            },
+        )
         .await;
     // It gets on all the same, flush by flush.
     let before = pipeline.metrics().sum("dealpulse_flush_seconds_count", "");
@@ -214,12 +277,20 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
             metrics.sum("dealpulse_flush_seconds_count", "") >= before + 2.0
         })
         .await;
-    assert_eq!(pipeline.metrics().sum("dealpulse_flush_retries_total", ""), 0.0, "slow is not away");
+    assert_eq!(
+        pipeline.metrics().sum("dealpulse_flush_retries_total", ""),
+        0.0,
+        "slow is not away"
+    );
 
     way.milliseconds.store(0, Ordering::Relaxed);
     course.setup.settled().await;
     pipeline
-        .until("nothing waits", |metrics| metrics.sum("dealpulse_shards_held_back", "") + metrics.sum("dealpulse_unmerged_rows", "") == 0.0)
+        .until("nothing waits", |metrics| {
+            metrics.sum("dealpulse_shards_held_back", "")
+                + metrics.sum("dealpulse_unmerged_rows", "")
+                == 0.0
+        })
         .await;
     course.assert_as_in_memory(&pipeline).await;
 }

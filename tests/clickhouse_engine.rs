@@ -25,7 +25,11 @@ fn client(url: &str) -> Client {
 /// A client of `clickhouse` whose database is a new one: `default` is an overlay of the library's own.
 async fn database(clickhouse: &ClickhouseChild) -> Client {
     let client = client(&clickhouse.url());
-    client.query("CREATE DATABASE IF NOT EXISTS sales").execute().await.unwrap();
+    client
+        .query("CREATE DATABASE IF NOT EXISTS sales")
+        .execute()
+        .await
+        .unwrap();
     client.with_database("sales")
 }
 
@@ -96,11 +100,18 @@ fn deal(id: u64) -> Deal {
         amounts_by_currency: [("EUR".to_owned(), i128::from(n)), ("USD".to_owned(), -1)].into(),
         closed_at: 1_700_000_000 + id as u32,
         lost_at: id.is_multiple_of(2).then_some(id as u32),
-        status: if id.is_multiple_of(7) { Status::Won } else { Status::Open },
+        status: if id.is_multiple_of(7) {
+            Status::Won
+        } else {
+            Status::Open
+        },
     }
 }
 
-async fn insert_deals(client: &Client, ids: impl IntoIterator<Item = u64>) -> clickhouse::error::Result<()> {
+async fn insert_deals(
+    client: &Client,
+    ids: impl IntoIterator<Item = u64>,
+) -> clickhouse::error::Result<()> {
     let mut insert = client.insert::<Deal>("deals").await?;
     for id in ids {
         insert.write(&deal(id)).await?;
@@ -115,7 +126,10 @@ async fn rows_of_every_column_type_come_back_as_they_went() {
     client.query(DEALS).execute().await.unwrap();
     insert_deals(&client, 0..100_000).await.unwrap();
 
-    let mut rows = client.query("SELECT ?fields FROM deals ORDER BY id").fetch::<Deal>().unwrap();
+    let mut rows = client
+        .query("SELECT ?fields FROM deals ORDER BY id")
+        .fetch::<Deal>()
+        .unwrap();
     let mut expected = 0;
     while let Some(row) = rows.next().await.unwrap() {
         assert_eq!(row, deal(expected));
@@ -123,7 +137,9 @@ async fn rows_of_every_column_type_come_back_as_they_went() {
     }
     assert_eq!(expected, 100_000);
 
-    let nothing = client.query("SELECT ?fields FROM deals WHERE id > 100000").fetch_all::<Deal>();
+    let nothing = client
+        .query("SELECT ?fields FROM deals WHERE id > 100000")
+        .fetch_all::<Deal>();
     assert_eq!(nothing.await.unwrap(), []);
 }
 
@@ -138,7 +154,9 @@ async fn final_keeps_only_the_newest_version() {
         let insert = format!("INSERT INTO records VALUES (7, {value}, {version}), (8, {value}, 1)");
         client.query(&insert).execute().await.unwrap();
     }
-    let rows = client.query("SELECT id, value FROM records FINAL ORDER BY id").fetch_all::<(u64, i64)>();
+    let rows = client
+        .query("SELECT id, value FROM records FINAL ORDER BY id")
+        .fetch_all::<(u64, i64)>();
     assert_eq!(rows.await.unwrap(), [(7, 30), (8, 20)]);
 }
 
@@ -158,7 +176,14 @@ async fn arrays_and_maps_are_summed_element_by_element() {
     let sums = client.query(
         "SELECT sumForEach(arraySlice(counts, 1, 2)) AS counts, sumForEach(arraySlice(amounts, 1, 2)) AS amounts, sumMap(buckets) AS buckets FROM deals WHERE id <= 2",
     );
-    assert_eq!(sums.fetch_one::<Sums>().await.unwrap(), Sums { counts: vec![3, -3], amounts: vec![30_000, -2], buckets: vec![(-2, 3), (-1, 2)] });
+    assert_eq!(
+        sums.fetch_one::<Sums>().await.unwrap(),
+        Sums {
+            counts: vec![3, -3],
+            amounts: vec![30_000, -2],
+            buckets: vec![(-2, 3), (-1, 2)]
+        }
+    );
 }
 
 #[tokio::test]
@@ -173,10 +198,24 @@ async fn parameters_arrive_as_they_are() {
         none: Option<String>,
         named: u8,
     }
-    let sql = "SELECT {text:String} AS text, {ids:Array(UInt64)} AS ids, {none:Nullable(String)} AS none,
+    let sql =
+        "SELECT {text:String} AS text, {ids:Array(UInt64)} AS ids, {none:Nullable(String)} AS none,
         {column:Identifier} AS named FROM (SELECT 5 AS five)";
-    let row = client.query(sql).param("text", text).param("ids", vec![1_u64, u64::MAX]).param("none", None::<String>).param("column", "five");
-    assert_eq!(row.fetch_one::<Parameters>().await.unwrap(), Parameters { text: text.to_owned(), ids: vec![1, u64::MAX], none: None, named: 5 });
+    let row = client
+        .query(sql)
+        .param("text", text)
+        .param("ids", vec![1_u64, u64::MAX])
+        .param("none", None::<String>)
+        .param("column", "five");
+    assert_eq!(
+        row.fetch_one::<Parameters>().await.unwrap(),
+        Parameters {
+            text: text.to_owned(),
+            ids: vec![1, u64::MAX],
+            none: None,
+            named: 5
+        }
+    );
 }
 
 #[tokio::test]
@@ -185,7 +224,11 @@ async fn settings_of_a_request_hold_for_that_request() {
     let client = database(&clickhouse).await;
     let threads = || client.query("SELECT getSetting('max_threads')::UInt64");
     let before = threads().fetch_one::<u64>().await.unwrap();
-    let during = threads().with_setting("max_threads", "13").fetch_one::<u64>().await.unwrap();
+    let during = threads()
+        .with_setting("max_threads", "13")
+        .fetch_one::<u64>()
+        .await
+        .unwrap();
     let after = threads().fetch_one::<u64>().await.unwrap();
     assert_eq!((during, after), (13, before));
 }
@@ -194,12 +237,28 @@ async fn settings_of_a_request_hold_for_that_request() {
 async fn error_keeps_its_code_and_text() {
     let clickhouse = spawn(None);
     let client = database(&clickhouse).await;
-    let error = client.query("SELECT * FROM nowhere").execute().await.unwrap_err().to_string();
-    assert!(error.contains("Code: 60. DB::Exception:") && error.contains("UNKNOWN_TABLE"), "{error}");
+    let error = client
+        .query("SELECT * FROM nowhere")
+        .execute()
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("Code: 60. DB::Exception:") && error.contains("UNKNOWN_TABLE"),
+        "{error}"
+    );
 
-    let answer = post(clickhouse.address(), "/?database=sales", "", b"SELECT * FROM nowhere");
+    let answer = post(
+        clickhouse.address(),
+        "/?database=sales",
+        "",
+        b"SELECT * FROM nowhere",
+    );
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-    assert!(answer.contains("x-clickhouse-exception-code: 60\r\n"), "{answer}");
+    assert!(
+        answer.contains("x-clickhouse-exception-code: 60\r\n"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -207,7 +266,11 @@ async fn error_in_the_middle_of_a_result_is_an_error() {
     let clickhouse = spawn(None);
     let client = database(&clickhouse).await;
     let sql = "SELECT throwIf(number = 900000)::UInt8 FROM numbers(1000000)";
-    let mut rows = client.query(sql).with_setting("max_threads", "1").fetch::<u8>().unwrap();
+    let mut rows = client
+        .query(sql)
+        .with_setting("max_threads", "1")
+        .fetch::<u8>()
+        .unwrap();
     let mut read = 0;
     let error = loop {
         match rows.next().await {
@@ -216,7 +279,10 @@ async fn error_in_the_middle_of_a_result_is_an_error() {
             Err(error) => break error.to_string(),
         }
     };
-    assert!(read > 0 && error.contains("Code: 395."), "after {read} rows: {error}");
+    assert!(
+        read > 0 && error.contains("Code: 395."),
+        "after {read} rows: {error}"
+    );
 }
 
 #[tokio::test]
@@ -230,7 +296,14 @@ async fn aborted_insert_leaves_no_row() {
     }
     drop(insert);
     insert_deals(&client, [1]).await.unwrap();
-    assert_eq!(client.query("SELECT count() FROM deals").fetch_one::<u64>().await.unwrap(), 1);
+    assert_eq!(
+        client
+            .query("SELECT count() FROM deals")
+            .fetch_one::<u64>()
+            .await
+            .unwrap(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -240,9 +313,20 @@ async fn acknowledged_rows_survive_kill_nine() {
     for round in 1..=3 {
         let clickhouse = spawn(Some(dir.path()));
         let client = database(&clickhouse).await;
-        client.query(&DEALS.replace("TABLE", "TABLE IF NOT EXISTS")).execute().await.unwrap();
-        let rows = client.query("SELECT countDistinct(id) FROM deals").fetch_one::<u64>().await.unwrap();
-        assert!(rows >= acknowledged.load(Ordering::SeqCst), "round {round}: {rows} rows came back");
+        client
+            .query(&DEALS.replace("TABLE", "TABLE IF NOT EXISTS"))
+            .execute()
+            .await
+            .unwrap();
+        let rows = client
+            .query("SELECT countDistinct(id) FROM deals")
+            .fetch_one::<u64>()
+            .await
+            .unwrap();
+        assert!(
+            rows >= acknowledged.load(Ordering::SeqCst),
+            "round {round}: {rows} rows came back"
+        );
 
         let target = acknowledged.load(Ordering::SeqCst) + 1_000;
         let counter = Arc::clone(&acknowledged);
@@ -255,13 +339,19 @@ async fn acknowledged_rows_survive_kill_nine() {
                 counter.store(from + 100, Ordering::SeqCst);
             }
         });
-        wait_until("rows are acknowledged", || acknowledged.load(Ordering::SeqCst) >= target);
+        wait_until("rows are acknowledged", || {
+            acknowledged.load(Ordering::SeqCst) >= target
+        });
         clickhouse.kill().unwrap();
         writer.await.unwrap();
     }
     let clickhouse = spawn(Some(dir.path()));
     let client = database(&clickhouse).await;
-    let rows = client.query("SELECT ?fields FROM deals ORDER BY id LIMIT 1 BY id").fetch_all::<Deal>().await.unwrap();
+    let rows = client
+        .query("SELECT ?fields FROM deals ORDER BY id LIMIT 1 BY id")
+        .fetch_all::<Deal>()
+        .await
+        .unwrap();
     let expected: Vec<_> = (0..rows.len() as u64).map(deal).collect();
     assert!(rows.len() as u64 >= acknowledged.load(Ordering::SeqCst));
     assert!(rows == expected, "a row came back changed");

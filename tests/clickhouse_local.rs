@@ -12,7 +12,10 @@ use std::time::Duration;
 use support::{DEALPULSE, post, raw, spawn, wait_until};
 
 fn send_signal(pid: u32, signal: &str) {
-    let status = Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args([signal, &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 
@@ -33,16 +36,23 @@ fn child_ends_with_its_parent() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(parent.stdout.take().unwrap()).lines();
-    let line = lines.map_while(Result::ok).find(|line| line.contains("child ")).unwrap();
+    let line = lines
+        .map_while(Result::ok)
+        .find(|line| line.contains("child "))
+        .unwrap();
     let mut words = line[line.find("child ").unwrap()..].split(' ').skip(1);
-    let (pid, address): (u32, SocketAddr) = (words.next().unwrap().parse().unwrap(), words.next().unwrap().parse().unwrap());
+    let (pid, address): (u32, SocketAddr) = (
+        words.next().unwrap().parse().unwrap(),
+        words.next().unwrap().parse().unwrap(),
+    );
     assert!(post(address, "/", "", b"SELECT 'alive'").contains("alive"));
 
     parent.kill().unwrap();
     parent.wait().unwrap();
     wait_until("the child is gone", || TcpStream::connect(address).is_err());
     let process = std::path::PathBuf::from(format!("/proc/{pid}"));
-    let is_zombie = || std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
+    let is_zombie =
+        || std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| stat.contains(") Z "));
     wait_until("its process has ended", || !process.exists() || is_zombie());
 }
 
@@ -56,8 +66,13 @@ fn start_command(dir: &Path) -> (Child, SocketAddr) {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let address = line.trim().strip_prefix("listening on ").expect("run make clickhouse-engine");
+    BufReader::new(process.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let address = line
+        .trim()
+        .strip_prefix("listening on ")
+        .expect("run make clickhouse-engine");
     (process, address.parse().unwrap())
 }
 
@@ -70,7 +85,11 @@ fn signal_ends_it_in_order_and_removes_its_temporary_directory() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         send_signal(process.id(), signal);
         assert_eq!(process.wait().unwrap().code(), Some(0), "{signal}");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{signal}");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "{signal}"
+        );
     }
 }
 
@@ -83,7 +102,15 @@ fn signal_ends_it_though_a_statement_runs_and_a_client_does_not_read() {
     let mut unread = TcpStream::connect(address).unwrap();
     let get = b"GET /?query=SELECT+number+FROM+numbers(100000000000)+FORMAT+RowBinary HTTP/1.1\r\nHost: localhost\r\n\r\n";
     unread.write_all(get).unwrap();
-    wait_until("both run", || post(address, "/", "", b"SELECT 'running=', count() FROM system.processes").contains("running=\t3"));
+    wait_until("both run", || {
+        post(
+            address,
+            "/",
+            "",
+            b"SELECT 'running=', count() FROM system.processes",
+        )
+        .contains("running=\t3")
+    });
 
     send_signal(process.id(), "-TERM");
     assert_eq!(process.wait().unwrap().code(), Some(0));
@@ -100,7 +127,9 @@ fn what_prevents_a_start_is_said() {
     let held = spawn(Some(&data_dir));
     let start = |arguments: &[&Path], library: Option<&str>| {
         let mut command = Command::new(DEALPULSE);
-        command.args(["clickhouse-local", "--port", "0", "--data-dir"]).args(arguments);
+        command
+            .args(["clickhouse-local", "--port", "0", "--data-dir"])
+            .args(arguments);
         command.envs(library.map(|library| ("DEALPULSE_LIBCHDB", library)));
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1));
@@ -112,9 +141,15 @@ fn what_prevents_a_start_is_said() {
     let error = start(&[&data_dir], Some(file.to_str().unwrap()));
     assert!(error.contains("can't be loaded"), "{error}");
     let error = start(&[&file.join("sub")], None);
-    assert!(error.contains("can't write to the data directory"), "{error}");
+    assert!(
+        error.contains("can't write to the data directory"),
+        "{error}"
+    );
     let error = start(&[&data_dir], None);
-    assert!(error.contains("another process may hold the directory"), "{error}");
+    assert!(
+        error.contains("another process may hold the directory"),
+        "{error}"
+    );
     drop(held);
 }
 
@@ -123,7 +158,12 @@ fn bad_requests_are_refused_and_harm_nothing() {
     let clickhouse = spawn(None);
     let address = clickhouse.address();
     post(address, "/", "", b"CREATE DATABASE sales");
-    post(address, "/", "", b"CREATE TABLE sales.t (a UInt64) ENGINE = MergeTree ORDER BY a");
+    post(
+        address,
+        "/",
+        "",
+        b"CREATE TABLE sales.t (a UInt64) ENGINE = MergeTree ORDER BY a",
+    );
     let insert = "/?query=INSERT+INTO+sales.t+FORMAT+RowBinary";
     let packed = format!("{insert}&decompress=1");
     let form = "Content-Type: multipart/form-data; boundary=b\r\n";
@@ -141,7 +181,12 @@ fn bad_requests_are_refused_and_harm_nothing() {
         ("/?session_id=1", "", b"SELECT 1", 501),
         ("/", "Content-Encoding: gzip\r\n", b"SELECT 1", 501),
         ("/", form, b"no form", 400),
-        ("/", "Content-Type: multipart/form-data\r\n", b"no boundary", 400),
+        (
+            "/",
+            "Content-Type: multipart/form-data\r\n",
+            b"no boundary",
+            400,
+        ),
         (insert, "", b"abc", 400),
         (&packed, "", b"abc", 400),
         (&packed, "", &[0x82; 4096], 400),
@@ -150,12 +195,20 @@ fn bad_requests_are_refused_and_harm_nothing() {
     for (target, headers, body, status) in table {
         let answer = post(address, target, headers, body);
         let shown = String::from_utf8_lossy(body);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{target} {headers} {shown}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{target} {headers} {shown}: {answer}"
+        );
     }
-    let foreign = raw(address, b"GET /?query=SELECT+1 HTTP/1.1\r\nHost: page.example\r\nConnection: close\r\n\r\n");
+    let foreign = raw(
+        address,
+        b"GET /?query=SELECT+1 HTTP/1.1\r\nHost: page.example\r\nConnection: close\r\n\r\n",
+    );
     assert!(foreign.starts_with("HTTP/1.1 403 "), "{foreign}");
 
-    let too_large = format!("POST {insert} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\nConnection: close\r\n\r\n");
+    let too_large = format!(
+        "POST {insert} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\nConnection: close\r\n\r\n"
+    );
     assert!(raw(address, too_large.as_bytes()).starts_with("HTTP/1.1 413 "));
 
     let count = post(address, "/", "", b"SELECT 'rows=', count() FROM sales.t");
@@ -171,23 +224,51 @@ fn curl_speaks_to_it_as_to_a_server() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{target}: {answer}");
         answer
     };
-    let get = |target: &str| raw(address, format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+    let get = |target: &str| {
+        raw(
+            address,
+            format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        )
+    };
     assert!(get("/ping").ends_with("\r\n\r\nOk.\n"));
     assert!(get("/").ends_with("\r\n\r\nOk.\n"));
 
     ask("/", b"CREATE DATABASE sales");
-    ask("/?database=sales", b"CREATE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a");
-    ask("/?database=sales", b"INSERT INTO t VALUES (1, 'a'), (2, concat('b', 'b'))");
-    ask("/?database=sales&query=INSERT+INTO+t+FORMAT+JSONEachRow", b"{\"a\": 3, \"b\": \"c\"}");
-    ask("/?database=sales&query=INSERT+INTO+t", b"FORMAT CSV\n4,\"d\"\n");
+    ask(
+        "/?database=sales",
+        b"CREATE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a",
+    );
+    ask(
+        "/?database=sales",
+        b"INSERT INTO t VALUES (1, 'a'), (2, concat('b', 'b'))",
+    );
+    ask(
+        "/?database=sales&query=INSERT+INTO+t+FORMAT+JSONEachRow",
+        b"{\"a\": 3, \"b\": \"c\"}",
+    );
+    ask(
+        "/?database=sales&query=INSERT+INTO+t",
+        b"FORMAT CSV\n4,\"d\"\n",
+    );
     ask("/?database=sales", b"INSERT INTO t SELECT 5, 'e'");
 
-    let rows = get("/?database=sales&default_format=JSONCompactEachRow&query=SELECT+*+FROM+t+ORDER+BY+a");
-    for row in ["[1, \"a\"]", "[2, \"bb\"]", "[3, \"c\"]", "[4, \"d\"]", "[5, \"e\"]"] {
+    let rows =
+        get("/?database=sales&default_format=JSONCompactEachRow&query=SELECT+*+FROM+t+ORDER+BY+a");
+    for row in [
+        "[1, \"a\"]",
+        "[2, \"bb\"]",
+        "[3, \"c\"]",
+        "[4, \"d\"]",
+        "[5, \"e\"]",
+    ] {
         assert!(rows.contains(row), "{rows}");
     }
     assert!(ask("/?param_b=it%27s", b"SELECT {b:String} FORMAT TSVRaw").contains("it's"));
     assert!(ask("/?database=sales", b"DESCRIBE t").contains("a\tUInt64"));
     let refused = get("/?query=CREATE+DATABASE+by_get");
-    assert!(refused.contains("x-clickhouse-exception-code: 164\r\n"), "{refused}");
+    assert!(
+        refused.contains("x-clickhouse-exception-code: 164\r\n"),
+        "{refused}"
+    );
 }

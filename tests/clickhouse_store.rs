@@ -37,7 +37,11 @@ struct Kept {
 }
 
 fn client(child: &ClickhouseChild, database: &str) -> ClickHouse {
-    ClickHouse::new(&Access { url: child.url(), database: database.into(), ..Access::default() })
+    ClickHouse::new(&Access {
+        url: child.url(),
+        database: database.into(),
+        ..Access::default()
+    })
 }
 
 fn epoch(spec: &DefinitionsSpec) -> Epoch {
@@ -46,29 +50,54 @@ fn epoch(spec: &DefinitionsSpec) -> Epoch {
 
 impl Kept {
     async fn new(time_zone: &str) -> Kept {
-        let spec = DefinitionsSpec { time_zone: time_zone.into(), ..DefinitionsSpec::default() };
+        let spec = DefinitionsSpec {
+            time_zone: time_zone.into(),
+            ..DefinitionsSpec::default()
+        };
         let child = spawn(None);
         let clickhouse = client(&child, "sales");
         migrate(&clickhouse, &spec).await.unwrap();
         clickhouse.put_epoch(&epoch(&spec)).await.unwrap();
-        Kept { clickhouse, definitions: Arc::new(Definitions::new(spec).unwrap()), _child: child }
+        Kept {
+            clickhouse,
+            definitions: Arc::new(Definitions::new(spec).unwrap()),
+            _child: child,
+        }
     }
 
     async fn rows(&self, sql: &str) -> Vec<Vec<Json>> {
-        let text = self.clickhouse.fetch("asking for a test", sql, "JSONCompactEachRow").await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-        String::from_utf8_lossy(&text).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let text = self
+            .clickhouse
+            .fetch("asking for a test", sql, "JSONCompactEachRow")
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        String::from_utf8_lossy(&text)
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// The texts of a query's only row.
     async fn row(&self, sql: &str) -> Vec<String> {
         let rows = self.rows(sql).await;
         assert_eq!(rows.len(), 1, "{sql}");
-        rows[0].iter().map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)).collect()
+        rows[0]
+            .iter()
+            .map(|cell| {
+                cell.as_str()
+                    .map_or_else(|| cell.to_string(), str::to_owned)
+            })
+            .collect()
     }
 }
 
 /// Folds lines into a store, flushing every `stride` lines.
-async fn fold(lines: &[String], stride: usize, store: &impl Store, definitions: &Arc<Definitions>) -> Vec<Owner> {
+async fn fold(
+    lines: &[String],
+    stride: usize,
+    store: &impl Store,
+    definitions: &Arc<Definitions>,
+) -> Vec<Owner> {
     let log = MemoryLog::new(SHARDS);
     store.put_epoch(&epoch(&definitions.spec)).await.unwrap();
     let mut owners = Vec::new();
@@ -78,7 +107,11 @@ async fn fold(lines: &[String], stride: usize, store: &impl Store, definitions: 
     for (number, lines) in lines.chunks(stride).enumerate() {
         let mut assertions = Vec::new();
         for (i, line) in lines.iter().enumerate() {
-            let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context((number * stride + i) as u64));
+            let decoded = cloudevents::decode(
+                Some(line.as_bytes()),
+                &[],
+                &context((number * stride + i) as u64),
+            );
             assertions.extend(decoded.assertions);
         }
         log.append(spread(&assertions, SHARDS)).await.unwrap();
@@ -88,18 +121,40 @@ async fn fold(lines: &[String], stride: usize, store: &impl Store, definitions: 
 }
 
 fn generated() -> Vec<String> {
-    let config = GeneratorConfig { seed: 5, deals: 150, ..GeneratorConfig::default() };
-    Generator::new(config).map(|event| String::from_utf8_lossy(&event.payload).into_owned()).collect()
+    let config = GeneratorConfig {
+        seed: 5,
+        deals: 150,
+        ..GeneratorConfig::default()
+    };
+    Generator::new(config)
+        .map(|event| String::from_utf8_lossy(&event.payload).into_owned())
+        .collect()
 }
 
 fn worked_example() -> Vec<String> {
-    std::fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap().lines().map(str::to_owned).collect()
+    std::fs::read_to_string("tests/fixtures/worked_example.ndjson")
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 fn cell_row(pane: Pane, won: i64) -> CellRow {
-    let cell = Cell { counts: vec![won, 0], sums: vec![i128::from(won) * 10_000, 0], sketch: Sketch::default() };
+    let cell = Cell {
+        counts: vec![won, 0],
+        sums: vec![i128::from(won) * 10_000, 0],
+        sketch: Sketch::default(),
+    };
     let (grouping, currency) = (String::new(), "EUR".into());
-    CellRow { epoch: 1, rollup: "win_rate.closed", grouping, pane, values: Vec::new(), currency, cell }
+    CellRow {
+        epoch: 1,
+        rollup: "win_rate.closed",
+        grouping,
+        pane,
+        values: Vec::new(),
+        currency,
+        cell,
+    }
 }
 
 #[tokio::test]
@@ -107,9 +162,16 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
     let kept = Kept::new("UTC").await;
     for (entity, table) in FACT_TABLES {
         let described = kept.rows(&format!("DESCRIBE TABLE {table}")).await;
-        let columns: Vec<&str> = described.iter().map(|row| row[0].as_str().unwrap()).collect();
+        let columns: Vec<&str> = described
+            .iter()
+            .map(|row| row[0].as_str().unwrap())
+            .collect();
         let fields = entity.fields().iter().map(|field| field.name);
-        let expected: Vec<&str> = ["generation", "shard", "id"].into_iter().chain(fields).chain(["custom", "state", "version"]).collect();
+        let expected: Vec<&str> = ["generation", "shard", "id"]
+            .into_iter()
+            .chain(fields)
+            .chain(["custom", "state", "version"])
+            .collect();
         assert_eq!(columns, expected, "{table}");
     }
 }
@@ -118,22 +180,45 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
 #[tokio::test]
 async fn rule_facts_never_expire_and_views_read_only_rows_that_count() {
     let kept = Kept::new("UTC").await;
-    let there = kept.rows("SELECT name, engine, create_table_query FROM system.tables WHERE database = 'sales'").await;
+    let there = kept
+        .rows("SELECT name, engine, create_table_query FROM system.tables WHERE database = 'sales'")
+        .await;
     let of = |engine: &str| -> BTreeMap<&str, &str> {
-        there.iter().filter(|row| row[1] == engine).map(|row| (row[0].as_str().unwrap(), row[2].as_str().unwrap())).collect()
+        there
+            .iter()
+            .filter(|row| row[1] == engine)
+            .map(|row| (row[0].as_str().unwrap(), row[2].as_str().unwrap()))
+            .collect()
     };
     let (tables, views) = (of("ReplacingMergeTree"), of("View"));
     for (_, facts) in FACT_TABLES {
-        let made_by = tables.get(facts).unwrap_or_else(|| panic!("there is no table {facts}"));
-        assert!(!made_by.contains(" TTL ") && made_by.contains("PARTITION BY generation ORDER BY (generation, shard, id)"), "{made_by}");
+        let made_by = tables
+            .get(facts)
+            .unwrap_or_else(|| panic!("there is no table {facts}"));
+        assert!(
+            !made_by.contains(" TTL ")
+                && made_by.contains("PARTITION BY generation ORDER BY (generation, shard, id)"),
+            "{made_by}"
+        );
     }
     let mut reads = 0;
     for (name, made_by) in &views {
         let words: Vec<&str> = made_by.split_whitespace().collect();
-        let tables_read =
-            words.iter().filter(|word| word.strip_prefix("sales.").is_some_and(|table| tables.contains_key(table.trim_end_matches(')')))).count();
-        let finals = words.iter().filter(|word| word.trim_end_matches(')') == "FINAL").count();
-        assert_eq!(finals, tables_read, "{name} counts rows that newer ones have replaced: {made_by}");
+        let tables_read = words
+            .iter()
+            .filter(|word| {
+                word.strip_prefix("sales.")
+                    .is_some_and(|table| tables.contains_key(table.trim_end_matches(')')))
+            })
+            .count();
+        let finals = words
+            .iter()
+            .filter(|word| word.trim_end_matches(')') == "FINAL")
+            .count();
+        assert_eq!(
+            finals, tables_read,
+            "{name} counts rows that newer ones have replaced: {made_by}"
+        );
         for word in ["PREWHERE", "do_not_merge_across_partitions_select_final"] {
             assert!(!made_by.contains(word), "{name}: {made_by}");
         }
@@ -150,7 +235,10 @@ async fn restores_what_was_inserted() {
     let owners = fold(&lines, 400, &kept.clickhouse, &kept.definitions).await;
     fold(&lines, 400, &memory, &kept.definitions).await;
 
-    assert_eq!(kept.clickhouse.epochs().await.unwrap(), [epoch(&kept.definitions.spec)]);
+    assert_eq!(
+        kept.clickhouse.epochs().await.unwrap(),
+        [epoch(&kept.definitions.spec)]
+    );
     let mut seen = (0, 0);
     for owner in &owners {
         let shard = owner.number();
@@ -165,7 +253,9 @@ async fn restores_what_was_inserted() {
         assert_eq!(found, records(memory.records(1, shard).await.unwrap()));
 
         let links = |links: Vec<dealpulse::pipeline::StoredLink>| {
-            let link = |l: dealpulse::pipeline::StoredLink| ((l.target, l.sender), (l.link_version, l.content, l.version));
+            let link = |l: dealpulse::pipeline::StoredLink| {
+                ((l.target, l.sender), (l.link_version, l.content, l.version))
+            };
             links.into_iter().map(link).collect::<BTreeMap<_, _>>()
         };
         let links_found = links(kept.clickhouse.links(1, shard).await.unwrap());
@@ -182,12 +272,37 @@ async fn facts_show_the_values_that_count() {
         r#"{"specversion":"1.0","type":"crm.deal.upserted","subject":"D-1","time":"2026-03-04T10:00:00Z","data":{"name":"Häfen","amount":"12500.5","currency":"EUR","status":"won","closed_at":"2026-03-03","probability":0.25,"account_id":"A-1","custom":{"tier":"gold"}}}"#,
         r#"{"specversion":"1.0","type":"crm.deal.deleted","subject":"D-2","time":"2026-03-04T10:00:00Z"}"#,
     ];
-    fold(&lines.map(str::to_owned), 1, &kept.clickhouse, &kept.definitions).await;
+    fold(
+        &lines.map(str::to_owned),
+        1,
+        &kept.clickhouse,
+        &kept.definitions,
+    )
+    .await;
     let sql = "SELECT name, toString(amount), currency, status, toString(closed_at), toString(probability), custom['tier'], isNull(created_at) FROM deals FINAL WHERE id = 'D-1'";
-    assert_eq!(kept.row(sql).await, ["Häfen", "12500.5", "EUR", "won", "2026-03-03 00:00:00.000000", "0.25", "gold", "1"]);
-    assert_eq!(kept.row("SELECT id FROM deals FINAL WHERE deleted = 1").await, ["D-2"]);
+    assert_eq!(
+        kept.row(sql).await,
+        [
+            "Häfen",
+            "12500.5",
+            "EUR",
+            "won",
+            "2026-03-03 00:00:00.000000",
+            "0.25",
+            "gold",
+            "1"
+        ]
+    );
+    assert_eq!(
+        kept.row("SELECT id FROM deals FINAL WHERE deleted = 1")
+            .await,
+        ["D-2"]
+    );
     let link = "SELECT target_entity, target, status, toString(amount), currency FROM links FINAL WHERE withdrawn = 0";
-    assert_eq!(kept.row(link).await, ["account", "A-1", "won", "12500.5", "EUR"]);
+    assert_eq!(
+        kept.row(link).await,
+        ["account", "A-1", "won", "12500.5", "EUR"]
+    );
     let changes = "SELECT status_before, status, toString(amount_before), toString(amount) FROM changes FINAL WHERE id = 'D-1'";
     assert_eq!(kept.row(changes).await[1], "won");
 }
@@ -198,46 +313,143 @@ async fn newest_version_wins_and_a_stale_write_loses() {
     let store = &kept.clickhouse;
     let record = |version: u64| {
         let columns = vec![dealpulse::event::Value::Null; Entity::Account.fields().len()];
-        let row = RecordRow { entity: Entity::Account, id: "A".into(), state: vec![version as u8], columns, custom: Vec::new() };
-        [Row { shard: 2, version, row }]
+        let row = RecordRow {
+            entity: Entity::Account,
+            id: "A".into(),
+            state: vec![version as u8],
+            columns,
+            custom: Vec::new(),
+        };
+        [Row {
+            shard: 2,
+            version,
+            row,
+        }]
     };
     let link = |version: u64| {
-        let (target, sender) = ((Entity::Account, "A".to_owned()), (Entity::Deal, "D".to_owned()));
-        let row = LinkRow { epoch: 1, target, sender, link_version: version, content: vec![version as u8], outcome: None, withdrawn: false };
-        [Row { shard: 2, version, row }]
+        let (target, sender) = (
+            (Entity::Account, "A".to_owned()),
+            (Entity::Deal, "D".to_owned()),
+        );
+        let row = LinkRow {
+            epoch: 1,
+            target,
+            sender,
+            link_version: version,
+            content: vec![version as u8],
+            outcome: None,
+            withdrawn: false,
+        };
+        [Row {
+            shard: 2,
+            version,
+            row,
+        }]
     };
-    let pane = Pane { grain: Grain::Day, start: 20_000 * DAY };
+    let pane = Pane {
+        grain: Grain::Day,
+        start: 20_000 * DAY,
+    };
     for version in [5, 9, 7] {
         store.insert_records(1, &record(version)).await.unwrap();
         store.insert_links(&link(version)).await.unwrap();
-        store.insert_cells(&[Row { shard: 2, version, row: cell_row(pane, version as i64) }]).await.unwrap();
-        let checkpoint = Checkpoint { next_offset: version, message_hash: u64::MAX - version, append_time: -5 };
-        store.insert_checkpoints(1, &[(2, checkpoint)]).await.unwrap();
+        store
+            .insert_cells(&[Row {
+                shard: 2,
+                version,
+                row: cell_row(pane, version as i64),
+            }])
+            .await
+            .unwrap();
+        let checkpoint = Checkpoint {
+            next_offset: version,
+            message_hash: u64::MAX - version,
+            append_time: -5,
+        };
+        store
+            .insert_checkpoints(1, &[(2, checkpoint)])
+            .await
+            .unwrap();
     }
     let records = store.records(1, 2).await.unwrap();
-    assert_eq!((records.len(), records[0].version, records[0].state.as_slice()), (1, 9, [9].as_slice()));
+    assert_eq!(
+        (
+            records.len(),
+            records[0].version,
+            records[0].state.as_slice()
+        ),
+        (1, 9, [9].as_slice())
+    );
     let links = store.links(1, 2).await.unwrap();
-    assert_eq!((links.len(), links[0].version, links[0].content.as_slice()), (1, 9, [9].as_slice()));
+    assert_eq!(
+        (links.len(), links[0].version, links[0].content.as_slice()),
+        (1, 9, [9].as_slice())
+    );
     let checkpoint = store.checkpoint(1, 2).await.unwrap().unwrap();
-    assert_eq!(checkpoint, Checkpoint { next_offset: 9, message_hash: u64::MAX - 9, append_time: -5 });
-    assert_eq!(kept.row("SELECT toString(counts), toString(sums) FROM rollups FINAL").await, ["[9,0]", "[9,0]"]);
-    assert_eq!(store.checkpoint(2, 2).await.unwrap(), None, "another generation");
-    assert!(store.records(1, 1).await.unwrap().is_empty(), "another shard");
+    assert_eq!(
+        checkpoint,
+        Checkpoint {
+            next_offset: 9,
+            message_hash: u64::MAX - 9,
+            append_time: -5
+        }
+    );
+    assert_eq!(
+        kept.row("SELECT toString(counts), toString(sums) FROM rollups FINAL")
+            .await,
+        ["[9,0]", "[9,0]"]
+    );
+    assert_eq!(
+        store.checkpoint(2, 2).await.unwrap(),
+        None,
+        "another generation"
+    );
+    assert!(
+        store.records(1, 1).await.unwrap().is_empty(),
+        "another shard"
+    );
 }
 
 #[tokio::test]
 async fn writes_cells_of_any_number_of_years() {
     let kept = Kept::new("UTC").await;
-    let years: Vec<i64> =
-        (1970..2100).map(|year| (chrono::NaiveDate::from_ymd_opt(year, 6, 1).unwrap() - chrono::NaiveDate::default()).num_days()).collect();
-    let rows: Vec<Row<CellRow>> =
-        years.iter().map(|day| Row { shard: 0, version: 1, row: cell_row(Pane { grain: Grain::Day, start: day * DAY }, 1) }).collect();
+    let years: Vec<i64> = (1970..2100)
+        .map(|year| {
+            (chrono::NaiveDate::from_ymd_opt(year, 6, 1).unwrap() - chrono::NaiveDate::default())
+                .num_days()
+        })
+        .collect();
+    let rows: Vec<Row<CellRow>> = years
+        .iter()
+        .map(|day| Row {
+            shard: 0,
+            version: 1,
+            row: cell_row(
+                Pane {
+                    grain: Grain::Day,
+                    start: day * DAY,
+                },
+                1,
+            ),
+        })
+        .collect();
     kept.clickhouse.insert_cells(&rows).await.unwrap();
-    assert_eq!(kept.row("SELECT toString(count()), toString(uniqExact(_partition_id)) FROM rollups").await, ["130", "130"]);
+    assert_eq!(
+        kept.row("SELECT toString(count()), toString(uniqExact(_partition_id)) FROM rollups")
+            .await,
+        ["130", "130"]
+    );
 
     let unsplit = "INSERT INTO rollups (epoch, series, grain, pane) SELECT 1, 'x', 'day', toDateTime(number * 31536000, 'UTC') FROM numbers(130)";
-    let refused = kept.clickhouse.execute("writing all years at once", unsplit).await.unwrap_err();
-    assert!(refused.to_string().contains("Too many partitions"), "{refused}");
+    let refused = kept
+        .clickhouse
+        .execute("writing all years at once", unsplit)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("Too many partitions"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -246,19 +458,39 @@ async fn migrating_again_changes_nothing_and_a_newer_database_is_refused() {
     fold(&worked_example(), 20, &kept.clickhouse, &kept.definitions).await;
     let state = "SELECT toString(count()), toString(sum(cityHash64(state))) FROM deals FINAL";
     let before = kept.row(state).await;
-    assert!(migrate(&kept.clickhouse, &kept.definitions.spec).await.unwrap().is_empty());
+    assert!(
+        migrate(&kept.clickhouse, &kept.definitions.spec)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(kept.row(state).await, before);
 
-    kept.clickhouse.execute("pretending", "INSERT INTO migrations (number, name) VALUES (999, 'of a later version')").await.unwrap();
-    let refused = migrate(&kept.clickhouse, &kept.definitions.spec).await.unwrap_err().to_string();
-    assert!(refused.contains("999") && refused.contains("upgrade dealpulse"), "{refused}");
+    kept.clickhouse
+        .execute(
+            "pretending",
+            "INSERT INTO migrations (number, name) VALUES (999, 'of a later version')",
+        )
+        .await
+        .unwrap();
+    let refused = migrate(&kept.clickhouse, &kept.definitions.spec)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("999") && refused.contains("upgrade dealpulse"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn a_database_that_is_not_of_its_own_is_refused() {
     let child = spawn(None);
     for name in ["default", "", "a-b", "x; DROP DATABASE y"] {
-        let refused = migrate(&client(&child, name), &DefinitionsSpec::default()).await.unwrap_err().to_string();
+        let refused = migrate(&client(&child, name), &DefinitionsSpec::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("can't be the database"), "{refused}");
     }
 }
@@ -268,7 +500,9 @@ type Line = (Vec<String>, Vec<i64>, Vec<i64>, BTreeMap<i16, i64>);
 
 /// `[1,2]`, `{1:2}` without what holds them together.
 fn items(text: &str) -> impl Iterator<Item = &str> {
-    text[1..text.len() - 1].split(',').filter(|item| !item.is_empty())
+    text[1..text.len() - 1]
+        .split(',')
+        .filter(|item| !item.is_empty())
 }
 
 #[tokio::test]
@@ -282,26 +516,67 @@ async fn cells_of_the_engine_are_those_of_the_store_in_memory() {
 
     let read = |line: &String| -> Line {
         let mut columns: Vec<&str> = line.split('\t').collect();
-        let sketch = items(columns.pop().unwrap()).map(|pair| pair.split_once(':').unwrap()).map(|(b, n)| (b.parse().unwrap(), n.parse().unwrap()));
+        let sketch = items(columns.pop().unwrap())
+            .map(|pair| pair.split_once(':').unwrap())
+            .map(|(b, n)| (b.parse().unwrap(), n.parse().unwrap()));
         let sketch = sketch.collect();
-        let sums = items(columns.pop().unwrap()).map(|sum| Decimal::parse(sum).unwrap().0).collect();
-        let counts = items(columns.pop().unwrap()).map(|count| count.parse().unwrap()).collect();
-        (columns.into_iter().map(str::to_owned).collect(), counts, sums, sketch)
+        let sums = items(columns.pop().unwrap())
+            .map(|sum| Decimal::parse(sum).unwrap().0)
+            .collect();
+        let counts = items(columns.pop().unwrap())
+            .map(|count| count.parse().unwrap())
+            .collect();
+        (
+            columns.into_iter().map(str::to_owned).collect(),
+            counts,
+            sums,
+            sketch,
+        )
     };
-    let mut found: Vec<Line> = kept.clickhouse.cell_lines(1).await.unwrap().iter().map(read).collect();
+    let mut found: Vec<Line> = kept
+        .clickhouse
+        .cell_lines(1)
+        .await
+        .unwrap()
+        .iter()
+        .map(read)
+        .collect();
 
     let mut summed: BTreeMap<Vec<String>, Cell> = BTreeMap::new();
     for Row { row, .. } in memory.cells().values() {
-        let pane = chrono::DateTime::from_timestamp(row.pane.start, 0).unwrap().format("%Y-%m-%d %H:%M:%S").to_string();
-        let values: Vec<String> = row.values.iter().map(|value| format!("'{value}'")).collect();
+        let pane = chrono::DateTime::from_timestamp(row.pane.start, 0)
+            .unwrap()
+            .format("%Y-%m-%d %H:%M:%S")
+            .to_string();
+        let values: Vec<String> = row
+            .values
+            .iter()
+            .map(|value| format!("'{value}'"))
+            .collect();
         let value = format!("[{}]", values.join(","));
-        let name = vec![row.rollup.to_owned(), row.pane.grain.name().to_owned(), pane, row.grouping.clone(), value, row.currency.clone()];
+        let name = vec![
+            row.rollup.to_owned(),
+            row.pane.grain.name().to_owned(),
+            pane,
+            row.grouping.clone(),
+            value,
+            row.currency.clone(),
+        ];
         summed.entry(name).or_default().merge(&row.cell);
     }
     let line = |(name, cell): (Vec<String>, Cell)| -> Line {
-        (name, cell.counts.clone(), cell.sums.iter().map(|sum| *sum as i64).collect(), cell.sketch.buckets().iter().copied().collect())
+        (
+            name,
+            cell.counts.clone(),
+            cell.sums.iter().map(|sum| *sum as i64).collect(),
+            cell.sketch.buckets().iter().copied().collect(),
+        )
     };
-    let mut expected: Vec<Line> = summed.into_iter().filter(|(_, cell)| !cell.is_zero()).map(line).collect();
+    let mut expected: Vec<Line> = summed
+        .into_iter()
+        .filter(|(_, cell)| !cell.is_zero())
+        .map(line)
+        .collect();
     found.sort();
     expected.sort();
     assert!(expected.len() > 1_000);
@@ -313,7 +588,10 @@ async fn cells_of_the_engine_are_those_of_the_store_in_memory() {
 
 fn figure<'f>(figures: &'f Figures, path: &str) -> &'f Figure {
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
-    let (_, found) = figures.iter().find(|(name, _)| *name == first).unwrap_or_else(|| panic!("no figure {path}"));
+    let (_, found) = figures
+        .iter()
+        .find(|(name, _)| *name == first)
+        .unwrap_or_else(|| panic!("no figure {path}"));
     match found {
         Figure::Group(figures) if !rest.is_empty() => figure(figures, rest),
         Figure::ByCurrency(by) if !rest.is_empty() => {
@@ -329,7 +607,11 @@ fn figure<'f>(figures: &'f Figures, path: &str) -> &'f Figure {
 
 /// What a figure of the total over everything is, as the text of a view's sum.
 fn total(reading: &Reading, metric: &str, path: &str) -> String {
-    let metric = reading.metrics.iter().find(|known| known.name == metric).unwrap();
+    let metric = reading
+        .metrics
+        .iter()
+        .find(|known| known.name == metric)
+        .unwrap();
     match figure(metric.total(0).unwrap(), path) {
         Figure::Count(n) => n.to_string(),
         Figure::Money(n) => dealpulse::metric::money(*n),
@@ -341,47 +623,201 @@ fn total(reading: &Reading, metric: &str, path: &str) -> String {
 async fn views_of_the_metrics_sum_to_what_is_read() {
     let kept = Kept::new("Europe/Berlin").await;
     let owners = fold(&worked_example(), 7, &kept.clickhouse, &kept.definitions).await;
-    let end = owners.iter().filter_map(|owner| owner.shard().last_instant()).max().unwrap();
-    let plan = Plan::new(vec![Window::All], Now { now: end, watermark: end }, &kept.definitions.calendar);
-    let sums = kept.clickhouse.sums(1, &kept.definitions, &plan).await.unwrap();
+    let end = owners
+        .iter()
+        .filter_map(|owner| owner.shard().last_instant())
+        .max()
+        .unwrap();
+    let plan = Plan::new(
+        vec![Window::All],
+        Now {
+            now: end,
+            watermark: end,
+        },
+        &kept.definitions.calendar,
+    );
+    let sums = kept
+        .clickhouse
+        .sums(1, &kept.definitions, &plan)
+        .await
+        .unwrap();
     let reading = sums.read(&plan, kept.definitions.sets.len());
 
     let count = |what: &str| format!("toString(sum({what}))");
-    let money = |what: &str, currency: &str| format!("toDecimalString(sumIf({what}, currency = '{currency}'), 2)");
+    let money = |what: &str, currency: &str| {
+        format!("toDecimalString(sumIf({what}, currency = '{currency}'), 2)")
+    };
     let total = |metric: &'static str, path: &str| total(&reading, metric, path);
     let checks = [
-        ("lead_source_daily", "1", count("leads"), total("lead_source", "leads")),
-        ("lead_source_daily", "1", count("qualified"), total("lead_source", "qualified")),
-        ("lead_source_daily", "1", count("converted"), total("lead_source", "converted")),
-        ("lead_source_daily", "1", count("won"), total("lead_source", "won")),
-        ("lead_source_daily", "1", money("cohort_revenue", "EUR"), total("lead_source", "revenue.EUR")),
-        ("lead_source_daily", "1", count("won_deals"), total("lead_source", "by_close.won_deals")),
-        ("lead_source_daily", "1", money("revenue", "USD"), total("lead_source", "by_close.revenue.USD")),
-        ("lead_source_daily", "1", count("won_deals_without_lead"), total("lead_source", "without_lead.won_deals")),
-        ("lead_source_daily", "1", money("revenue_without_lead", "EUR"), total("lead_source", "without_lead.revenue.EUR")),
-        ("close_rate_cohort", "dimension = ''", count("leads"), total("close_rate", "leads")),
-        ("close_rate_cohort", "dimension = ''", count("won"), total("close_rate", "won")),
-        ("close_rate_cohort", "dimension = 'source'", count("leads"), total("close_rate", "leads")),
-        ("win_rate_daily", "dimension = ''", count("won"), total("win_rate", "won")),
-        ("win_rate_daily", "dimension = 'owner'", count("lost"), total("win_rate", "lost")),
-        ("win_rate_daily", "dimension = ''", money("won_amount", "EUR"), total("win_rate", "amount.EUR.won")),
-        ("win_rate_daily", "dimension = ''", money("lost_amount", "EUR"), total("win_rate", "amount.EUR.lost")),
-        ("deals_opened_daily", "dimension = ''", count("open"), total("win_rate", "opened.open")),
-        ("deals_opened_daily", "dimension = ''", count("won + lost + open"), total("win_rate", "opened.deals")),
-        ("upsell_daily", "dimension = ''", count("won"), total("upsell", "won")),
-        ("upsell_daily", "dimension = 'product'", count("upsell"), total("upsell", "upsell")),
-        ("upsell_daily", "dimension = ''", count("cross_sell"), total("upsell", "cross_sell")),
-        ("upsell_daily", "dimension = ''", count("repeat + renewal + new"), {
-            let each = ["repeat", "renewal", "new"].map(|class| total("upsell", class).parse::<i64>().unwrap());
-            each.iter().sum::<i64>().to_string()
-        }),
-        ("upsell_daily", "dimension = ''", money("won_amount", "EUR"), total("upsell", "amount.EUR.won")),
-        ("upsell_daily", "dimension = ''", money("upsell_amount", "EUR"), total("upsell", "in_deal.EUR.upsell_amount")),
-        ("cycle_length_daily", "dimension = '' AND outcome = 'won'", count("count"), total("cycle_length", "won.count")),
-        ("cycle_length_daily", "dimension = '' AND outcome = 'lost'", count("count"), total("cycle_length", "lost.count")),
-        ("cycle_length_daily", "dimension = '' AND outcome = 'lead_to_close'", count("count"), total("cycle_length", "lead_to_close.count")),
+        (
+            "lead_source_daily",
+            "1",
+            count("leads"),
+            total("lead_source", "leads"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            count("qualified"),
+            total("lead_source", "qualified"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            count("converted"),
+            total("lead_source", "converted"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            count("won"),
+            total("lead_source", "won"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            money("cohort_revenue", "EUR"),
+            total("lead_source", "revenue.EUR"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            count("won_deals"),
+            total("lead_source", "by_close.won_deals"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            money("revenue", "USD"),
+            total("lead_source", "by_close.revenue.USD"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            count("won_deals_without_lead"),
+            total("lead_source", "without_lead.won_deals"),
+        ),
+        (
+            "lead_source_daily",
+            "1",
+            money("revenue_without_lead", "EUR"),
+            total("lead_source", "without_lead.revenue.EUR"),
+        ),
+        (
+            "close_rate_cohort",
+            "dimension = ''",
+            count("leads"),
+            total("close_rate", "leads"),
+        ),
+        (
+            "close_rate_cohort",
+            "dimension = ''",
+            count("won"),
+            total("close_rate", "won"),
+        ),
+        (
+            "close_rate_cohort",
+            "dimension = 'source'",
+            count("leads"),
+            total("close_rate", "leads"),
+        ),
+        (
+            "win_rate_daily",
+            "dimension = ''",
+            count("won"),
+            total("win_rate", "won"),
+        ),
+        (
+            "win_rate_daily",
+            "dimension = 'owner'",
+            count("lost"),
+            total("win_rate", "lost"),
+        ),
+        (
+            "win_rate_daily",
+            "dimension = ''",
+            money("won_amount", "EUR"),
+            total("win_rate", "amount.EUR.won"),
+        ),
+        (
+            "win_rate_daily",
+            "dimension = ''",
+            money("lost_amount", "EUR"),
+            total("win_rate", "amount.EUR.lost"),
+        ),
+        (
+            "deals_opened_daily",
+            "dimension = ''",
+            count("open"),
+            total("win_rate", "opened.open"),
+        ),
+        (
+            "deals_opened_daily",
+            "dimension = ''",
+            count("won + lost + open"),
+            total("win_rate", "opened.deals"),
+        ),
+        (
+            "upsell_daily",
+            "dimension = ''",
+            count("won"),
+            total("upsell", "won"),
+        ),
+        (
+            "upsell_daily",
+            "dimension = 'product'",
+            count("upsell"),
+            total("upsell", "upsell"),
+        ),
+        (
+            "upsell_daily",
+            "dimension = ''",
+            count("cross_sell"),
+            total("upsell", "cross_sell"),
+        ),
+        (
+            "upsell_daily",
+            "dimension = ''",
+            count("repeat + renewal + new"),
+            {
+                let each = ["repeat", "renewal", "new"]
+                    .map(|class| total("upsell", class).parse::<i64>().unwrap());
+                each.iter().sum::<i64>().to_string()
+            },
+        ),
+        (
+            "upsell_daily",
+            "dimension = ''",
+            money("won_amount", "EUR"),
+            total("upsell", "amount.EUR.won"),
+        ),
+        (
+            "upsell_daily",
+            "dimension = ''",
+            money("upsell_amount", "EUR"),
+            total("upsell", "in_deal.EUR.upsell_amount"),
+        ),
+        (
+            "cycle_length_daily",
+            "dimension = '' AND outcome = 'won'",
+            count("count"),
+            total("cycle_length", "won.count"),
+        ),
+        (
+            "cycle_length_daily",
+            "dimension = '' AND outcome = 'lost'",
+            count("count"),
+            total("cycle_length", "lost.count"),
+        ),
+        (
+            "cycle_length_daily",
+            "dimension = '' AND outcome = 'lead_to_close'",
+            count("count"),
+            total("cycle_length", "lead_to_close.count"),
+        ),
         ("cycle_length_daily", "dimension = ''", count("negative"), {
-            let each = ["won.negative", "lost.negative", "lead_to_close.negative"].map(|path| total("cycle_length", path).parse::<i64>().unwrap());
+            let each = ["won.negative", "lost.negative", "lead_to_close.negative"]
+                .map(|path| total("cycle_length", path).parse::<i64>().unwrap());
             each.iter().sum::<i64>().to_string()
         }),
     ];
@@ -390,11 +826,26 @@ async fn views_of_the_metrics_sum_to_what_is_read() {
         assert_eq!(kept.row(&sql).await, [expected], "{sql}");
     }
 
-    let metric = reading.metrics.iter().find(|metric| metric.name == "cycle_length").unwrap();
-    let (Figure::Days(Some(mean)), won) = (figure(metric.total(0).unwrap(), "won.mean_days"), total("cycle_length", "won.count")) else { panic!() };
+    let metric = reading
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "cycle_length")
+        .unwrap();
+    let (Figure::Days(Some(mean)), won) = (
+        figure(metric.total(0).unwrap(), "won.mean_days"),
+        total("cycle_length", "won.count"),
+    ) else {
+        panic!()
+    };
     let days = kept.row("SELECT toString(toFloat64(sum(days))) FROM cycle_length_daily WHERE dimension = '' AND outcome = 'won'").await;
-    let (days, expected) = (days[0].parse::<f64>().unwrap(), mean * won.parse::<f64>().unwrap());
-    assert!((days - expected).abs() < 0.001, "{days} days in the view, {expected} read");
+    let (days, expected) = (
+        days[0].parse::<f64>().unwrap(),
+        mean * won.parse::<f64>().unwrap(),
+    );
+    assert!(
+        (days - expected).abs() < 0.001,
+        "{days} days in the view, {expected} read"
+    );
 }
 
 #[tokio::test]
@@ -407,8 +858,14 @@ async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
     let number = |value: &Json| value.as_i64().unwrap();
     let mut several = 0;
     for row in &rows {
-        let pairs = row[2].as_array().unwrap().iter().zip(row[3].as_array().unwrap());
-        let sketch: Sketch = pairs.map(|(bucket, count)| (number(bucket) as i16, number(count))).collect();
+        let pairs = row[2]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(row[3].as_array().unwrap());
+        let sketch: Sketch = pairs
+            .map(|(bucket, count)| (number(bucket) as i16, number(count)))
+            .collect();
         several += usize::from(sketch.count() > 1);
         for (q, found) in [(0.5, &row[0]), (0.9, &row[1])] {
             let expected = sketch.quantile(q).map(|seconds| seconds / DAY as f64);
@@ -416,10 +873,17 @@ async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
                 (Some(a), Some(b)) => (a - b).abs() <= a.abs() * 1e-9,
                 (a, b) => a == b,
             };
-            assert!(same, "{expected:?} of the sketch, {found} in the view: {row:?}");
+            assert!(
+                same,
+                "{expected:?} of the sketch, {found} in the view: {row:?}"
+            );
         }
     }
-    assert!(several > 10, "{} rows, {several} of several deals", rows.len());
+    assert!(
+        several > 10,
+        "{} rows, {several} of several deals",
+        rows.len()
+    );
 }
 
 #[tokio::test]
@@ -444,15 +908,43 @@ async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
     // The second log tells the first change again, in the hour after the switch even, and goes on where the first one ends.
     let switched = 10 * HOUR;
     let first = [change(1, HOUR, "open"), change(2, 2 * HOUR, "won")];
-    let second = [change(1, 9 * HOUR, "open"), change(2, 11 * HOUR, "won"), change(3, 12 * HOUR, "lost")];
+    let second = [
+        change(1, 9 * HOUR, "open"),
+        change(2, 11 * HOUR, "won"),
+        change(3, 12 * HOUR, "lost"),
+    ];
     kept.clickhouse.insert_changes(1, &first).await.unwrap();
     kept.clickhouse.insert_changes(2, &second).await.unwrap();
     let counted = async || {
-        let rows = kept.rows("SELECT status, generation FROM changes_counted ORDER BY appended_at").await;
-        rows.iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_i64().unwrap())).collect::<Vec<_>>()
+        let rows = kept
+            .rows("SELECT status, generation FROM changes_counted ORDER BY appended_at")
+            .await;
+        rows.iter()
+            .map(|row| {
+                (
+                    row[0].as_str().unwrap().to_owned(),
+                    row[1].as_i64().unwrap(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
-    assert_eq!(counted().await, [("open".to_owned(), 1), ("won".to_owned(), 1)]);
-    let next = Epoch { epoch: 2, generation: 2, live_since: Some(switched), ..epoch(&kept.definitions.spec) };
+    assert_eq!(
+        counted().await,
+        [("open".to_owned(), 1), ("won".to_owned(), 1)]
+    );
+    let next = Epoch {
+        epoch: 2,
+        generation: 2,
+        live_since: Some(switched),
+        ..epoch(&kept.definitions.spec)
+    };
     kept.clickhouse.put_epoch(&next).await.unwrap();
-    assert_eq!(counted().await, [("open".to_owned(), 1), ("won".to_owned(), 1), ("lost".to_owned(), 2)]);
+    assert_eq!(
+        counted().await,
+        [
+            ("open".to_owned(), 1),
+            ("won".to_owned(), 1),
+            ("lost".to_owned(), 2)
+        ]
+    );
 }

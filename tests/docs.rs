@@ -25,8 +25,12 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// README.md and everything in docs/.
 fn documents() -> Vec<(PathBuf, String)> {
-    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
-    let pages = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).chain([PathBuf::from("README.md")]);
+    let docs = fs::read_dir("docs")
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let pages = docs
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .chain([PathBuf::from("README.md")]);
     pages.map(|path| (path.clone(), read(path))).collect()
 }
 
@@ -47,9 +51,15 @@ fn words_after(page: &str, before: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for code in code(page) {
         for (at, _) in code.match_indices(&format!("{before} ")) {
-            let is_a_word = code[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || c == '(' || c == '/');
+            let is_a_word = code[..at]
+                .chars()
+                .next_back()
+                .is_none_or(|c| c.is_whitespace() || c == '(' || c == '/');
             let rest = &code[at + before.len() + 1..];
-            let word: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            let word: String = rest
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '-')
+                .collect();
             if is_a_word && !word.is_empty() && !word.starts_with('-') {
                 words.insert(word);
             }
@@ -61,19 +71,32 @@ fn words_after(page: &str, before: &str) -> BTreeSet<String> {
 /// The names in a text that begin with `prefix`.
 fn names(text: &str, prefix: &str) -> BTreeSet<String> {
     let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let starts = text.match_indices(prefix).filter(|(at, _)| !text[..*at].ends_with(of_a_name));
-    starts.map(|(at, _)| text[at..].chars().take_while(|c| of_a_name(*c)).collect()).collect()
+    let starts = text
+        .match_indices(prefix)
+        .filter(|(at, _)| !text[..*at].ends_with(of_a_name));
+    starts
+        .map(|(at, _)| text[at..].chars().take_while(|c| of_a_name(*c)).collect())
+        .collect()
 }
 
 /// A text with every run of white space as one space, and without the marks of a quotation.
 fn flowing(text: &str) -> String {
-    let lines = text.lines().map(|line| line.trim_start_matches("> ").trim());
-    lines.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+    let lines = text
+        .lines()
+        .map(|line| line.trim_start_matches("> ").trim());
+    lines
+        .collect::<Vec<_>>()
+        .join(" ")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The rows of a page's tables, as their cells.
 fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
-    page.lines().filter(|line| line.starts_with("| ")).map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+    page.lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
 }
 
 fn unquoted(cell: &str) -> &str {
@@ -82,29 +105,65 @@ fn unquoted(cell: &str) -> &str {
 
 #[test]
 fn every_rule_that_is_said_to_be_tested_is() {
-    let sources: String = ["src", "tests"].iter().flat_map(|directory| rust_files(Path::new(directory))).map(read).collect();
+    let sources: String = ["src", "tests"]
+        .iter()
+        .flat_map(|directory| rust_files(Path::new(directory)))
+        .map(read)
+        .collect();
     let page = read("docs/reliability.md");
-    let (_, rules) = page.split_once("### The rules").expect("a part about the rules");
+    let (_, rules) = page
+        .split_once("### The rules")
+        .expect("a part about the rules");
     let rules = rules.split_once("\n## ").map_or(rules, |(rules, _)| rules);
-    let last_cells: Vec<&str> = rows(rules).filter_map(|row| row.last().copied()).filter(|cell| cell.starts_with('`')).collect();
+    let last_cells: Vec<&str> = rows(rules)
+        .filter_map(|row| row.last().copied())
+        .filter(|cell| cell.starts_with('`'))
+        .collect();
     assert!(last_cells.len() > 40, "{} rules", last_cells.len());
-    let named: BTreeSet<&str> = last_cells.iter().flat_map(|cell| cell.split(", ")).map(unquoted).collect();
+    let named: BTreeSet<&str> = last_cells
+        .iter()
+        .flat_map(|cell| cell.split(", "))
+        .map(unquoted)
+        .collect();
     for test in &named {
-        let is_there = [format!("fn {test}("), format!("    {test}: without ")].iter().any(|words| sources.contains(words));
-        assert!(is_there, "docs/reliability.md names `{test}`, and there is no such test");
+        let is_there = [format!("fn {test}("), format!("    {test}: without ")]
+            .iter()
+            .any(|words| sources.contains(words));
+        assert!(
+            is_there,
+            "docs/reliability.md names `{test}`, and there is no such test"
+        );
     }
     for (at, _) in sources.match_indices("rule_") {
-        let is_test = ["fn ", "    "].iter().any(|before| sources[..at].ends_with(before));
-        let name: String = sources[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-        let is_name = is_test && (sources[at + name.len()..].starts_with('(') || sources[at + name.len()..].starts_with(": without "));
-        assert!(!is_name || named.contains(name.as_str()), "`{name}` is not in docs/reliability.md");
+        let is_test = ["fn ", "    "]
+            .iter()
+            .any(|before| sources[..at].ends_with(before));
+        let name: String = sources[at..]
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
+        let is_name = is_test
+            && (sources[at + name.len()..].starts_with('(')
+                || sources[at + name.len()..].starts_with(": without "));
+        assert!(
+            !is_name || named.contains(name.as_str()),
+            "`{name}` is not in docs/reliability.md"
+        );
     }
 }
 
 fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     entries
-        .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+        .flat_map(|path| {
+            if path.is_dir() {
+                rust_files(&path)
+            } else {
+                vec![path]
+            }
+        })
         .filter(|path| path.extension().is_some_and(|e| e == "rs"))
         .collect()
 }
@@ -114,29 +173,72 @@ fn every_metric_is_defined_in_the_words_of_its_code() {
     let page = read("docs/metrics.md");
     let text = flowing(&page);
     for metric in METRICS {
-        assert!(text.contains(&flowing(metric.definition())), "docs/metrics.md does not define {} as the code does", metric.name());
+        assert!(
+            text.contains(&flowing(metric.definition())),
+            "docs/metrics.md does not define {} as the code does",
+            metric.name()
+        );
         for rollup in metric.rollups() {
-            assert!(page.contains(&format!("`{}`", rollup.name)), "docs/metrics.md does not name the series {}", rollup.name);
+            assert!(
+                page.contains(&format!("`{}`", rollup.name)),
+                "docs/metrics.md does not name the series {}",
+                rollup.name
+            );
         }
         for view in metric.views() {
-            assert!(page.contains(&format!("`{}`", view.name)), "docs/metrics.md does not name the view {}", view.name);
+            assert!(
+                page.contains(&format!("`{}`", view.name)),
+                "docs/metrics.md does not name the view {}",
+                view.name
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn the_gauges_named_are_those_there_are() {
-    let mut pure = Pure::new(2, DefinitionsSpec { time_zone: "Europe/Berlin".into(), ..DefinitionsSpec::default() }).await;
-    pure.feed((0..).zip(read("tests/fixtures/worked_example.ndjson").lines()), 3).await;
+    let mut pure = Pure::new(
+        2,
+        DefinitionsSpec {
+            time_zone: "Europe/Berlin".into(),
+            ..DefinitionsSpec::default()
+        },
+    )
+    .await;
+    pure.feed(
+        (0..).zip(read("tests/fixtures/worked_example.ndjson").lines()),
+        3,
+    )
+    .await;
     let as_of = pure.last_instant();
-    let reading = pure.read(ROLLING.to_vec(), Now { now: as_of, watermark: as_of });
+    let reading = pure.read(
+        ROLLING.to_vec(),
+        Now {
+            now: as_of,
+            watermark: as_of,
+        },
+    );
     let top = Top::of(&reading, pure.definitions.sets.len(), 20);
     let definitions = Arc::clone(&pure.definitions);
-    let snapshot = Snapshot { reading, definitions, epoch: 1, as_of, watermark: Some(as_of), read_at: Instant::now(), top };
-    let exported: BTreeSet<String> = business(&snapshot).iter().map(|family| family.name().to_owned()).collect();
+    let snapshot = Snapshot {
+        reading,
+        definitions,
+        epoch: 1,
+        as_of,
+        watermark: Some(as_of),
+        read_at: Instant::now(),
+        top,
+    };
+    let exported: BTreeSet<String> = business(&snapshot)
+        .iter()
+        .map(|family| family.name().to_owned())
+        .collect();
 
     let page = read("docs/metrics.md");
-    let named: BTreeSet<String> = METRICS.iter().flat_map(|metric| names(&page, &format!("dealpulse_{}_", metric.name()))).collect();
+    let named: BTreeSet<String> = METRICS
+        .iter()
+        .flat_map(|metric| names(&page, &format!("dealpulse_{}_", metric.name())))
+        .collect();
     assert_eq!(named, exported);
 }
 
@@ -145,19 +247,39 @@ fn every_metric_of_the_pipeline_is_explained() {
     // From the source, because a family without series is not gathered.
     let telemetry = read("src/telemetry.rs");
     let mut there: BTreeSet<String> = names(&telemetry, "dealpulse_").into_iter().collect();
-    for kind in ["counter", "counters", "gauge", "gauges", "histogram", "histograms"] {
+    for kind in [
+        "counter",
+        "counters",
+        "gauge",
+        "gauges",
+        "histogram",
+        "histograms",
+    ] {
         for (at, call) in telemetry.match_indices(&format!("{kind}(")) {
             let argument = telemetry[at + call.len()..].trim_start();
-            if let Some(name) = argument.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+            if let Some(name) = argument
+                .strip_prefix('"')
+                .and_then(|rest| rest.split_once('"'))
+            {
                 there.insert(format!("dealpulse_{}", name.0));
             }
         }
     }
-    there.extend(["watermark_age_seconds", "data_age_seconds", "watermark_timestamp_seconds"].map(|name| format!("dealpulse_{name}")));
+    there.extend(
+        [
+            "watermark_age_seconds",
+            "data_age_seconds",
+            "watermark_timestamp_seconds",
+        ]
+        .map(|name| format!("dealpulse_{name}")),
+    );
     there.remove("dealpulse_");
     let page = read("docs/operations.md");
-    let explained = rows(&page).filter_map(|row| Some(row.first()?.strip_prefix("`dealpulse_")?.to_owned()));
-    let explained: BTreeSet<String> = explained.map(|name| format!("dealpulse_{}", name.split(['`', '{']).next().unwrap())).collect();
+    let explained =
+        rows(&page).filter_map(|row| Some(row.first()?.strip_prefix("`dealpulse_")?.to_owned()));
+    let explained: BTreeSet<String> = explained
+        .map(|name| format!("dealpulse_{}", name.split(['`', '{']).next().unwrap()))
+        .collect();
     assert_eq!(explained, there);
 }
 
@@ -166,7 +288,11 @@ fn every_reason_of_a_dead_letter_is_explained() {
     let page = read("docs/operations.md");
     let explained: BTreeSet<&str> = rows(&page).map(|row| unquoted(row[0])).collect();
     for reason in Reason::ALL {
-        assert!(explained.contains(reason.name()), "docs/operations.md does not explain {}", reason.name());
+        assert!(
+            explained.contains(reason.name()),
+            "docs/operations.md does not explain {}",
+            reason.name()
+        );
     }
 }
 
@@ -174,14 +300,27 @@ fn every_reason_of_a_dead_letter_is_explained() {
 const LEAST: &str = "version = 1\n[[topics]]\nname = \"crm.events\"\n";
 
 fn parse(text: &str) -> Result<Config, String> {
-    Config::parse(text, Path::new("dealpulse.example.toml"), &Environment::new()).map_err(|error| error.to_string())
+    Config::parse(
+        text,
+        Path::new("dealpulse.example.toml"),
+        &Environment::new(),
+    )
+    .map_err(|error| error.to_string())
 }
 
 /// The keys of a table, as the parser lists them when it meets one it does not know. `stub` is the file, `?` the stranger's place.
 fn keys(stub: &str) -> Vec<String> {
     let problem = parse(&stub.replace('?', "stranger = 1")).expect_err("a stranger was taken");
-    let listed = problem.split_once("expected ").unwrap_or_else(|| panic!("{problem}")).1;
-    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    let listed = problem
+        .split_once("expected ")
+        .unwrap_or_else(|| panic!("{problem}"))
+        .1;
+    listed
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Every key there is, with the name of its table before it.
@@ -194,15 +333,34 @@ fn all_keys() -> BTreeSet<String> {
         ("dead_letters.", "version = 1\n[dead_letters]\n?\n"),
         ("clickhouse.", "version = 1\n[clickhouse]\n?\n"),
         ("definitions.", "version = 1\n[definitions]\n?\n"),
-        ("definitions.groups.", "version = 1\n[[definitions.groups]]\n?\n"),
-        ("definitions.stages.NAME.", "version = 1\n[definitions.stages.NAME]\n?\n"),
-        ("definitions.exclude.METRIC.", "version = 1\n[[definitions.exclude.METRIC]]\n?\n"),
+        (
+            "definitions.groups.",
+            "version = 1\n[[definitions.groups]]\n?\n",
+        ),
+        (
+            "definitions.stages.NAME.",
+            "version = 1\n[definitions.stages.NAME]\n?\n",
+        ),
+        (
+            "definitions.exclude.METRIC.",
+            "version = 1\n[[definitions.exclude.METRIC]]\n?\n",
+        ),
         ("fold.", "version = 1\n[fold]\n?\n"),
         ("serve.", "version = 1\n[serve]\n?\n"),
     ];
-    let all: BTreeSet<String> = tables.iter().flat_map(|(table, stub)| keys(stub).into_iter().map(move |key| format!("{table}{key}"))).collect();
+    let all: BTreeSet<String> = tables
+        .iter()
+        .flat_map(|(table, stub)| {
+            keys(stub)
+                .into_iter()
+                .map(move |key| format!("{table}{key}"))
+        })
+        .collect();
     // A table is no key of its own where its keys are listed.
-    let is_table = |key: &String| all.iter().any(|other| other.starts_with(&format!("{key}.")));
+    let is_table = |key: &String| {
+        all.iter()
+            .any(|other| other.starts_with(&format!("{key}.")))
+    };
     all.iter().filter(|key| !is_table(key)).cloned().collect()
 }
 
@@ -216,7 +374,9 @@ fn example_keys(text: &str) -> BTreeMap<String, Option<String>> {
         } else if let Some((key, value)) = line.trim_start_matches("# ").split_once(" = ") {
             let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             if is_key {
-                found.entry(format!("{table}{key}")).or_insert((!line.starts_with('#')).then(|| value.to_owned()));
+                found
+                    .entry(format!("{table}{key}"))
+                    .or_insert((!line.starts_with('#')).then(|| value.to_owned()));
             }
         }
     }
@@ -226,40 +386,77 @@ fn example_keys(text: &str) -> BTreeMap<String, Option<String>> {
 #[test]
 fn the_example_configuration_is_the_defaults() {
     let example = parse(&read("dealpulse.example.toml")).unwrap();
-    assert_eq!(format!("{example:#?}"), format!("{:#?}", parse(LEAST).unwrap()));
+    assert_eq!(
+        format!("{example:#?}"),
+        format!("{:#?}", parse(LEAST).unwrap())
+    );
 }
 
 #[test]
 fn what_the_example_only_mentions_is_taken_too() {
     let text = read("dealpulse.example.toml");
-    let is_key = |line: &str| line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
-    let uncommented = text.lines().map(|line| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line));
+    let is_key = |line: &str| {
+        line.split_once(" = ")
+            .is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    let uncommented = text.lines().map(|line| {
+        line.strip_prefix("# ")
+            .filter(|rest| is_key(rest))
+            .unwrap_or(line)
+    });
     // Passwords are read from their files, which are not there.
-    let file: Vec<&str> = uncommented.filter(|line| !line.starts_with("password_file")).collect();
+    let file: Vec<&str> = uncommented
+        .filter(|line| !line.starts_with("password_file"))
+        .collect();
     let config = parse(&file.join("\n")).unwrap();
     assert_eq!(config.topics[0].namespace.as_deref(), Some("eu"));
-    assert_eq!((config.definitions.stages.len(), config.definitions.exclude.len()), (2, 1));
+    assert_eq!(
+        (
+            config.definitions.stages.len(),
+            config.definitions.exclude.len()
+        ),
+        (2, 1)
+    );
 }
 
 #[test]
 fn every_key_is_in_the_example_and_in_the_tables_with_its_default() {
     let (all, example) = (all_keys(), example_keys(&read("dealpulse.example.toml")));
-    let is_inside = |key: &str| key.starts_with("definitions.stages.") || key.starts_with("definitions.exclude.");
+    let is_inside = |key: &str| {
+        key.starts_with("definitions.stages.") || key.starts_with("definitions.exclude.")
+    };
     for key in all.iter().filter(|key| !is_inside(key)) {
-        assert!(example.contains_key(key), "dealpulse.example.toml lacks {key}");
+        assert!(
+            example.contains_key(key),
+            "dealpulse.example.toml lacks {key}"
+        );
     }
     for page in ["README.md", "docs/configuration.md"] {
         let text = read(page);
-        let table: BTreeMap<&str, &str> = rows(&text).filter(|row| row.len() == 3).map(|row| (unquoted(row[0]), row[1])).collect();
+        let table: BTreeMap<&str, &str> = rows(&text)
+            .filter(|row| row.len() == 3)
+            .map(|row| (unquoted(row[0]), row[1]))
+            .collect();
         for key in &all {
-            let default = table.get(key.as_str()).unwrap_or_else(|| panic!("{page} lacks {key}"));
+            let default = table
+                .get(key.as_str())
+                .unwrap_or_else(|| panic!("{page} lacks {key}"));
             let several = key.starts_with("definitions.groups.");
-            if let Some(Some(value)) = example.get(key).filter(|_| !several && key.as_str() != "topics.name" && key.as_str() != "version") {
+            if let Some(Some(value)) = example
+                .get(key)
+                .filter(|_| !several && key.as_str() != "topics.name" && key.as_str() != "version")
+            {
                 assert_eq!(unquoted(default), value, "{page}: {key}");
             }
         }
-        let known = |key: &str| all.contains(key) || all.iter().any(|k| k.starts_with(&format!("{key}.")));
-        for key in table.keys().filter(|key| all.iter().any(|k| k.split_once('.').is_some_and(|(t, _)| key.starts_with(&format!("{t}."))))) {
+        let known =
+            |key: &str| all.contains(key) || all.iter().any(|k| k.starts_with(&format!("{key}.")));
+        for key in table.keys().filter(|key| {
+            all.iter().any(|k| {
+                k.split_once('.')
+                    .is_some_and(|(t, _)| key.starts_with(&format!("{t}.")))
+            })
+        }) {
             assert!(known(key), "{page} has {key}, which is no key");
         }
     }
@@ -273,11 +470,16 @@ fn every_link_leads_somewhere() {
             if target.contains("://") || target.starts_with('#') {
                 continue;
             }
-            let (file, anchor) = target.split_once('#').map_or((target, None), |(file, anchor)| (file, Some(anchor)));
+            let (file, anchor) = target
+                .split_once('#')
+                .map_or((target, None), |(file, anchor)| (file, Some(anchor)));
             let file = path.parent().unwrap().join(file);
             assert!(file.exists(), "{}: {target} does not exist", path.display());
             if let Some(anchor) = anchor {
-                let there = read(&file).lines().filter(|line| line.starts_with('#')).any(|line| slug(line) == anchor);
+                let there = read(&file)
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| slug(line) == anchor);
                 assert!(there, "{}: {target} is no heading", path.display());
             }
         }
@@ -287,18 +489,33 @@ fn every_link_leads_somewhere() {
 /// A heading as the address of its place.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }
 
 #[test]
 fn every_make_target_named_exists() {
-    let files = ["Makefile".into()].into_iter().chain(fs::read_dir("mk").unwrap().map(|entry| entry.unwrap().path()));
+    let files = ["Makefile".into()].into_iter().chain(
+        fs::read_dir("mk")
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
     let rules: String = files.map(|path: PathBuf| read(path)).collect();
-    let targets: BTreeSet<&str> = rules.lines().filter_map(|line| line.split_once(':')).map(|(target, _)| target).collect();
+    let targets: BTreeSet<&str> = rules
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(target, _)| target)
+        .collect();
     let mut seen = 0;
     for (path, page) in documents() {
         for target in words_after(&page, "make") {
-            assert!(targets.contains(target.as_str()), "{}: there is no `make {target}`", path.display());
+            assert!(
+                targets.contains(target.as_str()),
+                "{}: there is no `make {target}`",
+                path.display()
+            );
             seen += 1;
         }
     }
@@ -307,14 +524,25 @@ fn every_make_target_named_exists() {
 
 #[test]
 fn every_command_named_exists() {
-    let help = Command::new(env!("CARGO_BIN_EXE_dealpulse")).arg("--help").output().unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_dealpulse"))
+        .arg("--help")
+        .output()
+        .unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     let list = help.split_once("Commands:\n").unwrap().1;
-    let commands: BTreeSet<&str> = list.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next()).collect();
+    let commands: BTreeSet<&str> = list
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
     let mut seen = 0;
     for (path, page) in documents() {
         for command in words_after(&page, "dealpulse") {
-            assert!(commands.contains(command.as_str()), "{}: there is no `dealpulse {command}`", path.display());
+            assert!(
+                commands.contains(command.as_str()),
+                "{}: there is no `dealpulse {command}`",
+                path.display()
+            );
             seen += 1;
         }
     }
@@ -324,7 +552,10 @@ fn every_command_named_exists() {
 #[test]
 fn every_environment_variable_named_is_read_and_every_one_read_is_named() {
     fn sources(folder: &Path, out: &mut String) {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        for path in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             if path.is_dir() {
                 sources(&path, out);
             } else if path.extension().is_some_and(|e| e == "rs") {
@@ -335,11 +566,27 @@ fn every_environment_variable_named_is_read_and_every_one_read_is_named() {
     let (mut source, mut tests) = (String::new(), String::new());
     sources(Path::new("src"), &mut source);
     sources(Path::new("tests"), &mut tests);
-    let variables = |text: &str| -> BTreeSet<String> { names(text, "DEALPULSE_").into_iter().filter(|name| name != "DEALPULSE_").collect() };
+    let variables = |text: &str| -> BTreeSet<String> {
+        names(text, "DEALPULSE_")
+            .into_iter()
+            .filter(|name| name != "DEALPULSE_")
+            .collect()
+    };
     let read_by_us = variables(&source);
-    let named: BTreeSet<String> = documents().iter().flat_map(|(_, page)| variables(page)).collect();
+    let named: BTreeSet<String> = documents()
+        .iter()
+        .flat_map(|(_, page)| variables(page))
+        .collect();
     let configuration = variables(&read("docs/configuration.md"));
-    assert_eq!(read_by_us.difference(&configuration).collect::<Vec<_>>(), Vec::<&String>::new(), "docs/configuration.md lacks these");
+    assert_eq!(
+        read_by_us.difference(&configuration).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "docs/configuration.md lacks these"
+    );
     let read_at_all = &read_by_us | &variables(&tests);
-    assert_eq!(named.difference(&read_at_all).collect::<Vec<_>>(), Vec::<&String>::new(), "nobody reads these");
+    assert_eq!(
+        named.difference(&read_at_all).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "nobody reads these"
+    );
 }

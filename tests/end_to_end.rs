@@ -18,7 +18,11 @@ use support::reference::Reference;
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
     EVENTS.get_or_init(|| {
-        course::events(std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| count.parse().expect("DEALPULSE_E2E_EVENTS: a number")))
+        course::events(
+            std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| {
+                count.parse().expect("DEALPULSE_E2E_EVENTS: a number")
+            }),
+        )
     })
 }
 
@@ -34,24 +38,49 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
     let started = Instant::now();
     let pipeline = course.setup.start().await;
     let answered = started.elapsed();
-    pipeline.until("something is folded", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0).await;
+    pipeline
+        .until("something is folded", |metrics| {
+            metrics.sum("dealpulse_assertions_folded_total", "") > 0.0
+        })
+        .await;
     let first = started.elapsed();
     course.setup.settled().await;
     let done = started.elapsed();
     let rate = events().len() as f64 / (done - first).as_secs_f64();
-    eprintln!("{} events: answers after {answered:?}, folds after {first:?}, settled after {done:?}: {rate:.0} events/s", events().len());
+    eprintln!(
+        "{} events: answers after {answered:?}, folds after {first:?}, settled after {done:?}: {rate:.0} events/s",
+        events().len()
+    );
 
     let reference = course.assert_as_in_memory(&pipeline).await;
     let metrics = pipeline.metrics();
-    assert_eq!(metrics.sum("dealpulse_events_routed_total", "") as usize, events().len());
-    assert_eq!(metrics.sum("dealpulse_assertions_routed_total", "") as usize, reference.asserted);
-    assert_eq!(metrics.sum("dealpulse_assertions_folded_total", "") as u64, reference.folded());
+    assert_eq!(
+        metrics.sum("dealpulse_events_routed_total", "") as usize,
+        events().len()
+    );
+    assert_eq!(
+        metrics.sum("dealpulse_assertions_routed_total", "") as usize,
+        reference.asserted
+    );
+    assert_eq!(
+        metrics.sum("dealpulse_assertions_folded_total", "") as u64,
+        reference.folded()
+    );
     assert_eq!(metrics.sum("dealpulse_shards_owned", ""), 3.0);
-    for name in ["dealpulse_dead_letters_total", "dealpulse_shards_stopped", "dealpulse_flush_retries_total", "dealpulse_values_refused_total"] {
+    for name in [
+        "dealpulse_dead_letters_total",
+        "dealpulse_shards_stopped",
+        "dealpulse_flush_retries_total",
+        "dealpulse_values_refused_total",
+    ] {
         assert_eq!(metrics.sum(name, ""), 0.0, "{name}");
     }
     assert_eq!(course.setup.fold_lag().await, 0);
-    pipeline.until("no lag is shown", |metrics| metrics.sum("dealpulse_consumer_lag", "") == 0.0).await;
+    pipeline
+        .until("no lag is shown", |metrics| {
+            metrics.sum("dealpulse_consumer_lag", "") == 0.0
+        })
+        .await;
     assert_eq!(pipeline.get("/readyz"), (200, "ready\n".to_owned()));
 }
 
@@ -65,28 +94,42 @@ async fn kill_nine_at_any_moment_changes_nothing() {
     // Early: routed, and hardly anything folded.
     course.send(stage(0, 5)).await;
     let pipeline = course.setup.start().await;
-    pipeline.until("the first message is routed", |metrics| metrics.sum("dealpulse_events_routed_total", "") > 0.0).await;
+    pipeline
+        .until("the first message is routed", |metrics| {
+            metrics.sum("dealpulse_events_routed_total", "") > 0.0
+        })
+        .await;
     pipeline.kill_nine();
     assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // In the middle of a back-fill.
     course.send(stage(1, 5)).await;
     let pipeline = course.setup.start().await;
-    pipeline.until("half a part is folded", |metrics| folded(metrics) > part / 2.0).await;
+    pipeline
+        .until("half a part is folded", |metrics| {
+            folded(metrics) > part / 2.0
+        })
+        .await;
     pipeline.kill_nine();
     assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // While a flush is on its way: its rows are counted when it begins.
     course.send(stage(2, 5)).await;
     let pipeline = course.setup.start().await;
-    pipeline.until("a flush begins", |metrics| written(metrics) > 0.0).await;
+    pipeline
+        .until("a flush begins", |metrics| written(metrics) > 0.0)
+        .await;
     pipeline.kill_nine();
     assert!(!course.setup.is_settled().await, "it was killed too late");
 
     // Some flushes later, between any two steps.
     course.send(stage(3, 5)).await;
     let pipeline = course.setup.start().await;
-    pipeline.until("several flushes were made", |metrics| metrics.sum("dealpulse_flush_seconds_count", "") >= 3.0).await;
+    pipeline
+        .until("several flushes were made", |metrics| {
+            metrics.sum("dealpulse_flush_seconds_count", "") >= 3.0
+        })
+        .await;
     pipeline.kill_nine();
 
     course.send(stage(4, 5)).await;
@@ -102,14 +145,24 @@ async fn instances_come_and_go_and_nothing_changes() {
     let folds = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
     let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;
     let (first, second) = tokio::join!(course.setup.start(), course.setup.start());
-    tokio::join!(first.until("it has a shard", owns), second.until("it has one too", owns));
+    tokio::join!(
+        first.until("it has a shard", owns),
+        second.until("it has one too", owns)
+    );
     course.send(stage(0, 5)).await;
-    tokio::join!(first.until("it folds", folds), second.until("it folds too", folds));
+    tokio::join!(
+        first.until("it folds", folds),
+        second.until("it folds too", folds)
+    );
     course.send(stage(1, 5)).await;
     first.kill_nine();
 
     // The survivor takes the dead one's shards; a third comes, and takes some of them while they are folded; the survivor leaves.
-    second.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    second
+        .until("it has all shards", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 3.0
+        })
+        .await;
     course.send(stage(2, 5)).await;
     let third = course.setup.start().await;
     third.until("it has a shard", owns).await;
@@ -118,13 +171,26 @@ async fn instances_come_and_go_and_nothing_changes() {
     course.send(stage(4, 5)).await;
     // In the midst of it some cells may be in motion, but none differs for certain.
     let reconciled = course.setup.ask("reconcile", &[]).await;
-    assert!(matches!(reconciled.status.code(), Some(0 | 5)), "{}", String::from_utf8_lossy(&reconciled.stdout));
+    assert!(
+        matches!(reconciled.status.code(), Some(0 | 5)),
+        "{}",
+        String::from_utf8_lossy(&reconciled.stdout)
+    );
     let ended = second.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
+    assert!(
+        ended.took < Duration::from_secs(10),
+        "it took {:?} to stop:\n{}",
+        ended.took,
+        ended.log
+    );
 
     course.setup.settled().await;
-    third.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    third
+        .until("it has all shards", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 3.0
+        })
+        .await;
     course.assert_as_in_memory(&third).await;
 }
 
@@ -137,12 +203,25 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
     let reference = Reference::of(&course.setup).await;
     let pipeline = course.setup.start().await;
     let all = reference.folded();
-    pipeline.until("all is folded", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") as u64 == all).await;
+    pipeline
+        .until("all is folded", |metrics| {
+            metrics.sum("dealpulse_assertions_folded_total", "") as u64 == all
+        })
+        .await;
     let store = course.setup.store();
-    assert_eq!(store.checkpoint(1, 0).await.expect("an answer"), None, "flushed before it was told to stop");
+    assert_eq!(
+        store.checkpoint(1, 0).await.expect("an answer"),
+        None,
+        "flushed before it was told to stop"
+    );
     let ended = pipeline.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop:\n{}", ended.took, ended.log);
+    assert!(
+        ended.took < Duration::from_secs(10),
+        "it took {:?} to stop:\n{}",
+        ended.took,
+        ended.log
+    );
     for topic in &course.setup.topics {
         assert_eq!(course.setup.route_lag(topic).await, 0, "{topic}");
     }
@@ -151,9 +230,20 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
     let pipeline = course.setup.start().await;
     course.setup.settled().await;
     let metrics = pipeline.metrics();
-    assert_eq!(metrics.sum("dealpulse_assertions_folded_total", ""), 0.0, "assertions were folded again");
-    assert_eq!(metrics.sum("dealpulse_events_routed_total", ""), 0.0, "events were routed again");
-    assert!(metrics.sum("dealpulse_links_folded_total", "") > 0.0, "the last flush's links are folded");
+    assert_eq!(
+        metrics.sum("dealpulse_assertions_folded_total", ""),
+        0.0,
+        "assertions were folded again"
+    );
+    assert_eq!(
+        metrics.sum("dealpulse_events_routed_total", ""),
+        0.0,
+        "events were routed again"
+    );
+    assert!(
+        metrics.sum("dealpulse_links_folded_total", "") > 0.0,
+        "the last flush's links are folded"
+    );
     course.assert_as_in_memory(&pipeline).await;
 }
 
@@ -166,20 +256,35 @@ async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
     course.send(stage(0, 3)).await;
     let pipeline = course.setup.start().await;
     course.send(stage(1, 3)).await;
-    pipeline.until("a flush begins", |metrics| metrics.sum("dealpulse_flush_rows_total", "") > 0.0).await;
+    pipeline
+        .until("a flush begins", |metrics| {
+            metrics.sum("dealpulse_flush_rows_total", "") > 0.0
+        })
+        .await;
     drop(clickhouse);
 
     let reason = pipeline.until_readyz(503, "flush: ClickHouse").await;
     assert!(reason.contains("is it running"), "{reason}");
-    assert_eq!(pipeline.get("/healthz").0, 200, "it lives; restarting it would not help");
+    assert_eq!(
+        pipeline.get("/healthz").0,
+        200,
+        "it lives; restarting it would not help"
+    );
     course.send(stage(2, 3)).await;
     let all = Reference::of(&course.setup).await.folded() as f64;
-    pipeline.until("all is folded all the same", |metrics| metrics.sum("dealpulse_assertions_folded_total", "") == all).await;
+    pipeline
+        .until("all is folded all the same", |metrics| {
+            metrics.sum("dealpulse_assertions_folded_total", "") == all
+        })
+        .await;
 
     let _clickhouse = Clickhouse::start(port, directory.path());
     let back = Instant::now();
     course.setup.settled().await;
-    eprintln!("settled {:?} after ClickHouse was started again", back.elapsed());
+    eprintln!(
+        "settled {:?} after ClickHouse was started again",
+        back.elapsed()
+    );
     pipeline.until_readyz(200, "ready").await;
     assert!(back.elapsed() < PATIENCE);
     course.assert_as_in_memory(&pipeline).await;
@@ -195,21 +300,43 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
     }
     course.send(stage(0, 3)).await;
     let pipeline = course.setup.start().await;
-    pipeline.until("a flush begins", |metrics| metrics.sum("dealpulse_flush_rows_total", "") > 0.0).await;
+    pipeline
+        .until("a flush begins", |metrics| {
+            metrics.sum("dealpulse_flush_rows_total", "") > 0.0
+        })
+        .await;
     kafka.restart().await;
     course.setup.settled().await;
 
     // Commits made in the rebalance were refused, and made up for.
-    pipeline.until("no lag is shown", |metrics| metrics.sum("dealpulse_consumer_lag", "") == 0.0).await;
+    pipeline
+        .until("no lag is shown", |metrics| {
+            metrics.sum("dealpulse_consumer_lag", "") == 0.0
+        })
+        .await;
 
     // It is told to stop while Kafka is away and there is work on its way.
     let routed = pipeline.metrics().sum("dealpulse_events_routed_total", "");
     course.send(stage(1, 3)).await;
-    pipeline.until("it routes on", |metrics| metrics.sum("dealpulse_events_routed_total", "") > routed).await;
+    pipeline
+        .until("it routes on", |metrics| {
+            metrics.sum("dealpulse_events_routed_total", "") > routed
+        })
+        .await;
     kafka.kill_nine();
     let ended = pipeline.sigterm().await;
-    assert!(matches!(ended.code, Some(0 | LEFT_OVER)), "{:?}:\n{}", ended.code, ended.log);
-    assert!(ended.took < Duration::from_secs(30), "it took {:?} to stop without Kafka:\n{}", ended.took, ended.log);
+    assert!(
+        matches!(ended.code, Some(0 | LEFT_OVER)),
+        "{:?}:\n{}",
+        ended.code,
+        ended.log
+    );
+    assert!(
+        ended.took < Duration::from_secs(30),
+        "it took {:?} to stop without Kafka:\n{}",
+        ended.took,
+        ended.log
+    );
 
     kafka.restart().await;
     course.send(stage(2, 3)).await;
@@ -220,5 +347,10 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
     kafka.kill_nine();
     let ended = pipeline.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert!(ended.took < Duration::from_secs(10), "it took {:?} to stop without Kafka:\n{}", ended.took, ended.log);
+    assert!(
+        ended.took < Duration::from_secs(10),
+        "it took {:?} to stop without Kafka:\n{}",
+        ended.took,
+        ended.log
+    );
 }

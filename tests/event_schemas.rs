@@ -20,16 +20,30 @@ const FIELDS: [(&str, &str); 8] = [
          forecast_category amount upsell_amount currency product deal_type created_at expected_close_date closed_at \
          lost_reason merged_into custom",
     ),
-    ("account", "name segment owner_id region became_customer_at churned_at merged_into custom"),
-    ("activity", "kind owner_id deal_id account_id contact_id lead_id done_at due_at done"),
+    (
+        "account",
+        "name segment owner_id region became_customer_at churned_at merged_into custom",
+    ),
+    (
+        "activity",
+        "kind owner_id deal_id account_id contact_id lead_id done_at due_at done",
+    ),
     ("contact", "account_id owner_id created_at"),
-    ("payment", "account_id deal_id invoice_id kind amount currency paid_at margin"),
-    ("invoice", "account_id deal_id owner_id number amount currency issued_at due_at paid_at status"),
+    (
+        "payment",
+        "account_id deal_id invoice_id kind amount currency paid_at margin",
+    ),
+    (
+        "invoice",
+        "account_id deal_id owner_id number amount currency issued_at due_at paid_at status",
+    ),
     ("quota", "owner_id period_start period_end target currency"),
 ];
 
 fn schema(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/events").join(format!("{name}.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("schemas/events")
+        .join(format!("{name}.json"));
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
@@ -39,9 +53,18 @@ struct Schemas(HashMap<&'static str, Validator>);
 impl Schemas {
     fn load() -> Self {
         let envelope = schema("envelope");
-        let registry = Registry::new().add("json-schema:///envelope.json", envelope).unwrap().prepare().unwrap();
+        let registry = Registry::new()
+            .add("json-schema:///envelope.json", envelope)
+            .unwrap()
+            .prepare()
+            .unwrap();
         let validators = FIELDS.map(|(kind, _)| {
-            let validator = jsonschema::options().with_registry(&registry).offline().should_validate_formats(true).build(&schema(kind)).unwrap();
+            let validator = jsonschema::options()
+                .with_registry(&registry)
+                .offline()
+                .should_validate_formats(true)
+                .build(&schema(kind))
+                .unwrap();
             (kind, validator)
         });
         Self(validators.into())
@@ -49,9 +72,16 @@ impl Schemas {
 
     /// What is wrong with an event, by the schema of the kind its type names.
     fn errors(&self, event: &Value) -> Vec<String> {
-        let kind = event["type"].as_str().and_then(|name| name.split('.').nth(1));
-        let validator = kind.and_then(|kind| self.0.get(kind)).unwrap_or(&self.0["deal"]);
-        validator.iter_errors(event).map(|error| format!("{} at {}", error, error.instance_path())).collect()
+        let kind = event["type"]
+            .as_str()
+            .and_then(|name| name.split('.').nth(1));
+        let validator = kind
+            .and_then(|kind| self.0.get(kind))
+            .unwrap_or(&self.0["deal"]);
+        validator
+            .iter_errors(event)
+            .map(|error| format!("{} at {}", error, error.instance_path()))
+            .collect()
     }
 
     fn accept(&self, event: &Value) {
@@ -59,7 +89,10 @@ impl Schemas {
     }
 
     fn refuse(&self, event: &Value, why: &str) {
-        assert!(!self.errors(event).is_empty(), "accepted though {why}: {event}");
+        assert!(
+            !self.errors(event).is_empty(),
+            "accepted though {why}: {event}"
+        );
     }
 }
 
@@ -79,7 +112,10 @@ fn deal(data: Value) -> Value {
 fn are_themselves_sound_json_schema_2020_12() {
     for name in FIELDS.map(|(kind, _)| kind).into_iter().chain(["envelope"]) {
         let schema = schema(name);
-        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert_eq!(
+            schema["$schema"],
+            "https://json-schema.org/draft/2020-12/schema"
+        );
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
     }
 }
@@ -88,15 +124,28 @@ fn are_themselves_sound_json_schema_2020_12() {
 fn name_every_field_and_no_other() {
     for (kind, fields) in FIELDS {
         let schema = schema(kind);
-        let named: Vec<&str> = schema["properties"]["data"]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(named, fields.split_whitespace().collect::<Vec<_>>(), "{kind}");
+        let named: Vec<&str> = schema["properties"]["data"]["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            named,
+            fields.split_whitespace().collect::<Vec<_>>(),
+            "{kind}"
+        );
     }
 }
 
 #[test]
 fn hold_for_every_generated_event() {
     let schemas = Schemas::load();
-    let config = GeneratorConfig { seed: 42, deals: 2000, ..GeneratorConfig::default() };
+    let config = GeneratorConfig {
+        seed: 42,
+        deals: 2000,
+        ..GeneratorConfig::default()
+    };
     let mut checked = 0;
     for generated in Generator::new(config).take(20_000) {
         let event: Value = serde_json::from_slice(&generated.payload).unwrap();
@@ -139,10 +188,16 @@ fn accept_every_form_of_a_value() {
     for amount in ["12500.00", "0", "-3.5", "999999999999999999.9999"] {
         schemas.accept(&deal(json!({ "amount": amount, "currency": "JPY" })));
     }
-    for custom in [json!({}), json!({"a": 1, "b": "x", "c": true, "d": null, "e": 1.5}), Value::Null] {
+    for custom in [
+        json!({}),
+        json!({"a": 1, "b": "x", "c": true, "d": null, "e": 1.5}),
+        Value::Null,
+    ] {
         schemas.accept(&deal(json!({ "custom": custom })));
     }
-    schemas.accept(&deal(json!({ "lead_source": "", "account_id": "0", "lead_id": "" })));
+    schemas.accept(&deal(
+        json!({ "lead_source": "", "account_id": "0", "lead_id": "" }),
+    ));
 }
 
 #[test]
@@ -179,9 +234,15 @@ fn refuse_data_of_the_wrong_form() {
     let schemas = Schemas::load();
     for (data, why) in [
         (json!({"ammount": "1.00"}), "the field does not exist"),
-        (json!({"paid_at": "2026-03-04"}), "the field is another kind's"),
+        (
+            json!({"paid_at": "2026-03-04"}),
+            "the field is another kind's",
+        ),
         (json!({"amount": 12500}), "money is a number"),
-        (json!({"amount": "12,500.00"}), "money has a thousands separator"),
+        (
+            json!({"amount": "12,500.00"}),
+            "money has a thousands separator",
+        ),
         (json!({"amount": "1.23456"}), "money has five decimals"),
         (json!({"amount": "1e3"}), "money has an exponent"),
         (json!({"amount": ""}), "money is empty"),
@@ -191,17 +252,32 @@ fn refuse_data_of_the_wrong_form() {
         (json!({"probability": "0.5"}), "the probability is a string"),
         (json!({"status": "closed"}), "the status does not exist"),
         (json!({"status": "Won"}), "the status is capitalised"),
-        (json!({"deal_type": "cross-sell"}), "the deal type is misspelt"),
+        (
+            json!({"deal_type": "cross-sell"}),
+            "the deal type is misspelt",
+        ),
         (json!({"closed_at": "2026-02-30"}), "the day does not exist"),
-        (json!({"closed_at": "2026-03-04T25:00:00Z"}), "the hour does not exist"),
-        (json!({"closed_at": "2026-03-04T10:00:00"}), "the instant has no offset"),
+        (
+            json!({"closed_at": "2026-03-04T25:00:00Z"}),
+            "the hour does not exist",
+        ),
+        (
+            json!({"closed_at": "2026-03-04T10:00:00"}),
+            "the instant has no offset",
+        ),
         (json!({"closed_at": "04.03.2026"}), "the date is not ISO"),
         (json!({"closed_at": ""}), "the instant is empty"),
         (json!({"closed_at": 1.5}), "milliseconds are whole"),
-        (json!({"closed_at": 1_772_618_400_000_000_i64}), "these are microseconds"),
+        (
+            json!({"closed_at": 1_772_618_400_000_000_i64}),
+            "these are microseconds",
+        ),
         (json!({"account_id": 17}), "the id is a number"),
         (json!({"name": ["a"]}), "the text is a list"),
-        (json!({"custom": {"a": {"b": 1}}}), "a custom field is not a scalar"),
+        (
+            json!({"custom": {"a": {"b": 1}}}),
+            "a custom field is not a scalar",
+        ),
         (json!({"custom": {"a": [1]}}), "a custom field is a list"),
         (json!({"custom": "x"}), "custom is not an object"),
         (json!([]), "data is a list"),
@@ -212,13 +288,33 @@ fn refuse_data_of_the_wrong_form() {
     for (kind, data, why) in [
         ("lead", json!({"status": "won"}), "a lead is not won"),
         ("lead", json!({"amount": "1.00"}), "a lead has no amount"),
-        ("activity", json!({"kind": "lunch"}), "there is no such activity"),
+        (
+            "activity",
+            json!({"kind": "lunch"}),
+            "there is no such activity",
+        ),
         ("activity", json!({"done": "yes"}), "done is a boolean"),
-        ("payment", json!({"kind": "gift"}), "there is no such payment"),
+        (
+            "payment",
+            json!({"kind": "gift"}),
+            "there is no such payment",
+        ),
         ("payment", json!({"margin": 1.2}), "the margin is above 1"),
-        ("invoice", json!({"status": "overdue"}), "overdue is not a status"),
-        ("quota", json!({"period_start": "Q1"}), "a quarter is not a date"),
-        ("contact", json!({"name": "Ada"}), "a contact has no name here"),
+        (
+            "invoice",
+            json!({"status": "overdue"}),
+            "overdue is not a status",
+        ),
+        (
+            "quota",
+            json!({"period_start": "Q1"}),
+            "a quarter is not a date",
+        ),
+        (
+            "contact",
+            json!({"name": "Ada"}),
+            "a contact has no name here",
+        ),
     ] {
         schemas.refuse(&event(kind, "upserted", data), why);
     }
@@ -227,7 +323,15 @@ fn refuse_data_of_the_wrong_form() {
 #[test]
 fn refuse_a_wrong_envelope() {
     let schemas = Schemas::load();
-    for attribute in ["specversion", "id", "source", "type", "subject", "time", "data"] {
+    for attribute in [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "data",
+    ] {
         let mut lacking = deal(json!({"stage": "proposal"}));
         lacking.as_object_mut().unwrap().remove(attribute);
         schemas.refuse(&lacking, &format!("{attribute} is missing"));
@@ -240,13 +344,29 @@ fn refuse_a_wrong_envelope() {
         ("subject", json!(17), "the subject is a number"),
         ("type", json!("crm.deal.updated"), "there is no such verb"),
         ("type", json!("crm.deal"), "there is no verb"),
-        ("type", json!("crm.ticket.upserted"), "there is no such kind"),
+        (
+            "type",
+            json!("crm.ticket.upserted"),
+            "there is no such kind",
+        ),
         ("time", json!("2026-03-04"), "the time is a date"),
         ("time", json!(1_772_618_400_000_i64), "the time is a number"),
-        ("time", json!("2026-03-04 10:00"), "the time is not RFC 3339"),
-        ("sequence", json!("0/16B3748"), "the sequence is not a whole number"),
+        (
+            "time",
+            json!("2026-03-04 10:00"),
+            "the time is not RFC 3339",
+        ),
+        (
+            "sequence",
+            json!("0/16B3748"),
+            "the sequence is not a whole number",
+        ),
         ("sequence", json!(-1), "the sequence is negative"),
-        ("datacontenttype", json!("text/plain"), "the data are not JSON"),
+        (
+            "datacontenttype",
+            json!("text/plain"),
+            "the data are not JSON",
+        ),
         ("traceId", json!("x"), "an attribute has a capital letter"),
         ("data_base64", json!("e30="), "the data are not JSON"),
         ("trace", json!({"id": 1}), "an extension is an object"),
@@ -260,10 +380,18 @@ fn refuse_a_wrong_envelope() {
 #[test]
 fn refuse_a_merge_that_does_not_say_into_what() {
     let schemas = Schemas::load();
-    for data in [json!({}), json!({"merged_into": null}), json!({"merged_into": ""}), json!({"merged_into": "0"})] {
+    for data in [
+        json!({}),
+        json!({"merged_into": null}),
+        json!({"merged_into": ""}),
+        json!({"merged_into": "0"}),
+    ] {
         schemas.refuse(&event("account", "merged", data), "it names no survivor");
     }
-    schemas.refuse(&event("payment", "merged", json!({})), "payments are not merged");
+    schemas.refuse(
+        &event("payment", "merged", json!({})),
+        "payments are not merged",
+    );
 }
 
 #[test]
@@ -271,10 +399,16 @@ fn are_what_the_documentation_describes() {
     let documentation = documentation();
     for (kind, fields) in FIELDS {
         let heading = format!("### {kind}\n");
-        let section = documentation.split(&heading).nth(1).unwrap_or_else(|| panic!("no section {kind}"));
+        let section = documentation
+            .split(&heading)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no section {kind}"));
         let section = section.split("\n#").next().unwrap();
         for field in fields.split_whitespace() {
-            assert!(section.contains(&format!("`{field}`")), "{kind} does not describe {field}");
+            assert!(
+                section.contains(&format!("`{field}`")),
+                "{kind} does not describe {field}"
+            );
         }
     }
 }

@@ -11,7 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Timestamp};
 use support::clients::{PATIENCE, consumer, numbered, offsets, read};
-use support::handover::{self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine};
+use support::handover::{
+    self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine,
+};
 use support::kafka::Kafka;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +21,11 @@ async fn gives_back_every_message_in_the_order_of_its_partition() {
     let kafka = Kafka::start().await;
     kafka.create_topic("numbers", 3, &[]).await;
     let produced = kafka.produce("numbers", None, numbered(10_000)).await;
-    let expected: HashMap<(i32, i64), String> = produced.into_iter().zip(numbered(10_000)).map(|(place, (_, value))| (place, value)).collect();
+    let expected: HashMap<(i32, i64), String> = produced
+        .into_iter()
+        .zip(numbered(10_000))
+        .map(|(place, (_, value))| (place, value))
+        .collect();
     assert_eq!(expected.len(), 10_000, "every message has its own place");
 
     let mut next = HashMap::new();
@@ -38,12 +44,20 @@ async fn stamps_messages_of_a_log_append_time_topic_itself() {
     kafka.create_topic("stamped", 1, &by_broker).await;
     let producer: FutureProducer = kafka.client().create().expect("a producer");
     let before = now_ms();
-    let long_ago = FutureRecord::to("stamped").key("k").payload("v").timestamp(1_000);
+    let long_ago = FutureRecord::to("stamped")
+        .key("k")
+        .payload("v")
+        .timestamp(1_000);
     producer.send(long_ago, PATIENCE).await.expect("a delivery");
 
     let consumer = consumer(&kafka.bootstrap(), "g");
-    consumer.assign(&offsets("stamped", [(0, 0)])).expect("an assignment");
-    let message = consumer.poll(PATIENCE).expect("a message").expect("no error");
+    consumer
+        .assign(&offsets("stamped", [(0, 0)]))
+        .expect("an assignment");
+    let message = consumer
+        .poll(PATIENCE)
+        .expect("a message")
+        .expect("no error");
     match message.timestamp() {
         Timestamp::LogAppendTime(at) => assert!((before..=now_ms()).contains(&at), "stamped {at}"),
         other => panic!("not the broker's time: {other:?}"),
@@ -61,12 +75,16 @@ async fn keeps_messages_and_committed_offsets_through_kill_nine() {
     kafka.create_topic("durable", 1, &[]).await;
     kafka.produce("durable", Some(0), numbered(1_000)).await;
     let committed = offsets("durable", [(0, 417)]);
-    consumer(&kafka.bootstrap(), "g").commit(&committed, CommitMode::Sync).expect("a commit");
+    consumer(&kafka.bootstrap(), "g")
+        .commit(&committed, CommitMode::Sync)
+        .expect("a commit");
 
     kafka.kill_nine();
     kafka.restart().await;
 
-    let answer = consumer(&kafka.bootstrap(), "g").committed_offsets(offsets("durable", [(0, 0)]), PATIENCE).expect("an answer");
+    let answer = consumer(&kafka.bootstrap(), "g")
+        .committed_offsets(offsets("durable", [(0, 0)]), PATIENCE)
+        .expect("an answer");
     assert_eq!(answer, committed);
     let messages = read(&kafka.bootstrap(), "durable", 1, 1_000);
     let values = messages.into_iter().map(|(_, _, value)| value);
@@ -81,21 +99,31 @@ async fn reports_a_missing_offset_instead_of_jumping_when_reset_is_error() {
     kafka.create_topic("short", 1, &[]).await;
     kafka.produce("short", Some(0), numbered(10)).await;
     let consumer = consumer(&kafka.bootstrap(), "g");
-    consumer.assign(&offsets("short", [(0, 11)])).expect("an assignment");
-    let error = consumer.poll(PATIENCE).expect("an answer").expect_err("an error");
+    consumer
+        .assign(&offsets("short", [(0, 11)]))
+        .expect("an assignment");
+    let error = consumer
+        .poll(PATIENCE)
+        .expect("an answer")
+        .expect_err("an error");
     let missing = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
     assert_eq!(error, missing);
 }
 
 /// The classic protocol, as the members work it out among themselves.
-const COOPERATIVELY: &[(&str, &str)] =
-    &[("partition.assignment.strategy", "cooperative-sticky"), ("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+const COOPERATIVELY: &[(&str, &str)] = &[
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "500"),
+];
 /// The newer one (KIP-848), in which the broker decides.
 const BY_BROKER: &[(&str, &str)] = &[("group.protocol", "consumer")];
 
 async fn with_log() -> Kafka {
     let kafka = Kafka::start().await;
-    kafka.create_topic(handover::TOPIC, handover::PARTITIONS, &[]).await;
+    kafka
+        .create_topic(handover::TOPIC, handover::PARTITIONS, &[])
+        .await;
     kafka
 }
 

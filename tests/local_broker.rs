@@ -45,7 +45,9 @@ fn has_the_topics_it_was_started_with() {
 #[test]
 fn creates_topics_later_and_refuses_one_that_exists() {
     let mut broker = start(&["first:1"]);
-    broker.create_topic(&topic("second:3")).expect("a new topic");
+    broker
+        .create_topic(&topic("second:3"))
+        .expect("a new topic");
     assert_eq!(partitions(broker.address(), "second"), 3);
     let again = broker.create_topic(&topic("first:2"));
     assert!(matches!(again, Err(BrokerError::Refused(_))), "{again:?}");
@@ -59,7 +61,10 @@ fn runs_in_this_process_too() {
     assert_eq!(partitions(broker.address(), "first"), 1);
     assert_eq!(partitions(broker.address(), "second"), 3);
     let again = broker.create_topic(topic("second:3"));
-    assert!(matches!(again, Err(BrokerError::Create { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(BrokerError::Create { .. })),
+        "{again:?}"
+    );
 }
 
 #[test]
@@ -95,7 +100,10 @@ fn says_so_when_the_child_cannot_start() {
     assert!(matches!(ended, Err(LocalError::Ended { .. })), "{ended:?}");
     let missing = Child::spawn_program(Path::new("./no-such-program"), &arguments);
     let missing = missing.map(|child| child.pid());
-    assert!(matches!(missing, Err(LocalError::Spawn { .. })), "{missing:?}");
+    assert!(
+        matches!(missing, Err(LocalError::Spawn { .. })),
+        "{missing:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,13 +111,17 @@ async fn gives_back_messages_in_order_and_keeps_commits() {
     let broker = start(&["t:1"]);
     let at = broker.address();
     produce(at, "t", Some(0), numbered(1_000)).await;
-    let values = read(at, "t", 1, 1_000).into_iter().map(|(_, _, value)| value);
+    let values = read(at, "t", 1, 1_000)
+        .into_iter()
+        .map(|(_, _, value)| value);
     assert!(values.eq(numbered(1_000).map(|(_, value)| value)));
     let marks = consumer(at, "g").fetch_watermarks("t", 0, PATIENCE);
     assert_eq!(marks, Ok((0, 1_000)));
 
     let committed = offsets("t", [(0, 417)]);
-    consumer(at, "g").commit(&committed, CommitMode::Sync).expect("a commit");
+    consumer(at, "g")
+        .commit(&committed, CommitMode::Sync)
+        .expect("a commit");
     let asked = offsets("t", [(0, 0)]);
     let answer = consumer(at, "g").committed_offsets(asked, PATIENCE);
     assert_eq!(answer.expect("an answer"), committed);
@@ -130,12 +142,19 @@ async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
     let long = "x".repeat(1_000);
     produce(at, "t", Some(0), (0..10_000).map(|_| ("key", &long))).await;
     let asking = consumer(at, "g");
-    let (low, high) = asking.fetch_watermarks("t", 0, PATIENCE).expect("watermarks");
+    let (low, high) = asking
+        .fetch_watermarks("t", 0, PATIENCE)
+        .expect("watermarks");
     assert_eq!(high, 10_000);
     assert!((4_000..9_000).contains(&low), "the oldest kept is {low}");
 
-    asking.assign(&offsets("t", [(0, 0)])).expect("an assignment");
-    let error = asking.poll(PATIENCE).expect("an answer").expect_err("an error");
+    asking
+        .assign(&offsets("t", [(0, 0)]))
+        .expect("an assignment");
+    let error = asking
+        .poll(PATIENCE)
+        .expect("an answer")
+        .expect_err("an error");
     let missing = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
     assert_eq!(error, missing);
 }
@@ -143,25 +162,47 @@ async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn serves_clients_no_more_after_its_process_is_killed() {
     let broker = start(&["t:1"]);
-    let killed = Command::new("kill").args(["-9", &broker.pid().to_string()]).status();
+    let killed = Command::new("kill")
+        .args(["-9", &broker.pid().to_string()])
+        .status();
     assert!(killed.expect("kill runs").success());
     until(|| TcpStream::connect(broker.address()).is_err()).await;
     let mut broker = broker;
     let refused = broker.create_topic(&topic("late:1"));
-    assert!(matches!(refused, Err(BrokerError::Child(LocalError::Ended { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(BrokerError::Child(LocalError::Ended { .. }))),
+        "{refused:?}"
+    );
 }
 
 #[test]
 fn the_generator_fills_a_topic_with_every_event_it_would_write() {
     let broker = start(&["crm.events:3"]);
     let arguments = ["generate", "--deals", "40", "--seed", "7"];
-    let generate = |more: &[&str]| Command::new(dealpulse()).args(arguments).args(more).output().unwrap();
+    let generate = |more: &[&str]| {
+        Command::new(dealpulse())
+            .args(arguments)
+            .args(more)
+            .output()
+            .unwrap()
+    };
     let written = generate(&[]);
     let sent = generate(&["--topic", "crm.events", "--brokers", broker.address()]);
-    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
 
     let expected = String::from_utf8(written.stdout).unwrap().lines().count() as i64;
     let client: BaseConsumer = consumer(broker.address(), "counter");
-    let held = (0..3).map(|partition| client.fetch_watermarks("crm.events", partition, PATIENCE).unwrap().1).sum::<i64>();
+    let held = (0..3)
+        .map(|partition| {
+            client
+                .fetch_watermarks("crm.events", partition, PATIENCE)
+                .unwrap()
+                .1
+        })
+        .sum::<i64>();
     assert_eq!(held, expected);
 }

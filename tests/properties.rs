@@ -24,14 +24,37 @@ use support::pure::Pure;
 
 /// The definitions the stories are read under: plain ones, and ones that use all there is.
 static DEFINITIONS: LazyLock<[Arc<Definitions>; 2]> = LazyLock::new(|| {
-    let plain = DefinitionsSpec { time_zone: "Europe/Berlin".into(), ..DefinitionsSpec::default() };
-    let mut rich = DefinitionsSpec { credit: Credit::Current, time_zone: "America/New_York".into(), ..plain.clone() };
-    for (stage, status) in [("onboarding", "won"), ("talks", "open"), ("dropped", "lost")] {
-        rich.stages.insert(stage.into(), StageMeaning { status: Some(status.into()), probability: None });
+    let plain = DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        ..DefinitionsSpec::default()
+    };
+    let mut rich = DefinitionsSpec {
+        credit: Credit::Current,
+        time_zone: "America/New_York".into(),
+        ..plain.clone()
+    };
+    for (stage, status) in [
+        ("onboarding", "won"),
+        ("talks", "open"),
+        ("dropped", "lost"),
+    ] {
+        rich.stages.insert(
+            stage.into(),
+            StageMeaning {
+                status: Some(status.into()),
+                probability: None,
+            },
+        );
     }
     let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-    rich.groups.push(SetSpec { by: words(&["custom.tier", "owner"]), every: words(&["day", "month"]) });
-    rich.groups.push(SetSpec { by: words(&["product", "region", "team"]), every: words(&["hour", "day"]) });
+    rich.groups.push(SetSpec {
+        by: words(&["custom.tier", "owner"]),
+        every: words(&["day", "month"]),
+    });
+    rich.groups.push(SetSpec {
+        by: words(&["product", "region", "team"]),
+        every: words(&["hour", "day"]),
+    });
     [plain, rich].map(|spec| Arc::new(Definitions::new(spec).unwrap()))
 });
 
@@ -39,10 +62,22 @@ static DEFINITIONS: LazyLock<[Arc<Definitions>; 2]> = LazyLock::new(|| {
 fn rollups(pure: &Pure) -> BTreeMap<Name, Numbers> {
     let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
     for row in pure.store.cells().values().map(|row| &row.row) {
-        let name = (row.rollup.to_owned(), row.grouping.clone(), row.pane, row.values.clone(), row.currency.clone());
-        sums.entry(name).or_default().merge(&row.cell.counts, &row.cell.sums, row.cell.sketch.buckets());
+        let name = (
+            row.rollup.to_owned(),
+            row.grouping.clone(),
+            row.pane,
+            row.values.clone(),
+            row.currency.clone(),
+        );
+        sums.entry(name).or_default().merge(
+            &row.cell.counts,
+            &row.cell.sums,
+            row.cell.sketch.buckets(),
+        );
     }
-    sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect()
+    sums.into_iter()
+        .filter_map(|(name, numbers)| Some((name, numbers.trimmed()?)))
+        .collect()
 }
 
 /// Shard, rollup, grouping set, pane, values, currency.
@@ -53,27 +88,58 @@ fn held(pure: &Pure) -> Held {
     let mut held = Held::new();
     for owner in &pure.owners {
         let symbols = owner.shard().symbols();
-        for (key, cell) in owner.shard().ledgers().iter().flat_map(|ledger| ledger.cells()) {
-            let values = key.values.iter().map(|v| symbols.text(*v).to_owned()).collect();
+        for (key, cell) in owner
+            .shard()
+            .ledgers()
+            .iter()
+            .flat_map(|ledger| ledger.cells())
+        {
+            let values = key
+                .values
+                .iter()
+                .map(|v| symbols.text(*v).to_owned())
+                .collect();
             let mut numbers = Numbers::default();
             numbers.merge(&cell.counts, &cell.sums, cell.sketch.buckets());
             if let Some(numbers) = numbers.trimmed() {
-                held.insert((owner.number(), key.rollup, key.set, key.pane, values, symbols.text(key.currency).to_owned()), numbers);
+                held.insert(
+                    (
+                        owner.number(),
+                        key.rollup,
+                        key.set,
+                        key.pane,
+                        values,
+                        symbols.text(key.currency).to_owned(),
+                    ),
+                    numbers,
+                );
             }
         }
     }
     held
 }
 
-fn first_difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) -> Option<String> {
+fn first_difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+    found: &BTreeMap<K, V>,
+    expected: &BTreeMap<K, V>,
+) -> Option<String> {
     let names: std::collections::BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
-    let differs = names.into_iter().find(|name| found.get(name) != expected.get(name))?;
-    Some(format!("{differs:?}\n  pipeline: {:?}\n  expected: {:?}", found.get(differs), expected.get(differs)))
+    let differs = names
+        .into_iter()
+        .find(|name| found.get(name) != expected.get(name))?;
+    Some(format!(
+        "{differs:?}\n  pipeline: {:?}\n  expected: {:?}",
+        found.get(differs),
+        expected.get(differs)
+    ))
 }
 
 fn feed(pure: &mut Pure, lines: &[(u64, String)], at_a_time: usize, every: usize, restarts: bool) {
     for part in lines.chunks(every) {
-        block_on(pure.feed(part.iter().map(|(offset, line)| (*offset, line.as_str())), at_a_time));
+        block_on(pure.feed(
+            part.iter().map(|(offset, line)| (*offset, line.as_str())),
+            at_a_time,
+        ));
         if restarts {
             block_on(pure.restart());
         }
@@ -81,9 +147,16 @@ fn feed(pure: &mut Pure, lines: &[(u64, String)], at_a_time: usize, every: usize
 }
 
 fn cases(default: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(default);
     // A failing case is printed with all that is needed to tell it again; files of seeds would only grow stale.
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
@@ -116,7 +189,16 @@ proptest! {
 
 /// Link rows by shard, target and sender.
 fn link_rows(pure: &Pure) -> BTreeMap<String, Row<LinkRow>> {
-    pure.store.link_rows().into_iter().map(|row| (format!("{} {:?} {:?}", row.shard, row.row.target, row.row.sender), row)).collect()
+    pure.store
+        .link_rows()
+        .into_iter()
+        .map(|row| {
+            (
+                format!("{} {:?} {:?}", row.shard, row.row.target, row.row.sender),
+                row,
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -126,17 +208,37 @@ fn the_stories_reach_every_measure_of_every_rollup() {
     for _ in 0..1_000 {
         let events = story(40).new_tree(&mut runner).unwrap().current();
         for ((name, ..), numbers) in Oracle::new(&DEFINITIONS[1], &events).cells() {
-            let rollup = metric::rollups().find(|r| r.name == name).expect("the oracle's rollups are the catalogue's");
+            let rollup = metric::rollups()
+                .find(|r| r.name == name)
+                .expect("the oracle's rollups are the catalogue's");
             let (counts, sums, sampled) = seen.entry(rollup.name).or_default();
-            numbers.counts.iter().enumerate().filter(|(_, n)| **n != 0).for_each(|(measure, _)| *counts |= 1 << measure);
-            numbers.sums.iter().enumerate().filter(|(_, n)| **n != 0).for_each(|(measure, _)| *sums |= 1 << measure);
+            numbers
+                .counts
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| **n != 0)
+                .for_each(|(measure, _)| *counts |= 1 << measure);
+            numbers
+                .sums
+                .iter()
+                .enumerate()
+                .filter(|(_, n)| **n != 0)
+                .for_each(|(measure, _)| *sums |= 1 << measure);
             *sampled |= !numbers.sketch.is_empty();
         }
     }
     for rollup in metric::rollups() {
         // A story is too short to have its history cut; src/record/tests.rs tells that one.
-        let told = rollup.counts.iter().filter(|measure| **measure != "history_cut").count();
-        let expected = ((1 << told) - 1, (1 << rollup.sums.len()) - 1, rollup.sums == ["seconds"]);
+        let told = rollup
+            .counts
+            .iter()
+            .filter(|measure| **measure != "history_cut")
+            .count();
+        let expected = (
+            (1 << told) - 1,
+            (1 << rollup.sums.len()) - 1,
+            rollup.sums == ["seconds"],
+        );
         assert_eq!(seen.get(rollup.name), Some(&expected), "{}", rollup.name);
     }
 }

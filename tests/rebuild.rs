@@ -22,7 +22,13 @@ async fn under_way(name: &str, all: &[GeneratedEvent]) -> (Course, Pipeline) {
 }
 
 /// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Gives the instance that runs on, with the configuration of before.
-async fn rebuild_and_kill(course: &Course, pipeline: Pipeline, after: &Setup, command_line: &[&str], all: &[GeneratedEvent]) -> Pipeline {
+async fn rebuild_and_kill(
+    course: &Course,
+    pipeline: Pipeline,
+    after: &Setup,
+    command_line: &[&str],
+    all: &[GeneratedEvent],
+) -> Pipeline {
     let begun: Work = after.begin(command_line);
     begun.until_said("building epoch 2 beside epoch 1").await;
     course.send(stage(all, 1, 4)).await;
@@ -34,7 +40,11 @@ async fn rebuild_and_kill(course: &Course, pipeline: Pipeline, after: &Setup, co
     course.send(stage(all, 2, 4)).await;
     let ended = again.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
-    assert!(ended.log.contains("epoch 2 is the current one"), "{}", ended.log);
+    assert!(
+        ended.log.contains("epoch 2 is the current one"),
+        "{}",
+        ended.log
+    );
     course.send(stage(all, 3, 4)).await;
     pipeline
 }
@@ -44,7 +54,11 @@ async fn says(setup: &Setup, command_line: &[&str], code: i32, words: &[&str]) {
     let ended = setup.begin(command_line).ended().await;
     assert_eq!(ended.code, Some(code), "{command_line:?}: {}", ended.log);
     for word in words {
-        assert!(ended.log.contains(word), "{command_line:?}: `{word}` is not said: {}", ended.log);
+        assert!(
+            ended.log.contains(word),
+            "{command_line:?}: `{word}` is not said: {}",
+            ended.log
+        );
     }
 }
 
@@ -54,8 +68,15 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     let (mut course, pipeline) = under_way("redefined", &all).await;
     let mut after = course.setup.clone();
     after.time_zone = "America/New_York".to_owned();
-    says(&course.setup, &["rebuild", "definitions"], 1, &["there is nothing to rebuild"]).await;
-    let pipeline = rebuild_and_kill(&course, pipeline, &after, &["rebuild", "definitions"], &all).await;
+    says(
+        &course.setup,
+        &["rebuild", "definitions"],
+        1,
+        &["there is nothing to rebuild"],
+    )
+    .await;
+    let pipeline =
+        rebuild_and_kill(&course, pipeline, &after, &["rebuild", "definitions"], &all).await;
 
     let before = std::mem::replace(&mut course.setup, after);
     course.setup.settled().await;
@@ -64,10 +85,24 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     // Either configuration starts until the old numbers are dropped; then only the new one.
     says(&before, &["rebuild", "status"], 0, &["replaced", "current"]).await;
     assert_eq!(before.start().await.sigterm().await.code, Some(0));
-    says(&course.setup, &["rebuild", "drop"], 0, &["epoch 1 is dropped"]).await;
+    says(
+        &course.setup,
+        &["rebuild", "drop"],
+        0,
+        &["epoch 1 is dropped"],
+    )
+    .await;
     let refused = before.refused().await;
-    assert!(refused.log.contains("[definitions] differ") && refused.log.contains("dealpulse rebuild definitions"), "{}", refused.log);
-    assert_eq!(course.setup.store().cell_lines(1).await.expect("an answer"), Vec::<String>::new());
+    assert!(
+        refused.log.contains("[definitions] differ")
+            && refused.log.contains("dealpulse rebuild definitions"),
+        "{}",
+        refused.log
+    );
+    assert_eq!(
+        course.setup.store().cell_lines(1).await.expect("an answer"),
+        Vec::<String>::new()
+    );
     course.assert_as_in_memory(&pipeline).await;
 }
 
@@ -78,16 +113,47 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
     let mut after = course.setup.clone();
     after.shards = 5;
     let refused = after.refused().await;
-    assert!(refused.log.contains("dealpulse rebuild log --partitions 5"), "{}", refused.log);
-    let pipeline = rebuild_and_kill(&course, pipeline, &after, &["rebuild", "log", "--partitions", "5"], &all).await;
+    assert!(
+        refused.log.contains("dealpulse rebuild log --partitions 5"),
+        "{}",
+        refused.log
+    );
+    let pipeline = rebuild_and_kill(
+        &course,
+        pipeline,
+        &after,
+        &["rebuild", "log", "--partitions", "5"],
+        &all,
+    )
+    .await;
 
     course.setup = after;
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;
-    pipeline.until("it folds nothing but the two logs", |metrics| metrics.sum("dealpulse_shards_owned", "") == 8.0).await;
-    says(&course.setup, &["rebuild", "log"], 1, &["has 5 partitions already and is whole", "--anyway"]).await;
-    says(&course.setup, &["rebuild", "drop"], 0, &["epoch 1 is dropped, and its log"]).await;
-    pipeline.until("the old log is folded no more", |metrics| metrics.sum("dealpulse_shards_owned", "") == 5.0).await;
+    pipeline
+        .until("it folds nothing but the two logs", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 8.0
+        })
+        .await;
+    says(
+        &course.setup,
+        &["rebuild", "log"],
+        1,
+        &["has 5 partitions already and is whole", "--anyway"],
+    )
+    .await;
+    says(
+        &course.setup,
+        &["rebuild", "drop"],
+        0,
+        &["epoch 1 is dropped, and its log"],
+    )
+    .await;
+    pipeline
+        .until("the old log is folded no more", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 5.0
+        })
+        .await;
     course.send(stage(&all, 0, 40)).await;
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;
@@ -101,16 +167,35 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
     let mut after = course.setup.clone();
     after.namespace = Some("crm");
     let refused = after.refused().await;
-    assert!(refused.log.contains("dealpulse rebuild mapping"), "{}", refused.log);
-    says(&after, &["rebuild", "definitions"], 1, &["dealpulse rebuild mapping"]).await;
+    assert!(
+        refused.log.contains("dealpulse rebuild mapping"),
+        "{}",
+        refused.log
+    );
+    says(
+        &after,
+        &["rebuild", "definitions"],
+        1,
+        &["dealpulse rebuild mapping"],
+    )
+    .await;
     let pipeline = rebuild_and_kill(&course, pipeline, &after, &["rebuild", "mapping"], &all).await;
 
     // The instance that reads the topics as before has stopped reading them, and says why.
     let reason = pipeline.until_readyz(503, "mapping: ").await;
-    assert!(reason.contains("start this instance with the present configuration"), "{reason}");
+    assert!(
+        reason.contains("start this instance with the present configuration"),
+        "{reason}"
+    );
     drop(pipeline);
     course.setup = after;
-    says(&course.setup, &["rebuild", "mapping"], 1, &["read that way already"]).await;
+    says(
+        &course.setup,
+        &["rebuild", "mapping"],
+        1,
+        &["read that way already"],
+    )
+    .await;
     let pipeline = course.setup.start().await;
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;
@@ -136,7 +221,16 @@ async fn a_log_that_was_recreated_is_replaced_and_what_lay_in_it_is_read_again()
     let stopped = course.setup.start().await;
     let reason = stopped.until_readyz(503, "recreated or cut short").await;
     assert!(reason.contains("dealpulse rebuild log"), "{reason}");
-    says(&course.setup, &["rebuild", "log"], 0, &["the input topics are read again", "epoch 2 is the current one"]).await;
+    says(
+        &course.setup,
+        &["rebuild", "log"],
+        0,
+        &[
+            "the input topics are read again",
+            "epoch 2 is the current one",
+        ],
+    )
+    .await;
     course.send(stage(&all, 2, 4)).await;
     course.setup.settled().await;
     course.assert_as_in_memory(&stopped).await;
@@ -148,16 +242,41 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     let (course, pipeline) = under_way("abandoned", &all).await;
     let mut after = course.setup.clone();
     after.shards = 4;
-    says(&course.setup, &["rebuild", "abandon"], 1, &["no rebuild is under way"]).await;
+    says(
+        &course.setup,
+        &["rebuild", "abandon"],
+        1,
+        &["no rebuild is under way"],
+    )
+    .await;
     let begun = after.begin(&["rebuild", "log"]);
     begun.until_said("building epoch 2 beside epoch 1").await;
     course.setup.until_epochs(2).await;
     begun.kill_nine();
     let mut other = after.clone();
     other.time_zone = "Asia/Kolkata".to_owned();
-    says(&other, &["rebuild", "definitions"], 1, &["epoch 2 is being built already", "dealpulse rebuild abandon"]).await;
-    says(&course.setup, &["rebuild", "abandon"], 0, &["epoch 2 is given up; epoch 1 goes on as it is"]).await;
-    pipeline.until("the new log is folded no more", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    says(
+        &other,
+        &["rebuild", "definitions"],
+        1,
+        &[
+            "epoch 2 is being built already",
+            "dealpulse rebuild abandon",
+        ],
+    )
+    .await;
+    says(
+        &course.setup,
+        &["rebuild", "abandon"],
+        0,
+        &["epoch 2 is given up; epoch 1 goes on as it is"],
+    )
+    .await;
+    pipeline
+        .until("the new log is folded no more", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 3.0
+        })
+        .await;
     course.send(stage(&all, 1, 4)).await;
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;

@@ -7,15 +7,26 @@ use std::time::Duration;
 
 use support::clickhouse::DEALPULSE;
 use support::kafka::free_port;
-use support::pipeline::{Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, blocking, engines, refused};
+use support::pipeline::{
+    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, blocking, engines, refused,
+};
 
 /// An instance ended by itself, with an exit code of 1, soon, and said all of this.
 fn assert_refused(ended: &Ended, within: Duration, said: &[&str]) {
     assert_eq!(ended.code, Some(1), "{}", ended.log);
     assert!(ended.took < within, "it took {:?}", ended.took);
-    let error = ended.log.lines().skip_while(|line| !line.starts_with("error: ")).collect::<Vec<_>>().join("\n");
+    let error = ended
+        .log
+        .lines()
+        .skip_while(|line| !line.starts_with("error: "))
+        .collect::<Vec<_>>()
+        .join("\n");
     for words in said {
-        assert!(error.contains(words), "`{words}` is not in: {error}\nall of it:\n{}", ended.log);
+        assert!(
+            error.contains(words),
+            "`{words}` is not in: {error}\nall of it:\n{}",
+            ended.log
+        );
     }
 }
 
@@ -26,24 +37,45 @@ const SOON: Duration = Duration::from_secs(15);
 async fn setup(engines: &Engines, name: &str) -> Setup {
     let topic = format!("{name}.crm");
     engines.kafka.create_topic(&topic, 1, &[]).await;
-    Setup::new(name, &engines.kafka.bootstrap(), &engines.clickhouse.url(), &[&topic])
+    Setup::new(
+        name,
+        &engines.kafka.bootstrap(),
+        &engines.clickhouse.url(),
+        &[&topic],
+    )
 }
 
-const LOG: [(&str, &str); 2] = [("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")];
+const LOG: [(&str, &str); 2] = [
+    ("cleanup.policy", "delete"),
+    ("message.timestamp.type", "LogAppendTime"),
+];
 
 async fn send_lead(engines: &Engines, setup: &Setup, id: &str) {
     let event = format!(
         r#"{{"specversion":"1.0","id":"1","source":"crm","type":"crm.lead.upserted","subject":"{id}","time":"2026-03-04T10:00:00Z","data":{{"status":"open"}}}}"#
     );
-    engines.kafka.produce(&setup.topics[0], Some(0), [("k", event)]).await;
+    engines
+        .kafka
+        .produce(&setup.topics[0], Some(0), [("k", event)])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
-    let missing = blocking(|| Command::new(DEALPULSE).args(["run", "--config", "no/such/dealpulse.toml"]).output().expect("it can be run")).await;
+    let missing = blocking(|| {
+        Command::new(DEALPULSE)
+            .args(["run", "--config", "no/such/dealpulse.toml"])
+            .output()
+            .expect("it can be run")
+    })
+    .await;
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert_eq!(missing.status.code(), Some(1), "{said}");
-    assert!(said.contains("no/such/dealpulse.toml") && said.contains("give a configuration with --config FILE"), "{said}");
+    assert!(
+        said.contains("no/such/dealpulse.toml")
+            && said.contains("give a configuration with --config FILE"),
+        "{said}"
+    );
 
     let good = Setup::new("unused", "127.0.0.1:1", "http://127.0.0.1:1", &["crm"]).to_toml();
     let broken = refused(&good.replace("partitions = 3", "partitions = = 3")).await;
@@ -51,7 +83,11 @@ async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
     let unknown = refused(&good.replace("partitions = 3", "partitoins = 3")).await;
     assert_refused(&unknown, SOON, &["unknown field `partitoins`", "line 12"]);
     let impossible = refused(&good.replace("partitions = 3", "partitions = 0")).await;
-    assert_refused(&impossible, SOON, &["dealpulse.toml:12: log.partitions: write 1 to 10000"]);
+    assert_refused(
+        &impossible,
+        SOON,
+        &["dealpulse.toml:12: log.partitions: write 1 to 10000"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +95,11 @@ async fn an_input_topic_that_is_not_there_is_refused() {
     let engines = engines().await;
     let mut setup = setup(&engines, "astray").await;
     setup.topics.push("astray.elsewhere".to_owned());
-    assert_refused(&setup.refused().await, SOON, &["there is no topic `astray.elsewhere`", "[[topics]]"]);
+    assert_refused(
+        &setup.refused().await,
+        SOON,
+        &["there is no topic `astray.elsewhere`", "[[topics]]"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,12 +107,27 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
     let engines = engines().await;
     let setup = setup(&engines, "lossy").await;
     let log = setup.log_topic();
-    let wrong = [("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime"), ("retention.ms", "60000"), ("retention.bytes", "1000000")];
+    let wrong = [
+        ("cleanup.policy", "compact"),
+        ("message.timestamp.type", "CreateTime"),
+        ("retention.ms", "60000"),
+        ("retention.bytes", "1000000"),
+    ];
     engines.kafka.create_topic(&log, 3, &wrong).await;
-    let mend = |setting: &str, value: &str| format!("kafka-configs --alter --topic {log} --add-config {setting}={value}");
+    let mend = |setting: &str, value: &str| {
+        format!("kafka-configs --alter --topic {log} --add-config {setting}={value}")
+    };
     let mut mended: Vec<(&str, &str)> = wrong.to_vec();
-    for (i, (setting, value)) in LOG.into_iter().chain([("retention.ms", "604800000"), ("retention.bytes", "-1")]).enumerate() {
-        assert_refused(&setup.refused().await, SOON, &[&mend(setting, value), wrong[i].1]);
+    for (i, (setting, value)) in LOG
+        .into_iter()
+        .chain([("retention.ms", "604800000"), ("retention.bytes", "-1")])
+        .enumerate()
+    {
+        assert_refused(
+            &setup.refused().await,
+            SOON,
+            &[&mend(setting, value), wrong[i].1],
+        );
         mended[i] = (setting, value);
         engines.kafka.alter_topic(&log, &mended).await;
     }
@@ -84,8 +139,22 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
 async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_is_refused() {
     let engines = engines().await;
     let mut setup = setup(&engines, "split").await;
-    engines.kafka.create_topic(&setup.log_topic(), 5, &[LOG[0], LOG[1], ("retention.ms", "-1")]).await;
-    assert_refused(&setup.refused().await, SOON, &["split.log.1", "it has 5 partitions; the records' homes are counted by 3"]);
+    engines
+        .kafka
+        .create_topic(
+            &setup.log_topic(),
+            5,
+            &[LOG[0], LOG[1], ("retention.ms", "-1")],
+        )
+        .await;
+    assert_refused(
+        &setup.refused().await,
+        SOON,
+        &[
+            "split.log.1",
+            "it has 5 partitions; the records' homes are counted by 3",
+        ],
+    );
     // What was refused has left no trace: with the right number it starts.
     setup.shards = 5;
     let pipeline = setup.start().await;
@@ -96,11 +165,19 @@ async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_i
     assert_refused(
         &setup.refused().await,
         SOON,
-        &["it has 6 partitions; the records' homes are counted by 5", "can't be added", "dealpulse rebuild log"],
+        &[
+            "it has 6 partitions; the records' homes are counted by 5",
+            "can't be added",
+            "dealpulse rebuild log",
+        ],
     );
     // Nor does it help to say so: the numbers in the database are of five.
     setup.shards = 6;
-    let said = ["[log] partitions is 6", "counted by 5", "dealpulse rebuild log --partitions 6"];
+    let said = [
+        "[log] partitions is 6",
+        "counted by 5",
+        "dealpulse rebuild log --partitions 6",
+    ];
     assert_refused(&setup.refused().await, SOON, &said);
 }
 
@@ -110,28 +187,54 @@ async fn a_log_that_becomes_wrong_while_it_is_folded_is_found_at_the_next_assign
     let setup = setup(&engines, "worsened").await;
     let (one, two) = tokio::join!(setup.start(), setup.start());
     let owns = |metrics: &Metrics| (1.0..=2.0).contains(&metrics.sum("dealpulse_shards_owned", ""));
-    tokio::join!(one.until("it has a part of the shards", owns), two.until("it has the others", owns));
+    tokio::join!(
+        one.until("it has a part of the shards", owns),
+        two.until("it has the others", owns)
+    );
     send_lead(&engines, &setup, "L-1").await;
     setup.settled().await;
 
     // What it keeps now is too little for an outage: shards that are handed over are not taken on, those in hand go on.
-    engines.kafka.alter_topic(&setup.log_topic(), &[LOG[0], LOG[1], ("retention.ms", "60000")]).await;
+    engines
+        .kafka
+        .alter_topic(
+            &setup.log_topic(),
+            &[LOG[0], LOG[1], ("retention.ms", "60000")],
+        )
+        .await;
     assert_eq!(two.sigterm().await.code, Some(0));
     let reason = one.until_readyz(503, "log 1 shard ").await;
-    let command = format!("kafka-configs --alter --topic {} --add-config retention.ms=604800000", setup.log_topic());
+    let command = format!(
+        "kafka-configs --alter --topic {} --add-config retention.ms=604800000",
+        setup.log_topic()
+    );
     assert!(reason.contains(&command), "{reason}");
     let stopped = one.metrics().sum("dealpulse_shards_stopped", "");
     assert!((1.0..=2.0).contains(&stopped), "{stopped} shards stopped");
     assert_eq!(one.sigterm().await.code, Some(LEFT_OVER));
 
     // Mended, and then given a partition more, whose records are at home in others.
-    engines.kafka.alter_topic(&setup.log_topic(), &[LOG[0], LOG[1], ("retention.ms", "604800000")]).await;
+    engines
+        .kafka
+        .alter_topic(
+            &setup.log_topic(),
+            &[LOG[0], LOG[1], ("retention.ms", "604800000")],
+        )
+        .await;
     let again = setup.start().await;
-    again.until("it has all shards", |metrics| metrics.sum("dealpulse_shards_owned", "") == 3.0).await;
+    again
+        .until("it has all shards", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 3.0
+        })
+        .await;
     again.until_readyz(200, "ready").await;
     engines.kafka.add_partitions(&setup.log_topic(), 4).await;
     let reason = again.until_readyz(503, "log 1 shard 3: ").await;
-    assert!(reason.contains("it has 4 partitions; the records' homes are counted by 3") && reason.contains("dealpulse rebuild log"), "{reason}");
+    assert!(
+        reason.contains("it has 4 partitions; the records' homes are counted by 3")
+            && reason.contains("dealpulse rebuild log"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,23 +261,54 @@ async fn engines_that_are_away_are_waited_for_and_then_named() {
     let engines = engines().await;
     let nowhere = format!("127.0.0.1:{}", free_port());
     let without_kafka = Setup::new("alone", &nowhere, &engines.clickhouse.url(), &["crm"]);
-    let without_clickhouse = Setup::new("dumb", &engines.kafka.bootstrap(), &format!("http://{nowhere}"), &["crm"]);
+    let without_clickhouse = Setup::new(
+        "dumb",
+        &engines.kafka.bootstrap(),
+        &format!("http://{nowhere}"),
+        &["crm"],
+    );
     let (kafka, clickhouse) = tokio::join!(without_kafka.refused(), without_clickhouse.refused());
     let patience = Duration::from_secs(60);
-    assert_refused(&kafka, patience, &["Kafka", "is Kafka running, and is [kafka] brokers right?"]);
-    assert_refused(&clickhouse, patience, &["ClickHouse", "is it running, and is [clickhouse] url right?"]);
+    assert_refused(
+        &kafka,
+        patience,
+        &["Kafka", "is Kafka running, and is [kafka] brokers right?"],
+    );
+    assert_refused(
+        &clickhouse,
+        patience,
+        &[
+            "ClickHouse",
+            "is it running, and is [clickhouse] url right?",
+        ],
+    );
     for ended in [&kafka, &clickhouse] {
-        assert!(ended.log.contains("not there yet"), "it says meanwhile what it waits for: {}", ended.log);
+        assert!(
+            ended.log.contains("not there yet"),
+            "it says meanwhile what it waits for: {}",
+            ended.log
+        );
     }
     // Kafka's client says so once, not a thousand times.
-    let said = kafka.log.lines().filter(|line| line.contains("AllBrokersDown")).count();
+    let said = kafka
+        .log
+        .lines()
+        .filter(|line| line.contains("AllBrokersDown"))
+        .count();
     assert!(said <= 2, "{said} times:\n{}", kafka.log);
 }
 
 /// The log was thrown away with all that lay in it; whether while the pipeline ran or while it didn't.
 async fn recreate_log(engines: &Engines, setup: &Setup) {
     engines.kafka.delete_topic(&setup.log_topic()).await;
-    engines.kafka.create_topic(&setup.log_topic(), 1, &[LOG[0], LOG[1], ("retention.ms", "-1")]).await;
+    engines
+        .kafka
+        .create_topic(
+            &setup.log_topic(),
+            1,
+            &[LOG[0], LOG[1], ("retention.ms", "-1")],
+        )
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,11 +325,25 @@ async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
     recreate_log(&engines, &setup).await;
     let pipeline = setup.start().await;
     let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;
-    assert!(reason.contains("the topic was recreated or cut short") && reason.contains("shard 0 stops at its checkpoint"), "{reason}");
+    assert!(
+        reason.contains("the topic was recreated or cut short")
+            && reason.contains("shard 0 stops at its checkpoint"),
+        "{reason}"
+    );
     assert_eq!(pipeline.metrics().sum("dealpulse_shards_stopped", ""), 1.0);
-    assert!(pipeline.log().contains("the shard has stopped; the others go on"), "{}", pipeline.log());
+    assert!(
+        pipeline
+            .log()
+            .contains("the shard has stopped; the others go on"),
+        "{}",
+        pipeline.log()
+    );
     assert_eq!(pipeline.get("/healthz").0, 200);
-    assert_eq!(pipeline.sigterm().await.code, Some(LEFT_OVER), "a shard that stands still has left something");
+    assert_eq!(
+        pipeline.sigterm().await.code,
+        Some(LEFT_OVER),
+        "a shard that stands still has left something"
+    );
 
     // Also when the new log has grown beyond the checkpoint: its messages are others.
     for id in ["L-2", "L-3", "L-4"] {
@@ -203,7 +351,10 @@ async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
     }
     let pipeline = setup.start().await;
     let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;
-    assert!(reason.contains("the topic was recreated or cut short"), "{reason}");
+    assert!(
+        reason.contains("the topic was recreated or cut short"),
+        "{reason}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +372,13 @@ async fn a_log_that_is_recreated_under_a_running_pipeline_stops_its_shard() {
     send_lead(&engines, &setup, "L-4").await;
     let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;
     assert!(reason.contains("recreated"), "{reason}");
-    assert!(pipeline.log().contains("the shard has stopped"), "{}", pipeline.log());
-    let ended = tokio::time::timeout(PATIENCE, pipeline.sigterm()).await.expect("it ends");
+    assert!(
+        pipeline.log().contains("the shard has stopped"),
+        "{}",
+        pipeline.log()
+    );
+    let ended = tokio::time::timeout(PATIENCE, pipeline.sigterm())
+        .await
+        .expect("it ends");
     assert_eq!(ended.code, Some(LEFT_OVER), "{}", ended.log);
 }

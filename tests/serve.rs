@@ -36,7 +36,10 @@ struct Rollups {
 impl Source for Rollups {
     async fn current(&self) -> Result<Epoch, OutsideError> {
         if self.is_away.load(Ordering::Relaxed) {
-            return Err(OutsideError::transient("reading the epochs", "connection refused <here>"));
+            return Err(OutsideError::transient(
+                "reading the epochs",
+                "connection refused <here>",
+            ));
         }
         Ok(Epoch::first(self.definitions.clone(), 3))
     }
@@ -45,13 +48,29 @@ impl Source for Rollups {
         Ok(Some(self.watermark))
     }
 
-    async fn sums(&self, _: &Epoch, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {
+    async fn sums(
+        &self,
+        _: &Epoch,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> Result<Sums, OutsideError> {
         let mut sums = Sums::default();
         for Row { row, .. } in &self.rows {
-            let rollup = metric::rollups().position(|r| r.name == row.rollup).unwrap() as u8;
-            let set = (0..definitions.sets.len()).position(|i| definitions.set_name(i) == row.grouping).unwrap() as u8;
+            let rollup = metric::rollups()
+                .position(|r| r.name == row.rollup)
+                .unwrap() as u8;
+            let set = (0..definitions.sets.len())
+                .position(|i| definitions.set_name(i) == row.grouping)
+                .unwrap() as u8;
             for range in plan.ranges_of(row.pane) {
-                sums.add(range, rollup, set, row.values.clone(), row.currency.clone(), &row.cell);
+                sums.add(
+                    range,
+                    rollup,
+                    set,
+                    row.values.clone(),
+                    row.currency.clone(),
+                    &row.cell,
+                );
             }
         }
         Ok(sums)
@@ -78,10 +97,18 @@ impl Served {
     /// Serves the worked example with some more lines, windows cut at its own end.
     async fn new(more: &[String], top: usize, stale_after: Duration, is_away: bool) -> Served {
         let text = fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();
-        let mut pure = Pure::new(3, DefinitionsSpec { time_zone: "Europe/Berlin".into(), ..DefinitionsSpec::default() }).await;
+        let mut pure = Pure::new(
+            3,
+            DefinitionsSpec {
+                time_zone: "Europe/Berlin".into(),
+                ..DefinitionsSpec::default()
+            },
+        )
+        .await;
         pure.feed((0..).zip(text.lines()), 3).await;
         let end = *END.get_or_init(|| pure.last_instant());
-        pure.feed((1_000..).zip(more.iter().map(String::as_str)), 3).await;
+        pure.feed((1_000..).zip(more.iter().map(String::as_str)), 3)
+            .await;
 
         let is_away = Arc::new(AtomicBool::new(is_away));
         let source = Rollups {
@@ -91,16 +118,34 @@ impl Served {
             is_away: is_away.clone(),
         };
         let clock = || *END.get().unwrap();
-        let (model, telemetry, health) = (Model::new(stale_after), Telemetry::new(), Health::default());
-        let refresh = Refresh { every: Duration::from_millis(20), top, clock };
-        tokio::spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), std::future::pending()));
+        let (model, telemetry, health) =
+            (Model::new(stale_after), Telemetry::new(), Health::default());
+        let refresh = Refresh {
+            every: Duration::from_millis(20),
+            top,
+            clock,
+        };
+        tokio::spawn(refresh_forever(
+            model.clone(),
+            source,
+            refresh,
+            telemetry.clone(),
+            std::future::pending(),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = oneshot::channel::<()>();
         let routes = router(model.clone(), telemetry.clone(), health.clone());
         tokio::spawn(serve(listener, routes, async move { drop(stopped.await) }));
         model.changed().await;
-        Served { port, model, telemetry, health, is_away, _stop: stop }
+        Served {
+            port,
+            model,
+            telemetry,
+            health,
+            is_away,
+            _stop: stop,
+        }
     }
 
     async fn worked_example() -> Served {
@@ -109,13 +154,18 @@ impl Served {
 
     async fn ask(&self, method: &str, path: &str) -> Answer {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+        Answer {
+            status,
+            head: head.to_lowercase(),
+            body: body.to_owned(),
+        }
     }
 
     async fn get(&self, path: &str) -> Answer {
@@ -125,7 +175,13 @@ impl Served {
     async fn scrape(&self) -> Scrape {
         let answer = self.get("/metrics").await;
         assert_eq!(answer.status, 200);
-        assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+        assert!(
+            answer
+                .head
+                .contains("content-type: text/plain; version=0.0.4"),
+            "{}",
+            answer.head
+        );
         Scrape::read(&answer.body)
     }
 }
@@ -145,12 +201,19 @@ struct Scrape {
 impl Scrape {
     fn read(text: &str) -> Scrape {
         assert!(text.ends_with('\n'));
-        let (mut series, mut helps, mut types) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::<String, String>::new());
+        let (mut series, mut helps, mut types) = (
+            BTreeMap::new(),
+            BTreeMap::new(),
+            BTreeMap::<String, String>::new(),
+        );
         let mut family = String::new();
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 let (name, help) = help.split_once(' ').expect(line);
-                assert!(helps.insert(name.to_owned(), help.to_owned()).is_none(), "{name} comes twice");
+                assert!(
+                    helps.insert(name.to_owned(), help.to_owned()).is_none(),
+                    "{name} comes twice"
+                );
                 family = name.to_owned();
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = kind.split_once(' ').expect(line);
@@ -158,16 +221,46 @@ impl Scrape {
                 types.insert(name.to_owned(), kind.to_owned());
             } else {
                 let (name, labels, value) = Self::sample(line);
-                let stem = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).filter(|_| types[&family] == "histogram");
-                assert_eq!(stem.unwrap_or(&name), family, "series stand with their family");
-                assert!(series.insert((name.clone(), labels), value).is_none(), "twice: {line}");
+                let stem = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|s| name.strip_suffix(s))
+                    .filter(|_| types[&family] == "histogram");
+                assert_eq!(
+                    stem.unwrap_or(&name),
+                    family,
+                    "series stand with their family"
+                );
+                assert!(
+                    series.insert((name.clone(), labels), value).is_none(),
+                    "twice: {line}"
+                );
             }
         }
         for (name, kind) in &types {
-            assert!(name.starts_with("dealpulse_") && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
-            assert_eq!(name.ends_with("_total"), kind == "counter", "{name}: {kind}");
-            let reserved = ["_count", "_sum", "_bucket", "_days", "_hours", "_milliseconds"];
-            assert!(!reserved.iter().any(|suffix| name.ends_with(suffix)), "{name}");
+            assert!(
+                name.starts_with("dealpulse_")
+                    && name
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                kind == "counter",
+                "{name}: {kind}"
+            );
+            let reserved = [
+                "_count",
+                "_sum",
+                "_bucket",
+                "_days",
+                "_hours",
+                "_milliseconds",
+            ];
+            assert!(
+                !reserved.iter().any(|suffix| name.ends_with(suffix)),
+                "{name}"
+            );
             assert!(helps[name].len() > 10, "{name} needs a help");
         }
         Scrape { series, helps }
@@ -207,20 +300,39 @@ impl Scrape {
     }
 
     fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.series.get(&(format!("dealpulse_{name}"), labels)).copied()
+        let labels = labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        self.series
+            .get(&(format!("dealpulse_{name}"), labels))
+            .copied()
     }
 
     fn total(&self, name: &str, window: &str) -> Option<f64> {
-        self.get(name, &[("window", window), ("dimension", "all"), ("value", "all")])
+        self.get(
+            name,
+            &[("window", window), ("dimension", "all"), ("value", "all")],
+        )
     }
 
     fn of_source(&self, name: &str, window: &str, source: &str) -> Option<f64> {
-        self.get(name, &[("window", window), ("dimension", "source"), ("value", source)])
+        self.get(
+            name,
+            &[
+                ("window", window),
+                ("dimension", "source"),
+                ("value", source),
+            ],
+        )
     }
 
     fn values(&self, dimension: &str) -> BTreeSet<&str> {
-        self.series.keys().filter(|(_, l)| l.get("dimension").is_some_and(|d| d == dimension)).map(|(_, l)| l["value"].as_str()).collect()
+        self.series
+            .keys()
+            .filter(|(_, l)| l.get("dimension").is_some_and(|d| d == dimension))
+            .map(|(_, l)| l["value"].as_str())
+            .collect()
     }
 }
 
@@ -229,24 +341,47 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
     let scrape = Served::worked_example().await.scrape().await;
     assert_eq!(scrape.total("close_rate_leads", "90d"), Some(7.0));
     assert_eq!(scrape.total("close_rate_within_60d_rate", "90d"), Some(0.4));
-    assert_eq!(scrape.of_source("lead_source_by_close_won_deals", "28d", "website"), Some(2.0));
-    let usd = [("window", "28d"), ("dimension", "source"), ("value", "website"), ("currency", "USD")];
-    assert_eq!(scrape.get("lead_source_by_close_revenue", &usd), Some(13_000.0));
-    assert!(scrape.of_source("lead_source_leads", "90d", "(none)").is_some(), "a lead without source is shown as such");
+    assert_eq!(
+        scrape.of_source("lead_source_by_close_won_deals", "28d", "website"),
+        Some(2.0)
+    );
+    let usd = [
+        ("window", "28d"),
+        ("dimension", "source"),
+        ("value", "website"),
+        ("currency", "USD"),
+    ];
+    assert_eq!(
+        scrape.get("lead_source_by_close_revenue", &usd),
+        Some(13_000.0)
+    );
+    assert!(
+        scrape
+            .of_source("lead_source_leads", "90d", "(none)")
+            .is_some(),
+        "a lead without source is shown as such"
+    );
     assert!(
         scrape.helps["dealpulse_close_rate_rate"]
             .ends_with("Won leads ÷ all leads of the same creation cohort: the share of leads that become closed deals.")
     );
 
     // Every figure reckoned by hand, and no other number in its place.
-    let expected: Value = serde_json::from_str(&fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap()).unwrap();
+    let expected: Value = serde_json::from_str(
+        &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
+    )
+    .unwrap();
     let mut compared = 0;
     for (metric, windows) in expected["metrics"].as_object().unwrap() {
         for window in ["28d", "90d"] {
             for (group, figures) in windows[window].as_object().unwrap() {
                 let (dimension, value) = group.split_once('=').unwrap_or(("all", "all"));
                 let value = if value.is_empty() { "(none)" } else { value };
-                let labels = [("window", window), ("dimension", dimension), ("value", value)];
+                let labels = [
+                    ("window", window),
+                    ("dimension", dimension),
+                    ("value", value),
+                ];
                 compare(&scrape, metric, figures, &labels, &mut compared);
             }
         }
@@ -255,13 +390,25 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
 }
 
 /// Numbers are compared with their gauge; null must have none.
-fn compare(scrape: &Scrape, path: &str, expected: &Value, labels: &[(&str, &str)], compared: &mut u32) {
+fn compare(
+    scrape: &Scrape,
+    path: &str,
+    expected: &Value,
+    labels: &[(&str, &str)],
+    compared: &mut u32,
+) {
     let expected = match expected {
         Value::Object(figures) => {
             for (name, figure) in figures {
                 let is_currency = name.len() == 3 && name.bytes().all(|b| b.is_ascii_uppercase());
                 match is_currency {
-                    true => compare(scrape, path, figure, &[labels, &[("currency", name)]].concat(), compared),
+                    true => compare(
+                        scrape,
+                        path,
+                        figure,
+                        &[labels, &[("currency", name)]].concat(),
+                        compared,
+                    ),
                     false => compare(scrape, &format!("{path}_{name}"), figure, labels, compared),
                 }
             }
@@ -279,9 +426,18 @@ fn compare(scrape: &Scrape, path: &str, expected: &Value, labels: &[(&str, &str)
         _ => (path.to_owned(), 1.0),
     };
     let found = scrape.get(&name, labels);
-    let close = |a: f64, b: f64| (a * unit - b).abs() <= if name.ends_with("_seconds") { b.abs() * 0.011 + 0.1 } else { 1e-6 };
+    let close = |a: f64, b: f64| {
+        (a * unit - b).abs()
+            <= if name.ends_with("_seconds") {
+                b.abs() * 0.011 + 0.1
+            } else {
+                1e-6
+            }
+    };
     assert!(
-        expected.zip(found).map_or(expected.is_none() && found.is_none(), |(a, b)| close(a, b)),
+        expected
+            .zip(found)
+            .map_or(expected.is_none() && found.is_none(), |(a, b)| close(a, b)),
         "{name} {labels:?}: expected {expected:?}, found {found:?}"
     );
 }
@@ -294,52 +450,112 @@ async fn the_pipelines_own_metrics_stand_beside_them_and_keep_to_the_same_rules(
         labelled.with_label_values(&["crm"]).inc_by(3);
     }
     t.dead_letters.with_label_values(&["crm", "not_json"]).inc();
-    t.consumer_lag.with_label_values(&["dealpulse", "crm", "0"]).set(12);
+    t.consumer_lag
+        .with_label_values(&["dealpulse", "crm", "0"])
+        .set(12);
     t.records.with_label_values(&["deal"]).set(7);
     t.flush.with_label_values(&["cells"]).observe(0.02);
     t.end_to_end_latency.observe(1.5);
     t.set_watermark(0);
     let scrape = served.scrape().await;
-    assert_eq!(scrape.get("events_routed_total", &[("topic", "crm")]), Some(3.0));
-    assert_eq!(scrape.get("dead_letters_total", &[("topic", "crm"), ("reason", "not_json")]), Some(1.0));
-    assert_eq!(scrape.get("consumer_lag", &[("group", "dealpulse"), ("topic", "crm"), ("partition", "0")]), Some(12.0));
-    assert_eq!(scrape.get("flush_seconds_bucket", &[("step", "cells"), ("le", "0.025")]), Some(1.0));
-    assert_eq!(scrape.get("shards_stopped", &[]), Some(0.0), "what can be alerted on is there from the start");
+    assert_eq!(
+        scrape.get("events_routed_total", &[("topic", "crm")]),
+        Some(3.0)
+    );
+    assert_eq!(
+        scrape.get(
+            "dead_letters_total",
+            &[("topic", "crm"), ("reason", "not_json")]
+        ),
+        Some(1.0)
+    );
+    assert_eq!(
+        scrape.get(
+            "consumer_lag",
+            &[("group", "dealpulse"), ("topic", "crm"), ("partition", "0")]
+        ),
+        Some(12.0)
+    );
+    assert_eq!(
+        scrape.get(
+            "flush_seconds_bucket",
+            &[("step", "cells"), ("le", "0.025")]
+        ),
+        Some(1.0)
+    );
+    assert_eq!(
+        scrape.get("shards_stopped", &[]),
+        Some(0.0),
+        "what can be alerted on is there from the start"
+    );
     assert!(scrape.get("watermark_age_seconds", &[]).unwrap() > 1.7e9);
 }
 
 #[tokio::test]
 async fn there_is_no_series_where_the_denominator_is_0() {
     let scrape = Served::worked_example().await.scrape().await;
-    assert_eq!(scrape.of_source("close_rate_within_60d_leads", "90d", "unknown"), Some(0.0));
-    assert_eq!(scrape.of_source("close_rate_within_60d_rate", "90d", "unknown"), None);
+    assert_eq!(
+        scrape.of_source("close_rate_within_60d_leads", "90d", "unknown"),
+        Some(0.0)
+    );
+    assert_eq!(
+        scrape.of_source("close_rate_within_60d_rate", "90d", "unknown"),
+        None
+    );
     assert!(scrape.series.values().all(|value| value.is_finite()));
 }
 
 #[tokio::test]
 async fn hostile_values_are_escaped_in_gauges_and_page() {
-    let hostile = ["<script>alert(1)</script>", "\"\\\n}x{", "(none)", "a\" onmouseover=\"b"];
-    let more: Vec<String> = hostile.iter().enumerate().map(|(i, source)| lead(&format!("L-hostile-{i}"), source)).collect();
+    let hostile = [
+        "<script>alert(1)</script>",
+        "\"\\\n}x{",
+        "(none)",
+        "a\" onmouseover=\"b",
+    ];
+    let more: Vec<String> = hostile
+        .iter()
+        .enumerate()
+        .map(|(i, source)| lead(&format!("L-hostile-{i}"), source))
+        .collect();
     let served = Served::new(&more, 20, Duration::from_secs(30), false).await;
     let scrape = served.scrape().await;
     for source in [hostile[0], hostile[1], "\\(none)", hostile[3], "(none)"] {
-        assert_eq!(scrape.of_source("lead_source_leads", "90d", source), Some(1.0), "{source:?} among {:?}", scrape.values("source"));
+        assert_eq!(
+            scrape.of_source("lead_source_leads", "90d", source),
+            Some(1.0),
+            "{source:?} among {:?}",
+            scrape.values("source")
+        );
     }
-    let page = served.get("/?window=90d&by=source%22%3E%3Cb%3E&about=%3Cb%3E").await.body;
-    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;") && page.contains("a&quot; onmouseover=&quot;b"));
-    assert!(!page.contains("<script") && !page.contains("<b>") && !page.contains("a\" onmouseover"));
+    let page = served
+        .get("/?window=90d&by=source%22%3E%3Cb%3E&about=%3Cb%3E")
+        .await
+        .body;
+    assert!(
+        page.contains("&lt;script&gt;alert(1)&lt;/script&gt;")
+            && page.contains("a&quot; onmouseover=&quot;b")
+    );
+    assert!(
+        !page.contains("<script") && !page.contains("<b>") && !page.contains("a\" onmouseover")
+    );
 }
 
 #[tokio::test]
 async fn only_the_greatest_values_of_a_dimension_are_shown_and_the_rest_is_counted() {
-    let more: Vec<String> = (0..3).flat_map(|i| (0..10 + i).map(move |n| lead(&format!("L-{i}-{n}"), &format!("big-{i}")))).collect();
+    let more: Vec<String> = (0..3)
+        .flat_map(|i| (0..10 + i).map(move |n| lead(&format!("L-{i}-{n}"), &format!("big-{i}"))))
+        .collect();
     let served = Served::new(&more, 2, Duration::from_secs(30), false).await;
     let scrape = served.scrape().await;
     assert_eq!(scrape.values("source"), BTreeSet::from(["big-1", "big-2"]));
     assert_eq!(scrape.values("all"), BTreeSet::from(["all"]));
     // Of the window's sources, the example's four and big-0 are counted and not named.
     let page = served.get("/?window=28d&by=source").await.body;
-    assert!(page.contains(">big-2<") && !page.contains(">big-0<") && page.contains("and 5 more"), "{page}");
+    assert!(
+        page.contains(">big-2<") && !page.contains(">big-0<") && page.contains("and 5 more"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -347,19 +563,56 @@ async fn the_page_shows_ratios_with_their_counts_and_what_they_mean() {
     let served = Served::worked_example().await;
     let answer = served.get("/?window=90d&by=source").await;
     assert_eq!(answer.status, 200);
-    assert!(answer.head.contains("content-security-policy: default-src 'none'; style-src 'unsafe-inline'"), "{}", answer.head);
+    assert!(
+        answer
+            .head
+            .contains("content-security-policy: default-src 'none'; style-src 'unsafe-inline'"),
+        "{}",
+        answer.head
+    );
     let page = answer.body;
-    assert!(page.contains("1 won of 7 leads") && page.contains("14.3\u{202f}%"), "the close rate");
+    assert!(
+        page.contains("1 won of 7 leads") && page.contains("14.3\u{202f}%"),
+        "the close rate"
+    );
     assert!(page.contains("<meta http-equiv=\"refresh\" content=\"2\">"));
-    assert!(page.contains("(Europe/Berlin)"), "times are the organisation's");
+    assert!(
+        page.contains("(Europe/Berlin)"),
+        "times are the organisation's"
+    );
     assert!(page.contains("2,500.50"), "money is grouped");
-    assert!(page.contains("Quantiles are within 1 % (DDSketch)."), "definitions stand in full");
-    assert!(page.contains("<span class=\"none\">–</span>"), "no value is a dash");
-    assert!(served.get("/?window=24h&by=region").await.body.contains("Hours are not kept by region."));
-    assert!(served.get("/?window=90d&by=product").await.body.contains("This is not cut by product."));
+    assert!(
+        page.contains("Quantiles are within 1 % (DDSketch)."),
+        "definitions stand in full"
+    );
+    assert!(
+        page.contains("<span class=\"none\">–</span>"),
+        "no value is a dash"
+    );
+    assert!(
+        served
+            .get("/?window=24h&by=region")
+            .await
+            .body
+            .contains("Hours are not kept by region.")
+    );
+    assert!(
+        served
+            .get("/?window=90d&by=product")
+            .await
+            .body
+            .contains("This is not cut by product.")
+    );
     let paused = served.get("/?window=90d&by=source&paused=yes").await.body;
     assert!(!paused.contains("http-equiv=\"refresh\""));
-    assert!(served.get("/?window=1900d&by=nothing").await.body.contains("aria-current=\"true\">28 days"), "what is unknown is the default");
+    assert!(
+        served
+            .get("/?window=1900d&by=nothing")
+            .await
+            .body
+            .contains("aria-current=\"true\">28 days"),
+        "what is unknown is the default"
+    );
 }
 
 #[tokio::test]
@@ -367,7 +620,11 @@ async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
     let served = Served::new(&[], 20, Duration::from_millis(200), false).await;
     let before = served.scrape().await;
     served.is_away.store(true, Ordering::Relaxed);
-    let failed = |scrape: &Scrape| scrape.get("read_model_refreshes_total", &[("result", "failed")]).unwrap();
+    let failed = |scrape: &Scrape| {
+        scrape
+            .get("read_model_refreshes_total", &[("result", "failed")])
+            .unwrap()
+    };
     let after = loop {
         let scrape = served.scrape().await;
         if failed(&scrape) >= 2.0 && scrape.get("data_age_seconds", &[]).unwrap() > 0.2 {
@@ -375,15 +632,33 @@ async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
         }
         served.model.changed().await;
     };
-    let business =
-        |scrape: &Scrape| scrape.series.iter().filter(|((_, l), _)| l.contains_key("window")).map(|(k, v)| (k.clone(), *v)).collect::<Vec<_>>();
+    let business = |scrape: &Scrape| {
+        scrape
+            .series
+            .iter()
+            .filter(|((_, l), _)| l.contains_key("window"))
+            .map(|(k, v)| (k.clone(), *v))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(business(&before), business(&after));
 
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.body.contains("read model: the numbers have stood still for") && ready.body.contains("connection refused"), "{}", ready.body);
+    assert!(
+        ready
+            .body
+            .contains("read model: the numbers have stood still for")
+            && ready.body.contains("connection refused"),
+        "{}",
+        ready.body
+    );
     let page = served.get("/").await.body;
-    assert!(page.contains("class=\"stale\"") && page.contains("connection refused &lt;here&gt;") && page.contains("Win rate"), "{page}");
+    assert!(
+        page.contains("class=\"stale\"")
+            && page.contains("connection refused &lt;here&gt;")
+            && page.contains("Win rate"),
+        "{page}"
+    );
 
     served.is_away.store(false, Ordering::Relaxed);
     while served.get("/readyz").await.status != 200 {
@@ -398,20 +673,45 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
     assert_eq!(served.get("/healthz").await.body, "ok\n");
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
-    assert!(ready.body.starts_with("read model: no numbers have been read yet: reading the epochs: connection refused"), "{}", ready.body);
+    assert!(
+        ready.body.starts_with(
+            "read model: no numbers have been read yet: reading the epochs: connection refused"
+        ),
+        "{}",
+        ready.body
+    );
     let scrape = served.scrape().await;
-    assert!(scrape.get("data_age_seconds", &[]).is_some(), "how long numbers have been missing can be alerted on");
-    assert!(scrape.get("build_info", &[("version", env!("CARGO_PKG_VERSION"))]).is_some());
-    assert!(served.get("/").await.body.contains("No numbers have been read yet"));
+    assert!(
+        scrape.get("data_age_seconds", &[]).is_some(),
+        "how long numbers have been missing can be alerted on"
+    );
+    assert!(
+        scrape
+            .get("build_info", &[("version", env!("CARGO_PKG_VERSION"))])
+            .is_some()
+    );
+    assert!(
+        served
+            .get("/")
+            .await
+            .body
+            .contains("No numbers have been read yet")
+    );
 
     served.is_away.store(false, Ordering::Relaxed);
     while served.get("/readyz").await.status != 200 {
         served.model.changed().await;
     }
-    served.health.set("shard 3", Some("the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`".into()));
+    served.health.set(
+        "shard 3",
+        Some("the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`".into()),
+    );
     served.health.set("kafka", Some("no broker answers".into()));
     let body = served.get("/readyz").await.body;
-    assert_eq!(body, "kafka: no broker answers\nshard 3: the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`\n");
+    assert_eq!(
+        body,
+        "kafka: no broker answers\nshard 3: the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`\n"
+    );
     served.health.set("shard 3", None);
     served.health.set("kafka", None);
     assert_eq!(served.get("/readyz").await.body, "ready\n");
@@ -422,12 +722,20 @@ async fn only_what_is_there_is_served_and_only_to_be_read() {
     let served = Served::worked_example().await;
     let missing = served.get("/favicon.ico").await;
     assert_eq!(missing.status, 404);
-    assert!(missing.head.contains("content-type: text/plain"), "{}", missing.head);
+    assert!(
+        missing.head.contains("content-type: text/plain"),
+        "{}",
+        missing.head
+    );
     for path in ["/", "/metrics", "/healthz", "/readyz"] {
         let head = served.ask("HEAD", path).await;
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         for method in ["POST", "PUT", "DELETE"] {
-            assert_eq!(served.ask(method, path).await.status, 405, "{method} {path}");
+            assert_eq!(
+                served.ask(method, path).await.status,
+                405,
+                "{method} {path}"
+            );
         }
     }
 }
@@ -450,8 +758,15 @@ async fn a_request_that_never_ends_does_not_hold_up_the_shutdown() {
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(serve(listener, endless, async move { drop(stopped.await) }));
     let mut client = TcpStream::connect(address).await.unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     begun.notified().await;
     drop(stop);
-    tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends by itself").unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), serving)
+        .await
+        .expect("it ends by itself")
+        .unwrap()
+        .unwrap();
 }

@@ -28,12 +28,19 @@ type Step = Vec<String>;
 fn won(id: &str, day: u32, amount: &str, further: Value) -> String {
     let mut data = json!({"status": "won", "amount": amount, "currency": "EUR", "created_at": "2026-03-01T10:00:00Z",
         "closed_at": format!("2026-03-{day:02}T10:00:00Z")});
-    data.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+    data.as_object_mut()
+        .unwrap()
+        .extend(further.as_object().unwrap().clone());
     event("deal", id, day, data)
 }
 
 fn lead(id: &str, day: u32, source: &str) -> String {
-    event("lead", id, day, json!({"lead_source": source, "created_at": format!("2026-03-{day:02}T10:00:00Z")}))
+    event(
+        "lead",
+        id,
+        day,
+        json!({"lead_source": source, "created_at": format!("2026-03-{day:02}T10:00:00Z")}),
+    )
 }
 
 /// A figure by its path in a report of all time, and what it is once each step is counted; `null` where there is none.
@@ -49,14 +56,27 @@ async fn tell(steps: &[Step], courses: &[Course<'_>]) {
             // Step by step, as it would happen: what was counted is taken back.
             let from = told.len() as u64;
             told.extend(step.iter().map(String::as_str));
-            pure.feed((from..).zip(step.iter().map(String::as_str)), 1).await;
-            assert_figures(&pure, number, courses, &format!("step {number}, {shards} shards"));
+            pure.feed((from..).zip(step.iter().map(String::as_str)), 1)
+                .await;
+            assert_figures(
+                &pure,
+                number,
+                courses,
+                &format!("step {number}, {shards} shards"),
+            );
             // And all at once, in any order, and twice.
             for seed in 0..6 {
                 let mut shuffled = Pure::with(shards, &definitions).await;
                 let lines = delivered(&told, seed);
-                shuffled.feed(lines.into_iter(), 1 + seed as usize % 3).await;
-                assert_figures(&shuffled, number, courses, &format!("step {number}, {shards} shards, order {seed}"));
+                shuffled
+                    .feed(lines.into_iter(), 1 + seed as usize % 3)
+                    .await;
+                assert_figures(
+                    &shuffled,
+                    number,
+                    courses,
+                    &format!("step {number}, {shards} shards, order {seed}"),
+                );
             }
         }
     }
@@ -65,7 +85,9 @@ async fn tell(steps: &[Step], courses: &[Course<'_>]) {
 /// Every event twice, the second time at an offset of its own, in an order that depends on the seed; for seed 0 backwards.
 fn delivered<'l>(told: &[&'l str], seed: u64) -> Vec<(u64, &'l str)> {
     let count = told.len() as u64;
-    let mut lines: Vec<(u64, &str)> = (0..count * 2).map(|offset| (offset, told[(offset % count) as usize])).collect();
+    let mut lines: Vec<(u64, &str)> = (0..count * 2)
+        .map(|offset| (offset, told[(offset % count) as usize]))
+        .collect();
     if seed == 0 {
         lines.reverse();
         return lines;
@@ -88,7 +110,10 @@ fn assert_figures(pure: &Pure, step: usize, courses: &[Course<'_>], when: &str) 
 
 #[tokio::test]
 async fn a_deal_moved_to_another_account_is_that_accounts_first_win() {
-    let (one, two) = (json!({"account_id": "A-1", "product": "core"}), json!({"account_id": "A-1", "product": "core"}));
+    let (one, two) = (
+        json!({"account_id": "A-1", "product": "core"}),
+        json!({"account_id": "A-1", "product": "core"}),
+    );
     let steps = [
         vec![won("D-1", 2, "1000.00", one), won("D-2", 3, "500.00", two)],
         vec![event("deal", "D-2", 4, json!({"account_id": "A-2"}))],
@@ -100,11 +125,36 @@ async fn a_deal_moved_to_another_account_is_that_accounts_first_win() {
         &[
             ("/upsell/all/won", &[json!(2), json!(2), json!(2), json!(2)]),
             ("/upsell/all/new", &[json!(1), json!(2), json!(1), json!(1)]),
-            ("/upsell/all/repeat", &[json!(1), json!(0), json!(1), json!(0)]),
-            ("/upsell/all/unclassified", &[json!(0), json!(0), json!(0), json!(1)]),
-            ("/upsell/all/amount/EUR/new", &[json!("1000.00"), json!("1500.00"), json!("1000.00"), json!("1000.00")]),
-            ("/upsell/all/amount/EUR/repeat", &[json!("500.00"), json!("0.00"), json!("500.00"), json!("0.00")]),
-            ("/upsell/all/accounts/active", &[json!(1), json!(2), json!(1), json!(1)]),
+            (
+                "/upsell/all/repeat",
+                &[json!(1), json!(0), json!(1), json!(0)],
+            ),
+            (
+                "/upsell/all/unclassified",
+                &[json!(0), json!(0), json!(0), json!(1)],
+            ),
+            (
+                "/upsell/all/amount/EUR/new",
+                &[
+                    json!("1000.00"),
+                    json!("1500.00"),
+                    json!("1000.00"),
+                    json!("1000.00"),
+                ],
+            ),
+            (
+                "/upsell/all/amount/EUR/repeat",
+                &[
+                    json!("500.00"),
+                    json!("0.00"),
+                    json!("500.00"),
+                    json!("0.00"),
+                ],
+            ),
+            (
+                "/upsell/all/accounts/active",
+                &[json!(1), json!(2), json!(1), json!(1)],
+            ),
         ],
     )
     .await;
@@ -113,25 +163,67 @@ async fn a_deal_moved_to_another_account_is_that_accounts_first_win() {
 #[tokio::test]
 async fn a_deal_attributed_to_another_lead_takes_its_revenue_along() {
     let steps = [
-        vec![lead("L-1", 1, "web"), lead("L-2", 3, "fair"), won("D-1", 5, "900.00", json!({"lead_id": "L-1"}))],
+        vec![
+            lead("L-1", 1, "web"),
+            lead("L-2", 3, "fair"),
+            won("D-1", 5, "900.00", json!({"lead_id": "L-1"})),
+        ],
         vec![event("deal", "D-1", 6, json!({"lead_id": "L-2"}))],
-        vec![event("deal", "D-1", 7, json!({"lead_id": null, "lead_source": "phone"}))],
+        vec![event(
+            "deal",
+            "D-1",
+            7,
+            json!({"lead_id": null, "lead_source": "phone"}),
+        )],
     ];
     tell(
         &steps,
         &[
-            ("/lead_source/source=web/won", &[json!(1), json!(0), json!(0)]),
-            ("/lead_source/source=fair/won", &[json!(0), json!(1), json!(0)]),
-            ("/lead_source/source=web/revenue/EUR", &[json!("900.00"), Value::Null, Value::Null]),
-            ("/lead_source/source=fair/revenue/EUR", &[Value::Null, json!("900.00"), Value::Null]),
-            ("/lead_source/source=phone/without_lead/revenue/EUR", &[Value::Null, Value::Null, json!("900.00")]),
-            ("/lead_source/all/by_close/won_deals", &[json!(1), json!(1), json!(0)]),
-            ("/lead_source/all/without_lead/won_deals", &[json!(0), json!(0), json!(1)]),
-            ("/close_rate/source=web/rate", &[json!(1.0), json!(0.0), json!(0.0)]),
-            ("/close_rate/source=fair/rate", &[json!(0.0), json!(1.0), json!(0.0)]),
-            ("/close_rate/all/rate", &[json!(0.5), json!(0.5), json!(0.0)]),
+            (
+                "/lead_source/source=web/won",
+                &[json!(1), json!(0), json!(0)],
+            ),
+            (
+                "/lead_source/source=fair/won",
+                &[json!(0), json!(1), json!(0)],
+            ),
+            (
+                "/lead_source/source=web/revenue/EUR",
+                &[json!("900.00"), Value::Null, Value::Null],
+            ),
+            (
+                "/lead_source/source=fair/revenue/EUR",
+                &[Value::Null, json!("900.00"), Value::Null],
+            ),
+            (
+                "/lead_source/source=phone/without_lead/revenue/EUR",
+                &[Value::Null, Value::Null, json!("900.00")],
+            ),
+            (
+                "/lead_source/all/by_close/won_deals",
+                &[json!(1), json!(1), json!(0)],
+            ),
+            (
+                "/lead_source/all/without_lead/won_deals",
+                &[json!(0), json!(0), json!(1)],
+            ),
+            (
+                "/close_rate/source=web/rate",
+                &[json!(1.0), json!(0.0), json!(0.0)],
+            ),
+            (
+                "/close_rate/source=fair/rate",
+                &[json!(0.0), json!(1.0), json!(0.0)],
+            ),
+            (
+                "/close_rate/all/rate",
+                &[json!(0.5), json!(0.5), json!(0.0)],
+            ),
             // From the first to the fifth, then from the third to the fifth.
-            ("/cycle_length/all/lead_to_close/mean_days", &[json!(4.0), json!(2.0), Value::Null]),
+            (
+                "/cycle_length/all/lead_to_close/mean_days",
+                &[json!(4.0), json!(2.0), Value::Null],
+            ),
         ],
     )
     .await;
@@ -150,9 +242,19 @@ async fn accounts_merged_wrongly_then_elsewhere_then_taken_apart() {
             won("D-3", 3, "300.00", of("A-3", "addon")),
         ],
         // Core was bought with D-1 already: D-2 is a repeat.
-        vec![event("account.merged", "A-2", 5, json!({"merged_into": "A-1"}))],
+        vec![event(
+            "account.merged",
+            "A-2",
+            5,
+            json!({"merged_into": "A-1"}),
+        )],
         // Of A-3 only the addon was: D-2 is a cross-sell.
-        vec![event("account.merged", "A-2", 6, json!({"merged_into": "A-3"}))],
+        vec![event(
+            "account.merged",
+            "A-2",
+            6,
+            json!({"merged_into": "A-3"}),
+        )],
         vec![event("account", "A-2", 7, json!({"merged_into": null}))],
     ];
     tell(
@@ -160,14 +262,43 @@ async fn accounts_merged_wrongly_then_elsewhere_then_taken_apart() {
         &[
             ("/upsell/all/won", &[json!(3), json!(3), json!(3), json!(3)]),
             ("/upsell/all/new", &[json!(3), json!(2), json!(2), json!(3)]),
-            ("/upsell/all/repeat", &[json!(0), json!(1), json!(0), json!(0)]),
-            ("/upsell/all/cross_sell", &[json!(0), json!(0), json!(1), json!(0)]),
-            ("/upsell/all/rate", &[json!(0.0), json!(0.0), json!(0.333333), json!(0.0)]),
-            ("/upsell/all/amount/EUR/new", &[json!("1800.00"), json!("1300.00"), json!("1300.00"), json!("1800.00")]),
-            ("/upsell/all/amount/EUR/repeat", &[json!("0.00"), json!("500.00"), json!("0.00"), json!("0.00")]),
-            ("/upsell/all/amount/EUR/cross_sell", &[json!("0.00"), json!("0.00"), json!("500.00"), json!("0.00")]),
-            ("/upsell/all/accounts/active", &[json!(3), json!(2), json!(2), json!(3)]),
-            ("/upsell/all/accounts/expanded", &[json!(0), json!(0), json!(1), json!(0)]),
+            (
+                "/upsell/all/repeat",
+                &[json!(0), json!(1), json!(0), json!(0)],
+            ),
+            (
+                "/upsell/all/cross_sell",
+                &[json!(0), json!(0), json!(1), json!(0)],
+            ),
+            (
+                "/upsell/all/rate",
+                &[json!(0.0), json!(0.0), json!(0.333333), json!(0.0)],
+            ),
+            (
+                "/upsell/all/amount/EUR/new",
+                &[
+                    json!("1800.00"),
+                    json!("1300.00"),
+                    json!("1300.00"),
+                    json!("1800.00"),
+                ],
+            ),
+            (
+                "/upsell/all/amount/EUR/repeat",
+                &[json!("0.00"), json!("500.00"), json!("0.00"), json!("0.00")],
+            ),
+            (
+                "/upsell/all/amount/EUR/cross_sell",
+                &[json!("0.00"), json!("0.00"), json!("500.00"), json!("0.00")],
+            ),
+            (
+                "/upsell/all/accounts/active",
+                &[json!(3), json!(2), json!(2), json!(3)],
+            ),
+            (
+                "/upsell/all/accounts/expanded",
+                &[json!(0), json!(0), json!(1), json!(0)],
+            ),
         ],
     )
     .await;
@@ -176,24 +307,71 @@ async fn accounts_merged_wrongly_then_elsewhere_then_taken_apart() {
 #[tokio::test]
 async fn leads_merged_wrongly_then_elsewhere_then_taken_apart() {
     let steps = [
-        vec![lead("L-1", 1, "web"), lead("L-2", 2, "fair"), lead("L-3", 3, "event"), won("D-1", 6, "700.00", json!({"lead_id": "L-2"}))],
-        vec![event("lead.merged", "L-2", 7, json!({"merged_into": "L-1"}))],
-        vec![event("lead.merged", "L-2", 8, json!({"merged_into": "L-3"}))],
+        vec![
+            lead("L-1", 1, "web"),
+            lead("L-2", 2, "fair"),
+            lead("L-3", 3, "event"),
+            won("D-1", 6, "700.00", json!({"lead_id": "L-2"})),
+        ],
+        vec![event(
+            "lead.merged",
+            "L-2",
+            7,
+            json!({"merged_into": "L-1"}),
+        )],
+        vec![event(
+            "lead.merged",
+            "L-2",
+            8,
+            json!({"merged_into": "L-3"}),
+        )],
         vec![event("lead", "L-2", 9, json!({"merged_into": null}))],
     ];
     tell(
         &steps,
         &[
-            ("/lead_source/all/leads", &[json!(3), json!(2), json!(2), json!(3)]),
-            ("/lead_source/all/revenue/EUR", &[json!("700.00"), json!("700.00"), json!("700.00"), json!("700.00")]),
-            ("/lead_source/source=web/won", &[json!(0), json!(1), json!(0), json!(0)]),
-            ("/lead_source/source=fair/leads", &[json!(1), Value::Null, Value::Null, json!(1)]),
-            ("/lead_source/source=fair/won", &[json!(1), Value::Null, Value::Null, json!(1)]),
-            ("/lead_source/source=event/won", &[json!(0), json!(0), json!(1), json!(0)]),
-            ("/lead_source/source=event/revenue/EUR", &[Value::Null, Value::Null, json!("700.00"), Value::Null]),
-            ("/close_rate/all/rate", &[json!(0.333333), json!(0.5), json!(0.5), json!(0.333333)]),
+            (
+                "/lead_source/all/leads",
+                &[json!(3), json!(2), json!(2), json!(3)],
+            ),
+            (
+                "/lead_source/all/revenue/EUR",
+                &[
+                    json!("700.00"),
+                    json!("700.00"),
+                    json!("700.00"),
+                    json!("700.00"),
+                ],
+            ),
+            (
+                "/lead_source/source=web/won",
+                &[json!(0), json!(1), json!(0), json!(0)],
+            ),
+            (
+                "/lead_source/source=fair/leads",
+                &[json!(1), Value::Null, Value::Null, json!(1)],
+            ),
+            (
+                "/lead_source/source=fair/won",
+                &[json!(1), Value::Null, Value::Null, json!(1)],
+            ),
+            (
+                "/lead_source/source=event/won",
+                &[json!(0), json!(0), json!(1), json!(0)],
+            ),
+            (
+                "/lead_source/source=event/revenue/EUR",
+                &[Value::Null, Value::Null, json!("700.00"), Value::Null],
+            ),
+            (
+                "/close_rate/all/rate",
+                &[json!(0.333333), json!(0.5), json!(0.5), json!(0.333333)],
+            ),
             // To the sixth: from the second, the first, the third, and the second again.
-            ("/cycle_length/all/lead_to_close/mean_days", &[json!(4.0), json!(5.0), json!(3.0), json!(4.0)]),
+            (
+                "/cycle_length/all/lead_to_close/mean_days",
+                &[json!(4.0), json!(5.0), json!(3.0), json!(4.0)],
+            ),
         ],
     )
     .await;
@@ -201,15 +379,24 @@ async fn leads_merged_wrongly_then_elsewhere_then_taken_apart() {
 
 #[tokio::test]
 async fn what_is_deleted_counts_nowhere_and_what_is_restored_counts_again() {
-    let lost =
-        json!({"status": "lost", "amount": "400.00", "currency": "EUR", "created_at": "2026-03-01T10:00:00Z", "closed_at": "2026-03-05T10:00:00Z"});
+    let lost = json!({"status": "lost", "amount": "400.00", "currency": "EUR", "created_at": "2026-03-01T10:00:00Z", "closed_at": "2026-03-05T10:00:00Z"});
     let none = || json!({});
     let steps = [
         vec![
-            event("account", "A-1", 1, json!({"name": "one", "became_customer_at": "2026-03-01"})),
+            event(
+                "account",
+                "A-1",
+                1,
+                json!({"name": "one", "became_customer_at": "2026-03-01"}),
+            ),
             lead("L-1", 1, "web"),
             lead("L-2", 1, "web"),
-            won("D-1", 5, "1000.00", json!({"account_id": "A-1", "lead_id": "L-1", "product": "core"})),
+            won(
+                "D-1",
+                5,
+                "1000.00",
+                json!({"account_id": "A-1", "lead_id": "L-1", "product": "core"}),
+            ),
             event("deal", "D-2", 5, lost),
         ],
         vec![event("deal.deleted", "D-1", 6, none())],
@@ -217,21 +404,75 @@ async fn what_is_deleted_counts_nowhere_and_what_is_restored_counts_again() {
         vec![event("deal", "D-1", 7, json!({"amount": "1200.00"}))],
         vec![event("deal.restored", "D-1", 8, none())],
         // Without its account's word that it was a customer before, the win is its first.
-        vec![event("account.deleted", "A-1", 9, none()), event("lead.deleted", "L-1", 9, none())],
-        vec![event("account.restored", "A-1", 10, none()), event("lead.restored", "L-1", 10, none())],
+        vec![
+            event("account.deleted", "A-1", 9, none()),
+            event("lead.deleted", "L-1", 9, none()),
+        ],
+        vec![
+            event("account.restored", "A-1", 10, none()),
+            event("lead.restored", "L-1", 10, none()),
+        ],
     ];
     tell(
         &steps,
         &[
-            ("/win_rate/all/won", &[json!(1), json!(0), json!(0), json!(1), json!(1), json!(1)]),
-            ("/win_rate/all/rate", &[json!(0.5), json!(0.0), json!(0.0), json!(0.5), json!(0.5), json!(0.5)]),
-            ("/win_rate/all/amount/EUR/won", &[json!("1000.00"), json!("0.00"), json!("0.00"), json!("1200.00"), json!("1200.00"), json!("1200.00")]),
-            ("/upsell/all/cross_sell", &[json!(1), json!(0), json!(0), json!(1), json!(0), json!(1)]),
-            ("/upsell/all/new", &[json!(0), json!(0), json!(0), json!(0), json!(1), json!(0)]),
-            ("/upsell/all/accounts/active", &[json!(1), json!(1), json!(1), json!(1), json!(1), json!(1)]),
-            ("/lead_source/all/leads", &[json!(2), json!(2), json!(2), json!(2), json!(1), json!(2)]),
-            ("/lead_source/source=web/won", &[json!(1), json!(0), json!(0), json!(1), json!(0), json!(1)]),
-            ("/close_rate/all/rate", &[json!(0.5), json!(0.0), json!(0.0), json!(0.5), json!(0.0), json!(0.5)]),
+            (
+                "/win_rate/all/won",
+                &[json!(1), json!(0), json!(0), json!(1), json!(1), json!(1)],
+            ),
+            (
+                "/win_rate/all/rate",
+                &[
+                    json!(0.5),
+                    json!(0.0),
+                    json!(0.0),
+                    json!(0.5),
+                    json!(0.5),
+                    json!(0.5),
+                ],
+            ),
+            (
+                "/win_rate/all/amount/EUR/won",
+                &[
+                    json!("1000.00"),
+                    json!("0.00"),
+                    json!("0.00"),
+                    json!("1200.00"),
+                    json!("1200.00"),
+                    json!("1200.00"),
+                ],
+            ),
+            (
+                "/upsell/all/cross_sell",
+                &[json!(1), json!(0), json!(0), json!(1), json!(0), json!(1)],
+            ),
+            (
+                "/upsell/all/new",
+                &[json!(0), json!(0), json!(0), json!(0), json!(1), json!(0)],
+            ),
+            (
+                "/upsell/all/accounts/active",
+                &[json!(1), json!(1), json!(1), json!(1), json!(1), json!(1)],
+            ),
+            (
+                "/lead_source/all/leads",
+                &[json!(2), json!(2), json!(2), json!(2), json!(1), json!(2)],
+            ),
+            (
+                "/lead_source/source=web/won",
+                &[json!(1), json!(0), json!(0), json!(1), json!(0), json!(1)],
+            ),
+            (
+                "/close_rate/all/rate",
+                &[
+                    json!(0.5),
+                    json!(0.0),
+                    json!(0.0),
+                    json!(0.5),
+                    json!(0.0),
+                    json!(0.5),
+                ],
+            ),
         ],
     )
     .await;

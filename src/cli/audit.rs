@@ -67,27 +67,68 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     let (epoch, live) = epoch(&clickhouse, None).await?;
     let definitions = live.definitions;
     let calendar = &definitions.calendar;
-    let as_of = args.as_of.as_deref().map(|text| read_as_of(text, calendar)).transpose()?;
+    let as_of = args
+        .as_of
+        .as_deref()
+        .map(|text| read_as_of(text, calendar))
+        .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
-    let mut inputs = Inputs::open(&args.against, mapping.as_ref(), as_of, calendar, rejects)?.qualified(namespace);
+    let mut inputs = Inputs::open(&args.against, mapping.as_ref(), as_of, calendar, rejects)?
+        .qualified(namespace);
 
     let shards = fold(&mut inputs, epoch.partitions)?;
     let (tally, rejected) = inputs.finish()?;
-    let latest = tally.latest.ok_or_else(|| anyhow!("nothing in the export could be read, so there is nothing to compare"))?;
-    let export = Export { tally: &tally, rejected: &rejected, as_of: as_of.unwrap_or(latest) };
-    let entities = Entity::OF_SOURCES.into_iter().filter(|entity| shards.iter().any(|shard| shard.record_count(*entity) > 0)).collect();
-    let question = Question { calendar, as_of: export.as_of, fields: chosen.as_ref(), entities, namespace, most: args.show };
+    let latest = tally.latest.ok_or_else(|| {
+        anyhow!("nothing in the export could be read, so there is nothing to compare")
+    })?;
+    let export = Export {
+        tally: &tally,
+        rejected: &rejected,
+        as_of: as_of.unwrap_or(latest),
+    };
+    let entities = Entity::OF_SOURCES
+        .into_iter()
+        .filter(|entity| shards.iter().any(|shard| shard.record_count(*entity) > 0))
+        .collect();
+    let question = Question {
+        calendar,
+        as_of: export.as_of,
+        fields: chosen.as_ref(),
+        entities,
+        namespace,
+        most: args.show,
+    };
 
     let mut audited = Audited::default();
     for (number, mut shard) in (0..).zip(shards) {
-        let exported = shard.take_touched().records.into_iter().map(|record| ((record.entity, record.id), record.state)).collect();
+        let exported = shard
+            .take_touched()
+            .records
+            .into_iter()
+            .map(|record| ((record.entity, record.id), record.state))
+            .collect();
         drop(shard);
         let facts = clickhouse.records(epoch.generation, number).await?;
-        audited.compare(&question, exported, facts).map_err(|(entity, id, error)| anyhow!("{} `{id}` can't be read: {error}", entity.name()))?;
+        audited
+            .compare(&question, exported, facts)
+            .map_err(|(entity, id, error)| {
+                anyhow!("{} `{id}` can't be read: {error}", entity.name())
+            })?;
     }
-    if let Some(field) = chosen.iter().flatten().find(|field| !audited.stated.contains(*field)) {
-        let stated = audited.stated.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        bail!("--fields: the export says nothing of `{field}`, so it can't be compared; it states {stated}");
+    if let Some(field) = chosen
+        .iter()
+        .flatten()
+        .find(|field| !audited.stated.contains(*field))
+    {
+        let stated = audited
+            .stated
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        bail!(
+            "--fields: the export says nothing of `{field}`, so it can't be compared; it states {stated}"
+        );
     }
     match args.json {
         true => print(&format!("{:#}\n", show::to_json(&audited, &export)))?,
@@ -115,28 +156,57 @@ fn fold(inputs: &mut Inputs<'_>, count: u32) -> Result<Vec<Shard>> {
 
 /// What the ids of the export are qualified by, as those of the topics it is an export of.
 fn namespace<'c>(asked: Option<&'c str>, config: &'c Config) -> Result<Option<&'c str>> {
-    let known: BTreeSet<&str> = config.topics.iter().filter_map(|topic| topic.namespace.as_deref()).collect();
+    let known: BTreeSet<&str> = config
+        .topics
+        .iter()
+        .filter_map(|topic| topic.namespace.as_deref())
+        .collect();
     let list = known.iter().copied().collect::<Vec<_>>().join(", ");
     match asked {
         Some(asked) => {
-            let there = if known.is_empty() { "no topic has one: leave it out".to_owned() } else { format!("there are {list}") };
-            ensure!(known.contains(asked), "--namespace `{asked}` is no id_namespace of a topic; {there}");
+            let there = if known.is_empty() {
+                "no topic has one: leave it out".to_owned()
+            } else {
+                format!("there are {list}")
+            };
+            ensure!(
+                known.contains(asked),
+                "--namespace `{asked}` is no id_namespace of a topic; {there}"
+            );
             Ok(Some(asked))
         }
         None => {
-            ensure!(known.len() < 2, "the topics are of several CRMs: say with --namespace which one's export this is; there are {list}");
+            ensure!(
+                known.len() < 2,
+                "the topics are of several CRMs: say with --namespace which one's export this is; there are {list}"
+            );
             Ok(known.first().copied())
         }
     }
 }
 
 fn chosen(fields: &[String]) -> Result<Option<BTreeSet<String>>> {
-    let fields: BTreeSet<String> = fields.iter().map(|field| field.trim().to_owned()).filter(|field| !field.is_empty()).collect();
-    let is_known = |name: &str| name.starts_with("custom.") || Entity::ALL.into_iter().any(|entity| entity.field(name).is_some());
+    let fields: BTreeSet<String> = fields
+        .iter()
+        .map(|field| field.trim().to_owned())
+        .filter(|field| !field.is_empty())
+        .collect();
+    let is_known = |name: &str| {
+        name.starts_with("custom.")
+            || Entity::ALL
+                .into_iter()
+                .any(|entity| entity.field(name).is_some())
+    };
     if let Some(unknown) = fields.iter().find(|name| !is_known(name)) {
-        let known: BTreeSet<&str> = Entity::ALL.into_iter().flat_map(Entity::fields).map(|field| field.name).collect();
+        let known: BTreeSet<&str> = Entity::ALL
+            .into_iter()
+            .flat_map(Entity::fields)
+            .map(|field| field.name)
+            .collect();
         let known = known.into_iter().collect::<Vec<_>>().join(", ");
-        bail!("--fields: no record has a field `{unknown}`; there are {known}, and `custom.<field>`");
+        bail!(
+            "--fields: no record has a field `{unknown}`; there are {known}, and `custom.<field>`"
+        );
     }
     Ok((!fields.is_empty()).then_some(fields))
 }

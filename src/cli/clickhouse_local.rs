@@ -42,7 +42,8 @@ pub async fn run(args: ClickhouseLocal) -> anyhow::Result<()> {
         .with_context(|| format!("can't listen on port {}: choose another --port", args.port))?;
     let address = listener.local_addr()?;
 
-    let data_dir = DataDir::new(args.data_dir).context("can't make a temporary directory: give a --data-dir")?;
+    let data_dir = DataDir::new(args.data_dir)
+        .context("can't make a temporary directory: give a --data-dir")?;
     let engine = Engine::open(&library_path(|name| std::env::var_os(name)), &data_dir.path)?;
 
     println!("{LISTENING}{address}");
@@ -86,14 +87,22 @@ struct DataDir {
 impl DataDir {
     fn new(given: Option<PathBuf>) -> io::Result<Self> {
         if let Some(path) = given {
-            return Ok(Self { path, temporary: false });
+            return Ok(Self {
+                path,
+                temporary: false,
+            });
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let name = format!("dealpulse-clickhouse-{}-{}", process::id(), now.as_nanos());
         let path = std::env::temp_dir().join(name);
         // Fails if it is there already, so nobody else's directory is ever used or removed.
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path, temporary: true })
+        Ok(Self {
+            path,
+            temporary: true,
+        })
     }
 }
 

@@ -55,23 +55,40 @@ static CLOCK: OnceLock<(i64, Instant, f64)> = OnceLock::new();
 
 /// The organisation's present (µs): faster than ours until it has caught up.
 fn clock() -> i64 {
-    let Some((start, since, speed)) = CLOCK.get() else { return wall_clock() };
+    let Some((start, since, speed)) = CLOCK.get() else {
+        return wall_clock();
+    };
     let passed = since.elapsed().as_secs_f64() * speed * 3_600e6;
     start.saturating_add(passed as i64).min(wall_clock())
 }
 
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: Demo) -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let topics = [(TOPIC.to_owned(), PARTITIONS), (format!("{LOG}.1"), PARTITIONS), (DEAD_LETTERS.to_owned(), 1)];
-    let topics = topics.iter().map(|(name, partitions)| TopicSpec::new(name, *partitions as i32)).collect::<Result<Vec<_>, _>>()?;
-    let (clickhouse, broker) =
-        tokio::task::spawn_blocking(move || anyhow::Ok((ClickhouseChild::spawn(None)?, BrokerChild::spawn(&topics)?))).await??;
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let topics = [
+        (TOPIC.to_owned(), PARTITIONS),
+        (format!("{LOG}.1"), PARTITIONS),
+        (DEAD_LETTERS.to_owned(), 1),
+    ];
+    let topics = topics
+        .iter()
+        .map(|(name, partitions)| TopicSpec::new(name, *partitions as i32))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (clickhouse, broker) = tokio::task::spawn_blocking(move || {
+        anyhow::Ok((ClickhouseChild::spawn(None)?, BrokerChild::spawn(&topics)?))
+    })
+    .await??;
 
     let config = config(&args, &clickhouse.url(), broker.address())?;
     let start = wall_clock() - i64::from(args.catch_up_days) * DAY;
     let pipeline = Pipeline::start(config.clone(), clock).await?;
-    println!("the sales of an invented organisation, live: open http://{}/ in a browser; Ctrl-C ends it", pipeline.address());
+    println!(
+        "the sales of an invented organisation, live: open http://{}/ in a browser; Ctrl-C ends it",
+        pipeline.address()
+    );
 
     let stop = std::sync::Arc::new(AtomicBool::new(false));
     let feeding = {
@@ -102,11 +119,19 @@ fn config(args: &Demo, clickhouse: &str, broker: &str) -> anyhow::Result<Config>
          [serve]\nlisten = \"{}\"\nrefresh_milliseconds = 1000\n",
         args.listen
     );
-    Config::parse(&text, Path::new("the demonstration's configuration"), &Environment::new()).context("the demonstration's configuration")
+    Config::parse(
+        &text,
+        Path::new("the demonstration's configuration"),
+        &Environment::new(),
+    )
+    .context("the demonstration's configuration")
 }
 
 fn organisation(args: &Demo, start: i64) -> anyhow::Result<Generator> {
-    let instant = |micros: i64| DateTime::<Utc>::from_timestamp_micros(micros).context("a time out of range: give fewer days");
+    let instant = |micros: i64| {
+        DateTime::<Utc>::from_timestamp_micros(micros)
+            .context("a time out of range: give fewer days")
+    };
     // A year beyond today, so that the demonstration outlives any audience.
     let days = i64::from(args.history_days) + i64::from(args.catch_up_days) + 365;
     let begin = start - i64::from(args.history_days) * DAY;
@@ -121,10 +146,21 @@ fn organisation(args: &Demo, start: i64) -> anyhow::Result<Generator> {
 }
 
 /// Sends each event when the organisation's clock has come to it, and never more than the pipeline keeps up with.
-fn play(organisation: Generator, feed: &Feed, telemetry: &Telemetry, stop: &AtomicBool) -> anyhow::Result<()> {
+fn play(
+    organisation: Generator,
+    feed: &Feed,
+    telemetry: &Telemetry,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
     let routed = telemetry.events_routed.with_label_values(&[TOPIC]);
     for (sent, event) in (0u64..).zip(organisation) {
-        let on_their_way = || sent.saturating_sub(routed.get()) + telemetry.assertions_routed.get().saturating_sub(telemetry.assertions_folded.get());
+        let on_their_way = || {
+            sent.saturating_sub(routed.get())
+                + telemetry
+                    .assertions_routed
+                    .get()
+                    .saturating_sub(telemetry.assertions_folded.get())
+        };
         while event.emitted_at > clock() || sent % 64 == 0 && on_their_way() > ON_THEIR_WAY {
             if stop.load(Ordering::Acquire) {
                 return Ok(());

@@ -48,7 +48,8 @@ impl Chosen {
 
     /// Whether a letter of this topic and reason is meant.
     fn means(&self, topic: &str, reason: &str) -> bool {
-        let is_reason = self.reasons.is_empty() || self.reasons.iter().any(|chosen| chosen.name() == reason);
+        let is_reason =
+            self.reasons.is_empty() || self.reasons.iter().any(|chosen| chosen.name() == reason);
         is_reason && self.topic.as_deref().is_none_or(|chosen| chosen == topic)
     }
 }
@@ -81,7 +82,12 @@ struct Replay {
 }
 
 fn reason(name: &str) -> Result<Reason, String> {
-    Reason::from_name(name).ok_or_else(|| format!("there is no such reason; there are {}", Reason::ALL.map(Reason::name).join(", ")))
+    Reason::from_name(name).ok_or_else(|| {
+        format!(
+            "there is no such reason; there are {}",
+            Reason::ALL.map(Reason::name).join(", ")
+        )
+    })
 }
 
 /// Lists or replays.

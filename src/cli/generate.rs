@@ -38,16 +38,30 @@ pub struct Generate {
 
 /// Writes the stream. A reader that has seen enough (`| head`) ends it without an error.
 pub fn run(args: Generate) -> Result<()> {
-    ensure!(args.start < args.end, "start must lie before end: give an earlier --start or a later --end");
-    let generator =
-        Generator::new(GeneratorConfig { seed: args.seed, deals: args.deals, start: args.start, end: args.end, ..GeneratorConfig::default() });
+    ensure!(
+        args.start < args.end,
+        "start must lie before end: give an earlier --start or a later --end"
+    );
+    let generator = Generator::new(GeneratorConfig {
+        seed: args.seed,
+        deals: args.deals,
+        start: args.start,
+        end: args.end,
+        ..GeneratorConfig::default()
+    });
     if let Some(topic) = &args.topic {
         return write_topic(generator, &args.brokers, topic);
     }
     match args.out {
         Some(path) => {
-            let file = File::create(&path).with_context(|| format!("cannot create {}: name a file that can be written", path.display()))?;
-            write_lines(generator, file).with_context(|| format!("cannot write to {}", path.display()))
+            let file = File::create(&path).with_context(|| {
+                format!(
+                    "cannot create {}: name a file that can be written",
+                    path.display()
+                )
+            })?;
+            write_lines(generator, file)
+                .with_context(|| format!("cannot write to {}", path.display()))
         }
         None => match write_lines(generator, io::stdout().lock()) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -57,7 +71,11 @@ pub fn run(args: Generate) -> Result<()> {
 }
 
 fn write_topic(generator: Generator, brokers: &str, topic: &str) -> Result<()> {
-    let kafka = Kafka { brokers: brokers.to_owned(), group: "dealpulse".into(), properties: BTreeMap::new() };
+    let kafka = Kafka {
+        brokers: brokers.to_owned(),
+        group: "dealpulse".into(),
+        properties: BTreeMap::new(),
+    };
     let feed = Feed::new(&kafka, topic)?;
     for event in generator {
         feed.send(&event)?;
@@ -77,12 +95,13 @@ fn write_lines(generator: Generator, out: impl Write) -> io::Result<()> {
 fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
     let instant = match text.parse::<NaiveDate>() {
         Ok(day) => day.and_time(NaiveTime::MIN).and_utc(),
-        Err(_) => {
-            text.parse::<DateTime<Utc>>().map_err(|_| "give a day such as 2025-01-01 or an instant such as 2025-01-01T08:00:00Z".to_string())?
-        }
+        Err(_) => text.parse::<DateTime<Utc>>().map_err(|_| {
+            "give a day such as 2025-01-01 or an instant such as 2025-01-01T08:00:00Z".to_string()
+        })?,
     };
     let first = DateTime::<Utc>::UNIX_EPOCH;
-    let last = NaiveDate::from_ymd_opt(2100, 1, 1).map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    let last =
+        NaiveDate::from_ymd_opt(2100, 1, 1).map(|day| day.and_time(NaiveTime::MIN).and_utc());
     match instant >= first && last.is_some_and(|last| instant <= last) {
         true => Ok(instant),
         false => Err("give a time between 1970 and 2100".to_string()),
@@ -121,18 +140,41 @@ mod tests {
     fn refuses_an_end_before_the_start_and_a_place_it_cannot_write() {
         let mut backwards = arguments(None);
         backwards.end = backwards.start;
-        assert!(run(backwards).unwrap_err().to_string().contains("start must lie before end"));
+        assert!(
+            run(backwards)
+                .unwrap_err()
+                .to_string()
+                .contains("start must lie before end")
+        );
 
         let directory = tempfile::tempdir().unwrap();
         let nowhere = directory.path().join("missing").join("events.ndjson");
-        assert!(run(arguments(Some(nowhere))).unwrap_err().to_string().contains("cannot create"));
+        assert!(
+            run(arguments(Some(nowhere)))
+                .unwrap_err()
+                .to_string()
+                .contains("cannot create")
+        );
     }
 
     #[test]
     fn reads_days_and_instants_within_the_years_that_are_kept() {
-        assert_eq!(parse_instant("2025-01-01"), parse_instant("2025-01-01T00:00:00Z"));
-        assert_eq!(parse_instant("2025-01-01T01:00:00+01:00"), parse_instant("2025-01-01"));
-        for wrong in ["", "yesterday", "2025-13-01", "1969-12-31", "2100-01-02", "+262142-01-01"] {
+        assert_eq!(
+            parse_instant("2025-01-01"),
+            parse_instant("2025-01-01T00:00:00Z")
+        );
+        assert_eq!(
+            parse_instant("2025-01-01T01:00:00+01:00"),
+            parse_instant("2025-01-01")
+        );
+        for wrong in [
+            "",
+            "yesterday",
+            "2025-13-01",
+            "1969-12-31",
+            "2100-01-02",
+            "+262142-01-01",
+        ] {
             assert!(parse_instant(wrong).is_err(), "{wrong}");
         }
     }

@@ -49,7 +49,9 @@ fn create(broker: &LocalBroker, line: &str) -> anyhow::Result<()> {
     let ["topic", name, partitions] = words[..] else {
         anyhow::bail!("{line:?} is not understood: write topic NAME PARTITIONS");
     };
-    let partitions = partitions.parse().with_context(|| format!("{partitions:?} is not a number of partitions"))?;
+    let partitions = partitions
+        .parse()
+        .with_context(|| format!("{partitions:?} is not a number of partitions"))?;
     Ok(broker.create_topic(TopicSpec::new(name, partitions)?)?)
 }
 
@@ -74,5 +76,7 @@ fn standard_input() -> anyhow::Result<mpsc::Receiver<String>> {
 /// Prints a line at once: whoever started us is waiting for it.
 fn say(line: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("standard output is closed")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("standard output is closed")
 }

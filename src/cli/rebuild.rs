@@ -84,9 +84,18 @@ impl Place {
         retrying(&AtStart(Instant::now()), || migrate::tables(&parts.store)).await?;
         let epochs = parts.store.epochs().await?;
         let current = current(&epochs).cloned();
-        let current =
-            current.with_context(|| format!("the database `{}` has no numbers yet: `dealpulse run` starts them", parts.store.database()))?;
-        Ok(Place { config, parts, epochs, current })
+        let current = current.with_context(|| {
+            format!(
+                "the database `{}` has no numbers yet: `dealpulse run` starts them",
+                parts.store.database()
+            )
+        })?;
+        Ok(Place {
+            config,
+            parts,
+            epochs,
+            current,
+        })
     }
 }
 
@@ -96,9 +105,43 @@ impl Place {
 /// What is refused, with the reason, or what Kafka or ClickHouse answered. Nothing is lost then.
 pub async fn run(args: Rebuild) -> anyhow::Result<()> {
     match args.what {
-        What::Definitions(on) => make(Wish { form: Form::Definitions, partitions: None, anyway: false }, &on.config).await,
-        What::Log { on, partitions, anyway } => make(Wish { form: Form::Log, partitions, anyway }, &on.config).await,
-        What::Mapping { on, anyway } => make(Wish { form: Form::Mapping, partitions: None, anyway }, &on.config).await,
+        What::Definitions(on) => {
+            make(
+                Wish {
+                    form: Form::Definitions,
+                    partitions: None,
+                    anyway: false,
+                },
+                &on.config,
+            )
+            .await
+        }
+        What::Log {
+            on,
+            partitions,
+            anyway,
+        } => {
+            make(
+                Wish {
+                    form: Form::Log,
+                    partitions,
+                    anyway,
+                },
+                &on.config,
+            )
+            .await
+        }
+        What::Mapping { on, anyway } => {
+            make(
+                Wish {
+                    form: Form::Mapping,
+                    partitions: None,
+                    anyway,
+                },
+                &on.config,
+            )
+            .await
+        }
         What::Status(on) => show::status(&Place::open(&on.config).await?).await,
         What::Abandon(on) => abandon(&Place::open(&on.config).await?).await,
         What::Drop(on) => drop_replaced(&Place::open(&on.config).await?).await,
@@ -116,9 +159,17 @@ struct Wish {
 /// Makes the next epoch, or goes on with it.
 async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
     let form = wish.form;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let place = Place::open(config).await?;
-    let Place { config, parts, current, .. } = &place;
+    let Place {
+        config,
+        parts,
+        current,
+        ..
+    } = &place;
     admin::check_inputs(config).await?;
     if let Err(error) = admin::ensure_log(config, current.generation, current.partitions).await {
         ensure!(form != Form::Definitions, "{error}");
@@ -138,7 +189,9 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was done; the same command goes on")),
     };
     let made = match made {
-        Ok(()) => migrate::views(&parts.store, &next.definitions).await.map_err(anyhow::Error::from),
+        Ok(()) => migrate::views(&parts.store, &next.definitions)
+            .await
+            .map_err(anyhow::Error::from),
         failed => failed,
     };
     running.stop().await;
@@ -160,46 +213,85 @@ async fn is_log_whole(place: &Place, log: &KafkaLog) -> anyhow::Result<bool> {
 /// A new log must begin empty: a topic of that name may be left from another life.
 async fn check_empty(place: &Place, next: &Epoch) -> anyhow::Result<()> {
     let topic = admin::log_topic(&place.config, next.generation);
-    if admin::partitions(&place.config.kafka, &topic).await?.is_none() {
+    if admin::partitions(&place.config.kafka, &topic)
+        .await?
+        .is_none()
+    {
         return Ok(());
     }
     let log = KafkaLog::new(&place.config, next.generation, next.partitions)?;
     for shard in 0..next.partitions {
         let (_, end) = log.bounds(shard).await?;
-        ensure!(end == 0, "the topic `{topic}` of the new log is there already and holds messages of something else; delete it");
+        ensure!(
+            end == 0,
+            "the topic `{topic}` of the new log is there already and holds messages of something else; delete it"
+        );
     }
     Ok(())
 }
 
 /// Drops an epoch that is being built, with its log if it has one of its own.
 async fn abandon(place: &Place) -> anyhow::Result<()> {
-    let Some(next) = building(&place.epochs) else { bail!("no rebuild is under way") };
+    let Some(next) = building(&place.epochs) else {
+        bail!("no rebuild is under way")
+    };
     let has_own_log = next.generation != place.current.generation;
     place.parts.store.drop_epoch(next, has_own_log).await?;
     if has_own_log {
-        admin::delete(&place.config.kafka, &admin::log_topic(&place.config, next.generation)).await?;
+        admin::delete(
+            &place.config.kafka,
+            &admin::log_topic(&place.config, next.generation),
+        )
+        .await?;
     }
-    println!("epoch {} is given up; epoch {} goes on as it is", next.epoch, place.current.epoch);
+    println!(
+        "epoch {} is given up; epoch {} goes on as it is",
+        next.epoch, place.current.epoch
+    );
     Ok(())
 }
 
 /// Drops every epoch before the current one, and the logs that only they used.
 async fn drop_replaced(place: &Place) -> anyhow::Result<()> {
-    let Place { config, parts, epochs, current } = place;
-    let replaced: Vec<&Epoch> = epochs.iter().filter(|epoch| epoch.epoch < current.epoch && epoch.stage != Stage::Dropped).collect();
+    let Place {
+        config,
+        parts,
+        epochs,
+        current,
+    } = place;
+    let replaced: Vec<&Epoch> = epochs
+        .iter()
+        .filter(|epoch| epoch.epoch < current.epoch && epoch.stage != Stage::Dropped)
+        .collect();
     if replaced.is_empty() {
-        println!("there is nothing to drop: epoch {} is the only one", current.epoch);
+        println!(
+            "there is nothing to drop: epoch {} is the only one",
+            current.epoch
+        );
         return Ok(());
     }
     for epoch in &replaced {
         let has_own_log = epoch.generation != current.generation;
         if has_own_log {
-            let left = if current.feeds_on == epoch.generation { not_carried(config, epoch.generation, current.generation).await? } else { 0 };
-            ensure!(left == 0, "{left} messages of the old log are not carried over yet: let `dealpulse run` do that first");
+            let left = if current.feeds_on == epoch.generation {
+                not_carried(config, epoch.generation, current.generation).await?
+            } else {
+                0
+            };
+            ensure!(
+                left == 0,
+                "{left} messages of the old log are not carried over yet: let `dealpulse run` do that first"
+            );
             // First the topic: whoever still writes to it is told so, and keeps what it could not write.
             admin::delete(&config.kafka, &admin::log_topic(config, epoch.generation)).await?;
         }
-        parts.store.put_epoch(&Epoch { stage: Stage::Dropped, ..(*epoch).clone() }).await?;
+        parts
+            .store
+            .put_epoch(&Epoch {
+                stage: Stage::Dropped,
+                ..(*epoch).clone()
+            })
+            .await?;
     }
     // Instances that flush for it once more would leave rows behind.
     println!("waiting until every instance knows");
@@ -207,7 +299,11 @@ async fn drop_replaced(place: &Place) -> anyhow::Result<()> {
     for epoch in replaced {
         let has_own_log = epoch.generation != current.generation;
         parts.store.drop_epoch(epoch, has_own_log).await?;
-        println!("epoch {} is dropped{}", epoch.epoch, if has_own_log { ", and its log" } else { "" });
+        println!(
+            "epoch {} is dropped{}",
+            epoch.epoch,
+            if has_own_log { ", and its log" } else { "" }
+        );
     }
     Ok(())
 }

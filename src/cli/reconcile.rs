@@ -44,17 +44,29 @@ pub async fn run(args: Reconcile) -> Result<ExitCode> {
         findings.merge(reconcile(shard, &epoch, &live, &clickhouse, &pace).await?);
     }
     for list in [&mut findings.drift, &mut findings.in_motion] {
-        list.sort_by(|a, b| (a.name.pane.start, &a.name, a.shard).cmp(&(b.name.pane.start, &b.name, b.shard)));
+        list.sort_by(|a, b| {
+            (a.name.pane.start, &a.name, a.shard).cmp(&(b.name.pane.start, &b.name, b.shard))
+        });
     }
     match args.json {
-        true => print(&format!("{:#}\n", show::to_json(&epoch, &live.definitions, &findings, args.show)))?,
-        false => print(&show::to_text(&epoch, &live.definitions, &findings, args.show))?,
+        true => print(&format!(
+            "{:#}\n",
+            show::to_json(&epoch, &live.definitions, &findings, args.show)
+        ))?,
+        false => print(&show::to_text(
+            &epoch,
+            &live.definitions,
+            &findings,
+            args.show,
+        ))?,
     }
-    Ok(match (findings.drift.is_empty(), findings.in_motion.is_empty()) {
-        (false, _) => ExitCode::from(DIFFERS),
-        (true, false) => ExitCode::from(UNJUDGED),
-        (true, true) => ExitCode::SUCCESS,
-    })
+    Ok(
+        match (findings.drift.is_empty(), findings.in_motion.is_empty()) {
+            (false, _) => ExitCode::from(DIFFERS),
+            (true, false) => ExitCode::from(UNJUDGED),
+            (true, true) => ExitCode::SUCCESS,
+        },
+    )
 }
 
 /// How long a checkpoint is waited for: some flushes, also slow ones.

@@ -72,28 +72,59 @@ pub struct Report {
 pub async fn run(args: Report) -> Result<()> {
     let mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
     let definitions = Arc::new(definitions(&args, mapping.as_ref())?);
-    let as_of = args.as_of.as_deref().map(|text| read_as_of(text, &definitions.calendar)).transpose()?;
+    let as_of = args
+        .as_of
+        .as_deref()
+        .map(|text| read_as_of(text, &definitions.calendar))
+        .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
-    let mut inputs = Inputs::open(&args.files, mapping.as_ref(), as_of, &definitions.calendar, rejects)?;
+    let mut inputs = Inputs::open(
+        &args.files,
+        mapping.as_ref(),
+        as_of,
+        &definitions.calendar,
+        rejects,
+    )?;
     if let Some(dir) = &args.data_dir {
         check_empty(dir)?;
     }
     let child = ClickhouseChild::spawn(args.data_dir.as_deref())?;
-    let clickhouse = ClickHouse::new(&Access { url: child.url(), database: "dealpulse".into(), ..Access::default() });
+    let clickhouse = ClickHouse::new(&Access {
+        url: child.url(),
+        database: "dealpulse".into(),
+        ..Access::default()
+    });
     migrate(&clickhouse, &definitions.spec).await?;
-    clickhouse.put_epoch(&Epoch::first(definitions.spec.clone(), SHARDS)).await?;
+    clickhouse
+        .put_epoch(&Epoch::first(definitions.spec.clone(), SHARDS))
+        .await?;
 
     let last_instant = fold(&mut inputs, &clickhouse).await?;
     let (tally, rejected) = inputs.finish()?;
     if tally.assertions == 0 {
-        let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{count} {}", reason.name())).collect();
-        let reasons = if reasons.is_empty() { "there was nothing in the files".to_owned() } else { reasons.join(", ") };
-        bail!("none of {} lines and {} rows could be read: {reasons}", tally.lines, tally.rows);
+        let reasons: Vec<String> = rejected
+            .iter()
+            .map(|(reason, count)| format!("{count} {}", reason.name()))
+            .collect();
+        let reasons = if reasons.is_empty() {
+            "there was nothing in the files".to_owned()
+        } else {
+            reasons.join(", ")
+        };
+        bail!(
+            "none of {} lines and {} rows could be read: {reasons}",
+            tally.lines,
+            tally.rows
+        );
     }
     // Accounts alone have no instant that ends history; the newest thing said of them does.
     let end = last_instant.or(tally.latest).unwrap_or_default();
     let answer = Answer::read(&clickhouse, EPOCH, &definitions, end).await?;
-    if args.json { print(&format!("{:#}\n", answer.to_json(&tally, &rejected))) } else { print(&tables::show(&answer, &tally, &rejected)) }
+    if args.json {
+        print(&format!("{:#}\n", answer.to_json(&tally, &rejected)))
+    } else {
+        print(&tables::show(&answer, &tally, &rejected))
+    }
 }
 
 /// Folds all of the input. Gives the last instant anything was created or closed (µs).
@@ -112,20 +143,28 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
             pieces += 1;
         }
         settle(&mut owners, GENERATION, &log, clickhouse).await?;
-        owners.iter().for_each(|owner| log.forget(owner.number(), owner.flushed()));
+        owners
+            .iter()
+            .for_each(|owner| log.forget(owner.number(), owner.flushed()));
         if pieces < PIECES {
-            return Ok(owners.iter().filter_map(|owner| owner.shard().last_instant()).max());
+            return Ok(owners
+                .iter()
+                .filter_map(|owner| owner.shard().last_instant())
+                .max());
         }
     }
 }
 
 pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
-    let text = fs::read_to_string(path).with_context(|| format!("can't read the mapping {}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("can't read the mapping {}", path.display()))?;
     Mapping::parse(&text).with_context(|| format!("{} is refused", path.display()))
 }
 
 fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Definitions> {
-    let mut spec = mapping.and_then(|mapping| mapping.definitions.clone()).unwrap_or_default();
+    let mut spec = mapping
+        .and_then(|mapping| mapping.definitions.clone())
+        .unwrap_or_default();
     if let Some(zone) = &args.time_zone {
         spec.time_zone.clone_from(zone);
     }
@@ -134,7 +173,9 @@ fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Definitions> 
 }
 
 pub(super) fn read_as_of(text: &str, calendar: &Calendar) -> Result<i64> {
-    let when = When::parse(text).ok_or_else(|| anyhow!("--as-of `{text}` is no time: write a date like 2026-03-04 or 2026-03-04T10:00:00Z"))?;
+    let when = When::parse(text).ok_or_else(|| {
+        anyhow!("--as-of `{text}` is no time: write a date like 2026-03-04 or 2026-03-04T10:00:00Z")
+    })?;
     Ok(calendar.instant(when))
 }
 
@@ -143,7 +184,10 @@ fn check_empty(dir: &Path) -> Result<()> {
     let is_empty = match fs::read_dir(dir) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(error).with_context(|| format!("can't look into --data-dir {}", dir.display())),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("can't look into --data-dir {}", dir.display()));
+        }
     };
     let shown = dir.display();
     ensure!(
@@ -158,7 +202,9 @@ fn check_empty(dir: &Path) -> Result<()> {
 pub(super) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("can't write to standard output"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("can't write to standard output")
+        }
         _ => Ok(()),
     }
 }

@@ -55,7 +55,10 @@ pub enum Stopped {
 /// Runs until SIGTERM or Ctrl-C; what is folded is flushed first.
 pub async fn run(args: Run) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config, &std::env::vars().collect())?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let pipeline = tokio::select! {
         started = Pipeline::start(config, wall_clock) => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -89,18 +92,32 @@ impl Pipeline {
     pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Pipeline> {
         let (config, at_start) = (Arc::new(config), AtStart(Instant::now()));
         let parts = parts(&config, clock);
-        let Parts { store, logs, telemetry, health, .. } = parts.clone();
+        let Parts {
+            store,
+            logs,
+            telemetry,
+            health,
+            ..
+        } = parts.clone();
         retrying(&at_start, || migrate::tables(&store)).await?;
         let mut epochs = store.epochs().await?;
         admit(&config, &epochs)?;
-        migrate::views(&store, current(&epochs).map_or(&config.definitions, |epoch| &epoch.definitions)).await?;
+        migrate::views(
+            &store,
+            current(&epochs).map_or(&config.definitions, |epoch| &epoch.definitions),
+        )
+        .await?;
         retrying(&at_start, || admin::check_inputs(&config)).await?;
         admin::ensure_dead_letters(&config).await?;
-        let epoch = current(&epochs).cloned().unwrap_or_else(|| first_epoch(&config));
+        let epoch = current(&epochs)
+            .cloned()
+            .unwrap_or_else(|| first_epoch(&config));
         let is_rebuilding = building(&epochs).is_some();
         match admin::ensure_log(&config, epoch.generation, epoch.partitions).await {
             // A log that is being replaced may be as it is.
-            Err(error) if is_rebuilding => tracing::warn!(%error, "the log is not as it should be; it is being rebuilt"),
+            Err(error) if is_rebuilding => {
+                tracing::warn!(%error, "the log is not as it should be; it is being rebuilt")
+            }
             checked => checked?,
         }
         // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
@@ -109,17 +126,45 @@ impl Pipeline {
         // Another instance may have begun at the same moment, by other definitions: one of the two stands.
         admit(&config, &epochs)?;
 
-        let listener = TcpListener::bind(config.listen).await.with_context(|| format!("can't listen on {} ([serve] listen)", config.listen))?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("can't listen on {} ([serve] listen)", config.listen))?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let model = Model::new(STALE);
-        let source = Rollups { clickhouse: store, logs, clock, telemetry: telemetry.clone() };
+        let source = Rollups {
+            clickhouse: store,
+            logs,
+            clock,
+            telemetry: telemetry.clone(),
+        };
         let mut refreshing = JoinSet::new();
-        let refresh = Refresh { every: config.refresh, top: config.top, clock };
-        refreshing.spawn(refresh_forever(model.clone(), source, refresh, telemetry.clone(), until(stopped.clone())));
-        let server = tokio::spawn(serve(listener, router(model, telemetry.clone(), health), until(stopped)));
+        let refresh = Refresh {
+            every: config.refresh,
+            top: config.top,
+            clock,
+        };
+        refreshing.spawn(refresh_forever(
+            model.clone(),
+            source,
+            refresh,
+            telemetry.clone(),
+            until(stopped.clone()),
+        ));
+        let server = tokio::spawn(serve(
+            listener,
+            router(model, telemetry.clone(), health),
+            until(stopped),
+        ));
         let running = Running::start(parts, epochs).await?;
-        Ok(Pipeline { address, telemetry, running, stop, server, _refreshing: refreshing })
+        Ok(Pipeline {
+            address,
+            telemetry,
+            running,
+            stop,
+            server,
+            _refreshing: refreshing,
+        })
     }
 
     /// Where the page and the gauges are.
@@ -135,7 +180,9 @@ impl Pipeline {
     /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
     pub async fn stop(self) -> anyhow::Result<Stopped> {
         // Kafka's client can't be called off while its brokers are away.
-        let is_drained = tokio::time::timeout(STOP, self.running.stop()).await.unwrap_or(false);
+        let is_drained = tokio::time::timeout(STOP, self.running.stop())
+            .await
+            .unwrap_or(false);
         if !is_drained {
             tracing::warn!(
                 "not all that was read is written: time ran out, or a part stands still; it is read and folded again from the offsets and checkpoints, nothing is lost"
@@ -144,7 +191,11 @@ impl Pipeline {
         // Nobody may be listening any more.
         let _ = self.stop.send(true);
         self.server.await??;
-        Ok(if is_drained { Stopped::Drained } else { Stopped::LeftOver })
+        Ok(if is_drained {
+            Stopped::Drained
+        } else {
+            Stopped::LeftOver
+        })
     }
 }
 
@@ -155,22 +206,45 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 
 /// What an instance with this configuration is made of.
 pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
-    let (store, logs) = (ClickHouse::new(&config.clickhouse), Logs::new(config.clone()));
-    Parts { config: config.clone(), logs, store, clock, telemetry: Telemetry::new(), health: Health::default() }
+    let (store, logs) = (
+        ClickHouse::new(&config.clickhouse),
+        Logs::new(config.clone()),
+    );
+    Parts {
+        config: config.clone(),
+        logs,
+        store,
+        clock,
+        telemetry: Telemetry::new(),
+        health: Health::default(),
+    }
 }
 
 /// The epoch a database begins with.
 fn first_epoch(config: &Config) -> Epoch {
-    Epoch::first(config.definitions.clone(), config.log.partitions.unwrap_or(PARTITIONS))
+    Epoch::first(
+        config.definitions.clone(),
+        config.log.partitions.unwrap_or(PARTITIONS),
+    )
 }
 
 /// Writes the first epoch, or remembers how a topic is read that is new.
-async fn note_inputs(store: &ClickHouse, config: &Config, epoch: &Epoch, is_first: bool) -> Result<(), OutsideError> {
+async fn note_inputs(
+    store: &ClickHouse,
+    config: &Config,
+    epoch: &Epoch,
+    is_first: bool,
+) -> Result<(), OutsideError> {
     let ours = inputs(&config.topics);
     let is_known = ours.keys().all(|topic| epoch.inputs.contains_key(topic));
     if is_first || !is_known && disagreement(&ours, &epoch.inputs).is_none() {
         let inputs = epoch.inputs.clone().into_iter().chain(ours).collect();
-        store.put_epoch(&Epoch { inputs, ..epoch.clone() }).await?;
+        store
+            .put_epoch(&Epoch {
+                inputs,
+                ..epoch.clone()
+            })
+            .await?;
     }
     Ok(())
 }
@@ -197,18 +271,31 @@ struct Rollups {
 impl Source for Rollups {
     async fn current(&self) -> Result<Epoch, OutsideError> {
         let epochs = self.clickhouse.epochs().await?;
-        current(&epochs).cloned().ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
+        current(&epochs)
+            .cloned()
+            .ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
     }
 
     async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
-        let watermark = watermark(epoch, (self.clock)(), &self.logs.of(epoch)?, &self.clickhouse).await?;
+        let watermark = watermark(
+            epoch,
+            (self.clock)(),
+            &self.logs.of(epoch)?,
+            &self.clickhouse,
+        )
+        .await?;
         if let Some(watermark) = watermark {
             self.telemetry.set_watermark(watermark);
         }
         Ok(watermark)
     }
 
-    async fn sums(&self, epoch: &Epoch, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {
+    async fn sums(
+        &self,
+        epoch: &Epoch,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> Result<Sums, OutsideError> {
         self.clickhouse.sums(epoch.epoch, definitions, plan).await
     }
 }

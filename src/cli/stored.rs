@@ -30,13 +30,29 @@ pub fn open(path: &Path) -> Result<(Config, ClickHouse)> {
 /// If there is none such, or ClickHouse can't be asked.
 pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoch, Live)> {
     let (database, epochs) = (clickhouse.database(), clickhouse.epochs().await?);
-    let current = current(&epochs).with_context(|| format!("the database `{database}` has no numbers yet: `dealpulse run` starts them"))?;
-    let number = number.unwrap_or(current.epoch);
-    let kept: Vec<&Epoch> = epochs.iter().filter(|epoch| epoch.stage != Stage::Dropped).collect();
-    let found = kept.iter().find(|epoch| epoch.epoch == number).with_context(|| {
-        let known = kept.iter().map(|epoch| epoch.epoch.to_string()).collect::<Vec<_>>().join(", ");
-        format!("the database `{database}` has no epoch {number}; it has {known}")
+    let current = current(&epochs).with_context(|| {
+        format!("the database `{database}` has no numbers yet: `dealpulse run` starts them")
     })?;
-    let live = Known::of(&epochs, found.generation)?.live.into_iter().find(|live| live.epoch == number).context("an epoch that is kept")?;
+    let number = number.unwrap_or(current.epoch);
+    let kept: Vec<&Epoch> = epochs
+        .iter()
+        .filter(|epoch| epoch.stage != Stage::Dropped)
+        .collect();
+    let found = kept
+        .iter()
+        .find(|epoch| epoch.epoch == number)
+        .with_context(|| {
+            let known = kept
+                .iter()
+                .map(|epoch| epoch.epoch.to_string())
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!("the database `{database}` has no epoch {number}; it has {known}")
+        })?;
+    let live = Known::of(&epochs, found.generation)?
+        .live
+        .into_iter()
+        .find(|live| live.epoch == number)
+        .context("an epoch that is kept")?;
     Ok(((*found).clone(), live))
 }

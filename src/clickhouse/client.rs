@@ -57,12 +57,20 @@ impl ClickHouse {
         // A machine that is gone says nothing; one that is busy still acknowledges what it is sent, and is waited for.
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let http = HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(std::time::Duration::from_secs(2)).build(connector);
+        let http = HyperClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(std::time::Duration::from_secs(2))
+            .build(connector);
         let mut client = Client::with_http_client(http).with_url(&access.url);
         if !access.user.is_empty() {
-            client = client.with_user(&access.user).with_password(&access.password);
+            client = client
+                .with_user(&access.user)
+                .with_password(&access.password);
         }
-        ClickHouse { client, database: access.database.clone(), insert_settings: access.insert_settings.clone() }
+        ClickHouse {
+            client,
+            database: access.database.clone(),
+            insert_settings: access.insert_settings.clone(),
+        }
     }
 
     /// The database everything is in.
@@ -76,7 +84,11 @@ impl ClickHouse {
     /// What ClickHouse or the network answered; `doing` says what it was for.
     pub async fn execute(&self, doing: &str, sql: &str) -> Result<(), OutsideError> {
         let client = self.client.clone().with_database(&self.database);
-        client.query_raw(sql).execute().await.map_err(|error| outside(doing, error))
+        client
+            .query_raw(sql)
+            .execute()
+            .await
+            .map_err(|error| outside(doing, error))
     }
 
     /// Runs a statement outside any database.
@@ -84,7 +96,11 @@ impl ClickHouse {
     /// # Errors
     /// As [`ClickHouse::execute`].
     pub async fn execute_anywhere(&self, doing: &str, sql: &str) -> Result<(), OutsideError> {
-        self.client.query_raw(sql).execute().await.map_err(|error| outside(doing, error))
+        self.client
+            .query_raw(sql)
+            .execute()
+            .await
+            .map_err(|error| outside(doing, error))
     }
 
     /// The whole answer to a query in a format.
@@ -93,25 +109,40 @@ impl ClickHouse {
     /// As [`ClickHouse::execute`].
     pub async fn fetch(&self, doing: &str, sql: &str, format: &str) -> Result<Bytes, OutsideError> {
         let client = self.client.clone().with_database(&self.database);
-        let mut cursor = client.query_raw(sql).fetch_bytes(format).map_err(|error| outside(doing, error))?;
-        cursor.collect().await.map_err(|error| outside(doing, error))
+        let mut cursor = client
+            .query_raw(sql)
+            .fetch_bytes(format)
+            .map_err(|error| outside(doing, error))?;
+        cursor
+            .collect()
+            .await
+            .map_err(|error| outside(doing, error))
     }
 
     /// Inserts rows that are RowBinary already. Acknowledged when it returns.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`].
-    pub async fn insert(&self, table: &str, columns: &str, rows: Vec<u8>) -> Result<(), OutsideError> {
+    pub async fn insert(
+        &self,
+        table: &str,
+        columns: &str,
+        rows: Vec<u8>,
+    ) -> Result<(), OutsideError> {
         let doing = format!("inserting into {table}");
         let mut client = self.client.clone().with_database(&self.database);
         for (name, value) in &self.insert_settings {
             client = client.with_setting(name, value);
         }
-        let mut insert = client.insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
+        let mut insert = client
+            .insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
         let rows = Bytes::from(rows);
         const PIECE: usize = 1 << 20;
         for start in (0..rows.len()).step_by(PIECE) {
-            insert.send(rows.slice(start..rows.len().min(start + PIECE))).await.map_err(|error| outside(&doing, error))?;
+            insert
+                .send(rows.slice(start..rows.len().min(start + PIECE)))
+                .await
+                .map_err(|error| outside(&doing, error))?;
         }
         insert.end().await.map_err(|error| outside(&doing, error))
     }
@@ -121,14 +152,26 @@ impl ClickHouse {
 fn outside(doing: &str, error: Error) -> OutsideError {
     let doing = format!("ClickHouse, {doing}");
     match &error {
-        Error::Network(_) | Error::TimedOut => OutsideError::transient(doing, format!("{error}; is it running, and is [clickhouse] url right?")),
+        Error::Network(_) | Error::TimedOut => OutsideError::transient(
+            doing,
+            format!("{error}; is it running, and is [clickhouse] url right?"),
+        ),
         Error::BadResponse(answer) => {
             // Codes that say "you", not "now": unknown names, syntax, types, access. All others may pass: memory, disk, timeouts, parts.
             const OURS: [u32; 14] = [16, 36, 44, 46, 47, 53, 60, 62, 81, 192, 193, 194, 497, 516];
             let is_ours = code(answer).is_some_and(|code| OURS.contains(&code));
             let message: String = answer.chars().take(600).collect();
-            let fault = if is_ours { Fault::User } else { Fault::External };
-            OutsideError { doing, message, fault, is_transient: !is_ours }
+            let fault = if is_ours {
+                Fault::User
+            } else {
+                Fault::External
+            };
+            OutsideError {
+                doing,
+                message,
+                fault,
+                is_transient: !is_ours,
+            }
         }
         _ => OutsideError::fatal(doing, error),
     }
@@ -137,5 +180,9 @@ fn outside(doing: &str, error: Error) -> OutsideError {
 /// The code in `Code: 60. DB::Exception: …`.
 fn code(answer: &str) -> Option<u32> {
     let digits = answer.split_once("Code: ")?.1;
-    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    digits
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }

@@ -7,24 +7,45 @@ use crate::pipeline::epochs::{Epoch, Stage};
 use crate::pipeline::{OutsideError, Store};
 
 const DOING: &str = "reading the epochs";
-const COLUMNS: &str = "epoch, definitions, generation, partitions, live, reading, inputs, feeds_on, live_since";
+const COLUMNS: &str =
+    "epoch, definitions, generation, partitions, live, reading, inputs, feeds_on, live_since";
 
 pub(super) async fn read(clickhouse: &ClickHouse) -> Result<Vec<Epoch>, OutsideError> {
     let sql = format!("SELECT {COLUMNS} FROM epochs FINAL ORDER BY epoch");
     // The definitions and inputs are JSON: parsed once the row is read, so that a bad one is named.
     let rows = clickhouse.rows(DOING, &sql, |r: &mut Reader<'_>| {
-        let (epoch, definitions, generation, partitions) = (r.u32()?, r.text()?.to_owned(), r.u32()?, r.u32()?);
+        let (epoch, definitions, generation, partitions) =
+            (r.u32()?, r.text()?.to_owned(), r.u32()?, r.u32()?);
         let stage = [Stage::Building, Stage::Live, Stage::Dropped][usize::from(r.byte()?).min(2)];
         let (reading, inputs, feeds_on) = (r.u32()?, r.text()?.to_owned(), r.u32()?);
-        let live_since = if r.byte()? == 0 { Some(r.u64()? as i64) } else { None };
-        let row = Epoch { stage, generation, reading, feeds_on, live_since, ..Epoch::first(Default::default(), partitions) };
+        let live_since = if r.byte()? == 0 {
+            Some(r.u64()? as i64)
+        } else {
+            None
+        };
+        let row = Epoch {
+            stage,
+            generation,
+            reading,
+            feeds_on,
+            live_since,
+            ..Epoch::first(Default::default(), partitions)
+        };
         Ok((row, epoch, (definitions, inputs)))
     });
     let parse = |(row, epoch, (definitions, inputs)): (Epoch, u32, (String, String))| {
-        let bad = |what: &str, error| OutsideError::fatal(format!("{DOING}: the {what} of epoch {epoch}"), error);
-        let definitions = serde_json::from_str(&definitions).map_err(|error| bad("definitions", error))?;
+        let bad = |what: &str, error| {
+            OutsideError::fatal(format!("{DOING}: the {what} of epoch {epoch}"), error)
+        };
+        let definitions =
+            serde_json::from_str(&definitions).map_err(|error| bad("definitions", error))?;
         let inputs = serde_json::from_str(&inputs).map_err(|error| bad("inputs", error))?;
-        Ok(Epoch { epoch, definitions, inputs, ..row })
+        Ok(Epoch {
+            epoch,
+            definitions,
+            inputs,
+            ..row
+        })
     };
     rows.await?.into_iter().map(parse).collect()
 }
@@ -40,10 +61,14 @@ pub(super) async fn write(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(), 
     writer.fixed(epoch.reading.to_le_bytes());
     writer.text(&serde_json::to_string(&epoch.inputs).map_err(fail)?);
     writer.fixed(epoch.feeds_on.to_le_bytes());
-    writer.nullable(epoch.live_since, |writer, at| writer.fixed(at.to_le_bytes()));
+    writer.nullable(epoch.live_since, |writer, at| {
+        writer.fixed(at.to_le_bytes())
+    });
     // A stage is never left for an earlier one, so it is the version.
     writer.fixed((epoch.stage as u64).to_le_bytes());
-    clickhouse.insert("epochs", &format!("{COLUMNS}, version"), writer.bytes).await
+    clickhouse
+        .insert("epochs", &format!("{COLUMNS}, version"), writer.bytes)
+        .await
 }
 
 impl ClickHouse {
@@ -53,7 +78,11 @@ impl ClickHouse {
     /// # Errors
     /// What ClickHouse or the network answered; it may be repeated.
     pub async fn drop_epoch(&self, epoch: &Epoch, log_too: bool) -> Result<(), OutsideError> {
-        self.put_epoch(&Epoch { stage: Stage::Dropped, ..epoch.clone() }).await?;
+        self.put_epoch(&Epoch {
+            stage: Stage::Dropped,
+            ..epoch.clone()
+        })
+        .await?;
         let doing = "dropping an epoch";
         let sql = format!(
             "SELECT DISTINCT partition_id FROM system.parts WHERE active AND database = currentDatabase() AND table = 'rollups' \
@@ -62,12 +91,28 @@ impl ClickHouse {
         );
         let years = self.fetch(doing, &sql, "TSV").await?;
         for id in String::from_utf8_lossy(&years).lines() {
-            self.execute(doing, &format!("ALTER TABLE rollups DROP PARTITION ID '{id}'")).await?;
+            self.execute(
+                doing,
+                &format!("ALTER TABLE rollups DROP PARTITION ID '{id}'"),
+            )
+            .await?;
         }
-        self.execute(doing, &format!("ALTER TABLE links DROP PARTITION {}", epoch.epoch)).await?;
+        self.execute(
+            doing,
+            &format!("ALTER TABLE links DROP PARTITION {}", epoch.epoch),
+        )
+        .await?;
         if log_too {
-            for table in FACT_TABLES.iter().map(|(_, table)| *table).chain(["checkpoints"]) {
-                self.execute(doing, &format!("ALTER TABLE {table} DROP PARTITION {}", epoch.generation)).await?;
+            for table in FACT_TABLES
+                .iter()
+                .map(|(_, table)| *table)
+                .chain(["checkpoints"])
+            {
+                self.execute(
+                    doing,
+                    &format!("ALTER TABLE {table} DROP PARTITION {}", epoch.generation),
+                )
+                .await?;
             }
         }
         Ok(())

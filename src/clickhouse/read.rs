@@ -16,20 +16,45 @@ impl ClickHouse {
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
-    pub async fn sums(&self, epoch: u32, definitions: &Definitions, plan: &Plan) -> Result<Sums, OutsideError> {
+    pub async fn sums(
+        &self,
+        epoch: u32,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> Result<Sums, OutsideError> {
         let doing = "reading the rollups";
-        let rollups: HashMap<&str, u8> = metric::rollups().enumerate().map(|(number, rollup)| (rollup.name, number as u8)).collect();
-        let sets: HashMap<String, u8> = (0..definitions.sets.len()).map(|set| (definitions.set_name(set), set as u8)).collect();
-        let selects: Vec<String> =
-            plan.ranges.iter().zip(&plan.rollups).enumerate().map(|(number, (range, rollups))| select(epoch, number, range, rollups)).collect();
+        let rollups: HashMap<&str, u8> = metric::rollups()
+            .enumerate()
+            .map(|(number, rollup)| (rollup.name, number as u8))
+            .collect();
+        let sets: HashMap<String, u8> = (0..definitions.sets.len())
+            .map(|set| (definitions.set_name(set), set as u8))
+            .collect();
+        let selects: Vec<String> = plan
+            .ranges
+            .iter()
+            .zip(&plan.rollups)
+            .enumerate()
+            .map(|(number, (range, rollups))| select(epoch, number, range, rollups))
+            .collect();
         let mut sums = Sums::default();
-        let bytes = self.fetch(doing, &selects.join(" UNION ALL "), "RowBinary").await?;
+        let bytes = self
+            .fetch(doing, &selects.join(" UNION ALL "), "RowBinary")
+            .await?;
         let mut reader = Reader::new(&bytes);
         while !reader.is_at_end() {
-            let row = SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
+            let row =
+                SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
             // Rows of metrics or groups this program doesn't know are another version's.
             if let (Some(rollup), Some(set)) = (rollups.get(row.rollup), sets.get(row.dimension)) {
-                sums.add(row.range, *rollup, *set, row.value, row.currency.to_owned(), &row.cell);
+                sums.add(
+                    row.range,
+                    *rollup,
+                    *set,
+                    row.value,
+                    row.currency.to_owned(),
+                    &row.cell,
+                );
             }
         }
         Ok(sums)
@@ -47,14 +72,30 @@ impl ClickHouse {
              WHERE arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums) ORDER BY ALL"
         );
         let text = self.fetch("reading all cells", &sql, "TSV").await?;
-        Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
+        Ok(String::from_utf8_lossy(&text)
+            .lines()
+            .map(str::to_owned)
+            .collect())
     }
 }
 
-fn select(epoch: u32, number: usize, range: &PaneRange, rollups: &std::collections::BTreeSet<&'static str>) -> String {
-    let names = rollups.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+fn select(
+    epoch: u32,
+    number: usize,
+    range: &PaneRange,
+    rollups: &std::collections::BTreeSet<&'static str>,
+) -> String {
+    let names = rollups
+        .iter()
+        .map(|name| format!("'{name}'"))
+        .collect::<Vec<_>>()
+        .join(", ");
     let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
-    let undated = if range.undated { " OR grain = 'undated'" } else { "" };
+    let undated = if range.undated {
+        " OR grain = 'undated'"
+    } else {
+        ""
+    };
     format!(
         "SELECT toUInt32({number}), series, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
          FROM rollups AS r FINAL WHERE epoch = {epoch} AND series IN ({names}) \

@@ -38,13 +38,18 @@ impl Columns for Writer {
             When::Instant(micros) => Some(micros),
             When::Date(day) => i64::from(day).checked_mul(86_400_000_000),
         });
-        self.nullable(micros.filter(|m| SHOWN.contains(m)), |writer, micros| writer.fixed(micros.to_le_bytes()));
+        self.nullable(micros.filter(|m| SHOWN.contains(m)), |writer, micros| {
+            writer.fixed(micros.to_le_bytes())
+        });
     }
 
     fn decimal(&mut self, ten_thousandths: Option<i64>) {
         // Decimal(18, 4) holds one digit less than an i64.
         const LIMIT: i64 = 999_999_999_999_999_999;
-        self.nullable(ten_thousandths.filter(|d| (-LIMIT..=LIMIT).contains(d)), |writer, number| writer.fixed(number.to_le_bytes()));
+        self.nullable(
+            ten_thousandths.filter(|d| (-LIMIT..=LIMIT).contains(d)),
+            |writer, number| writer.fixed(number.to_le_bytes()),
+        );
     }
 
     fn texts(&mut self, texts: &[String]) {
@@ -58,11 +63,21 @@ pub fn cell(r: &mut Reader<'_>) -> Result<Cell, Damaged> {
     Ok(Cell {
         counts: array(r, |r| Ok(i64::from_le_bytes(r.fixed()?)))?,
         sums: array(r, |r| Ok(i128::from_le_bytes(r.fixed()?)))?,
-        sketch: array(r, |r| Ok((i16::from_le_bytes(r.fixed()?), i64::from_le_bytes(r.fixed()?))))?.into_iter().collect::<Sketch>(),
+        sketch: array(r, |r| {
+            Ok((
+                i16::from_le_bytes(r.fixed()?),
+                i64::from_le_bytes(r.fixed()?),
+            ))
+        })?
+        .into_iter()
+        .collect::<Sketch>(),
     })
 }
 
 /// Reads an array.
-pub fn array<'a, T>(reader: &mut Reader<'a>, mut item: impl FnMut(&mut Reader<'a>) -> Result<T, Damaged>) -> Result<Vec<T>, Damaged> {
+pub fn array<'a, T>(
+    reader: &mut Reader<'a>,
+    mut item: impl FnMut(&mut Reader<'a>) -> Result<T, Damaged>,
+) -> Result<Vec<T>, Damaged> {
     (0..reader.count()?).map(|_| item(reader)).collect()
 }

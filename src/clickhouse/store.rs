@@ -6,15 +6,22 @@ use super::rowbinary::{Columns, SHOWN, array, cell};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::{Decimal, Value, When};
-use crate::pipeline::{CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
+use crate::pipeline::{
+    CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord,
+};
 use crate::record::{Entity, Home, Kind};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use crate::window::calendar::civil;
 use crate::window::{Grain, Pane};
 
 /// The table of each entity's facts.
-pub const FACT_TABLES: [(Entity, &str); 5] =
-    [(Entity::Lead, "leads"), (Entity::Deal, "deals"), (Entity::Account, "accounts"), (Entity::Alias, "aliases"), (Entity::Epoch, "epoch_starts")];
+pub const FACT_TABLES: [(Entity, &str); 5] = [
+    (Entity::Lead, "leads"),
+    (Entity::Deal, "deals"),
+    (Entity::Account, "accounts"),
+    (Entity::Alias, "aliases"),
+    (Entity::Epoch, "epoch_starts"),
+];
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
 const PARTITIONS: usize = 50;
@@ -61,7 +68,8 @@ impl Store for ClickHouse {
 
     async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         let sql = format!("SELECT DISTINCT shard FROM poured WHERE epoch = {epoch}");
-        self.rows("reading which shards were poured", &sql, |r| r.u32()).await
+        self.rows("reading which shards were poured", &sql, |r| r.u32())
+            .await
     }
 
     async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
@@ -71,52 +79,100 @@ impl Store for ClickHouse {
         self.insert("poured", "epoch, shard", writer.bytes).await
     }
 
-    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
-        let sql = format!("SELECT next_offset, message_hash, append_time FROM checkpoints FINAL WHERE generation = {generation} AND shard = {shard}");
-        let rows = self
-            .rows("reading a checkpoint", &sql, |r| Ok(Checkpoint { next_offset: r.u64()?, message_hash: r.u64()?, append_time: r.u64()? as i64 }));
+    async fn checkpoint(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Option<Checkpoint>, OutsideError> {
+        let sql = format!(
+            "SELECT next_offset, message_hash, append_time FROM checkpoints FINAL WHERE generation = {generation} AND shard = {shard}"
+        );
+        let rows = self.rows("reading a checkpoint", &sql, |r| {
+            Ok(Checkpoint {
+                next_offset: r.u64()?,
+                message_hash: r.u64()?,
+                append_time: r.u64()? as i64,
+            })
+        });
         Ok(rows.await?.pop())
     }
 
-    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
+    async fn records(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Vec<StoredRecord>, OutsideError> {
         let mut records = Vec::new();
         for (entity, table) in FACT_TABLES {
-            let sql = format!("SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}");
-            let read = |r: &mut Reader<'_>| Ok(StoredRecord { entity, id: r.text()?.to_owned(), state: r.bytes()?.to_owned(), version: r.u64()? });
-            records.extend(self.rows("reading the facts of a shard", &sql, read).await?);
+            let sql = format!(
+                "SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}"
+            );
+            let read = |r: &mut Reader<'_>| {
+                Ok(StoredRecord {
+                    entity,
+                    id: r.text()?.to_owned(),
+                    state: r.bytes()?.to_owned(),
+                    version: r.u64()?,
+                })
+            };
+            records.extend(
+                self.rows("reading the facts of a shard", &sql, read)
+                    .await?,
+            );
         }
         Ok(records)
     }
 
     async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
-        let columns = "target_entity, target, sender_entity, sender, link_version, content, version";
-        let sql = format!("SELECT {columns} FROM links FINAL WHERE epoch = {epoch} AND shard = {shard}");
+        let columns =
+            "target_entity, target, sender_entity, sender, link_version, content, version";
+        let sql =
+            format!("SELECT {columns} FROM links FINAL WHERE epoch = {epoch} AND shard = {shard}");
         let name = |r: &mut Reader<'_>| {
-            let entity = entity(r.text()?).ok_or(Damaged { at: 0, what: "an entity" })?;
+            let entity = entity(r.text()?).ok_or(Damaged {
+                at: 0,
+                what: "an entity",
+            })?;
             Ok((entity, r.text()?.to_owned()))
         };
         let read = |r: &mut Reader<'_>| {
             let (target, sender) = (name(r)?, name(r)?);
-            Ok(StoredLink { epoch, target, sender, link_version: r.u64()?, content: r.bytes()?.to_owned(), version: r.u64()? })
+            Ok(StoredLink {
+                epoch,
+                target,
+                sender,
+                link_version: r.u64()?,
+                content: r.bytes()?.to_owned(),
+                version: r.u64()?,
+            })
         };
         self.rows("reading the links of a shard", &sql, read).await
     }
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
-        let columns = "series, dimension, value, grain, pane, currency, counts, sums, sketch, version";
-        let sql = format!("SELECT {columns} FROM rollups FINAL WHERE epoch = {epoch} AND shard = {shard}");
-        self.rows("reading the rollups of a shard", &sql, read_cell).await
+        let columns =
+            "series, dimension, value, grain, pane, currency, counts, sums, sketch, version";
+        let sql = format!(
+            "SELECT {columns} FROM rollups FINAL WHERE epoch = {epoch} AND shard = {shard}"
+        );
+        self.rows("reading the rollups of a shard", &sql, read_cell)
+            .await
     }
 
     async fn rollup_shards(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
-        let sql = format!("SELECT DISTINCT shard FROM rollups WHERE epoch = {epoch} ORDER BY shard");
-        self.rows("reading which shards have rollups", &sql, |r| r.u32()).await
+        let sql =
+            format!("SELECT DISTINCT shard FROM rollups WHERE epoch = {epoch} ORDER BY shard");
+        self.rows("reading which shards have rollups", &sql, |r| r.u32())
+            .await
     }
 
     async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
         let partition = |row: &Row<CellRow>| {
             use chrono::Datelike;
-            (row.row.epoch, civil((row.row.pane.start / 86_400) as i32).year())
+            (
+                row.row.epoch,
+                civil((row.row.pane.start / 86_400) as i32).year(),
+            )
         };
         let mut ordered: Vec<&Row<CellRow>> = rows.iter().collect();
         ordered.sort_by_key(|row| partition(row));
@@ -129,7 +185,9 @@ impl Store for ClickHouse {
             });
             let end = end.map_or(ordered.len(), |length| start + length);
             let mut writer = Writer::default();
-            ordered[start..end].iter().for_each(|row| write_cell(&mut writer, row));
+            ordered[start..end]
+                .iter()
+                .for_each(|row| write_cell(&mut writer, row));
             let columns = "epoch, series, grain, dimension, pane, value, currency, shard, counts, sums, sketch, version";
             self.insert("rollups", columns, writer.bytes).await?;
             start = end;
@@ -137,7 +195,11 @@ impl Store for ClickHouse {
         Ok(())
     }
 
-    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
+    async fn insert_changes(
+        &self,
+        generation: u32,
+        rows: &[Row<ChangeRow>],
+    ) -> Result<(), OutsideError> {
         let mut writer = Writer::default();
         for Row { shard, row, .. } in rows {
             writer.fixed(generation.to_le_bytes());
@@ -160,7 +222,11 @@ impl Store for ClickHouse {
         self.insert("changes", columns, writer.bytes).await
     }
 
-    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
+    async fn insert_records(
+        &self,
+        generation: u32,
+        rows: &[Row<RecordRow>],
+    ) -> Result<(), OutsideError> {
         for (entity, table) in FACT_TABLES {
             let mut writer = Writer::default();
             for row in rows.iter().filter(|row| row.row.entity == entity) {
@@ -168,7 +234,10 @@ impl Store for ClickHouse {
             }
             if !writer.bytes.is_empty() {
                 let fields: Vec<&str> = entity.fields().iter().map(|field| field.name).collect();
-                let columns = format!("generation, shard, id, {}, custom, state, version", fields.join(", "));
+                let columns = format!(
+                    "generation, shard, id, {}, custom, state, version",
+                    fields.join(", ")
+                );
                 self.insert(table, &columns, writer.bytes).await?;
             }
         }
@@ -177,7 +246,12 @@ impl Store for ClickHouse {
 
     async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
         let mut writer = Writer::default();
-        for Row { shard, version, row } in rows {
+        for Row {
+            shard,
+            version,
+            row,
+        } in rows
+        {
             writer.fixed(row.epoch.to_le_bytes());
             writer.fixed(shard.to_le_bytes());
             for (entity, id) in [&row.target, &row.sender] {
@@ -199,7 +273,11 @@ impl Store for ClickHouse {
         self.insert("links", columns, writer.bytes).await
     }
 
-    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+    async fn insert_checkpoints(
+        &self,
+        generation: u32,
+        rows: &[(Home, Checkpoint)],
+    ) -> Result<(), OutsideError> {
         let mut writer = Writer::default();
         for (shard, checkpoint) in rows {
             writer.fixed(generation.to_le_bytes());
@@ -208,11 +286,23 @@ impl Store for ClickHouse {
             writer.fixed(checkpoint.message_hash.to_le_bytes());
             writer.fixed(checkpoint.append_time.to_le_bytes());
         }
-        self.insert("checkpoints", "generation, shard, next_offset, message_hash, append_time", writer.bytes).await
+        self.insert(
+            "checkpoints",
+            "generation, shard, next_offset, message_hash, append_time",
+            writer.bytes,
+        )
+        .await
     }
 }
 
-fn write_cell(writer: &mut Writer, Row { shard, version, row }: &Row<CellRow>) {
+fn write_cell(
+    writer: &mut Writer,
+    Row {
+        shard,
+        version,
+        row,
+    }: &Row<CellRow>,
+) {
     writer.fixed(row.epoch.to_le_bytes());
     writer.text(row.rollup);
     writer.byte(row.pane.grain as u8);
@@ -223,9 +313,15 @@ fn write_cell(writer: &mut Writer, Row { shard, version, row }: &Row<CellRow>) {
     writer.text(&row.currency);
     writer.fixed(shard.to_le_bytes());
     writer.number(row.cell.counts.len() as u64);
-    row.cell.counts.iter().for_each(|count| writer.fixed(count.to_le_bytes()));
+    row.cell
+        .counts
+        .iter()
+        .for_each(|count| writer.fixed(count.to_le_bytes()));
     writer.number(row.cell.sums.len() as u64);
-    row.cell.sums.iter().for_each(|sum| writer.fixed(sum.to_le_bytes()));
+    row.cell
+        .sums
+        .iter()
+        .for_each(|sum| writer.fixed(sum.to_le_bytes()));
     writer.number(row.cell.sketch.buckets().len() as u64);
     for (bucket, count) in row.cell.sketch.buckets() {
         writer.fixed(bucket.to_le_bytes());
@@ -237,21 +333,64 @@ fn write_cell(writer: &mut Writer, Row { shard, version, row }: &Row<CellRow>) {
 fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {
     let (series, dimension) = (r.text()?.to_owned(), r.text()?.to_owned());
     let value = array(r, |r| Ok(r.text()?.to_owned()))?;
-    let grain = Grain::from_number(r.byte()?).ok_or(Damaged { at: 0, what: "a grain" })?;
-    let pane = Pane { grain, start: i64::from(r.u32()?) };
-    let name = CellName { series, dimension, value, pane, currency: r.text()?.to_owned() };
-    Ok(StoredCell { name, cell: cell(r)?, version: r.u64()? })
+    let grain = Grain::from_number(r.byte()?).ok_or(Damaged {
+        at: 0,
+        what: "a grain",
+    })?;
+    let pane = Pane {
+        grain,
+        start: i64::from(r.u32()?),
+    };
+    let name = CellName {
+        series,
+        dimension,
+        value,
+        pane,
+        currency: r.text()?.to_owned(),
+    };
+    Ok(StoredCell {
+        name,
+        cell: cell(r)?,
+        version: r.u64()?,
+    })
 }
 
-fn write_record(writer: &mut Writer, generation: u32, Row { shard, version, row }: &Row<RecordRow>) {
+fn write_record(
+    writer: &mut Writer,
+    generation: u32,
+    Row {
+        shard,
+        version,
+        row,
+    }: &Row<RecordRow>,
+) {
     writer.fixed(generation.to_le_bytes());
     writer.fixed(shard.to_le_bytes());
     writer.text(&row.id);
     for (spec, value) in row.entity.fields().iter().zip(&row.columns) {
         match spec.kind {
-            Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => writer.text(if let Value::Text(text) = value { text } else { "" }),
-            Kind::When => Columns::when(writer, if let Value::When(when) = value { Some(*when) } else { None::<When> }),
-            Kind::Money | Kind::Fraction => writer.decimal(if let Value::Decimal(Decimal(number)) = value { Some(*number) } else { None }),
+            Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => {
+                writer.text(if let Value::Text(text) = value {
+                    text
+                } else {
+                    ""
+                })
+            }
+            Kind::When => Columns::when(
+                writer,
+                if let Value::When(when) = value {
+                    Some(*when)
+                } else {
+                    None::<When>
+                },
+            ),
+            Kind::Money | Kind::Fraction => {
+                writer.decimal(if let Value::Decimal(Decimal(number)) = value {
+                    Some(*number)
+                } else {
+                    None
+                })
+            }
             Kind::Flag => writer.byte(u8::from(*value == Value::Flag(true))),
         }
     }

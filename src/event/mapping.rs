@@ -37,7 +37,10 @@ pub enum MappingError {
 impl MappingError {
     /// A fault of one key.
     pub fn wrong(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        MappingError::Wrong { key: key.into(), problem: problem.into() }
+        MappingError::Wrong {
+            key: key.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -99,7 +102,10 @@ impl<'de> Deserialize<'de> for SourceSpec {
                 f.write_str("the name of a column, or a table like { column = \"…\", map = { … } } or { value = \"…\" }")
             }
             fn visit_str<E>(self, column: &str) -> Result<SourceTable, E> {
-                Ok(SourceTable { column: Some(column.to_owned()), ..SourceTable::default() })
+                Ok(SourceTable {
+                    column: Some(column.to_owned()),
+                    ..SourceTable::default()
+                })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SourceTable, A::Error> {
                 SourceTable::deserialize(MapAccessDeserializer::new(map))
@@ -177,21 +183,38 @@ impl Mapping {
     /// # Errors
     /// The first key that is wrong, and what would be right.
     pub fn parse(toml: &str) -> Result<Mapping, MappingError> {
-        let spec: Spec = toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
+        let spec: Spec =
+            toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
         if spec.records.is_empty() {
-            return Err(MappingError::wrong("records", "there is none; write a [[records]] table for every file whose rows are records"));
+            return Err(MappingError::wrong(
+                "records",
+                "there is none; write a [[records]] table for every file whose rows are records",
+            ));
         }
         let delimiter = spec.delimiter.unwrap_or(',');
         if !delimiter.is_ascii() || delimiter == '"' {
-            return Err(MappingError::wrong("delimiter", format!("`{delimiter}` can't separate cells; write one like `;` or `\\t`")));
+            return Err(MappingError::wrong(
+                "delimiter",
+                format!("`{delimiter}` can't separate cells; write one like `;` or `\\t`"),
+            ));
         }
-        let rules = spec.records.into_iter().enumerate().map(|(number, rule)| Rule::new(format!("records[{number}]"), rule));
-        Ok(Mapping { definitions: spec.definitions, delimiter: delimiter as u8, rules: rules.collect::<Result<_, _>>()? })
+        let rules = spec
+            .records
+            .into_iter()
+            .enumerate()
+            .map(|(number, rule)| Rule::new(format!("records[{number}]"), rule));
+        Ok(Mapping {
+            definitions: spec.definitions,
+            delimiter: delimiter as u8,
+            rules: rules.collect::<Result<_, _>>()?,
+        })
     }
 
     /// True if a file is read by a rule or joined by one.
     pub fn names(&self, file: &str) -> bool {
-        self.rules.iter().any(|rule| rule.file == file || rule.joins.iter().any(|join| join.file == file))
+        self.rules
+            .iter()
+            .any(|rule| rule.file == file || rule.joins.iter().any(|join| join.file == file))
     }
 }
 
@@ -199,27 +222,64 @@ impl Rule {
     fn new(key: String, spec: RuleSpec) -> Result<Rule, MappingError> {
         let entities = || Entity::OF_SOURCES.map(Entity::name).join(", ");
         let entity = Entity::from_name(&spec.entity).ok_or_else(|| {
-            MappingError::wrong(format!("{key}.entity"), format!("there is no entity `{}`; write one of {}", spec.entity, entities()))
+            MappingError::wrong(
+                format!("{key}.entity"),
+                format!(
+                    "there is no entity `{}`; write one of {}",
+                    spec.entity,
+                    entities()
+                ),
+            )
         })?;
         let mut fields = Vec::new();
         for (name, source) in spec.fields {
             let key = format!("{key}.fields.{name}");
             let Some(field) = entity.field(&name) else {
-                let known = entity.fields().iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
-                let problem = format!("a {} has no field `{name}`; it has {known}; anything else goes under [records.custom]", entity.name());
+                let known = entity
+                    .fields()
+                    .iter()
+                    .map(|f| f.name)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let problem = format!(
+                    "a {} has no field `{name}`; it has {known}; anything else goes under [records.custom]",
+                    entity.name()
+                );
                 return Err(MappingError::wrong(key, problem));
             };
             fields.push((field, Source::new(&key, source.0, entity.spec(field))?));
         }
         let custom = spec.custom.into_iter().map(|(name, source)| {
             let key = format!("{key}.custom.{name}");
-            Source::new(&key, source.0, entity.spec(Field(Field::FIRST_CUSTOM))).map(|source| (name, source))
+            Source::new(&key, source.0, entity.spec(Field(Field::FIRST_CUSTOM)))
+                .map(|source| (name, source))
         });
         let custom = custom.collect::<Result<_, _>>()?;
-        static TIME: FieldSpec = FieldSpec { name: "time", keep: crate::record::Keep::Latest, kind: Kind::When };
-        let time = spec.time.map(|source| Source::new(&format!("{key}.time"), source.0, &TIME)).transpose()?;
-        let joins = spec.join.into_iter().map(|j| Join { file: j.file, key: j.key.unwrap_or_else(|| j.on.clone()), on: j.on, prefix: j.prefix });
-        Ok(Rule { joins: joins.collect(), file: spec.file, entity, id: spec.id, time, fields, custom, key })
+        static TIME: FieldSpec = FieldSpec {
+            name: "time",
+            keep: crate::record::Keep::Latest,
+            kind: Kind::When,
+        };
+        let time = spec
+            .time
+            .map(|source| Source::new(&format!("{key}.time"), source.0, &TIME))
+            .transpose()?;
+        let joins = spec.join.into_iter().map(|j| Join {
+            file: j.file,
+            key: j.key.unwrap_or_else(|| j.on.clone()),
+            on: j.on,
+            prefix: j.prefix,
+        });
+        Ok(Rule {
+            joins: joins.collect(),
+            file: spec.file,
+            entity,
+            id: spec.id,
+            time,
+            fields,
+            custom,
+            key,
+        })
     }
 
     /// True if the rule says when a row was so.
@@ -229,9 +289,17 @@ impl Rule {
 
     /// The columns it reads, each with the key that names it.
     pub fn columns(&self) -> impl Iterator<Item = (String, &str)> {
-        let fields = self.fields.iter().map(|(field, source)| (format!("fields.{}", self.entity.spec(*field).name), source));
-        let custom = self.custom.iter().map(|(name, source)| (format!("custom.{name}"), source));
-        let sources = fields.chain(custom).chain(self.time.iter().map(|source| ("time".to_owned(), source)));
+        let fields = self
+            .fields
+            .iter()
+            .map(|(field, source)| (format!("fields.{}", self.entity.spec(*field).name), source));
+        let custom = self
+            .custom
+            .iter()
+            .map(|(name, source)| (format!("custom.{name}"), source));
+        let sources = fields
+            .chain(custom)
+            .chain(self.time.iter().map(|source| ("time".to_owned(), source)));
         let columns = sources.filter_map(|(key, source)| match &source.from {
             From::Column(column) => Some((format!("{}.{key}", self.key), column.as_str())),
             From::Value(_) => None,
@@ -252,23 +320,51 @@ impl Rule {
         calendar: &Calendar,
     ) -> Result<Assertion<'a>, Bad> {
         let id = cell(&self.id).and_then(|id| context.qualify(Cow::Borrowed(id.trim())));
-        let id = id.ok_or_else(|| Bad::new(Reason::MissingId, format!("`{}` is empty, or means none; it is the record's id", self.id)))?;
-        let time = match self.time.as_ref().and_then(|source| Some((source, source.text(&cell)?))) {
+        let id = id.ok_or_else(|| {
+            Bad::new(
+                Reason::MissingId,
+                format!(
+                    "`{}` is empty, or means none; it is the record's id",
+                    self.id
+                ),
+            )
+        })?;
+        let time = match self
+            .time
+            .as_ref()
+            .and_then(|source| Some((source, source.text(&cell)?)))
+        {
             None | Some((_, "")) => None,
             Some((source, text)) => Some(calendar.instant(source.when("time", text, calendar)?)),
         };
         let stamp = context.stamp(time, 0, index)?;
         let mut values = Vec::with_capacity(self.fields.len() + self.custom.len());
         for (field, source) in &self.fields {
-            let Some(text) = source.text(&cell) else { continue };
-            values.push((FieldName::Known(*field), source.read(self.entity.spec(*field), text, context.namespace, calendar)?));
+            let Some(text) = source.text(&cell) else {
+                continue;
+            };
+            values.push((
+                FieldName::Known(*field),
+                source.read(self.entity.spec(*field), text, context.namespace, calendar)?,
+            ));
         }
         for (name, source) in &self.custom {
-            let Some(text) = source.text(&cell) else { continue };
-            let value = if text.is_empty() { Value::Null } else { Value::Text(Cow::Borrowed(text)) };
+            let Some(text) = source.text(&cell) else {
+                continue;
+            };
+            let value = if text.is_empty() {
+                Value::Null
+            } else {
+                Value::Text(Cow::Borrowed(text))
+            };
             values.push((FieldName::Custom(Cow::Borrowed(name)), value));
         }
-        Ok(Assertion { entity: self.entity, id, stamp, values })
+        Ok(Assertion {
+            entity: self.entity,
+            id,
+            stamp,
+            values,
+        })
     }
 }
 
@@ -277,23 +373,55 @@ impl Source {
         let from = match (spec.column, spec.value) {
             (Some(column), None) => From::Column(column),
             (None, Some(value)) if spec.map.is_empty() => From::Value(value),
-            (None, Some(_)) => return Err(MappingError::wrong(format!("{key}.map"), "a constant `value` needs no map; write the value itself")),
-            _ => return Err(MappingError::wrong(key, "write either the `column` the value comes from or a constant `value`")),
+            (None, Some(_)) => {
+                return Err(MappingError::wrong(
+                    format!("{key}.map"),
+                    "a constant `value` needs no map; write the value itself",
+                ));
+            }
+            _ => {
+                return Err(MappingError::wrong(
+                    key,
+                    "write either the `column` the value comes from or a constant `value`",
+                ));
+            }
         };
         let format = match spec.format {
             Some(_) if field.kind != Kind::When => {
-                return Err(MappingError::wrong(format!("{key}.format"), format!("`{}` is no time; only times have a format", field.name)));
+                return Err(MappingError::wrong(
+                    format!("{key}.format"),
+                    format!("`{}` is no time; only times have a format", field.name),
+                ));
             }
-            Some(format) => Some(Format::new(&format).map_err(|problem| MappingError::wrong(format!("{key}.format"), problem))?),
+            Some(format) => Some(
+                Format::new(&format)
+                    .map_err(|problem| MappingError::wrong(format!("{key}.format"), problem))?,
+            ),
             None => None,
         };
-        let source = Source { from, map: spec.map, format };
+        let source = Source {
+            from,
+            map: spec.map,
+            format,
+        };
         // A word that the field will refuse in every row is better refused once, here.
         if source.format.is_none() {
-            let constant = if let From::Value(value) = &source.from { Some((format!("{key}.value"), value)) } else { None };
-            let mapped = source.map.iter().map(|(word, value)| (format!("{key}.map.{word}"), value));
-            for (key, value) in constant.into_iter().chain(mapped).filter(|(_, value)| !value.is_empty()) {
-                read_text(field, Cow::Borrowed(value), None).map_err(|bad| MappingError::wrong(key, bad.detail))?;
+            let constant = if let From::Value(value) = &source.from {
+                Some((format!("{key}.value"), value))
+            } else {
+                None
+            };
+            let mapped = source
+                .map
+                .iter()
+                .map(|(word, value)| (format!("{key}.map.{word}"), value));
+            for (key, value) in constant
+                .into_iter()
+                .chain(mapped)
+                .filter(|(_, value)| !value.is_empty())
+            {
+                read_text(field, Cow::Borrowed(value), None)
+                    .map_err(|bad| MappingError::wrong(key, bad.detail))?;
             }
         }
         Ok(source)
@@ -310,7 +438,13 @@ impl Source {
         }
     }
 
-    fn read<'a>(&self, field: &FieldSpec, text: &'a str, namespace: Option<&str>, calendar: &Calendar) -> Result<Value<'a>, Bad> {
+    fn read<'a>(
+        &self,
+        field: &FieldSpec,
+        text: &'a str,
+        namespace: Option<&str>,
+        calendar: &Calendar,
+    ) -> Result<Value<'a>, Bad> {
         if text.is_empty() {
             return Ok(Value::Null);
         }
@@ -322,10 +456,18 @@ impl Source {
 
     fn when(&self, name: &str, text: &str, calendar: &Calendar) -> Result<When, Bad> {
         let (when, expected) = match &self.format {
-            None => (When::parse(text), "an RFC 3339 instant or a date; a time written otherwise needs a `format` in the mapping"),
+            None => (
+                When::parse(text),
+                "an RFC 3339 instant or a date; a time written otherwise needs a `format` in the mapping",
+            ),
             Some(format) => (format.read(text, calendar), "its `format` in the mapping"),
         };
-        when.ok_or_else(|| Bad::new(Reason::BadTime, format!("`{name}` is `{}`; expected {expected}", short(text))))
+        when.ok_or_else(|| {
+            Bad::new(
+                Reason::BadTime,
+                format!("`{name}` is `{}`; expected {expected}", short(text)),
+            )
+        })
     }
 }
 
@@ -334,8 +476,12 @@ impl Format {
         match text {
             "epoch_s" => Ok(Format::Seconds),
             "epoch_ms" => Ok(Format::Millis),
-            _ if !text.contains('%') || StrftimeItems::new(text).any(|item| item == Item::Error) => {
-                Err(format!("`{text}` is no format; write it like `%Y-%m-%d %H:%M:%S`, or `epoch_s` or `epoch_ms`"))
+            _ if !text.contains('%')
+                || StrftimeItems::new(text).any(|item| item == Item::Error) =>
+            {
+                Err(format!(
+                    "`{text}` is no format; write it like `%Y-%m-%d %H:%M:%S`, or `epoch_s` or `epoch_ms`"
+                ))
             }
             pattern => Ok(Format::Pattern(pattern.to_owned())),
         }
@@ -344,7 +490,9 @@ impl Format {
     /// An instant if the text has an offset; the organisation's local time if it has a time of day; else a date.
     fn read(&self, text: &str, calendar: &Calendar) -> Option<When> {
         let pattern = match self {
-            Format::Seconds => return When::from_millis(text.parse::<i64>().ok()?.checked_mul(1_000)?),
+            Format::Seconds => {
+                return When::from_millis(text.parse::<i64>().ok()?.checked_mul(1_000)?);
+            }
             Format::Millis => return When::from_millis(text.parse().ok()?),
             Format::Pattern(pattern) => pattern,
         };
@@ -353,7 +501,11 @@ impl Format {
         }
         match NaiveDateTime::parse_from_str(text, pattern) {
             // An hour that comes twice is taken the first time; one that is skipped is no time.
-            Ok(local) => calendar.zone().from_local_datetime(&local).earliest().map(|at| When::Instant(at.timestamp_micros())),
+            Ok(local) => calendar
+                .zone()
+                .from_local_datetime(&local)
+                .earliest()
+                .map(|at| When::Instant(at.timestamp_micros())),
             Err(_) => NaiveDate::parse_from_str(text, pattern).ok().map(date),
         }
     }

@@ -40,7 +40,13 @@ impl Decimal {
     pub fn parse(text: &str) -> Option<Decimal> {
         let text = text.trim();
         let (mantissa, exponent) = match text.find(['e', 'E']) {
-            Some(at) => (&text[..at], text[at + 1..].parse::<i32>().ok().filter(|e| (-30..=30).contains(e))?),
+            Some(at) => (
+                &text[..at],
+                text[at + 1..]
+                    .parse::<i32>()
+                    .ok()
+                    .filter(|e| (-30..=30).contains(e))?,
+            ),
             None => (text, 0),
         };
         let (negative, digits) = match mantissa.as_bytes().first()? {
@@ -57,7 +63,9 @@ impl Decimal {
             if !byte.is_ascii_digit() {
                 return None;
             }
-            number = number.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+            number = number
+                .checked_mul(10)?
+                .checked_add(i128::from(byte - b'0'))?;
         }
         // `number` counts units of 10^-places; bring it to ten-thousandths, exactly or not at all.
         let mut places = i32::try_from(fraction.len()).ok()? - exponent;
@@ -105,7 +113,9 @@ impl When {
             return Some(When::Instant(micros));
         }
         let normal = text.replacen(' ', "T", 1);
-        DateTime::parse_from_rfc3339(&normal).ok().map(|t| When::Instant(t.timestamp_micros()))
+        DateTime::parse_from_rfc3339(&normal)
+            .ok()
+            .map(|t| When::Instant(t.timestamp_micros()))
     }
 
     /// Reads epoch milliseconds; `None` where they overflow µs.
@@ -126,7 +136,11 @@ fn utc_seconds(b: &[u8]) -> Option<i64> {
     if !zulu || b[4] != b'-' || b[7] != b'-' || b[10] != b'T' || b[13] != b':' || b[16] != b':' {
         return None;
     }
-    let number = |range: std::ops::Range<usize>| b[range].iter().try_fold(0i64, |n, c| c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0')));
+    let number = |range: std::ops::Range<usize>| {
+        b[range].iter().try_fold(0i64, |n, c| {
+            c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
+        })
+    };
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     if hour > 23 || minute > 59 || second > 59 {
@@ -138,7 +152,9 @@ fn utc_seconds(b: &[u8]) -> Option<i64> {
         n if n > 21 => number(20..n - 1)? * 10i64.pow(6 - (n - 21) as u32),
         _ => return None,
     };
-    let days = (NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)? - NaiveDate::default()).num_days();
+    let days = (NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)?
+        - NaiveDate::default())
+    .num_days();
     Some((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000 + fraction)
 }
 
@@ -166,7 +182,23 @@ mod tests {
         ] {
             assert_eq!(decimal(text).as_deref(), Some(shown), "{text}");
         }
-        for text in ["", "-", ".", "1,000", "12 500", "0x10", "NaN", "inf", "1.00001", "922337203685477.5808", "1e31", "1e-6", "--1", "1e", "９"] {
+        for text in [
+            "",
+            "-",
+            ".",
+            "1,000",
+            "12 500",
+            "0x10",
+            "NaN",
+            "inf",
+            "1.00001",
+            "922337203685477.5808",
+            "1e31",
+            "1e-6",
+            "--1",
+            "1e",
+            "９",
+        ] {
             assert_eq!(decimal(text), None, "{text}");
         }
     }
@@ -180,9 +212,20 @@ mod tests {
         assert_eq!(instant("1970-01-01T00:00:00Z"), 0);
         assert_eq!(instant("1970-01-01T01:00:00.5+01:00"), 500_000);
         assert_eq!(instant("1969-12-31T23:59:59.999999Z"), -1);
-        assert_eq!(instant("2026-03-04 10:00:00Z"), instant("2026-03-04T10:00:00.000Z"));
+        assert_eq!(
+            instant("2026-03-04 10:00:00Z"),
+            instant("2026-03-04T10:00:00.000Z")
+        );
         assert_eq!(When::parse("1970-01-02"), Some(When::Date(1)));
-        for bad in ["", "yesterday", "2026-02-30", "2026-02-30T00:00:00Z", "2026-03-04T25:00:00Z", "2026-03-04T10:00:00", "2026-03-04T10:00:00.Z"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2026-02-30",
+            "2026-02-30T00:00:00Z",
+            "2026-03-04T25:00:00Z",
+            "2026-03-04T10:00:00",
+            "2026-03-04T10:00:00.Z",
+        ] {
             assert_eq!(When::parse(bad), None, "{bad}");
         }
     }

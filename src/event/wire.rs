@@ -16,13 +16,19 @@ const CUSTOM: u8 = u8::MAX;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// Its bytes are damaged.
-    #[error("a message of the internal log can't be read: {0}; nothing but dealpulse may write to that topic")]
+    #[error(
+        "a message of the internal log can't be read: {0}; nothing but dealpulse may write to that topic"
+    )]
     Damaged(#[from] Damaged),
     /// Written by another version.
-    #[error("a message of the internal log has format {0}; this version reads format {VERSION}: upgrade dealpulse")]
+    #[error(
+        "a message of the internal log has format {0}; this version reads format {VERSION}: upgrade dealpulse"
+    )]
     Version(u8),
     /// A record that came from another log can't be read.
-    #[error("a message of the internal log holds the {entity} `{id}`, which can't be read: {problem}")]
+    #[error(
+        "a message of the internal log holds the {entity} `{id}`, which can't be read: {problem}"
+    )]
     Record {
         /// What kind.
         entity: &'static str,
@@ -78,7 +84,9 @@ pub struct RecordMessage<'a> {
 }
 
 /// Writes a batch of assertions.
-pub fn write_assertions<'a, 'b: 'a>(assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>) -> Vec<u8> {
+pub fn write_assertions<'a, 'b: 'a>(
+    assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>,
+) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.byte(VERSION);
     writer.byte(ASSERTIONS);
@@ -102,7 +110,9 @@ pub fn write_assertions<'a, 'b: 'a>(assertions: impl ExactSizeIterator<Item = &'
 }
 
 /// Writes a batch of links.
-pub fn write_links<'a, 'b: 'a>(links: impl ExactSizeIterator<Item = &'a LinkMessage<'b>>) -> Vec<u8> {
+pub fn write_links<'a, 'b: 'a>(
+    links: impl ExactSizeIterator<Item = &'a LinkMessage<'b>>,
+) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.byte(VERSION);
     writer.byte(LINKS);
@@ -119,7 +129,9 @@ pub fn write_links<'a, 'b: 'a>(links: impl ExactSizeIterator<Item = &'a LinkMess
 }
 
 /// Writes a batch of whole records.
-pub fn write_records<'a, 'b: 'a>(records: impl ExactSizeIterator<Item = &'a RecordMessage<'b>>) -> Vec<u8> {
+pub fn write_records<'a, 'b: 'a>(
+    records: impl ExactSizeIterator<Item = &'a RecordMessage<'b>>,
+) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.byte(VERSION);
     writer.byte(RECORDS);
@@ -142,10 +154,28 @@ pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
     let kind = reader.byte()?;
     let count = reader.count()?;
     Ok(match kind {
-        ASSERTIONS => Message::Assertions((0..count).map(|_| read_assertion(&mut reader)).collect::<Result<_, _>>()?),
-        LINKS => Message::Links((0..count).map(|_| read_link(&mut reader)).collect::<Result<_, _>>()?),
-        RECORDS => Message::Records((0..count).map(|_| read_record(&mut reader)).collect::<Result<_, _>>()?),
-        _ => return Err(Damaged { at: 1, what: "a kind of message" }.into()),
+        ASSERTIONS => Message::Assertions(
+            (0..count)
+                .map(|_| read_assertion(&mut reader))
+                .collect::<Result<_, _>>()?,
+        ),
+        LINKS => Message::Links(
+            (0..count)
+                .map(|_| read_link(&mut reader))
+                .collect::<Result<_, _>>()?,
+        ),
+        RECORDS => Message::Records(
+            (0..count)
+                .map(|_| read_record(&mut reader))
+                .collect::<Result<_, _>>()?,
+        ),
+        _ => {
+            return Err(Damaged {
+                at: 1,
+                what: "a kind of message",
+            }
+            .into());
+        }
     })
 }
 
@@ -160,16 +190,35 @@ fn read_assertion<'a>(reader: &mut Reader<'a>) -> Result<Assertion<'a>, Damaged>
         };
         Ok((field, reader.value()?))
     });
-    Ok(Assertion { entity, id, stamp, values: values.collect::<Result<_, Damaged>>()? })
+    Ok(Assertion {
+        entity,
+        id,
+        stamp,
+        values: values.collect::<Result<_, Damaged>>()?,
+    })
 }
 
 fn read_link<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, Damaged> {
-    let (epoch, target, sender, version) = (reader.narrow()?, read_name(reader)?, read_name(reader)?, reader.number()?);
-    Ok(LinkMessage { epoch, target, sender, version, content: Cow::Borrowed(reader.bytes()?) })
+    let (epoch, target, sender, version) = (
+        reader.narrow()?,
+        read_name(reader)?,
+        read_name(reader)?,
+        reader.number()?,
+    );
+    Ok(LinkMessage {
+        epoch,
+        target,
+        sender,
+        version,
+        content: Cow::Borrowed(reader.bytes()?),
+    })
 }
 
 fn read_record<'a>(reader: &mut Reader<'a>) -> Result<RecordMessage<'a>, Damaged> {
-    Ok(RecordMessage { name: read_name(reader)?, state: Cow::Borrowed(reader.bytes()?) })
+    Ok(RecordMessage {
+        name: read_name(reader)?,
+        state: Cow::Borrowed(reader.bytes()?),
+    })
 }
 
 fn write_name(writer: &mut Writer, entity: Entity, id: &str) {
@@ -178,8 +227,14 @@ fn write_name(writer: &mut Writer, entity: Entity, id: &str) {
 }
 
 fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Name<'a>, Damaged> {
-    let entity = Entity::from_number(reader.byte()?).ok_or(Damaged { at: 0, what: "an entity" })?;
-    Ok(Name { entity, id: Cow::Borrowed(reader.text()?) })
+    let entity = Entity::from_number(reader.byte()?).ok_or(Damaged {
+        at: 0,
+        what: "an entity",
+    })?;
+    Ok(Name {
+        entity,
+        id: Cow::Borrowed(reader.text()?),
+    })
 }
 
 #[cfg(test)]
@@ -194,15 +249,27 @@ mod tests {
             entity: Entity::Deal,
             id: "eu/D-17".into(),
             stamp: Stamp {
-                clock: Clock { time: -5, sequence: u64::MAX },
-                origin: Origin { topic: u32::MAX, partition: 3, offset: 1 << 40, index: 9, attempt: 1 },
+                clock: Clock {
+                    time: -5,
+                    sequence: u64::MAX,
+                },
+                origin: Origin {
+                    topic: u32::MAX,
+                    partition: 3,
+                    offset: 1 << 40,
+                    index: 9,
+                    attempt: 1,
+                },
             },
             values: vec![
                 (FieldName::Known(Field(5)), Value::Null),
                 (FieldName::Custom("tier".into()), Value::Text("gold".into())),
                 (FieldName::Known(Field(14)), Value::Decimal(Decimal(-1))),
                 (FieldName::Known(Field(19)), Value::When(When::Date(-3))),
-                (FieldName::Known(Field(20)), Value::When(When::Instant(i64::MIN))),
+                (
+                    FieldName::Known(Field(20)),
+                    Value::When(When::Instant(i64::MIN)),
+                ),
                 (FieldName::Known(Field(0)), Value::Flag(true)),
             ],
         }
@@ -210,17 +277,33 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_as_it_was_written() {
-        let written = [assertion(), Assertion { values: Vec::new(), ..assertion() }];
+        let written = [
+            assertion(),
+            Assertion {
+                values: Vec::new(),
+                ..assertion()
+            },
+        ];
         let bytes = write_assertions(written.iter());
-        let Message::Assertions(read) = read(&bytes).unwrap() else { panic!("not assertions") };
+        let Message::Assertions(read) = read(&bytes).unwrap() else {
+            panic!("not assertions")
+        };
         assert_eq!(read, written);
     }
 
     #[test]
     fn whole_records_come_back_as_they_were_written() {
-        let written = [RecordMessage { name: Name { entity: Entity::Deal, id: "D-1".into() }, state: vec![1, 0, 9].into() }];
+        let written = [RecordMessage {
+            name: Name {
+                entity: Entity::Deal,
+                id: "D-1".into(),
+            },
+            state: vec![1, 0, 9].into(),
+        }];
         let bytes = write_records(written.iter());
-        let Message::Records(read) = read(&bytes).unwrap() else { panic!("not records") };
+        let Message::Records(read) = read(&bytes).unwrap() else {
+            panic!("not records")
+        };
         assert_eq!(read, written);
     }
 

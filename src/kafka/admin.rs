@@ -24,7 +24,11 @@ pub fn log_topic(config: &Config, generation: u32) -> String {
 ///
 /// # Errors
 /// What is wrong with the topic that is there, and the command that mends it; or what Kafka answered.
-pub async fn ensure_log(config: &Config, generation: u32, partitions: u32) -> Result<(), OutsideError> {
+pub async fn ensure_log(
+    config: &Config,
+    generation: u32,
+    partitions: u32,
+) -> Result<(), OutsideError> {
     let topic = log_topic(config, generation);
     let retention = config.log.retention.as_millis().to_string();
     let settings = [
@@ -41,7 +45,12 @@ pub async fn ensure_log(config: &Config, generation: u32, partitions: u32) -> Re
 ///
 /// # Errors
 /// What is wrong with the topic and the command that mends it; or what Kafka answered.
-pub async fn check_log(kafka: &Kafka, settings: &LogTopic, topic: &str, wanted: u32) -> Result<(), OutsideError> {
+pub async fn check_log(
+    kafka: &Kafka,
+    settings: &LogTopic,
+    topic: &str,
+    wanted: u32,
+) -> Result<(), OutsideError> {
     let doing = || format!("checking the log `{topic}`");
     match partitions(kafka, topic).await? {
         Some(found) if found == wanted => {}
@@ -58,7 +67,11 @@ pub async fn check_log(kafka: &Kafka, settings: &LogTopic, topic: &str, wanted: 
             return Err(OutsideError::fatal(doing(), problem));
         }
     }
-    if settings.verify { verify(kafka, settings, topic).await } else { Ok(()) }
+    if settings.verify {
+        verify(kafka, settings, topic).await
+    } else {
+        Ok(())
+    }
 }
 
 /// Makes sure that the topic of the dead letters is there.
@@ -66,8 +79,14 @@ pub async fn check_log(kafka: &Kafka, settings: &LogTopic, topic: &str, wanted: 
 /// # Errors
 /// What Kafka answered.
 pub async fn ensure_dead_letters(config: &Config) -> Result<(), OutsideError> {
-    let settings = [("cleanup.policy", "delete".to_owned()), ("retention.ms", "-1".to_owned()), ("max.message.bytes", MAX_BYTES.to_string())];
-    ensure(config, &config.dead_letters, 1, &settings).await.map(drop)
+    let settings = [
+        ("cleanup.policy", "delete".to_owned()),
+        ("retention.ms", "-1".to_owned()),
+        ("max.message.bytes", MAX_BYTES.to_string()),
+    ];
+    ensure(config, &config.dead_letters, 1, &settings)
+        .await
+        .map(drop)
 }
 
 /// Makes sure that the input topics are there: they are the source's, so a missing one is an error.
@@ -77,8 +96,14 @@ pub async fn ensure_dead_letters(config: &Config) -> Result<(), OutsideError> {
 pub async fn check_inputs(config: &Config) -> Result<(), OutsideError> {
     for topic in &config.topics {
         if partitions(&config.kafka, &topic.name).await?.is_none() {
-            let problem = format!("there is no topic `{}`; create it, or mend the name under [[topics]]", topic.name);
-            return Err(OutsideError { fault: crate::pipeline::Fault::User, ..OutsideError::fatal("looking for the input topics", problem) });
+            let problem = format!(
+                "there is no topic `{}`; create it, or mend the name under [[topics]]",
+                topic.name
+            );
+            return Err(OutsideError {
+                fault: crate::pipeline::Fault::User,
+                ..OutsideError::fatal("looking for the input topics", problem)
+            });
         }
     }
     Ok(())
@@ -92,38 +117,70 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
     let (kafka, topic) = (kafka.clone(), topic.to_owned());
     blocking(move || {
         let doing = format!("looking for the topic `{topic}`");
-        let consumer: Onlooker = client::onlooker(&kafka, "look").create_with_context(Hearing).map_err(|error| outside(doing.clone(), error))?;
+        let consumer: Onlooker = client::onlooker(&kafka, "look")
+            .create_with_context(Hearing)
+            .map_err(|error| outside(doing.clone(), error))?;
         let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE);
         let metadata = metadata.map_err(|error| {
             let told = outside(doing, error);
-            OutsideError { message: format!("{}; is Kafka running, and is [kafka] brokers right?", told.message), ..told }
+            OutsideError {
+                message: format!(
+                    "{}; is Kafka running, and is [kafka] brokers right?",
+                    told.message
+                ),
+                ..told
+            }
         })?;
-        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
-        Ok(found.map(|topic| topic.partitions().len() as u32).filter(|count| *count > 0))
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|t| t.name() == topic && t.error().is_none());
+        Ok(found
+            .map(|topic| topic.partitions().len() as u32)
+            .filter(|count| *count > 0))
     })
     .await?
 }
 
 fn admin(kafka: &Kafka) -> Result<Admin, OutsideError> {
-    client::producer(kafka).create_with_context(Hearing).map_err(|error| outside("setting up the admin client", error))
+    client::producer(kafka)
+        .create_with_context(Hearing)
+        .map_err(|error| outside("setting up the admin client", error))
 }
 
 /// Makes a topic if it is missing; says how many partitions it has.
-async fn ensure(config: &Config, topic: &str, wanted: i32, settings: &[(&str, String)]) -> Result<u32, OutsideError> {
+async fn ensure(
+    config: &Config,
+    topic: &str,
+    wanted: i32,
+    settings: &[(&str, String)],
+) -> Result<u32, OutsideError> {
     if let Some(found) = partitions(&config.kafka, topic).await? {
         return Ok(found);
     }
     let doing = || format!("creating the topic `{topic}`");
-    let mut new = NewTopic::new(topic, wanted, TopicReplication::Fixed(config.log.replication));
+    let mut new = NewTopic::new(
+        topic,
+        wanted,
+        TopicReplication::Fixed(config.log.replication),
+    );
     for (name, value) in settings {
         new = new.set(name, value);
     }
-    let created = admin(&config.kafka)?.create_topics(&[new], &AdminOptions::new()).await.map_err(|error| outside(doing(), error))?;
+    let created = admin(&config.kafka)?
+        .create_topics(&[new], &AdminOptions::new())
+        .await
+        .map_err(|error| outside(doing(), error))?;
     for result in created {
         match result {
             // Another instance may have been quicker.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => return Err(OutsideError::fatal(doing(), format!("{code}; create it by hand, with {settings:?}"))),
+            Err((_, code)) => {
+                return Err(OutsideError::fatal(
+                    doing(),
+                    format!("{code}; create it by hand, with {settings:?}"),
+                ));
+            }
         }
     }
     let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -133,13 +190,18 @@ async fn ensure(config: &Config, topic: &str, wanted: i32, settings: &[(&str, St
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Err(OutsideError::transient(doing(), "it was created but does not appear"))
+    Err(OutsideError::transient(
+        doing(),
+        "it was created but does not appear",
+    ))
 }
 
 /// Refuses a log whose settings would let it lose or reorder what it promises to keep.
 async fn verify(kafka: &Kafka, log: &LogTopic, topic: &str) -> Result<(), OutsideError> {
     let doing = format!("checking the settings of the log `{topic}`");
-    let described = admin(kafka)?.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let described = admin(kafka)?
+        .describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new())
+        .await;
     let described = described.map_err(|error| outside(doing.clone(), error))?;
     let settings: HashMap<String, String> = described
         .into_iter()
@@ -148,20 +210,33 @@ async fn verify(kafka: &Kafka, log: &LogTopic, topic: &str) -> Result<(), Outsid
         .filter_map(|entry| Some((entry.name, entry.value?)))
         .collect();
     let refuse = |setting: &str, found: &str, wanted: &str| {
-        let mend = format!("`{setting}` is `{found}`; set it: kafka-configs --alter --topic {topic} --add-config {setting}={wanted}");
-        Err(OutsideError { fault: crate::pipeline::Fault::User, ..OutsideError::fatal(doing.clone(), mend) })
+        let mend = format!(
+            "`{setting}` is `{found}`; set it: kafka-configs --alter --topic {topic} --add-config {setting}={wanted}"
+        );
+        Err(OutsideError {
+            fault: crate::pipeline::Fault::User,
+            ..OutsideError::fatal(doing.clone(), mend)
+        })
     };
-    for (setting, wanted) in [("cleanup.policy", "delete"), ("message.timestamp.type", "LogAppendTime")] {
+    for (setting, wanted) in [
+        ("cleanup.policy", "delete"),
+        ("message.timestamp.type", "LogAppendTime"),
+    ] {
         if let Some(found) = settings.get(setting).filter(|found| *found != wanted) {
             return refuse(setting, found, wanted);
         }
     }
     let wanted = log.retention.as_millis() as i64;
-    let kept = settings.get("retention.ms").and_then(|value| value.parse::<i64>().ok());
+    let kept = settings
+        .get("retention.ms")
+        .and_then(|value| value.parse::<i64>().ok());
     if let Some(kept) = kept.filter(|kept| *kept >= 0 && *kept < wanted) {
         return refuse("retention.ms", &kept.to_string(), &wanted.to_string());
     }
-    if let Some(found) = settings.get("retention.bytes").filter(|value| *value != "-1") {
+    if let Some(found) = settings
+        .get("retention.bytes")
+        .filter(|value| *value != "-1")
+    {
         return refuse("retention.bytes", found, "-1");
     }
     Ok(())
@@ -173,9 +248,18 @@ async fn verify(kafka: &Kafka, log: &LogTopic, topic: &str) -> Result<(), Outsid
 /// What Kafka answered.
 pub async fn delete(kafka: &Kafka, topic: &str) -> Result<(), OutsideError> {
     let doing = || format!("deleting the topic `{topic}`");
-    let deleted = admin(kafka)?.delete_topics(&[topic], &AdminOptions::new()).await.map_err(|error| outside(doing(), error))?;
+    let deleted = admin(kafka)?
+        .delete_topics(&[topic], &AdminOptions::new())
+        .await
+        .map_err(|error| outside(doing(), error))?;
     match deleted.into_iter().find_map(Result::err) {
-        None | Some((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Ok(()),
-        Some((_, code)) => Err(OutsideError::fatal(doing(), format!("{code}; delete it by hand"))),
+        None
+        | Some((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+            Ok(())
+        }
+        Some((_, code)) => Err(OutsideError::fatal(
+            doing(),
+            format!("{code}; delete it by hand"),
+        )),
     }
 }

@@ -20,7 +20,9 @@ pub const MAX_BYTES: usize = 32 << 20;
 /// What all clients share; the user's own properties come last and win.
 fn base(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &kafka.brokers).set("client.id", "dealpulse");
+    config
+        .set("bootstrap.servers", &kafka.brokers)
+        .set("client.id", "dealpulse");
     config
 }
 
@@ -30,7 +32,11 @@ fn finish(mut config: ClientConfig, kafka: &Kafka) -> ClientConfig {
     }
     // The new group protocol leaves these to the broker and refuses them from a client.
     if config.get("group.protocol") == Some("consumer") {
-        for name in ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"] {
+        for name in [
+            "session.timeout.ms",
+            "heartbeat.interval.ms",
+            "partition.assignment.strategy",
+        ] {
             config.remove(name);
         }
     }
@@ -68,14 +74,26 @@ fn producing(kafka: &Kafka, settings: &[(&str, &str)]) -> ClientConfig {
     }
     let mut config = finish(config, kafka);
     // Of the user's properties, those that only consumers know would make librdkafka complain.
-    for name in kafka.properties.keys().filter(|name| CONSUMER_ONLY.iter().any(|prefix| name.starts_with(prefix))) {
+    for name in kafka
+        .properties
+        .keys()
+        .filter(|name| CONSUMER_ONLY.iter().any(|prefix| name.starts_with(prefix)))
+    {
         config.remove(name);
     }
     config
 }
 
 /// What the names of properties begin with that only consumers know.
-const CONSUMER_ONLY: [&str; 7] = ["group.", "session.", "heartbeat.", "fetch.", "queued.", "max.poll.", "partition.assignment."];
+const CONSUMER_ONLY: [&str; 7] = [
+    "group.",
+    "session.",
+    "heartbeat.",
+    "fetch.",
+    "queued.",
+    "max.poll.",
+    "partition.assignment.",
+];
 
 /// A member of the group `<group>.<name>`. Nothing is committed but what we commit.
 pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
@@ -101,7 +119,10 @@ pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
 /// A consumer that belongs to no group, for looking things up.
 pub fn onlooker(kafka: &Kafka, name: &str) -> ClientConfig {
     let mut config = base(kafka);
-    config.set("group.id", group(kafka, name)).set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+    config
+        .set("group.id", group(kafka, name))
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error");
     config.set("fetch.wait.max.ms", "50");
     finish(config, kafka)
 }
@@ -165,7 +186,10 @@ pub(super) fn hear_error(error: &KafkaError, reason: &str) {
 /// True for what librdkafka says again and again while brokers are away, and mends by itself.
 pub fn is_outage(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
-    matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown | Code::BrokerTransportFailure))
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::AllBrokersDown | Code::BrokerTransportFailure)
+    )
 }
 
 /// What an error of Kafka means for us: an outage passes, a refusal doesn't.
@@ -173,9 +197,12 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
     use RDKafkaErrorCode as Code;
     let doing = format!("Kafka, {}", doing.into());
     match &error {
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => {
-            OutsideError { doing, message: format!("{error}; look at [kafka] and [kafka.properties]"), fault: Fault::User, is_transient: false }
-        }
+        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => OutsideError {
+            doing,
+            message: format!("{error}; look at [kafka] and [kafka.properties]"),
+            fault: Fault::User,
+            is_transient: false,
+        },
         _ => match error.rdkafka_error_code() {
             Some(
                 Code::TopicAuthorizationFailed
@@ -190,10 +217,14 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
                 is_transient: false,
             },
             // The producer has lost its place and can't go on; a new one starts from what was acknowledged.
-            Some(Code::Fatal) => OutsideError::fatal(doing, format!("{error}; restart this instance, nothing is lost")),
-            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => {
-                OutsideError::fatal(doing, format!("{error}; the topic's max.message.bytes must be at least {MAX_BYTES}"))
-            }
+            Some(Code::Fatal) => OutsideError::fatal(
+                doing,
+                format!("{error}; restart this instance, nothing is lost"),
+            ),
+            Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => OutsideError::fatal(
+                doing,
+                format!("{error}; the topic's max.message.bytes must be at least {MAX_BYTES}"),
+            ),
             _ => OutsideError::transient(doing, error),
         },
     }

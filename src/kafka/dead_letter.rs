@@ -38,15 +38,25 @@ impl Producers {
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka) -> Result<Producers, OutsideError> {
         let fail = |error| outside("setting up the producers of dead letters", error);
-        let together = client::aside(kafka).create_with_context(Hearing).map_err(fail)?;
-        let alone = client::aside(kafka).set("batch.num.messages", "1").set("linger.ms", "0").create_with_context(Hearing).map_err(fail)?;
+        let together = client::aside(kafka)
+            .create_with_context(Hearing)
+            .map_err(fail)?;
+        let alone = client::aside(kafka)
+            .set("batch.num.messages", "1")
+            .set("linger.ms", "0")
+            .create_with_context(Hearing)
+            .map_err(fail)?;
         Ok(Producers { together, alone })
     }
 
     /// The producer for attempt number `attempt`, from 0. A broker refuses a batch as a whole: what was refused together is tried alone, so
     /// that what can't be written does not keep back what can.
     pub fn attempt(&self, attempt: u32) -> &Producer {
-        if attempt == 0 { &self.together } else { &self.alone }
+        if attempt == 0 {
+            &self.together
+        } else {
+            &self.alone
+        }
     }
 }
 
@@ -71,10 +81,18 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// The letter of an item that was rejected, of a message that stands at `place` and has these headers.
-    pub fn new(message: &impl Message, headers: &[Header<'_>], place: Place, rejected: Rejected<'_>) -> Self {
+    pub fn new(
+        message: &impl Message,
+        headers: &[Header<'_>],
+        place: Place,
+        rejected: Rejected<'_>,
+    ) -> Self {
         DeadLetter {
             topic: message.topic().to_owned(),
-            place: Place { index: rejected.index, ..place },
+            place: Place {
+                index: rejected.index,
+                ..place
+            },
             key: message.key().map(<[u8]>::to_vec),
             headers: own(headers),
             reason: rejected.bad.reason.name().to_owned(),
@@ -101,7 +119,9 @@ impl DeadLetter {
     /// What the item comes to now, put back to its topic.
     pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
         let headers: Vec<Header<'_>> = self.own_headers().collect();
-        self.place.again().decode(topic, Some(&self.raw), &headers, now)
+        self.place
+            .again()
+            .decode(topic, Some(&self.raw), &headers, now)
     }
 
     /// Writes the letter; returns once it is acknowledged.
@@ -110,27 +130,43 @@ impl DeadLetter {
     /// What Kafka answered. The input offset must not move then.
     pub async fn write(&self, producer: &Producer, topic: &str) -> Result<(), OutsideError> {
         let place = self.place.headers(&self.topic);
-        let why = [(header::REASON, self.reason.as_bytes()), (header::DETAIL, self.detail.as_bytes())];
-        let headers = self.own_headers().chain(why).chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic).payload(&self.raw).headers(owned(headers));
+        let why = [
+            (header::REASON, self.reason.as_bytes()),
+            (header::DETAIL, self.detail.as_bytes()),
+        ];
+        let headers = self
+            .own_headers()
+            .chain(why)
+            .chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic)
+            .payload(&self.raw)
+            .headers(owned(headers));
         record.key = self.key.as_ref();
         let sent = producer.send(record, Timeout::Never).await;
-        sent.map(drop).map_err(|(error, _)| outside(format!("writing to the dead letters `{topic}`"), error))
+        sent.map(drop)
+            .map_err(|(error, _)| outside(format!("writing to the dead letters `{topic}`"), error))
     }
 
     /// How many bytes it has, about.
     pub fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         self.raw.len() + self.key.as_ref().map_or(0, Vec::len) + headers + self.detail.len()
     }
 
     fn own_headers(&self) -> impl Iterator<Item = Header<'_>> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 }
 
 /// The headers the source gave a message. Those of an earlier death are left out: they are given anew.
 fn own(headers: &[Header<'_>]) -> Vec<(String, Vec<u8>)> {
     let own = headers.iter().filter(|(name, _)| !name.starts_with(PREFIX));
-    own.map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
+    own.map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+        .collect()
 }

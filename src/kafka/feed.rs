@@ -43,8 +43,13 @@ impl Feed {
     /// # Errors
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka, topic: &str) -> Result<Feed, OutsideError> {
-        let producer = client::producer(kafka).create_with_context(Deliveries::default()).map_err(|error| outside("setting up the feed", error))?;
-        Ok(Feed { producer, topic: topic.to_owned() })
+        let producer = client::producer(kafka)
+            .create_with_context(Deliveries::default())
+            .map_err(|error| outside("setting up the feed", error))?;
+        Ok(Feed {
+            producer,
+            topic: topic.to_owned(),
+        })
     }
 
     /// Sends one event, keyed by its record. Waits while the queue is full.
@@ -53,11 +58,18 @@ impl Feed {
     /// What Kafka refuses for good.
     pub fn send(&self, event: &GeneratedEvent) -> Result<(), OutsideError> {
         loop {
-            let record = BaseRecord::to(&self.topic).key(&event.key).payload(&event.payload).timestamp(event.emitted_at / 1_000);
+            let record = BaseRecord::to(&self.topic)
+                .key(&event.key)
+                .payload(&event.payload)
+                .timestamp(event.emitted_at / 1_000);
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => std::thread::sleep(Duration::from_millis(5)),
-                Err((error, _)) => return Err(outside(format!("writing to `{}`", self.topic), error)),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
+                Err((error, _)) => {
+                    return Err(outside(format!("writing to `{}`", self.topic), error));
+                }
             }
         }
     }
@@ -68,10 +80,15 @@ impl Feed {
     /// If it is not within a minute, or something was refused.
     pub fn finish(&self) -> Result<(), OutsideError> {
         let doing = || format!("writing to `{}`", self.topic);
-        self.producer.flush(Duration::from_secs(60)).map_err(|error| outside(doing(), error))?;
+        self.producer
+            .flush(Duration::from_secs(60))
+            .map_err(|error| outside(doing(), error))?;
         match self.producer.context().failed.load(Ordering::Relaxed) {
             0 => Ok(()),
-            failed => Err(OutsideError::transient(doing(), format!("{failed} events were not taken"))),
+            failed => Err(OutsideError::transient(
+                doing(),
+                format!("{failed} events were not taken"),
+            )),
         }
     }
 }

@@ -77,7 +77,13 @@ impl<S> Folding<S> {
     }
 
     fn patience(&self, name: &str, stop: &Arc<AtomicBool>, until: Duration) -> Patience {
-        Patience { telemetry: self.telemetry.clone(), health: self.health.clone(), stop: stop.clone(), name: self.part(name), until }
+        Patience {
+            telemetry: self.telemetry.clone(),
+            health: self.health.clone(),
+            stop: stop.clone(),
+            name: self.part(name),
+            until,
+        }
     }
 }
 
@@ -95,7 +101,10 @@ impl Fold {
     /// If the properties make no consumer.
     pub fn start<S: Store + Clone + 'static>(folding: Folding<S>) -> Result<Fold, OutsideError> {
         let doing = "joining the fold group";
-        let (stop, left_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stop, left_over) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (flushes, inbox) = mpsc::unbounded_channel();
         let hands = Arc::new(Shards {
             folding: folding.clone(),
@@ -111,11 +120,15 @@ impl Fold {
         // Where the checkpoints say is where we start; an offset that is not there is for somebody to look at.
         config.set("auto.offset.reset", "error");
         let member = Member::new(folding.log.topic(), hands.clone());
-        let consumer: BaseConsumer<Member> = config.create_with_context(member).map_err(|error| outside(doing, error))?;
+        let consumer: BaseConsumer<Member> = config
+            .create_with_context(member)
+            .map_err(|error| outside(doing, error))?;
         let consumer = Arc::new(consumer);
         Member::meet(&consumer);
         folding.log.commit_through(&consumer);
-        consumer.subscribe(&[folding.log.topic()]).map_err(|error| outside(doing, error))?;
+        consumer
+            .subscribe(&[folding.log.topic()])
+            .map_err(|error| outside(doing, error))?;
 
         let stopped = stop.clone();
         let name = format!("fold {}", folding.generation);
@@ -134,8 +147,13 @@ impl Fold {
                 let _ = consumer.poll(Duration::from_millis(50));
             }
         });
-        let thread = thread.map_err(|error| OutsideError::fatal("starting the fold's thread", error))?;
-        Ok(Fold { stop, left_over, thread: Some(thread) })
+        let thread =
+            thread.map_err(|error| OutsideError::fatal("starting the fold's thread", error))?;
+        Ok(Fold {
+            stop,
+            left_over,
+            thread: Some(thread),
+        })
     }
 
     /// Flushes what is folded, leaves the group, and returns when nothing runs any more: true if everything folded is flushed.
@@ -143,7 +161,10 @@ impl Fold {
     pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
         // A panic in it has been printed; there is nothing more to stop.
-        let has_ended = self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        let has_ended = self
+            .thread
+            .take()
+            .is_none_or(|thread| thread.join().is_ok());
         has_ended && !self.left_over.load(Ordering::Acquire)
     }
 }
@@ -156,7 +177,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 type Parcel = (Flush, sync::Sender<Result<(), String>>);
 
 /// The one writer of an instance: whatever shards have handed in goes out together.
-async fn write_all<S: Store>(folding: Folding<S>, mut inbox: mpsc::UnboundedReceiver<Parcel>, stop: Arc<AtomicBool>) {
+async fn write_all<S: Store>(
+    folding: Folding<S>,
+    mut inbox: mpsc::UnboundedReceiver<Parcel>,
+    stop: Arc<AtomicBool>,
+) {
     let keep_trying = folding.patience("flush", &stop, HAND_OVER);
     while let Some(first) = inbox.recv().await {
         tokio::time::sleep(GATHER).await;
@@ -166,23 +191,44 @@ async fn write_all<S: Store>(folding: Folding<S>, mut inbox: mpsc::UnboundedRece
         }
         let (flushes, answers): (Vec<Flush>, Vec<_>) = parcels.into_iter().unzip();
         count_rows(&folding.telemetry, &flushes);
-        let append_times: Vec<i64> = flushes.iter().map(|flush| flush.checkpoint.append_time).collect();
+        let append_times: Vec<i64> = flushes
+            .iter()
+            .map(|flush| flush.checkpoint.append_time)
+            .collect();
         let started = Instant::now();
-        let written = Batch::new(folding.generation, folding.partitions, flushes).write(&folding.log, &folding.store, &keep_trying).await;
-        folding.telemetry.flush.with_label_values(&["all"]).observe(started.elapsed().as_secs_f64());
+        let written = Batch::new(folding.generation, folding.partitions, flushes)
+            .write(&folding.log, &folding.store, &keep_trying)
+            .await;
+        folding
+            .telemetry
+            .flush
+            .with_label_values(&["all"])
+            .observe(started.elapsed().as_secs_f64());
         if written.is_ok() {
             folding.health.set(&folding.part("flush"), None);
             let now = wall_clock();
-            append_times.iter().for_each(|at| folding.telemetry.end_to_end_latency.observe((now - at).max(0) as f64 / 1e6));
+            append_times.iter().for_each(|at| {
+                folding
+                    .telemetry
+                    .end_to_end_latency
+                    .observe((now - at).max(0) as f64 / 1e6)
+            });
         }
         let result = written.map_err(|error| error.to_string());
         // A shard that is gone does not wait for its answer any more.
-        answers.into_iter().for_each(|answer| drop(answer.send(result.clone())));
+        answers
+            .into_iter()
+            .for_each(|answer| drop(answer.send(result.clone())));
     }
 }
 
 fn count_rows(telemetry: &Telemetry, flushes: &[Flush]) {
-    let count = |table: &str, rows: usize| telemetry.flush_rows.with_label_values(&[table]).inc_by(rows as u64);
+    let count = |table: &str, rows: usize| {
+        telemetry
+            .flush_rows
+            .with_label_values(&[table])
+            .inc_by(rows as u64)
+    };
     for flush in flushes {
         count("rollups", flush.cells.len());
         count("changes", flush.changes.len());
@@ -259,9 +305,19 @@ impl<S> Shards<S> {
 
 impl<S: Store + Clone + 'static> Hands for Shards<S> {
     fn start_of(&self, shard: Home) -> Option<u64> {
-        let Folding { store, generation, health, .. } = &self.folding;
-        let (patience, part) = (self.folding.patience("restart", &self.stop, Duration::ZERO), self.folding.part("restart"));
-        let asked = self.runtime.block_on(retrying(&patience, || store.checkpoint(*generation, shard)));
+        let Folding {
+            store,
+            generation,
+            health,
+            ..
+        } = &self.folding;
+        let (patience, part) = (
+            self.folding.patience("restart", &self.stop, Duration::ZERO),
+            self.folding.part("restart"),
+        );
+        let asked = self
+            .runtime
+            .block_on(retrying(&patience, || store.checkpoint(*generation, shard)));
         match asked {
             Ok(checkpoint) => {
                 health.set(&part, None);
@@ -286,18 +342,31 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
             process_stop: self.stop.clone(),
             left_over: self.left_over.clone(),
         };
-        let spawned = std::thread::Builder::new().name(format!("shard {shard}")).spawn(move || hand.run(&queue));
+        let spawned = std::thread::Builder::new()
+            .name(format!("shard {shard}"))
+            .spawn(move || hand.run(&queue));
         match spawned {
-            Ok(thread) => match lock(&self.owned).insert(shard, Running { stop: orders, thread }) {
+            Ok(thread) => match lock(&self.owned).insert(
+                shard,
+                Running {
+                    stop: orders,
+                    thread,
+                },
+            ) {
                 Some(before) => before.stop.give_up(true),
                 None => self.folding.telemetry.shards_owned.inc(),
             },
-            Err(error) => tracing::error!(%error, shard, "no thread for the shard; it is not folded"),
+            Err(error) => {
+                tracing::error!(%error, shard, "no thread for the shard; it is not folded")
+            }
         }
     }
 
     fn release(&self, shards: &[Home], lost: bool) {
-        let leaving: Vec<Running> = shards.iter().filter_map(|shard| lock(&self.owned).remove(shard)).collect();
+        let leaving: Vec<Running> = shards
+            .iter()
+            .filter_map(|shard| lock(&self.owned).remove(shard))
+            .collect();
         for running in &leaving {
             running.stop.give_up(lost);
             self.folding.telemetry.shards_owned.dec();
@@ -331,8 +400,14 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 
     /// Says what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
     fn stand_still(&self, problem: &str) {
-        let Folding { telemetry, health, .. } = &self.folding;
-        tracing::error!(shard = self.shard, problem, "the shard has stopped; the others go on");
+        let Folding {
+            telemetry, health, ..
+        } = &self.folding;
+        tracing::error!(
+            shard = self.shard,
+            problem,
+            "the shard has stopped; the others go on"
+        );
         telemetry.shards_stopped.inc();
         let part = self.folding.part(&format!("shard {}", self.shard));
         health.set(&part, Some(problem.to_owned()));
@@ -352,11 +427,20 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
     }
 
     fn restore(&self) -> Option<Owner> {
-        let Folding { log, store, generation, health, .. } = &self.folding;
+        let Folding {
+            log,
+            store,
+            generation,
+            health,
+            ..
+        } = &self.folding;
         let part = self.folding.part("restart");
         let mut attempt = 0;
         loop {
-            match self.runtime.block_on(restore(self.shard, *generation, log, store)) {
+            match self
+                .runtime
+                .block_on(restore(self.shard, *generation, log, store))
+            {
                 Ok(owner) => {
                     tracing::info!(
                         shard = self.shard,
@@ -367,7 +451,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     health.set(&part, None);
                     // An earlier owner's commit may have been refused in the rebalance; until something is folded there would be no other,
                     // and a lag would be shown that is none. It can't fail: what Kafka refuses is only noted.
-                    let _ = self.runtime.block_on(log.commit(&[(self.shard, owner.position())]));
+                    let _ = self
+                        .runtime
+                        .block_on(log.commit(&[(self.shard, owner.position())]));
                     return Some(owner);
                 }
                 Err(RestartError::Outside(error)) if error.is_transient => {
@@ -375,7 +461,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     tracing::warn!(%error, shard = self.shard, attempt, "the shard can't be restored yet, trying again");
                     health.set(&part, Some(error.to_string()));
                     std::thread::sleep(backoff(attempt).min(Duration::from_secs(2)));
-                    if self.orders.stop.load(Ordering::Acquire) || self.process_stop.load(Ordering::Acquire) {
+                    if self.orders.stop.load(Ordering::Acquire)
+                        || self.process_stop.load(Ordering::Acquire)
+                    {
                         return None;
                     }
                 }
@@ -387,7 +475,12 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         }
     }
 
-    fn fold(&mut self, mut owner: Owner, queue: &PartitionQueue<Member>, shown: &mut Shown) -> Result<(), String> {
+    fn fold(
+        &mut self,
+        mut owner: Owner,
+        queue: &PartitionQueue<Member>,
+        shown: &mut Shown,
+    ) -> Result<(), String> {
         let (answer, answers) = sync::channel();
         let mut counted = owner.shard().counters();
         let mut last_flush = Instant::now();
@@ -399,7 +492,10 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             let stopping = self.orders.stop.load(Ordering::Acquire);
             if self.folding.epochs.has_changed().unwrap_or(false) {
                 let epochs = self.folding.epochs.borrow_and_update().clone();
-                owner.learn(&Known::of(&epochs, self.folding.generation).map_err(|error| error.to_string())?);
+                owner.learn(
+                    &Known::of(&epochs, self.folding.generation)
+                        .map_err(|error| error.to_string())?,
+                );
             }
             if stopping || must_wait {
                 std::thread::sleep(Duration::from_millis(2));
@@ -442,7 +538,12 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
     }
 
     /// Folds what is there, up to a stride, or until `bound` rows wait that later ones don't replace.
-    fn fold_some(&self, owner: &mut Owner, queue: &PartitionQueue<Member>, bound: usize) -> Result<(), String> {
+    fn fold_some(
+        &self,
+        owner: &mut Owner,
+        queue: &PartitionQueue<Member>,
+        bound: usize,
+    ) -> Result<(), String> {
         let mut wait = POLL;
         for _ in 0..STRIDE {
             if owner.must_wait(bound) {
@@ -453,7 +554,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     debug_assert_eq!(message.partition() as Home, self.shard);
                     self.fold_one(owner, &entry(&message))?;
                 }
-                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
                     let at = owner.position();
                     return Err(format!(
                         "shard {}: the log has no offset {at}: retention took it, or the topic was recreated; make a new log of what is known: dealpulse rebuild log",
@@ -470,13 +573,22 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 
     /// Folds one message. Of an epoch it doesn't know yet, the shard asks first: its definitions stood in the store before the message.
     fn fold_one(&self, owner: &mut Owner, entry: &Entry) -> Result<(), String> {
-        let Err(error) = owner.fold(entry) else { return Ok(()) };
+        let Err(error) = owner.fold(entry) else {
+            return Ok(());
+        };
         if !matches!(error, FoldError::UnknownEpoch { .. }) {
             return Err(error.to_string());
         }
-        let Folding { store, generation, .. } = &self.folding;
-        let patience = self.folding.patience("epochs", &self.process_stop, Duration::ZERO);
-        let epochs = self.runtime.block_on(retrying(&patience, || store.epochs())).map_err(|error| error.to_string())?;
+        let Folding {
+            store, generation, ..
+        } = &self.folding;
+        let patience = self
+            .folding
+            .patience("epochs", &self.process_stop, Duration::ZERO);
+        let epochs = self
+            .runtime
+            .block_on(retrying(&patience, || store.epochs()))
+            .map_err(|error| error.to_string())?;
         self.folding.health.set(&self.folding.part("epochs"), None);
         owner.learn(&Known::of(&epochs, *generation).map_err(|error| error.to_string())?);
         owner.fold(entry).map_err(|error| error.to_string())
@@ -484,10 +596,16 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 
     fn count(&self, owner: &Owner, before: crate::shard::Counters) -> crate::shard::Counters {
         let (now, telemetry) = (owner.shard().counters(), &self.folding.telemetry);
-        telemetry.assertions_folded.inc_by(now.assertions - before.assertions);
-        telemetry.assertions_unchanged.inc_by(now.unchanged - before.unchanged);
+        telemetry
+            .assertions_folded
+            .inc_by(now.assertions - before.assertions);
+        telemetry
+            .assertions_unchanged
+            .inc_by(now.unchanged - before.unchanged);
         telemetry.links_folded.inc_by(now.links - before.links);
-        telemetry.values_refused.inc_by(now.overflowed - before.overflowed);
+        telemetry
+            .values_refused
+            .inc_by(now.overflowed - before.overflowed);
         now
     }
 
@@ -508,7 +626,11 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 
     /// Tells how many rows wait that later ones don't replace, and whether folding waits for them.
     fn gauge_waiting(&self, owner: &Owner, must_wait: bool, shown: &mut Shown) {
-        let now = Shown { unmerged: owner.shard().unmerged_rows() as i64, held_back: i64::from(must_wait), ..*shown };
+        let now = Shown {
+            unmerged: owner.shard().unmerged_rows() as i64,
+            held_back: i64::from(must_wait),
+            ..*shown
+        };
         self.show(shown, &now);
         *shown = now;
     }
@@ -518,9 +640,14 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         let telemetry = &self.folding.telemetry;
         telemetry.state_bytes.add(now.bytes - before.bytes);
         telemetry.unmerged_rows.add(now.unmerged - before.unmerged);
-        telemetry.shards_held_back.add(now.held_back - before.held_back);
+        telemetry
+            .shards_held_back
+            .add(now.held_back - before.held_back);
         for (i, entity) in Entity::ALL.iter().enumerate() {
-            telemetry.records.with_label_values(&[entity.name()]).add(now.records[i] - before.records[i]);
+            telemetry
+                .records
+                .with_label_values(&[entity.name()])
+                .add(now.records[i] - before.records[i]);
         }
     }
 }

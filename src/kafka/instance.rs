@@ -58,13 +58,23 @@ pub fn route_group(reading: u32) -> String {
 
 /// How a configuration reads its topics, as epochs remember it.
 pub fn inputs(topics: &[Topic]) -> BTreeMap<String, Input> {
-    let input = |topic: &Topic| Input { format: "cloudevents".into(), id_namespace: topic.namespace.clone() };
-    topics.iter().map(|topic| (topic.name.clone(), input(topic))).collect()
+    let input = |topic: &Topic| Input {
+        format: "cloudevents".into(),
+        id_namespace: topic.namespace.clone(),
+    };
+    topics
+        .iter()
+        .map(|topic| (topic.name.clone(), input(topic)))
+        .collect()
 }
 
 /// The first topic that two readings read differently.
-pub fn disagreement<'a>(ours: &'a BTreeMap<String, Input>, theirs: &BTreeMap<String, Input>) -> Option<&'a str> {
-    let differs = |(name, input): &(&String, &Input)| theirs.get(*name).is_some_and(|their| their != *input);
+pub fn disagreement<'a>(
+    ours: &'a BTreeMap<String, Input>,
+    theirs: &BTreeMap<String, Input>,
+) -> Option<&'a str> {
+    let differs =
+        |(name, input): &(&String, &Input)| theirs.get(*name).is_some_and(|their| their != *input);
     ours.iter().find(differs).map(|(name, _)| name.as_str())
 }
 
@@ -85,7 +95,12 @@ struct Watched<T> {
 impl<S: Store + Clone + 'static> Instance<S> {
     /// Nothing runs yet.
     pub fn new(parts: Parts<S>) -> Self {
-        Instance { parts, epochs: watch::Sender::new(Vec::new()), folds: BTreeMap::new(), routes: BTreeMap::new() }
+        Instance {
+            parts,
+            epochs: watch::Sender::new(Vec::new()),
+            folds: BTreeMap::new(),
+            routes: BTreeMap::new(),
+        }
     }
 
     /// Starts what these epochs need and stops what they need no more. Call it within a tokio runtime.
@@ -93,13 +108,24 @@ impl<S: Store + Clone + 'static> Instance<S> {
     /// # Errors
     /// What can't be started; what could be goes on. The next call tries again.
     pub async fn follow(&mut self, epochs: Vec<Epoch>) -> Result<(), OutsideError> {
-        self.epochs.send_if_modified(|known| std::mem::replace(known, epochs.clone()) != epochs);
-        let kept: Vec<&Epoch> = epochs.iter().filter(|epoch| epoch.stage != Stage::Dropped).collect();
-        let generations: BTreeMap<u32, &Epoch> = kept.iter().map(|epoch| (epoch.generation, *epoch)).collect();
+        self.epochs
+            .send_if_modified(|known| std::mem::replace(known, epochs.clone()) != epochs);
+        let kept: Vec<&Epoch> = epochs
+            .iter()
+            .filter(|epoch| epoch.stage != Stage::Dropped)
+            .collect();
+        let generations: BTreeMap<u32, &Epoch> = kept
+            .iter()
+            .map(|epoch| (epoch.generation, *epoch))
+            .collect();
         let ways = self.ways(&epochs, &generations.keys().copied().collect());
-        let (routes, running) = std::mem::take(&mut self.routes).into_iter().partition(|(way, _)| !ways.contains_key(way));
+        let (routes, running) = std::mem::take(&mut self.routes)
+            .into_iter()
+            .partition(|(way, _)| !ways.contains_key(way));
         self.routes = running;
-        let (folds, running) = std::mem::take(&mut self.folds).into_iter().partition(|(generation, _)| !generations.contains_key(generation));
+        let (folds, running) = std::mem::take(&mut self.folds)
+            .into_iter()
+            .partition(|(generation, _)| !generations.contains_key(generation));
         self.folds = running;
         stop(routes, folds).await;
 
@@ -124,10 +150,15 @@ impl<S: Store + Clone + 'static> Instance<S> {
     }
 
     /// Which ways there have to be, with an epoch whose log each leads into.
-    fn ways<'e>(&self, epochs: &'e [Epoch], generations: &BTreeSet<u32>) -> BTreeMap<Way, &'e Epoch> {
+    fn ways<'e>(
+        &self,
+        epochs: &'e [Epoch],
+        generations: &BTreeSet<u32>,
+    ) -> BTreeMap<Way, &'e Epoch> {
         let (mut ways, ours) = (BTreeMap::new(), inputs(&self.parts.config.topics));
         let current = current(epochs);
-        let other = building(epochs).filter(|next| current.is_none_or(|current| current.reading != next.reading));
+        let other = building(epochs)
+            .filter(|next| current.is_none_or(|current| current.reading != next.reading));
         for epoch in current.into_iter().chain(other) {
             // Whoever reads a topic otherwise than the others would make two records of one.
             let problem = disagreement(&ours, &epoch.inputs).map(|topic| {
@@ -142,14 +173,24 @@ impl<S: Store + Clone + 'static> Instance<S> {
                 ways.insert(Way::Reading(epoch.reading, epoch.generation), epoch);
             }
         }
-        for epoch in epochs.iter().filter(|epoch| epoch.stage != Stage::Dropped && generations.contains(&epoch.feeds_on)) {
+        for epoch in epochs
+            .iter()
+            .filter(|epoch| epoch.stage != Stage::Dropped && generations.contains(&epoch.feeds_on))
+        {
             ways.insert(Way::Carrying(epoch.feeds_on, epoch.generation), epoch);
         }
         ways
     }
 
     async fn fold(&self, epoch: &Epoch) -> Result<Watched<Fold>, OutsideError> {
-        let Parts { config, logs, store, telemetry, health, .. } = self.parts.clone();
+        let Parts {
+            config,
+            logs,
+            store,
+            telemetry,
+            health,
+            ..
+        } = self.parts.clone();
         admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
         let log = logs.of(epoch)?;
         let lag = self.watch(fold::group(epoch.generation), vec![log.topic().to_owned()]);
@@ -165,11 +206,19 @@ impl<S: Store + Clone + 'static> Instance<S> {
             telemetry,
             health,
         });
-        Ok(Watched { part: started?, _lag: lag })
+        Ok(Watched {
+            part: started?,
+            _lag: lag,
+        })
     }
 
     fn watch(&self, group: String, topics: Vec<String>) -> JoinSet<()> {
-        let lag = watch_lag(self.parts.config.kafka.clone(), group, topics, self.parts.telemetry.clone());
+        let lag = watch_lag(
+            self.parts.config.kafka.clone(),
+            group,
+            topics,
+            self.parts.telemetry.clone(),
+        );
         let mut watch = JoinSet::new();
         watch.spawn(async move {
             if let Err(error) = lag.await {
@@ -180,12 +229,27 @@ impl<S: Store + Clone + 'static> Instance<S> {
     }
 
     fn route(&self, way: &Way, target: &Epoch) -> Result<Watched<Route>, OutsideError> {
-        let Parts { config, logs, clock, telemetry, health, .. } = self.parts.clone();
+        let Parts {
+            config,
+            logs,
+            clock,
+            telemetry,
+            health,
+            ..
+        } = self.parts.clone();
         let (group, topics, old_log) = match way {
             Way::Reading(reading, _) => (route_group(*reading), config.topics.clone(), None),
-            Way::Carrying(from, into) => (carry_group(*from, *into), Vec::new(), Some(admin::log_topic(&config, *from))),
+            Way::Carrying(from, into) => (
+                carry_group(*from, *into),
+                Vec::new(),
+                Some(admin::log_topic(&config, *from)),
+            ),
         };
-        let read = topics.iter().map(|topic| topic.name.clone()).chain(old_log.clone()).collect();
+        let read = topics
+            .iter()
+            .map(|topic| topic.name.clone())
+            .chain(old_log.clone())
+            .collect();
         let lag = self.watch(group.clone(), read);
         let started = Route::start(Routing {
             kafka: config.kafka.clone(),
@@ -199,12 +263,19 @@ impl<S: Store + Clone + 'static> Instance<S> {
             telemetry,
             health,
         });
-        Ok(Watched { part: started?, _lag: lag })
+        Ok(Watched {
+            part: started?,
+            _lag: lag,
+        })
     }
 
     /// Stops in the order of the data: what reads first, then the folds with their last flush. True if everything read is flushed.
     pub async fn stop(mut self) -> bool {
-        stop(std::mem::take(&mut self.routes), std::mem::take(&mut self.folds)).await
+        stop(
+            std::mem::take(&mut self.routes),
+            std::mem::take(&mut self.folds),
+        )
+        .await
     }
 }
 
@@ -239,7 +310,10 @@ impl Running {
     ///
     /// # Errors
     /// What can't be started, unless a rebuild is on its way to mend it.
-    pub async fn start<S: Store + Clone + 'static>(parts: Parts<S>, epochs: Vec<Epoch>) -> Result<Running, OutsideError> {
+    pub async fn start<S: Store + Clone + 'static>(
+        parts: Parts<S>,
+        epochs: Vec<Epoch>,
+    ) -> Result<Running, OutsideError> {
         let is_rebuilding = building(&epochs).is_some();
         let (store, health) = (parts.store.clone(), parts.health.clone());
         let mut instance = Instance::new(parts);
@@ -250,7 +324,10 @@ impl Running {
         let (stop, mut stopped) = watch::channel(false);
         let following = tokio::spawn(async move {
             // An error means that nobody can tell it to stop any more: the process ends.
-            while tokio::time::timeout(LOOK_EVERY, stopped.wait_for(|stopped| *stopped)).await.is_err() {
+            while tokio::time::timeout(LOOK_EVERY, stopped.wait_for(|stopped| *stopped))
+                .await
+                .is_err()
+            {
                 // A store that is away may be long in answering, and a stop has not the time.
                 let asked = tokio::select! {
                     asked = store.epochs() => asked,

@@ -19,8 +19,15 @@ const EVERY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If the properties make no client; what fails later is tried again.
-pub async fn watch_lag(kafka: Kafka, name: String, topics: Vec<String>, telemetry: Arc<Telemetry>) -> Result<(), OutsideError> {
-    let consumer: Onlooker = client::onlooker(&kafka, &name).create_with_context(Hearing).map_err(|error| outside("watching lag", error))?;
+pub async fn watch_lag(
+    kafka: Kafka,
+    name: String,
+    topics: Vec<String>,
+    telemetry: Arc<Telemetry>,
+) -> Result<(), OutsideError> {
+    let consumer: Onlooker = client::onlooker(&kafka, &name)
+        .create_with_context(Hearing)
+        .map_err(|error| outside("watching lag", error))?;
     let (consumer, group) = (Arc::new(consumer), client::group(&kafka, &name));
     loop {
         let (asked, names) = (consumer.clone(), topics.clone());
@@ -28,7 +35,10 @@ pub async fn watch_lag(kafka: Kafka, name: String, topics: Vec<String>, telemetr
             Ok(all) => {
                 for at in all {
                     let lag = (at.end - at.next()).max(0);
-                    telemetry.consumer_lag.with_label_values(&[group.as_str(), &at.topic, &at.partition.to_string()]).set(lag);
+                    telemetry
+                        .consumer_lag
+                        .with_label_values(&[group.as_str(), &at.topic, &at.partition.to_string()])
+                        .set(lag);
                 }
             }
             Err(error) => tracing::debug!(%error, group, "lag is not known"),
@@ -66,8 +76,13 @@ pub fn progress(consumer: &Onlooker, topics: &[String]) -> Result<Vec<Progress>,
     let fail = |error| outside("asking for lag", error);
     let mut list = TopicPartitionList::new();
     for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(fail)?;
-        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .map_err(fail)?;
+        let partitions = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions());
         for partition in partitions {
             list.add_partition(topic, partition.id());
         }
@@ -75,9 +90,21 @@ pub fn progress(consumer: &Onlooker, topics: &[String]) -> Result<Vec<Progress>,
     let committed = consumer.committed_offsets(list, PATIENCE).map_err(fail)?;
     let mut progress = Vec::new();
     for element in committed.elements() {
-        let (low, end) = consumer.fetch_watermarks(element.topic(), element.partition(), PATIENCE).map_err(fail)?;
-        let committed = if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None };
-        progress.push(Progress { topic: element.topic().to_owned(), partition: element.partition(), low, committed, end });
+        let (low, end) = consumer
+            .fetch_watermarks(element.topic(), element.partition(), PATIENCE)
+            .map_err(fail)?;
+        let committed = if let Offset::Offset(offset) = element.offset() {
+            Some(offset)
+        } else {
+            None
+        };
+        progress.push(Progress {
+            topic: element.topic().to_owned(),
+            partition: element.partition(),
+            low,
+            committed,
+            end,
+        });
     }
     Ok(progress)
 }

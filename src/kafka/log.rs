@@ -43,10 +43,18 @@ impl KafkaLog {
     ///
     /// # Errors
     /// If the properties make no client.
-    pub fn new(config: &Arc<Config>, generation: u32, partitions: u32) -> Result<Self, OutsideError> {
+    pub fn new(
+        config: &Arc<Config>,
+        generation: u32,
+        partitions: u32,
+    ) -> Result<Self, OutsideError> {
         let doing = "setting up the log's clients";
-        let producer = client::producer(&config.kafka).create_with_context(Hearing).map_err(|error| outside(doing, error))?;
-        let onlooker = client::onlooker(&config.kafka, "look").create_with_context(Hearing).map_err(|error| outside(doing, error))?;
+        let producer = client::producer(&config.kafka)
+            .create_with_context(Hearing)
+            .map_err(|error| outside(doing, error))?;
+        let onlooker = client::onlooker(&config.kafka, "look")
+            .create_with_context(Hearing)
+            .map_err(|error| outside(doing, error))?;
         Ok(KafkaLog {
             config: config.clone(),
             topic: admin::log_topic(config, generation).into(),
@@ -74,7 +82,11 @@ impl KafkaLog {
 pub(super) fn entry(message: &BorrowedMessage<'_>) -> Entry {
     Entry {
         offset: message.offset() as u64,
-        append_time: message.timestamp().to_millis().unwrap_or_default().saturating_mul(1_000),
+        append_time: message
+            .timestamp()
+            .to_millis()
+            .unwrap_or_default()
+            .saturating_mul(1_000),
         payload: message.payload().unwrap_or_default().to_vec(),
     }
 }
@@ -82,17 +94,28 @@ pub(super) fn entry(message: &BorrowedMessage<'_>) -> Entry {
 impl Log for KafkaLog {
     async fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> Result<(), OutsideError> {
         let sent = messages.iter().map(|(shard, payload)| async move {
-            let record: FutureRecord<'_, (), Vec<u8>> = FutureRecord::to(&self.topic).partition(*shard as i32).payload(payload);
-            self.producer.send(record, Timeout::Never).await.map_err(|(error, _)| outside("writing to the log", error))
+            let record: FutureRecord<'_, (), Vec<u8>> = FutureRecord::to(&self.topic)
+                .partition(*shard as i32)
+                .payload(payload);
+            self.producer
+                .send(record, Timeout::Never)
+                .await
+                .map_err(|(error, _)| outside("writing to the log", error))
         });
         try_join_all(sent).await.map(drop)
     }
 
     async fn commit(&self, positions: &[(Home, u64)]) -> Result<(), OutsideError> {
-        let Some(member) = self.member.get().and_then(Weak::upgrade) else { return Ok(()) };
+        let Some(member) = self.member.get().and_then(Weak::upgrade) else {
+            return Ok(());
+        };
         let mut list = TopicPartitionList::new();
         for (shard, position) in positions {
-            let added = list.add_partition_offset(&self.topic, *shard as i32, Offset::Offset(*position as i64));
+            let added = list.add_partition_offset(
+                &self.topic,
+                *shard as i32,
+                Offset::Offset(*position as i64),
+            );
             added.map_err(|error| outside("committing", error))?;
         }
         // The checkpoint is what counts. A commit that fails, for a partition that has just moved, say, is another's to make.
@@ -105,7 +128,13 @@ impl Log for KafkaLog {
     async fn check(&self) -> Result<(), OutsideError> {
         let mut right_at = self.right_at.lock().await;
         if right_at.is_none_or(|at| at.elapsed() >= RIGHT_FOR) {
-            admin::check_log(&self.config.kafka, &self.config.log, &self.topic, self.partitions).await?;
+            admin::check_log(
+                &self.config.kafka,
+                &self.config.log,
+                &self.topic,
+                self.partitions,
+            )
+            .await?;
             *right_at = Some(Instant::now());
         }
         Ok(())
@@ -113,8 +142,14 @@ impl Log for KafkaLog {
 
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
         let (onlooker, topic) = (self.onlooker.clone(), self.topic.clone());
-        let asked = blocking(move || onlooker.fetch_watermarks(&topic, shard as i32, PATIENCE)).await?;
-        let (low, high) = asked.map_err(|error| outside(format!("asking where partition {shard} of the log begins and ends"), error))?;
+        let asked =
+            blocking(move || onlooker.fetch_watermarks(&topic, shard as i32, PATIENCE)).await?;
+        let (low, high) = asked.map_err(|error| {
+            outside(
+                format!("asking where partition {shard} of the log begins and ends"),
+                error,
+            )
+        })?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
@@ -123,16 +158,26 @@ impl Log for KafkaLog {
         blocking(move || {
             let doing = format!("reading offset {offset} of partition {shard} of the log again");
             let fail = |error| outside(doing.clone(), error);
-            let consumer: Onlooker = client::onlooker(&kafka, "again").create_with_context(Hearing).map_err(fail)?;
+            let consumer: Onlooker = client::onlooker(&kafka, "again")
+                .create_with_context(Hearing)
+                .map_err(fail)?;
             let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&topic, shard as i32, Offset::Offset(offset as i64)).map_err(fail)?;
+            list.add_partition_offset(&topic, shard as i32, Offset::Offset(offset as i64))
+                .map_err(fail)?;
             consumer.assign(&list).map_err(fail)?;
             let deadline = std::time::Instant::now() + PATIENCE;
             while std::time::Instant::now() < deadline {
                 match consumer.poll(Duration::from_millis(200)) {
-                    Some(Ok(message)) if message.offset() as u64 == offset => return Ok(Some(entry(&message))),
+                    Some(Ok(message)) if message.offset() as u64 == offset => {
+                        return Ok(Some(entry(&message)));
+                    }
                     Some(Ok(_)) => return Ok(None),
-                    Some(Err(error)) if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::AutoOffsetReset) => return Ok(None),
+                    Some(Err(error))
+                        if error.rdkafka_error_code()
+                            == Some(rdkafka::error::RDKafkaErrorCode::AutoOffsetReset) =>
+                    {
+                        return Ok(None);
+                    }
                     // While brokers are away there is an error a second; the next poll may be luckier.
                     Some(Err(_)) | None => {}
                 }
@@ -153,7 +198,10 @@ pub struct Logs {
 impl Logs {
     /// None yet.
     pub fn new(config: Arc<Config>) -> Logs {
-        Logs { config, known: Arc::default() }
+        Logs {
+            config,
+            known: Arc::default(),
+        }
     }
 
     /// The log of an epoch.
@@ -172,6 +220,10 @@ impl Logs {
 }
 
 /// Runs a blocking question on a thread made for that.
-pub(super) async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<T, OutsideError> {
-    tokio::task::spawn_blocking(ask).await.map_err(|error| OutsideError::fatal("Kafka, asking", error))
+pub(super) async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OutsideError> {
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| OutsideError::fatal("Kafka, asking", error))
 }

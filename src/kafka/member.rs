@@ -34,7 +34,11 @@ pub struct Member {
 
 impl Member {
     pub(super) fn new(topic: &str, hands: Arc<dyn Hands>) -> Self {
-        Member { topic: topic.into(), hands, consumer: OnceLock::new() }
+        Member {
+            topic: topic.into(),
+            hands,
+            consumer: OnceLock::new(),
+        }
     }
 
     /// Makes itself known to the consumer that owns this context, before it subscribes.
@@ -43,11 +47,19 @@ impl Member {
         let _ = consumer.context().consumer.set(Arc::downgrade(consumer));
     }
 
-    fn take(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
-        let Some(shared) = self.consumer.get().and_then(Weak::upgrade) else { return Ok(()) };
+    fn take(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<()> {
+        let Some(shared) = self.consumer.get().and_then(Weak::upgrade) else {
+            return Ok(());
+        };
         for mut element in partitions.elements() {
             let shard = element.partition() as Home;
-            let Some(start) = self.hands.start_of(shard) else { return Ok(()) };
+            let Some(start) = self.hands.start_of(shard) else {
+                return Ok(());
+            };
             // Written into the list that is assigned, so that no seek can come too late.
             element.set_offset(Offset::Offset(start as i64))?;
             // Split before assigning: what is fetched earlier would go to the consumer's own queue.
@@ -61,8 +73,16 @@ impl Member {
         }
     }
 
-    fn give_up(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> KafkaResult<()> {
-        let shards: Vec<Home> = partitions.elements().iter().map(|element| element.partition() as Home).collect();
+    fn give_up(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> KafkaResult<()> {
+        let shards: Vec<Home> = partitions
+            .elements()
+            .iter()
+            .map(|element| element.partition() as Home)
+            .collect();
         self.hands.release(&shards, consumer.assignment_lost());
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
@@ -74,7 +94,12 @@ impl Member {
 heard!(Member);
 
 impl ConsumerContext for Member {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         let done = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, partitions),
             _ => self.give_up(consumer, partitions),

@@ -61,7 +61,10 @@ impl Place {
                 offset: message.offset() as u64,
                 index: 0,
                 attempt: 0,
-                timestamp: message.timestamp().to_millis().map(|ms| ms.saturating_mul(1_000)),
+                timestamp: message
+                    .timestamp()
+                    .to_millis()
+                    .map(|ms| ms.saturating_mul(1_000)),
                 is_append_time: matches!(message.timestamp(), Timestamp::LogAppendTime(_)),
             },
         }
@@ -93,18 +96,34 @@ impl Place {
             (header::OFFSET, self.offset.to_string()),
             (header::INDEX, self.index.to_string()),
             (header::ATTEMPT, self.attempt.to_string()),
-            (header::TIMESTAMP, self.timestamp.map_or_else(String::new, |micros| (micros / 1_000).to_string())),
-            (header::TIMESTAMP_TYPE, if self.is_append_time { APPEND } else { CREATE }.to_owned()),
+            (
+                header::TIMESTAMP,
+                self.timestamp
+                    .map_or_else(String::new, |micros| (micros / 1_000).to_string()),
+            ),
+            (
+                header::TIMESTAMP_TYPE,
+                if self.is_append_time { APPEND } else { CREATE }.to_owned(),
+            ),
         ]
     }
 
     /// The same place, put back once more.
     pub fn again(self) -> Place {
-        Place { attempt: self.attempt.saturating_add(1), ..self }
+        Place {
+            attempt: self.attempt.saturating_add(1),
+            ..self
+        }
     }
 
     /// Decodes what stands here. An item of a batch that comes back alone keeps its index.
-    pub fn decode<'m>(&self, topic: &Topic, payload: Option<&'m [u8]>, headers: &[Header<'m>], now: i64) -> Decoded<'m> {
+    pub fn decode<'m>(
+        &self,
+        topic: &Topic,
+        payload: Option<&'m [u8]>,
+        headers: &[Header<'m>],
+        now: i64,
+    ) -> Decoded<'m> {
         let context = Context {
             topic: topic.number,
             namespace: topic.namespace.as_deref(),
@@ -118,8 +137,16 @@ impl Place {
         };
         let mut decoded = cloudevents::decode(payload, headers, &context);
         if self.index > 0 {
-            let assertions = decoded.assertions.iter_mut().map(|assertion| &mut assertion.stamp.origin.index);
-            let indices = assertions.chain(decoded.rejected.iter_mut().map(|rejected| &mut rejected.index));
+            let assertions = decoded
+                .assertions
+                .iter_mut()
+                .map(|assertion| &mut assertion.stamp.origin.index);
+            let indices = assertions.chain(
+                decoded
+                    .rejected
+                    .iter_mut()
+                    .map(|rejected| &mut rejected.index),
+            );
             indices.for_each(|index| *index = index.saturating_add(self.index));
         }
         decoded
@@ -134,12 +161,22 @@ pub fn text<'h>(headers: &[Header<'h>], name: &str) -> Option<&'h str> {
 
 /// All headers of a message.
 pub fn headers(message: &impl Message) -> Vec<Header<'_>> {
-    message.headers().map_or_else(Vec::new, |headers| headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect())
+    message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| (header.key, header.value.unwrap_or_default()))
+            .collect()
+    })
 }
 
 /// Headers to be sent.
 pub fn owned<'h>(headers: impl IntoIterator<Item = (&'h str, &'h [u8])>) -> OwnedHeaders {
-    let add = |all: OwnedHeaders, (key, value)| all.insert(rdkafka::message::Header { key, value: Some(value) });
+    let add = |all: OwnedHeaders, (key, value)| {
+        all.insert(rdkafka::message::Header {
+            key,
+            value: Some(value),
+        })
+    };
     headers.into_iter().fold(OwnedHeaders::new(), add)
 }
 
@@ -151,11 +188,30 @@ mod tests {
     use crate::event::decode::Reason;
     use crate::record::topic_number;
 
-    const PLACE: Place = Place { partition: 3, offset: 41, index: 2, attempt: 1, timestamp: Some(1_772_618_400_000_000), is_append_time: true };
+    const PLACE: Place = Place {
+        partition: 3,
+        offset: 41,
+        index: 2,
+        attempt: 1,
+        timestamp: Some(1_772_618_400_000_000),
+        is_append_time: true,
+    };
 
     fn message(topic: &str, headers: &[(&str, String)]) -> OwnedMessage {
-        let headers = owned(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
-        OwnedMessage::new(None, None, topic.to_owned(), Timestamp::CreateTime(5), 7, 900, Some(headers))
+        let headers = owned(
+            headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_bytes())),
+        );
+        OwnedMessage::new(
+            None,
+            None,
+            topic.to_owned(),
+            Timestamp::CreateTime(5),
+            7,
+            900,
+            Some(headers),
+        )
     }
 
     fn place(topic: &str, said: &[(&str, String)]) -> Place {
@@ -163,20 +219,52 @@ mod tests {
         Place::of(&message, &headers(&message))
     }
 
-    const LYING: Place = Place { partition: 7, offset: 900, index: 0, attempt: 0, timestamp: Some(5_000), is_append_time: false };
+    const LYING: Place = Place {
+        partition: 7,
+        offset: 900,
+        index: 0,
+        attempt: 0,
+        timestamp: Some(5_000),
+        is_append_time: false,
+    };
 
     fn topic() -> Topic {
-        Topic { name: "crm".into(), number: topic_number("crm"), namespace: None, max_message_bytes: 1_000 }
+        Topic {
+            name: "crm".into(),
+            number: topic_number("crm"),
+            namespace: None,
+            max_message_bytes: 1_000,
+        }
     }
 
     #[test]
     fn a_message_that_was_put_back_stands_where_it_first_stood() {
         assert_eq!(place("crm", &PLACE.headers("crm")), PLACE);
-        for place_without_time in [Place { timestamp: None, ..PLACE }, Place { is_append_time: false, ..PLACE }] {
-            assert_eq!(place("crm", &place_without_time.headers("crm")), place_without_time);
+        for place_without_time in [
+            Place {
+                timestamp: None,
+                ..PLACE
+            },
+            Place {
+                is_append_time: false,
+                ..PLACE
+            },
+        ] {
+            assert_eq!(
+                place("crm", &place_without_time.headers("crm")),
+                place_without_time
+            );
         }
         assert_eq!(place("crm", &PLACE.again().headers("crm")).attempt, 2);
-        assert_eq!(Place { attempt: u32::MAX, ..PLACE }.again().attempt, u32::MAX);
+        assert_eq!(
+            Place {
+                attempt: u32::MAX,
+                ..PLACE
+            }
+            .again()
+            .attempt,
+            u32::MAX
+        );
     }
 
     #[test]
@@ -192,14 +280,29 @@ mod tests {
             let mut headers = whole.to_vec();
             headers.remove(i);
             // Letters of earlier versions don't say whose timestamp it is.
-            let without = if *name == header::TIMESTAMP_TYPE { Place { is_append_time: false, ..PLACE } } else { LYING };
+            let without = if *name == header::TIMESTAMP_TYPE {
+                Place {
+                    is_append_time: false,
+                    ..PLACE
+                }
+            } else {
+                LYING
+            };
             assert_eq!(place("crm", &headers), without, "without {name}");
-            for wrong in [format!("-{value}"), format!("{value}x"), "99999999999999999999999".into(), "\u{0}".into()] {
+            for wrong in [
+                format!("-{value}"),
+                format!("{value}x"),
+                "99999999999999999999999".into(),
+                "\u{0}".into(),
+            ] {
                 let mut headers = whole.clone();
                 headers[i].1.clone_from(&wrong);
                 let found = place("crm", &headers);
                 let is_a_time = *name == header::TIMESTAMP && wrong.parse::<i64>().is_ok();
-                assert!(is_a_time || *name == header::TIMESTAMP_TYPE || found == LYING, "{name} = {wrong}: {found:?}");
+                assert!(
+                    is_a_time || *name == header::TIMESTAMP_TYPE || found == LYING,
+                    "{name} = {wrong}: {found:?}"
+                );
             }
         }
         let bytes: Vec<Header<'_>> = vec![(header::TOPIC, &[0xff]), (header::PARTITION, &[0x80])];
@@ -211,10 +314,24 @@ mod tests {
         let item = br#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","data":{"status":"open"}}"#;
         let decoded = PLACE.decode(&topic(), Some(item), &[], i64::MAX);
         let stamp = decoded.assertions[0].stamp;
-        assert_eq!((stamp.origin.partition, stamp.origin.offset, stamp.origin.index, stamp.origin.attempt), (3, 41, 2, 1));
-        assert_eq!((stamp.origin.topic, stamp.clock.time), (topic_number("crm"), 1_772_618_400_000_000));
+        assert_eq!(
+            (
+                stamp.origin.partition,
+                stamp.origin.offset,
+                stamp.origin.index,
+                stamp.origin.attempt
+            ),
+            (3, 41, 2, 1)
+        );
+        assert_eq!(
+            (stamp.origin.topic, stamp.clock.time),
+            (topic_number("crm"), 1_772_618_400_000_000)
+        );
 
         let bad = PLACE.decode(&topic(), Some(b"{"), &[], i64::MAX);
-        assert_eq!((bad.rejected[0].index, bad.rejected[0].bad.reason), (2, Reason::NotJson));
+        assert_eq!(
+            (bad.rejected[0].index, bad.rejected[0].bad.reason),
+            (2, Reason::NotJson)
+        );
     }
 }

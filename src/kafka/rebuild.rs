@@ -42,12 +42,27 @@ struct Reading {
 impl Surroundings {
     /// Those of a rebuild from `current` to `next`.
     pub fn new(config: &Arc<Config>, form: Form, current: &Epoch, next: &Epoch) -> Surroundings {
-        let old_log = Reading { group: carry_group(current.generation, next.generation), topics: vec![admin::log_topic(config, current.generation)] };
+        let old_log = Reading {
+            group: carry_group(current.generation, next.generation),
+            topics: vec![admin::log_topic(config, current.generation)],
+        };
         let old_log = (form == Form::Log).then_some(old_log);
-        let topics = config.topics.iter().map(|topic| topic.name.clone()).collect();
-        let anew = (next.reading != current.reading).then(|| Reading { group: route_group(next.reading), topics });
+        let topics = config
+            .topics
+            .iter()
+            .map(|topic| topic.name.clone())
+            .collect();
+        let anew = (next.reading != current.reading).then(|| Reading {
+            group: route_group(next.reading),
+            topics,
+        });
         let inputs = old_log.iter().cloned().chain(anew).collect();
-        Surroundings { config: config.clone(), old_log, inputs, said: Mutex::default() }
+        Surroundings {
+            config: config.clone(),
+            old_log,
+            inputs,
+            said: Mutex::default(),
+        }
     }
 
     async fn progress(&self) -> Result<Vec<Progress>, OutsideError> {
@@ -59,11 +74,15 @@ impl Surroundings {
     }
 }
 
-async fn read_progress(config: &Arc<Config>, reading: Reading) -> Result<Vec<Progress>, OutsideError> {
+async fn read_progress(
+    config: &Arc<Config>,
+    reading: Reading,
+) -> Result<Vec<Progress>, OutsideError> {
     let kafka = config.kafka.clone();
     blocking(move || {
-        let consumer: Onlooker =
-            client::onlooker(&kafka, &reading.group).create_with_context(Hearing).map_err(|error| outside("asking for lag", error))?;
+        let consumer: Onlooker = client::onlooker(&kafka, &reading.group)
+            .create_with_context(Hearing)
+            .map_err(|error| outside("asking for lag", error))?;
         progress(&consumer, &reading.topics)
     })
     .await?
@@ -78,8 +97,18 @@ pub async fn not_carried(config: &Arc<Config>, from: u32, into: u32) -> Result<u
     if admin::partitions(&config.kafka, &topic).await?.is_none() {
         return Ok(0);
     }
-    let progress = read_progress(config, Reading { group: carry_group(from, into), topics: vec![topic] }).await?;
-    Ok(progress.iter().map(|at| (at.end - at.next()).max(0) as u64).sum())
+    let progress = read_progress(
+        config,
+        Reading {
+            group: carry_group(from, into),
+            topics: vec![topic],
+        },
+    )
+    .await?;
+    Ok(progress
+        .iter()
+        .map(|at| (at.end - at.next()).max(0) as u64)
+        .sum())
 }
 
 /// Refuses to read topics anew that don't hold their first messages any more.
@@ -87,22 +116,45 @@ pub async fn not_carried(config: &Arc<Config>, from: u32, into: u32) -> Result<u
 /// # Errors
 /// Which one it is; or what Kafka answered.
 pub async fn check_whole(config: &Arc<Config>) -> Result<(), OutsideError> {
-    let topics = config.topics.iter().map(|topic| topic.name.clone()).collect();
-    let progress = read_progress(config, Reading { group: "look".into(), topics }).await?;
+    let topics = config
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
+    let progress = read_progress(
+        config,
+        Reading {
+            group: "look".into(),
+            topics,
+        },
+    )
+    .await?;
     match progress.iter().find(|at| at.low > 0) {
         None => Ok(()),
-        Some(Progress { topic, partition, low, .. }) => {
+        Some(Progress {
+            topic,
+            partition,
+            low,
+            ..
+        }) => {
             let problem = format!(
                 "partition {partition} of `{topic}` begins at offset {low}: its retention no longer holds the first messages, so they can't be read anew; let the source send everything again into a new topic"
             );
-            Err(OutsideError { fault: Fault::User, ..OutsideError::fatal("reading the input topics anew", problem) })
+            Err(OutsideError {
+                fault: Fault::User,
+                ..OutsideError::fatal("reading the input topics anew", problem)
+            })
         }
     }
 }
 
 /// Which stretch of waiting it is: 0 before the turns.
 fn stage(waiting: &Waiting) -> u32 {
-    if let Waiting::Fold(turn, _) = waiting { *turn } else { 0 }
+    if let Waiting::Fold(turn, _) = waiting {
+        *turn
+    } else {
+        0
+    }
 }
 
 impl KeepTrying for Surroundings {
@@ -115,7 +167,9 @@ impl KeepTrying for Surroundings {
 
 impl Around for Surroundings {
     async fn carry_from(&self, positions: &[u64]) -> Result<(), OutsideError> {
-        let Some(reading) = self.old_log.clone() else { return Ok(()) };
+        let Some(reading) = self.old_log.clone() else {
+            return Ok(());
+        };
         let known = read_progress(&self.config, reading.clone()).await?;
         if known.iter().all(|at| at.committed.is_some()) {
             return Ok(()); // an earlier try has said so, and carrying may be further by now
@@ -123,29 +177,46 @@ impl Around for Surroundings {
         let mut list = TopicPartitionList::new();
         let fail = |error| outside("noting from where the old log is carried over", error);
         for at in &known {
-            let wanted = positions.get(at.partition as usize).map_or(0, |position| *position as i64);
-            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(wanted.max(at.low))).map_err(fail)?;
+            let wanted = positions
+                .get(at.partition as usize)
+                .map_or(0, |position| *position as i64);
+            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(wanted.max(at.low)))
+                .map_err(fail)?;
         }
         let kafka = self.config.kafka.clone();
         blocking(move || {
-            let consumer: Onlooker = client::onlooker(&kafka, &reading.group).create_with_context(Hearing).map_err(fail)?;
+            let consumer: Onlooker = client::onlooker(&kafka, &reading.group)
+                .create_with_context(Hearing)
+                .map_err(fail)?;
             consumer.commit(&list, CommitMode::Sync).map_err(fail)
         })
         .await?
     }
 
     async fn input_ends(&self) -> Result<Vec<u64>, OutsideError> {
-        Ok(self.progress().await?.iter().map(|at| at.end.max(0) as u64).collect())
+        Ok(self
+            .progress()
+            .await?
+            .iter()
+            .map(|at| at.end.max(0) as u64)
+            .collect())
     }
 
     async fn input_positions(&self) -> Result<Vec<u64>, OutsideError> {
-        Ok(self.progress().await?.iter().map(|at| at.next().max(0) as u64).collect())
+        Ok(self
+            .progress()
+            .await?
+            .iter()
+            .map(|at| at.next().max(0) as u64)
+            .collect())
     }
 
     async fn wait(&self, what: Waiting) {
         let is_news = {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_news = said.as_ref().is_none_or(|(at, before)| at.elapsed() >= SAY_EVERY || stage(before) != stage(&what));
+            let is_news = said.as_ref().is_none_or(|(at, before)| {
+                at.elapsed() >= SAY_EVERY || stage(before) != stage(&what)
+            });
             if is_news {
                 *said = Some((Instant::now(), what.clone()));
             }
@@ -153,8 +224,12 @@ impl Around for Surroundings {
         };
         if is_news {
             match what {
-                Waiting::Inputs(count) => tracing::info!("{count} messages of the inputs are not in the new log yet"),
-                Waiting::Fold(turn, count) => tracing::info!("turn {turn} of {TURNS}: {count} messages of the log are not folded and flushed yet"),
+                Waiting::Inputs(count) => {
+                    tracing::info!("{count} messages of the inputs are not in the new log yet")
+                }
+                Waiting::Fold(turn, count) => tracing::info!(
+                    "turn {turn} of {TURNS}: {count} messages of the log are not folded and flushed yet"
+                ),
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -82,12 +82,23 @@ impl Route {
     /// If the properties make no consumer.
     pub fn start(routing: Routing) -> Result<Route, OutsideError> {
         let (topics, reset) = match &routing.old_log {
-            None => (routing.topics.iter().map(|topic| topic.name.as_str()).collect(), "earliest"),
+            None => (
+                routing
+                    .topics
+                    .iter()
+                    .map(|topic| topic.name.as_str())
+                    .collect(),
+                "earliest",
+            ),
             Some(log) => (vec![log.as_str()], "error"),
         };
         let group = Group::join(&routing.kafka, &routing.group, &topics, reset)?;
         let producers = Producers::new(&routing.kafka)?;
-        let writer = Writer { producers, topic: routing.dead_letters.clone(), telemetry: routing.telemetry.clone() };
+        let writer = Writer {
+            producers,
+            topic: routing.dead_letters.clone(),
+            telemetry: routing.telemetry.clone(),
+        };
         let (stop, runtime) = (Arc::new(AtomicBool::new(false)), Handle::current());
         let router = Router {
             routing,
@@ -99,8 +110,16 @@ impl Route {
             lanes: BTreeMap::new(),
             next: BTreeMap::new(),
         };
-        let thread = std::thread::Builder::new().name("route".into()).spawn(move || router.run());
-        Ok(Route { stop, thread: Some(thread.map_err(|error| OutsideError::fatal("starting the route's thread", error))?) })
+        let thread = std::thread::Builder::new()
+            .name("route".into())
+            .spawn(move || router.run());
+        Ok(Route {
+            stop,
+            thread: Some(
+                thread
+                    .map_err(|error| OutsideError::fatal("starting the route's thread", error))?,
+            ),
+        })
     }
 
     /// Waits for what is on its way, leaves the group, and returns when nothing runs any more: true if everything read is acknowledged.
@@ -108,7 +127,9 @@ impl Route {
     pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
         // A panic in it has been printed; there is nothing more to stop.
-        self.thread.take().is_none_or(|thread| thread.join().unwrap_or(false))
+        self.thread
+            .take()
+            .is_none_or(|thread| thread.join().unwrap_or(false))
     }
 }
 
@@ -135,7 +156,9 @@ impl Router {
     fn run(mut self) -> bool {
         self.route().unwrap_or_else(|error| {
             tracing::error!(%error, "the route has stopped; no input offset moves any more");
-            self.routing.health.set(&self.routing.group, Some(error.to_string()));
+            self.routing
+                .health
+                .set(&self.routing.group, Some(error.to_string()));
             false
         })
     }
@@ -146,7 +169,9 @@ impl Router {
             let mut messages = group.collect(&self.stop)?;
             self.give_up(&group.revoked(), &mut messages);
             // Told to stop before Kafka has answered: whoever comes next reads them again.
-            let Some(gaps) = self.gaps(&messages) else { break };
+            let Some(gaps) = self.gaps(&messages) else {
+                break;
+            };
             self.tell(&gaps);
             let batch = self.batch(&messages)?;
             let is_idle = batch.next_offsets.is_empty();
@@ -181,7 +206,11 @@ impl Router {
             return Some(Vec::new()); // that one stops the carrying
         }
         let runs = runs(messages);
-        let new: BTreeSet<&Input> = runs.iter().map(|run| &run.input).filter(|input| !self.next.contains_key(input)).collect();
+        let new: BTreeSet<&Input> = runs
+            .iter()
+            .map(|run| &run.input)
+            .filter(|input| !self.next.contains_key(input))
+            .collect();
         if !new.is_empty() {
             self.next.extend(self.asked(|group| group.committed(&new))?);
         }
@@ -217,7 +246,12 @@ impl Router {
         for gap in gaps {
             let letter = gap.letter();
             tracing::error!(input = %gap.input, detail = letter.detail, "messages are gone that were never read");
-            self.lanes.entry(gap.input.clone()).or_default().set_aside(gap.from, letter, &self.writer, &self.runtime);
+            self.lanes.entry(gap.input.clone()).or_default().set_aside(
+                gap.from,
+                letter,
+                &self.writer,
+                &self.runtime,
+            );
         }
     }
 
@@ -228,51 +262,101 @@ impl Router {
         let mut assertions = Vec::with_capacity(messages.len());
         for message in messages {
             if self.routing.old_log.as_deref() == Some(message.topic()) {
-                let carried = rebuild::carry(message.payload().unwrap_or_default(), self.routing.partitions);
-                batch.messages.extend(carried.map_err(|error| OutsideError::fatal("carrying the old log over", error))?);
-                batch.next_offsets.insert(Input::of(message), message.offset() + 1);
+                let carried = rebuild::carry(
+                    message.payload().unwrap_or_default(),
+                    self.routing.partitions,
+                );
+                batch
+                    .messages
+                    .extend(carried.map_err(|error| {
+                        OutsideError::fatal("carrying the old log over", error)
+                    })?);
+                batch
+                    .next_offsets
+                    .insert(Input::of(message), message.offset() + 1);
                 continue;
             }
-            let Some(topic) = self.routing.topics.iter().find(|topic| topic.name == message.topic()) else { continue };
+            let Some(topic) = self
+                .routing
+                .topics
+                .iter()
+                .find(|topic| topic.name == message.topic())
+            else {
+                continue;
+            };
             let headers = place::headers(message);
             let place = Place::of(message, &headers);
             let decoded = place.decode(topic, message.payload(), &headers, now);
-            telemetry.events_routed.with_label_values(&[&topic.name]).inc();
+            telemetry
+                .events_routed
+                .with_label_values(&[&topic.name])
+                .inc();
             if decoded.unknown_fields > 0 {
-                telemetry.unknown_fields.with_label_values(&[&topic.name]).inc_by(u64::from(decoded.unknown_fields));
+                telemetry
+                    .unknown_fields
+                    .with_label_values(&[&topic.name])
+                    .inc_by(u64::from(decoded.unknown_fields));
             }
             let input = Input::of(message);
             for rejected in decoded.rejected {
-                batch.letters.push((input.clone(), message.offset(), DeadLetter::new(message, &headers, place, rejected)));
+                batch.letters.push((
+                    input.clone(),
+                    message.offset(),
+                    DeadLetter::new(message, &headers, place, rejected),
+                ));
             }
             assertions.extend(decoded.assertions);
             batch.next_offsets.insert(input, message.offset() + 1);
         }
         batch.assertions = assertions.len() as u64;
-        batch.messages.extend(spread(&assertions, self.routing.partitions));
+        batch
+            .messages
+            .extend(spread(&assertions, self.routing.partitions));
         Ok(batch)
     }
 
     /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is neither folded nor dead-lettered.
     fn send(&mut self, batch: Batch) -> OnItsWay {
         for (input, offset, letter) in batch.letters {
-            self.lanes.entry(input).or_default().set_aside(offset, letter, &self.writer, &self.runtime);
+            self.lanes.entry(input).or_default().set_aside(
+                offset,
+                letter,
+                &self.writer,
+                &self.runtime,
+            );
         }
-        let Routing { log, telemetry, health, group, .. } = self.routing.clone();
+        let Routing {
+            log,
+            telemetry,
+            health,
+            group,
+            ..
+        } = self.routing.clone();
         let (name, until) = (group.clone(), Duration::from_secs(10));
-        let patience = Patience { telemetry: telemetry.clone(), health: health.clone(), stop: self.stop.clone(), name, until };
+        let patience = Patience {
+            telemetry: telemetry.clone(),
+            health: health.clone(),
+            stop: self.stop.clone(),
+            name,
+            until,
+        };
         let written = self.runtime.spawn(async move {
             retrying(&patience, || log.append(batch.messages.clone())).await?;
             telemetry.assertions_routed.inc_by(batch.assertions);
             health.set(&group, None);
             Ok(())
         });
-        OnItsWay { written, next_offsets: batch.next_offsets }
+        OnItsWay {
+            written,
+            next_offsets: batch.next_offsets,
+        }
     }
 
     /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was told to stop and it took too long.
     fn settle_oldest(&mut self) -> Result<bool, OutsideError> {
-        let Some(mut oldest) = self.in_flight.pop_front() else { return Ok(true) };
+        let Some(mut oldest) = self.in_flight.pop_front() else {
+            return Ok(true);
+        };
         let mut stopped_at = None::<Instant>;
         let written = loop {
             let wait = async { tokio::time::timeout(LOOK_AGAIN, &mut oldest.written).await };
@@ -281,7 +365,9 @@ impl Router {
                 Err(_) if !self.stop.load(Ordering::Acquire) => {}
                 Err(_) if stopped_at.get_or_insert_with(Instant::now).elapsed() < LAST_WAIT => {}
                 Err(_) => {
-                    tracing::warn!("the last batches are not acknowledged; they will be routed once more, which changes nothing");
+                    tracing::warn!(
+                        "the last batches are not acknowledged; they will be routed once more, which changes nothing"
+                    );
                     self.in_flight.clear();
                     return Ok(false);
                 }
@@ -328,7 +414,11 @@ impl Router {
             self.lanes.values_mut().for_each(Lane::look);
         }
         self.look_at_lanes();
-        Ok(is_settled && !self.lanes.values().any(|lane| lane.is_writing() || lane.problem().is_some()))
+        Ok(is_settled
+            && !self
+                .lanes
+                .values()
+                .any(|lane| lane.is_writing() || lane.problem().is_some()))
     }
 }
 

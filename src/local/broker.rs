@@ -63,18 +63,26 @@ pub struct TopicSpec {
 impl TopicSpec {
     /// Checks the name by Kafka's own rule and the number of partitions (1 to 1,000).
     pub fn new(name: &str, partitions: i32) -> Result<Self, BrokerError> {
-        let refused = |reason| BrokerError::Topic { text: format!("{name}:{partitions}"), reason };
+        let refused = |reason| BrokerError::Topic {
+            text: format!("{name}:{partitions}"),
+            reason,
+        };
         let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
         if name.is_empty() || name.len() > LONGEST_NAME || name == "." || name == ".." {
             return Err(refused("a name has 1 to 249 characters and is not . or .."));
         }
         if !name.bytes().all(allowed) {
-            return Err(refused("a name has letters, digits, dots, underscores and dashes"));
+            return Err(refused(
+                "a name has letters, digits, dots, underscores and dashes",
+            ));
         }
         if !(1..=MOST_PARTITIONS).contains(&partitions) {
             return Err(refused("a topic has 1 to 1000 partitions"));
         }
-        Ok(Self { name: name.to_owned(), partitions })
+        Ok(Self {
+            name: name.to_owned(),
+            partitions,
+        })
     }
 
     /// The topic's name.
@@ -92,9 +100,16 @@ impl FromStr for TopicSpec {
     type Err = BrokerError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refused = |reason| BrokerError::Topic { text: text.to_owned(), reason };
-        let (name, partitions) = text.rsplit_once(':').ok_or_else(|| refused("the colon is missing"))?;
-        let partitions = partitions.parse().map_err(|_| refused("the partitions are not a number"))?;
+        let refused = |reason| BrokerError::Topic {
+            text: text.to_owned(),
+            reason,
+        };
+        let (name, partitions) = text
+            .rsplit_once(':')
+            .ok_or_else(|| refused("the colon is missing"))?;
+        let partitions = partitions
+            .parse()
+            .map_err(|_| refused("the partitions are not a number"))?;
         Self::new(name, partitions)
     }
 }
@@ -129,7 +144,11 @@ impl LocalBroker {
             .spawn(move || serve(&received, &started))
             .map_err(|error| BrokerError::Start(KafkaError::ClientCreation(error.to_string())))?;
         let address = start.recv().map_err(|_| BrokerError::Ended)??;
-        let broker = Self { address, requests: Some(requests), thread: Some(thread) };
+        let broker = Self {
+            address,
+            requests: Some(requests),
+            thread: Some(thread),
+        };
         for topic in topics {
             broker.create_topic(topic.clone())?;
         }
@@ -144,7 +163,10 @@ impl LocalBroker {
     /// Creates a topic; one that exists is an error.
     pub fn create_topic(&self, topic: TopicSpec) -> Result<(), BrokerError> {
         let (answer, answered) = mpsc::sync_channel(1);
-        self.requests.as_ref().and_then(|requests| requests.send(Request { topic, answer }).ok()).ok_or(BrokerError::Ended)?;
+        self.requests
+            .as_ref()
+            .and_then(|requests| requests.send(Request { topic, answer }).ok())
+            .ok_or(BrokerError::Ended)?;
         answered.recv().map_err(|_| BrokerError::Ended)?
     }
 }
@@ -160,7 +182,10 @@ impl Drop for LocalBroker {
 }
 
 /// The life of the broker's thread: start, report the address, create topics until nobody can ask any more.
-fn serve(requests: &mpsc::Receiver<Request>, started: &mpsc::SyncSender<Result<String, BrokerError>>) {
+fn serve(
+    requests: &mpsc::Receiver<Request>,
+    started: &mpsc::SyncSender<Result<String, BrokerError>>,
+) {
     let cluster = match MockCluster::new(1) {
         Ok(cluster) => cluster,
         Err(error) => {
@@ -170,8 +195,12 @@ fn serve(requests: &mpsc::Receiver<Request>, started: &mpsc::SyncSender<Result<S
     };
     let _ = started.send(Ok(cluster.bootstrap_servers()));
     for Request { topic, answer } in requests {
-        let created =
-            cluster.create_topic(topic.name(), topic.partitions(), 1).map_err(|source| BrokerError::Create { name: topic.name().to_owned(), source });
+        let created = cluster
+            .create_topic(topic.name(), topic.partitions(), 1)
+            .map_err(|source| BrokerError::Create {
+                name: topic.name().to_owned(),
+                source,
+            });
         let _ = answer.send(created);
     }
 }
@@ -190,7 +219,21 @@ mod tests {
     #[test]
     fn a_topic_kafka_would_refuse_is_refused_here() {
         let too_long = format!("{}:1", "x".repeat(250));
-        let wrong = ["", "deals", ":1", "deals:", "deals:0", "deals:-1", "deals:1001", "deals:many", "a b:1", "a:b:1", "..:1", "é:1", &too_long];
+        let wrong = [
+            "",
+            "deals",
+            ":1",
+            "deals:",
+            "deals:0",
+            "deals:-1",
+            "deals:1001",
+            "deals:many",
+            "a b:1",
+            "a:b:1",
+            "..:1",
+            "é:1",
+            &too_long,
+        ];
         for text in wrong {
             assert!(text.parse::<TopicSpec>().is_err(), "{text:?}");
         }

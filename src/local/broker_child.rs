@@ -52,6 +52,8 @@ impl BrokerChild {
 }
 
 fn arguments(topics: &[TopicSpec]) -> Vec<String> {
-    let options = topics.iter().flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
+    let options = topics
+        .iter()
+        .flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
     std::iter::once(COMMAND.to_owned()).chain(options).collect()
 }

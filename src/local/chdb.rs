@@ -23,13 +23,22 @@ const UNKNOWN_EXCEPTION: u32 = 1002;
 pub enum ChdbError {
     #[error("no ClickHouse engine at {0}: run make clickhouse-engine, or set DEALPULSE_LIBCHDB")]
     Missing(PathBuf),
-    #[error("the ClickHouse engine at {path} can't be loaded: {reason}; run make clickhouse-engine")]
-    Unusable { path: PathBuf, reason: libloading::Error },
+    #[error(
+        "the ClickHouse engine at {path} can't be loaded: {reason}; run make clickhouse-engine"
+    )]
+    Unusable {
+        path: PathBuf,
+        reason: libloading::Error,
+    },
     #[error("the ClickHouse engine needs a processor with AVX2: use a ClickHouse server instead")]
     Processor,
-    #[error("can't write to the data directory {path}: {reason}; free some space or choose another --data-dir")]
+    #[error(
+        "can't write to the data directory {path}: {reason}; free some space or choose another --data-dir"
+    )]
     DataDir { path: PathBuf, reason: io::Error },
-    #[error("the ClickHouse engine can't open {0}: its reason stands above; another process may hold the directory")]
+    #[error(
+        "the ClickHouse engine can't open {0}: its reason stands above; another process may hold the directory"
+    )]
     Open(PathBuf),
     #[error("the ClickHouse engine refused another connection")]
     Connect,
@@ -48,12 +57,18 @@ pub struct EngineError {
 impl EngineError {
     /// An error in ClickHouse's words: `name` is the code's name in its table of errors.
     pub fn new(code: u32, name: &str, detail: impl std::fmt::Display) -> Self {
-        Self { code, message: format!("Code: {code}. DB::Exception: {detail}. ({name})") }
+        Self {
+            code,
+            message: format!("Code: {code}. DB::Exception: {detail}. ({name})"),
+        }
     }
 
     fn from_text(message: String) -> Self {
-        let code =
-            message.strip_prefix("Code: ").and_then(|rest| rest.split_once('.')).and_then(|(code, _)| code.parse().ok()).unwrap_or(UNKNOWN_EXCEPTION);
+        let code = message
+            .strip_prefix("Code: ")
+            .and_then(|rest| rest.split_once('.'))
+            .and_then(|(code, _)| code.parse().ok())
+            .unwrap_or(UNKNOWN_EXCEPTION);
         Self { code, message }
     }
 }
@@ -98,20 +113,34 @@ impl Engine {
             return Err(ChdbError::Processor);
         }
         // The library reports a directory it can't write in many ways, some of them silent, so it is tried first.
-        let data_dir = prepare(data_dir).map_err(|reason| ChdbError::DataDir { path: data_dir.into(), reason })?;
-        let path_argument = CString::new([b"--path=", data_dir.as_os_str().as_bytes()].concat()).map_err(|_| ChdbError::Open(data_dir.clone()))?;
+        let data_dir = prepare(data_dir).map_err(|reason| ChdbError::DataDir {
+            path: data_dir.into(),
+            reason,
+        })?;
+        let path_argument = CString::new([b"--path=", data_dir.as_os_str().as_bytes()].concat())
+            .map_err(|_| ChdbError::Open(data_dir.clone()))?;
 
-        let api = Api::load(library).map_err(|reason| ChdbError::Unusable { path: library.into(), reason })?;
+        let api = Api::load(library).map_err(|reason| ChdbError::Unusable {
+            path: library.into(),
+            reason,
+        })?;
         // SAFETY: called before the first connection, as the library asks; the handlers of the process stay its own.
         unsafe { (api.set_signal_handlers_enabled)(0) };
         let keeper = connect(&api, &path_argument).ok_or(ChdbError::Open(data_dir))?;
-        Ok(Arc::new(Self { api, path_argument, keeper }))
+        Ok(Arc::new(Self {
+            api,
+            path_argument,
+            keeper,
+        }))
     }
 
     /// A new connection, in 0.2 ms. `USE` and `SET` are its own, so every request takes one.
     pub fn connect(self: &Arc<Self>) -> Result<Connection, ChdbError> {
         let handle = connect(&self.api, &self.path_argument).ok_or(ChdbError::Connect)?;
-        Ok(Connection { engine: Arc::clone(self), handle })
+        Ok(Connection {
+            engine: Arc::clone(self),
+            handle,
+        })
     }
 }
 
@@ -158,16 +187,32 @@ impl Connection {
     }
 
     /// Runs a statement to its end. `format` holds where the text itself has no FORMAT.
-    pub fn query(&mut self, sql: &[u8], format: &str, params: &[Param]) -> Result<Vec<u8>, EngineError> {
+    pub fn query(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        params: &[Param],
+    ) -> Result<Vec<u8>, EngineError> {
         let api = &self.engine.api;
         api.take(api.begin(api.query_with_params_n, self.session(), sql, format, params))
     }
 
     /// Begins a SELECT whose result is fetched piece by piece; `Ok(None)` if the engine can't stream this kind of
     /// statement (DDL, SHOW, DESCRIBE, EXPLAIN, INSERT … SELECT), which then hasn't run.
-    pub fn stream(&mut self, sql: &[u8], format: &str, params: &[Param]) -> Result<Option<Stream<'_>>, EngineError> {
+    pub fn stream(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        params: &[Param],
+    ) -> Result<Option<Stream<'_>>, EngineError> {
         let api = &self.engine.api;
-        let result = api.begin(api.stream_query_with_params_n, self.session(), sql, format, params);
+        let result = api.begin(
+            api.stream_query_with_params_n,
+            self.session(),
+            sql,
+            format,
+            params,
+        );
         if result.is_null() {
             return Err(EngineError::from_text("the engine began no stream".into()));
         }
@@ -180,15 +225,34 @@ impl Connection {
             }
             return Err(EngineError::from_text(text));
         }
-        Ok(Some(Stream { connection: self, result, ended: false }))
+        Ok(Some(Stream {
+            connection: self,
+            result,
+            ended: false,
+        }))
     }
 
     /// Begins an INSERT, given without its FORMAT clause and rows; `format` is that of the rows to be appended.
-    pub fn insert(&mut self, sql: &[u8], format: &str, params: &[Param]) -> Result<Insert<'_>, EngineError> {
+    pub fn insert(
+        &mut self,
+        sql: &[u8],
+        format: &str,
+        params: &[Param],
+    ) -> Result<Insert<'_>, EngineError> {
         let api = &self.engine.api;
-        let stream = api.begin(api.stream_insert_with_params_n, self.session(), sql, format, params);
+        let stream = api.begin(
+            api.stream_insert_with_params_n,
+            self.session(),
+            sql,
+            format,
+            params,
+        );
         // Made before the check, so that a stream that failed to begin is destroyed too.
-        let insert = Insert { connection: self, stream, finished: false };
+        let insert = Insert {
+            connection: self,
+            stream,
+            finished: false,
+        };
         match insert.error() {
             Some(error) => Err(error),
             None => Ok(insert),
@@ -248,13 +312,24 @@ pub struct Insert<'c> {
 impl Insert<'_> {
     fn error(&self) -> Option<EngineError> {
         // SAFETY: the stream is live (the library never returns null for one) and its error is copied.
-        unsafe { message((self.connection.engine.api.stream_insert_error)(self.stream)) }.map(EngineError::from_text)
+        unsafe {
+            message((self.connection.engine.api.stream_insert_error)(
+                self.stream,
+            ))
+        }
+        .map(EngineError::from_text)
     }
 
     /// Hands over more bytes of the rows, cut anywhere. Blocks while the engine is behind.
     pub fn append(&mut self, rows: &[u8]) -> Result<(), EngineError> {
         // SAFETY: the stream is live; the bytes go with their length and are copied by the library.
-        let state = unsafe { (self.connection.engine.api.stream_append)(self.stream, rows.as_ptr().cast(), rows.len()) };
+        let state = unsafe {
+            (self.connection.engine.api.stream_append)(
+                self.stream,
+                rows.as_ptr().cast(),
+                rows.len(),
+            )
+        };
         if state == 0 {
             return Ok(());
         }
@@ -298,15 +373,30 @@ mod tests {
 
     #[test]
     fn library_is_the_named_one_else_in_the_cache() {
-        assert_eq!(library_path(env(&[("DEALPULSE_LIBCHDB", "/opt/x.so"), ("DEALPULSE_CACHE", "/c")])), Path::new("/opt/x.so"));
-        assert_eq!(library_path(env(&[("DEALPULSE_CACHE", "/c")])), Path::new("/c/libchdb-26.7.3/libchdb.so"));
-        assert_eq!(library_path(env(&[("HOME", "/home/ada")])), Path::new("/home/ada/.cache/dealpulse/libchdb-26.7.3/libchdb.so"));
+        assert_eq!(
+            library_path(env(&[
+                ("DEALPULSE_LIBCHDB", "/opt/x.so"),
+                ("DEALPULSE_CACHE", "/c")
+            ])),
+            Path::new("/opt/x.so")
+        );
+        assert_eq!(
+            library_path(env(&[("DEALPULSE_CACHE", "/c")])),
+            Path::new("/c/libchdb-26.7.3/libchdb.so")
+        );
+        assert_eq!(
+            library_path(env(&[("HOME", "/home/ada")])),
+            Path::new("/home/ada/.cache/dealpulse/libchdb-26.7.3/libchdb.so")
+        );
     }
 
     #[test]
     fn missing_library_says_how_to_install_it() {
         let error = Engine::open(Path::new("/nowhere/libchdb.so"), Path::new("/nowhere/data"));
-        let message = error.err().map(|error| error.to_string()).unwrap_or_default();
+        let message = error
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
         assert!(message.contains("run make clickhouse-engine"), "{message}");
     }
 
@@ -314,7 +404,13 @@ mod tests {
     fn error_code_is_read_from_the_text() {
         let known = "Code: 60. DB::Exception: Table x.nope does not exist. (UNKNOWN_TABLE)";
         assert_eq!(EngineError::from_text(known.into()).code, 60);
-        assert_eq!(EngineError::from_text("send_insert does not".into()).code, UNKNOWN_EXCEPTION);
-        assert_eq!(EngineError::new(60, "UNKNOWN_TABLE", "Table x.nope does not exist").message, known);
+        assert_eq!(
+            EngineError::from_text("send_insert does not".into()).code,
+            UNKNOWN_EXCEPTION
+        );
+        assert_eq!(
+            EngineError::new(60, "UNKNOWN_TABLE", "Table x.nope does not exist").message,
+            known
+        );
     }
 }

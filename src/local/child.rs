@@ -58,7 +58,10 @@ pub struct Child {
 impl Child {
     /// Runs this program with `args` and waits until it listens; blocks the calling thread meanwhile.
     pub fn spawn(args: &[String]) -> Result<Self, LocalError> {
-        let program = std::env::current_exe().map_err(|source| LocalError::Spawn { command: args.first().cloned().unwrap_or_default(), source })?;
+        let program = std::env::current_exe().map_err(|source| LocalError::Spawn {
+            command: args.first().cloned().unwrap_or_default(),
+            source,
+        })?;
         Self::spawn_program(&program, args)
     }
 
@@ -67,7 +70,10 @@ impl Child {
         let name = program.file_name().unwrap_or(OsStr::new("dealpulse"));
         let first = args.first().map_or("", String::as_str);
         let command = format!("{} {first}", name.to_string_lossy());
-        let spawn_error = |source| LocalError::Spawn { command: command.clone(), source };
+        let spawn_error = |source| LocalError::Spawn {
+            command: command.clone(),
+            source,
+        };
         let mut process = Command::new(program)
             .args(args) // Ctrl-C is for us; we end our children in our own order.
             .process_group(0)
@@ -88,7 +94,13 @@ impl Child {
                 }
             }
         });
-        let mut child = Self { command: command.clone(), process, stdin, lines, address: String::new() };
+        let mut child = Self {
+            command: command.clone(),
+            process,
+            stdin,
+            lines,
+            address: String::new(),
+        };
         // From here on the process is owned by `child`, so every way out kills it.
         reading.map_err(spawn_error)?;
         child.address = child.next_line_after(LISTENING)?;
@@ -125,7 +137,9 @@ impl Child {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(LocalError::Silent { command: self.command.clone() });
+                    return Err(LocalError::Silent {
+                        command: self.command.clone(),
+                    });
                 }
             }
         }
@@ -138,7 +152,10 @@ impl Child {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        LocalError::Ended { command: self.command.clone(), status }
+        LocalError::Ended {
+            command: self.command.clone(),
+            status,
+        }
     }
 }
 

@@ -42,12 +42,20 @@ impl ClickhouseChild {
     /// Starts the child from the current executable and waits until it answers. Without a data directory it keeps its data
     /// in a temporary one and removes it at its end. Blocks for about 0.2 s.
     pub fn spawn(data_dir: Option<&Path>) -> Result<Self, ClickhouseChildError> {
-        Self::spawn_from(&std::env::current_exe().map_err(ClickhouseChildError::Process)?, data_dir)
+        Self::spawn_from(
+            &std::env::current_exe().map_err(ClickhouseChildError::Process)?,
+            data_dir,
+        )
     }
 
     /// As [`ClickhouseChild::spawn`], from the `dealpulse` executable at `executable`: a test's own executable is another.
-    pub fn spawn_from(executable: &Path, data_dir: Option<&Path>) -> Result<Self, ClickhouseChildError> {
-        let mut arguments: Vec<OsString> = ["clickhouse-local", "--port", "0", "--end-with-stdin"].map(OsString::from).into();
+    pub fn spawn_from(
+        executable: &Path,
+        data_dir: Option<&Path>,
+    ) -> Result<Self, ClickhouseChildError> {
+        let mut arguments: Vec<OsString> = ["clickhouse-local", "--port", "0", "--end-with-stdin"]
+            .map(OsString::from)
+            .into();
         if let Some(data_dir) = data_dir {
             arguments.extend(["--data-dir".into(), data_dir.into()]);
         }
@@ -64,7 +72,11 @@ impl ClickhouseChild {
             None => Err(RecvTimeoutError::Disconnected),
         };
         match address {
-            Ok(address) => Ok(Self { process, lifeline, address }),
+            Ok(address) => Ok(Self {
+                process,
+                lifeline,
+                address,
+            }),
             Err(RecvTimeoutError::Disconnected) => {
                 drop(lifeline);
                 let status = process.wait().map_err(ClickhouseChildError::Process)?;
@@ -106,7 +118,10 @@ impl Drop for ClickhouseChild {
         let deadline = Instant::now() + STOP;
         while matches!(self.process.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                tracing::warn!(pid = self.pid(), "the local ClickHouse didn't end in time and is killed");
+                tracing::warn!(
+                    pid = self.pid(),
+                    "the local ClickHouse didn't end in time and is killed"
+                );
                 // Either it is gone already or it is gone after this; there is nobody to tell otherwise.
                 let _ = self.process.kill();
                 let _ = self.process.wait();
@@ -122,7 +137,10 @@ fn wait_for_address(stdout: ChildStdout) -> Result<SocketAddr, RecvTimeoutError>
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix(LISTENING).and_then(|rest| rest.parse().ok()) {
+            if let Some(address) = line
+                .strip_prefix(LISTENING)
+                .and_then(|rest| rest.parse().ok())
+            {
                 // The waiter may have given up.
                 let _ = sender.send(address);
             }

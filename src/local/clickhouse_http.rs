@@ -60,8 +60,16 @@ struct Front {
 
 /// Serves `engine` on `listener` until `shutdown` is ready; then lets statements end, kills those that don't, and
 /// returns when the engine has no connection left but its own.
-pub async fn serve(listener: TcpListener, engine: Arc<Engine>, shutdown: impl Future<Output = ()>) -> Result<(), FrontError> {
-    let front = Front { engine, permits: Arc::new(Semaphore::new(AT_ONCE as usize)), cut_off: watch::Sender::new(false) };
+pub async fn serve(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), FrontError> {
+    let front = Front {
+        engine,
+        permits: Arc::new(Semaphore::new(AT_ONCE as usize)),
+        cut_off: watch::Sender::new(false),
+    };
     let routes = Router::new()
         .route("/", get(answer).post(answer))
         .route("/ping", get(async || "Ok.\n"))
@@ -99,18 +107,29 @@ pub async fn serve(listener: TcpListener, engine: Arc<Engine>, shutdown: impl Fu
 
 /// Keeps web pages away: a browser on this machine names the page's origin, or reaches us under the page's host name.
 async fn only_this_machine(request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let local = host.is_none_or(|host| {
         let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
         ["127.0.0.1", "localhost", "[::1]"].contains(&name)
     });
     if !local || request.headers().contains_key(header::ORIGIN) {
-        return (StatusCode::FORBIDDEN, "only programs on this machine are served, not web pages\n").into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            "only programs on this machine are served, not web pages\n",
+        )
+            .into_response();
     }
     next.run(request).await
 }
 
-async fn answer(State(front): State<Front>, Query(pairs): Query<Vec<(String, String)>>, request: Request) -> Response {
+async fn answer(
+    State(front): State<Front>,
+    Query(pairs): Query<Vec<(String, String)>>,
+    request: Request,
+) -> Response {
     let is_get = request.method() == Method::GET;
     if is_get && !pairs.iter().any(|(name, _)| name == "query") {
         return "Ok.\n".into_response();
@@ -138,10 +157,14 @@ async fn read_body(request: Request, job: &mut Job) -> Result<(), EngineError> {
         return Err(bad_body(StatusCode::PAYLOAD_TOO_LARGE, String::new()));
     }
     if !is_form(request.headers()) {
-        job.body = Bytes::from_request(request, &()).await.map_err(|rejection| bad_body(rejection.status(), rejection.body_text()))?;
+        job.body = Bytes::from_request(request, &())
+            .await
+            .map_err(|rejection| bad_body(rejection.status(), rejection.body_text()))?;
         return Ok(());
     }
-    let mut form = Multipart::from_request(request, &()).await.map_err(|rejection| bad_body(rejection.status(), rejection.body_text()))?;
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|rejection| bad_body(rejection.status(), rejection.body_text()))?;
     while let Some(field) = form.next_field().await.map_err(bad_form)? {
         let name = field.name().unwrap_or_default().to_owned();
         let value = field.bytes().await.map_err(bad_form)?;
@@ -158,7 +181,9 @@ async fn read_body(request: Request, job: &mut Job) -> Result<(), EngineError> {
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .map(|value| value.as_bytes());
     content_type.is_some_and(|value| value.starts_with(b"multipart/form-data"))
 }
 
@@ -168,7 +193,9 @@ fn bad_form(error: axum::extract::multipart::MultipartError) -> EngineError {
 
 fn bad_body(status: StatusCode, detail: String) -> EngineError {
     if status == StatusCode::PAYLOAD_TOO_LARGE {
-        let detail = format_args!("the body is above the local engine's limit of {BODY_LIMIT} bytes: send smaller batches");
+        let detail = format_args!(
+            "the body is above the local engine's limit of {BODY_LIMIT} bytes: send smaller batches"
+        );
         return EngineError::new(307, "TOO_MANY_BYTES", detail);
     }
     EngineError::new(36, "BAD_ARGUMENTS", detail)
@@ -182,7 +209,13 @@ fn not_implemented(detail: impl std::fmt::Display) -> EngineError {
 async fn start(front: Front, job: Job) -> Response {
     let tag = format!("{:016x}", RandomState::new().hash_one("tag"));
     let (sender, mut parts) = mpsc::channel(4);
-    let sink = Sink::new(Handle::current(), sender, front.cut_off.subscribe(), &job, tag.clone());
+    let sink = Sink::new(
+        Handle::current(),
+        sender,
+        front.cut_off.subscribe(),
+        &job,
+        tag.clone(),
+    );
 
     let Ok(permit) = front.permits.acquire_owned().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -197,7 +230,11 @@ async fn start(front: Front, job: Job) -> Response {
     match parts.recv().await {
         Some(Part::Chunk(first)) => {
             let first = stream::once(async { Ok(first) });
-            (head, Body::from_stream(first.chain(stream::unfold(parts, next_piece)))).into_response()
+            (
+                head,
+                Body::from_stream(first.chain(stream::unfold(parts, next_piece))),
+            )
+                .into_response()
         }
         Some(Part::End) => head.into_response(),
         Some(Part::Failed(error)) => refusal(&error),
@@ -207,7 +244,9 @@ async fn start(front: Front, job: Job) -> Response {
 
 /// The next piece of a body. A result that ends without [`Part::End`] breaks the connection off, so that no client takes
 /// what it got for the whole.
-async fn next_piece(mut parts: mpsc::Receiver<Part>) -> Option<(io::Result<Bytes>, mpsc::Receiver<Part>)> {
+async fn next_piece(
+    mut parts: mpsc::Receiver<Part>,
+) -> Option<(io::Result<Bytes>, mpsc::Receiver<Part>)> {
     match parts.recv().await {
         Some(Part::Chunk(piece)) => Some((Ok(piece), parts)),
         Some(Part::End) => None,
@@ -228,7 +267,9 @@ fn refusal(error: &EngineError) -> Response {
 fn status_of(code: u32) -> StatusCode {
     match code {
         // CANNOT_PARSE_…, CANNOT_READ_…, TYPE_MISMATCH, SYNTAX_ERROR, BAD_ARGUMENTS, bad compressed data
-        6 | 26 | 27 | 33 | 36 | 38 | 40 | 41 | 53 | 62 | 69 | 70 | 72 | 131 | 271 | 432 => StatusCode::BAD_REQUEST,
+        6 | 26 | 27 | 33 | 36 | 38 | 40 | 41 | 53 | 62 | 69 | 70 | 72 | 131 | 271 | 432 => {
+            StatusCode::BAD_REQUEST
+        }
         // UNKNOWN_… function, identifier, type, storage, table, format, database, setting
         46 | 47 | 50 | 56 | 60 | 73 | 81 | 115 => StatusCode::NOT_FOUND,
         48 => StatusCode::NOT_IMPLEMENTED,

@@ -14,7 +14,11 @@ pub struct CloseRate;
 const LEADS: usize = 0;
 const WON: usize = 1;
 /// Days a cohort is given, with the name of the figure and the count of those won by then.
-const WITHIN: [(u32, &str, usize); 3] = [(30, "within_30d", 2), (60, "within_60d", 3), (90, "within_90d", 4)];
+const WITHIN: [(u32, &str, usize); 3] = [
+    (30, "within_30d", 2),
+    (60, "within_60d", 3),
+    (90, "within_90d", 4),
+];
 
 impl Metric for CloseRate {
     fn name(&self) -> &'static str {
@@ -43,27 +47,47 @@ impl Metric for CloseRate {
             return;
         }
         let calendar = &at.view.lens.definitions.calendar;
-        let won = lead.deals.iter().filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
-        let soonest = won.filter_map(|(_, deal)| deal.closed_at).map(|closed_at| calendar.span(lead.created_at, closed_at)).min();
+        let won = lead
+            .deals
+            .iter()
+            .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
+        let soonest = won
+            .filter_map(|(_, deal)| deal.closed_at)
+            .map(|closed_at| calendar.span(lead.created_at, closed_at))
+            .min();
         let cohort = out.add(0, lead.created_at, &lead.dims);
         cohort.count(LEADS).count_if(soonest.is_some(), WON);
         for (days, _, measure) in WITHIN {
-            cohort.count_if(soonest.is_some_and(|seconds| seconds <= i64::from(days) * DAY), measure);
+            cohort.count_if(
+                soonest.is_some_and(|seconds| seconds <= i64::from(days) * DAY),
+                measure,
+            );
         }
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
-        &[(0, Span::Window), (0, Span::Matured(30)), (0, Span::Matured(60)), (0, Span::Matured(90))]
+        &[
+            (0, Span::Window),
+            (0, Span::Matured(30)),
+            (0, Span::Matured(60)),
+            (0, Span::Matured(90)),
+        ]
     }
 
     fn read(&self, cells: &Slice<'_>) -> Figures {
         let rate = |span, measure| {
             let cohort = cells.cell(0, span);
             let (leads, won) = (cohort.counted(LEADS), cohort.counted(measure));
-            vec![("leads", Figure::Count(leads)), ("won", Figure::Count(won)), ("rate", ratio(won, leads))]
+            vec![
+                ("leads", Figure::Count(leads)),
+                ("won", Figure::Count(won)),
+                ("rate", ratio(won, leads)),
+            ]
         };
         let mut figures = rate(Span::Window, WON);
-        figures.extend(WITHIN.map(|(days, name, measure)| (name, Figure::Group(rate(Span::Matured(days), measure)))));
+        figures.extend(WITHIN.map(|(days, name, measure)| {
+            (name, Figure::Group(rate(Span::Matured(days), measure)))
+        }));
         figures
     }
 

@@ -105,7 +105,10 @@ impl CutBy {
         use crate::window::Dimension as D;
         match self {
             CutBy::Nothing => false,
-            CutBy::Lead => [D::SOURCE, D::REGION, D::TEAM, D::OWNER].contains(&dimension) || usize::from(dimension.0) >= D::FIRST_CUSTOM,
+            CutBy::Lead => {
+                [D::SOURCE, D::REGION, D::TEAM, D::OWNER].contains(&dimension)
+                    || usize::from(dimension.0) >= D::FIRST_CUSTOM
+            }
             CutBy::Deal => dimension != D::SEGMENT,
         }
     }

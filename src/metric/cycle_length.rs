@@ -32,15 +32,29 @@ impl Metric for CycleLength {
 
     fn rollups(&self) -> &'static [Rollup] {
         const fn series(name: &'static str) -> Rollup {
-            Rollup { name, cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["count", "negative"], sums: &["seconds"] }
+            Rollup {
+                name,
+                cut_by: CutBy::Deal,
+                grains: HOURS_AND_DAYS,
+                counts: &["count", "negative"],
+                sums: &["seconds"],
+            }
         }
-        const ROLLUPS: &[Rollup] = &[series("cycle_length.won"), series("cycle_length.lost"), series("cycle_length.lead_to_close")];
+        const ROLLUPS: &[Rollup] = &[
+            series("cycle_length.won"),
+            series("cycle_length.lost"),
+            series("cycle_length.lead_to_close"),
+        ];
         ROLLUPS
     }
 
     fn deal(&self, deal: &DealReading, at: &Place<'_>, out: &mut Contributions) {
         if let Some(closed_at) = deal.closed_at {
-            let rollup = if deal.status == Status::Won { WON } else { LOST };
+            let rollup = if deal.status == Status::Won {
+                WON
+            } else {
+                LOST
+            };
             span(rollup, deal.created_at, closed_at, &deal.dims, at, out);
         }
     }
@@ -49,26 +63,47 @@ impl Metric for CycleLength {
         if !lead.live {
             return;
         }
-        for (_, deal) in lead.deals.iter().filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded)) {
+        for (_, deal) in lead
+            .deals
+            .iter()
+            .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded))
+        {
             if let Some(closed_at) = deal.closed_at {
-                span(LEAD_TO_CLOSE, lead.created_at, closed_at, &deal.dims, at, out);
+                span(
+                    LEAD_TO_CLOSE,
+                    lead.created_at,
+                    closed_at,
+                    &deal.dims,
+                    at,
+                    out,
+                );
             }
         }
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
-        &[(WON, Span::Window), (LOST, Span::Window), (LEAD_TO_CLOSE, Span::Window)]
+        &[
+            (WON, Span::Window),
+            (LOST, Span::Window),
+            (LEAD_TO_CLOSE, Span::Window),
+        ]
     }
 
     fn read(&self, cells: &Slice<'_>) -> Figures {
-        let (won, lost) = (cells.cell(WON, Span::Window), cells.cell(LOST, Span::Window));
+        let (won, lost) = (
+            cells.cell(WON, Span::Window),
+            cells.cell(LOST, Span::Window),
+        );
         let mut both = won.clone();
         both.merge(&lost);
         vec![
             ("won", distribution(&won)),
             ("lost", distribution(&lost)),
             ("both", distribution(&both)),
-            ("lead_to_close", distribution(&cells.cell(LEAD_TO_CLOSE, Span::Window))),
+            (
+                "lead_to_close",
+                distribution(&cells.cell(LEAD_TO_CLOSE, Span::Window)),
+            ),
         ]
     }
 
@@ -103,8 +138,14 @@ fn distribution(cell: &Cell) -> Figure {
     Figure::Group(vec![
         ("count", Figure::Count(count)),
         ("mean_days", Figure::Days(mean)),
-        ("median_days", Figure::Days(cell.sketch.quantile(0.5).map(days))),
-        ("p90_days", Figure::Days(cell.sketch.quantile(0.9).map(days))),
+        (
+            "median_days",
+            Figure::Days(cell.sketch.quantile(0.5).map(days)),
+        ),
+        (
+            "p90_days",
+            Figure::Days(cell.sketch.quantile(0.9).map(days)),
+        ),
         ("negative", Figure::Count(cell.counted(NEGATIVE))),
     ])
 }

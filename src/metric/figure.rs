@@ -44,12 +44,22 @@ impl Figure {
             Figure::Ratio(n) | Figure::Days(n) => rounded(n),
             Figure::Money(n) => money(*n).into(),
             Figure::Group(figures) => figures_to_json(figures),
-            Figure::ByCurrency(figures) => Json::Object(figures.iter().map(|(c, f)| (c.clone(), f.to_json())).collect()),
+            Figure::ByCurrency(figures) => Json::Object(
+                figures
+                    .iter()
+                    .map(|(c, f)| (c.clone(), f.to_json()))
+                    .collect(),
+            ),
         }
     }
 
     /// Every single number in it with the path of names that leads to it and its currency, if it has one.
-    pub fn visit<'a>(&'a self, path: &mut Vec<&'static str>, currency: &'a str, see: &mut impl FnMut(&[&'static str], &'a str, &'a Figure)) {
+    pub fn visit<'a>(
+        &'a self,
+        path: &mut Vec<&'static str>,
+        currency: &'a str,
+        see: &mut impl FnMut(&[&'static str], &'a str, &'a Figure),
+    ) {
         match self {
             Figure::Group(figures) => {
                 for (name, figure) in figures {
@@ -58,7 +68,9 @@ impl Figure {
                     path.pop();
                 }
             }
-            Figure::ByCurrency(figures) => figures.iter().for_each(|(currency, figure)| figure.visit(path, currency, see)),
+            Figure::ByCurrency(figures) => figures
+                .iter()
+                .for_each(|(currency, figure)| figure.visit(path, currency, see)),
             single => see(path, currency, single),
         }
     }
@@ -76,7 +88,12 @@ impl Figure {
 
 /// Named figures as a JSON object, in their order.
 pub fn figures_to_json(figures: &Figures) -> serde_json::Value {
-    serde_json::Value::Object(figures.iter().map(|(name, figure)| ((*name).to_owned(), figure.to_json())).collect())
+    serde_json::Value::Object(
+        figures
+            .iter()
+            .map(|(name, figure)| ((*name).to_owned(), figure.to_json()))
+            .collect(),
+    )
 }
 
 /// Ten-thousandths as a plain decimal.

@@ -42,50 +42,92 @@ impl Metric for LeadSource {
                 counts: &["leads", "qualified", "converted", "won", "dated_by_clock"],
                 sums: &["revenue"],
             },
-            Rollup { name: "lead_source.by_close", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
-            Rollup { name: "lead_source.without_lead", cut_by: CutBy::Lead, grains: HOURS_AND_DAYS, counts: &["won_deals"], sums: &["revenue"] },
+            Rollup {
+                name: "lead_source.by_close",
+                cut_by: CutBy::Lead,
+                grains: HOURS_AND_DAYS,
+                counts: &["won_deals"],
+                sums: &["revenue"],
+            },
+            Rollup {
+                name: "lead_source.without_lead",
+                cut_by: CutBy::Lead,
+                grains: HOURS_AND_DAYS,
+                counts: &["won_deals"],
+                sums: &["revenue"],
+            },
         ]
     }
 
     fn lead(&self, lead: &LeadReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        let won = || lead.deals.iter().filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
+        let won = || {
+            lead.deals
+                .iter()
+                .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded))
+        };
         if lead.live {
             let cohort = out.add(COHORT, lead.created_at, &lead.dims);
-            cohort.count(LEADS).count_if(lead.qualified, QUALIFIED).count_if(lead.converted, CONVERTED);
-            cohort.count_if(won().next().is_some(), WON).count_if(lead.dated_by_clock, DATED_BY_CLOCK);
+            cohort
+                .count(LEADS)
+                .count_if(lead.qualified, QUALIFIED)
+                .count_if(lead.converted, CONVERTED);
+            cohort
+                .count_if(won().next().is_some(), WON)
+                .count_if(lead.dated_by_clock, DATED_BY_CLOCK);
         }
         for (_, deal) in won() {
             if lead.live && deal.amount.is_some() {
-                out.add(COHORT, lead.created_at, &lead.dims).money(0, deal.amount, deal.currency);
+                out.add(COHORT, lead.created_at, &lead.dims)
+                    .money(0, deal.amount, deal.currency);
             }
             if let Some(closed_at) = deal.closed_at {
                 // A lead that was deleted, or never seen, can't say where it came from; the deal may.
                 let dims = if lead.live { &lead.dims } else { &deal.dims };
-                out.add(BY_CLOSE, closed_at, dims).count(0).money(0, deal.amount, deal.currency);
+                out.add(BY_CLOSE, closed_at, dims)
+                    .count(0)
+                    .money(0, deal.amount, deal.currency);
             }
         }
     }
 
     fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
         if let (None, Status::Won, Some(closed_at)) = (deal.lead, deal.status, deal.closed_at) {
-            out.add(WITHOUT_LEAD, closed_at, &deal.dims).count(0).money(0, deal.amount, deal.currency);
+            out.add(WITHOUT_LEAD, closed_at, &deal.dims).count(0).money(
+                0,
+                deal.amount,
+                deal.currency,
+            );
         }
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
-        &[(COHORT, Span::Window), (BY_CLOSE, Span::Window), (WITHOUT_LEAD, Span::Window)]
+        &[
+            (COHORT, Span::Window),
+            (BY_CLOSE, Span::Window),
+            (WITHOUT_LEAD, Span::Window),
+        ]
     }
 
     fn read(&self, cells: &Slice<'_>) -> Figures {
         let cohort = cells.cell(COHORT, Span::Window);
         let all = cells.total(COHORT, Span::Window).counted(LEADS);
         let revenue = |rollup| {
-            let money = cells.by_currency(rollup, Span::Window).iter().filter(|(_, cell)| cell.summed(0) != 0);
-            Figure::ByCurrency(money.map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(0)))).collect::<BTreeMap<_, _>>())
+            let money = cells
+                .by_currency(rollup, Span::Window)
+                .iter()
+                .filter(|(_, cell)| cell.summed(0) != 0);
+            Figure::ByCurrency(
+                money
+                    .map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(0))))
+                    .collect::<BTreeMap<_, _>>(),
+            )
         };
         let deals = |rollup| {
             let won = cells.cell(rollup, Span::Window).counted(0);
-            Figure::Group(vec![("won_deals", Figure::Count(won)), ("revenue", revenue(rollup))])
+            Figure::Group(vec![
+                ("won_deals", Figure::Count(won)),
+                ("revenue", revenue(rollup)),
+            ])
         };
         vec![
             ("leads", Figure::Count(cohort.counted(LEADS))),

@@ -23,8 +23,13 @@ use crate::record::{account::AccountReading, deal::DealReading, lead::LeadReadin
 use crate::window::rolling::Span;
 
 /// Every metric, in the order they are shown.
-pub static METRICS: [&dyn Metric; 5] =
-    [&lead_source::LeadSource, &close_rate::CloseRate, &win_rate::WinRate, &upsell::Upsell, &cycle_length::CycleLength];
+pub static METRICS: [&dyn Metric; 5] = [
+    &lead_source::LeadSource,
+    &close_rate::CloseRate,
+    &win_rate::WinRate,
+    &upsell::Upsell,
+    &cycle_length::CycleLength,
+];
 
 /// A named, tested definition of a sales number.
 pub trait Metric: Sync {
@@ -67,7 +72,10 @@ pub struct View {
 
 impl View {
     fn new(name: &'static str, select: impl Into<String>) -> Self {
-        View { name, select: select.into() }
+        View {
+            name,
+            select: select.into(),
+        }
     }
 }
 
@@ -90,7 +98,10 @@ impl Place<'_> {
 
 /// The position of a metric in [`METRICS`].
 pub fn position(name: &str) -> Option<u8> {
-    METRICS.iter().position(|m| m.name() == name).map(|i| i as u8)
+    METRICS
+        .iter()
+        .position(|m| m.name() == name)
+        .map(|i| i as u8)
 }
 
 /// Every rollup in the order of the catalogue: metric by metric.
@@ -114,11 +125,19 @@ pub fn contribute(subject: &Subject<'_>, key: Key, view: Seen<'_>, out: &mut Con
     for (number, metric) in METRICS.iter().enumerate() {
         out.begin(base);
         base += metric.rollups().len() as u8;
-        let place = Place { key, view, metric: number as u8 };
+        let place = Place {
+            key,
+            view,
+            metric: number as u8,
+        };
         match subject {
             Subject::Lead(lead) if place.counts(lead.excluded) => metric.lead(lead, &place, out),
-            Subject::Deal(deal) if deal.live && place.counts(deal.excluded) => metric.deal(deal, &place, out),
-            Subject::Account(account) if place.counts(account.excluded) => metric.account(account, &place, out),
+            Subject::Deal(deal) if deal.live && place.counts(deal.excluded) => {
+                metric.deal(deal, &place, out)
+            }
+            Subject::Account(account) if place.counts(account.excluded) => {
+                metric.account(account, &place, out)
+            }
             _ => {}
         }
     }
@@ -129,16 +148,31 @@ pub fn check_exclusions(exclude: &BTreeMap<String, Vec<Exclusion>>) -> Result<()
     for (metric, exclusions) in exclude {
         if position(metric).is_none() {
             let known = METRICS.map(|m| m.name()).join(", ");
-            return Err(BadDefinition { key: format!("exclude.{metric}"), problem: format!("there is no metric `{metric}`; write one of {known}") });
+            return Err(BadDefinition {
+                key: format!("exclude.{metric}"),
+                problem: format!("there is no metric `{metric}`; write one of {known}"),
+            });
         }
         for (i, exclusion) in exclusions.iter().enumerate() {
             let Some(entity) = Entity::from_name(&exclusion.entity) else {
-                let problem = format!("`{}` is none of `lead`, `deal`, `account`", exclusion.entity);
-                return Err(BadDefinition { key: format!("exclude.{metric}[{i}].entity"), problem });
+                let problem = format!(
+                    "`{}` is none of `lead`, `deal`, `account`",
+                    exclusion.entity
+                );
+                return Err(BadDefinition {
+                    key: format!("exclude.{metric}[{i}].entity"),
+                    problem,
+                });
             };
             if !exclusion.field.starts_with("custom.") && entity.field(&exclusion.field).is_none() {
-                let problem = format!("a {} has no field `{}`; custom fields are written `custom.<field>`", exclusion.entity, exclusion.field);
-                return Err(BadDefinition { key: format!("exclude.{metric}[{i}].field"), problem });
+                let problem = format!(
+                    "a {} has no field `{}`; custom fields are written `custom.<field>`",
+                    exclusion.entity, exclusion.field
+                );
+                return Err(BadDefinition {
+                    key: format!("exclude.{metric}[{i}].field"),
+                    problem,
+                });
             }
         }
     }

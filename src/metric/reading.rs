@@ -27,17 +27,34 @@ pub struct Plan {
 impl Plan {
     /// What is needed for `windows`, cut at `now`.
     pub fn new(windows: Vec<Window>, now: Now, calendar: &Calendar) -> Self {
-        let mut plan = Plan { windows: Vec::new(), ranges: Vec::new(), rollups: Vec::new(), index: HashMap::new() };
-        let spans: Vec<(&'static str, Span)> =
-            METRICS.iter().flat_map(|m| m.spans().iter().map(|(rollup, span)| (m.rollups()[*rollup].name, *span))).collect();
+        let mut plan = Plan {
+            windows: Vec::new(),
+            ranges: Vec::new(),
+            rollups: Vec::new(),
+            index: HashMap::new(),
+        };
+        let spans: Vec<(&'static str, Span)> = METRICS
+            .iter()
+            .flat_map(|m| {
+                m.spans()
+                    .iter()
+                    .map(|(rollup, span)| (m.rollups()[*rollup].name, *span))
+            })
+            .collect();
         for (number, window) in windows.iter().enumerate() {
             for &(rollup, span) in &spans {
-                let Some(panes) = window.panes(span, now, calendar) else { continue };
-                let at = plan.ranges.iter().position(|r| *r == panes).unwrap_or_else(|| {
-                    plan.ranges.push(panes);
-                    plan.rollups.push(BTreeSet::new());
-                    plan.ranges.len() - 1
-                });
+                let Some(panes) = window.panes(span, now, calendar) else {
+                    continue;
+                };
+                let at = plan
+                    .ranges
+                    .iter()
+                    .position(|r| *r == panes)
+                    .unwrap_or_else(|| {
+                        plan.ranges.push(panes);
+                        plan.rollups.push(BTreeSet::new());
+                        plan.ranges.len() - 1
+                    });
                 plan.rollups[at].insert(rollup);
                 plan.index.insert((number, span), at);
             }
@@ -48,14 +65,22 @@ impl Plan {
 
     /// The ranges a pane lies in.
     pub fn ranges_of(&self, pane: Pane) -> impl Iterator<Item = usize> {
-        self.ranges.iter().enumerate().filter(move |(_, range)| range.holds(pane)).map(|(i, _)| i)
+        self.ranges
+            .iter()
+            .enumerate()
+            .filter(move |(_, range)| range.holds(pane))
+            .map(|(i, _)| i)
     }
 }
 
 impl PaneRange {
     /// True if the pane is one of those to be summed.
     pub fn holds(&self, pane: Pane) -> bool {
-        if pane == Pane::UNDATED { self.undated } else { pane.grain == self.grain && (self.from..self.to).contains(&pane.start) }
+        if pane == Pane::UNDATED {
+            self.undated
+        } else {
+            pane.grain == self.grain && (self.from..self.to).contains(&pane.start)
+        }
     }
 }
 
@@ -70,10 +95,29 @@ type ByValues = HashMap<Vec<String>, BTreeMap<String, Cell>>;
 
 impl Sums {
     /// Adds a cell, or a sum of cells, to a range.
-    pub fn add(&mut self, range: usize, rollup: u8, set: u8, values: Vec<String>, currency: String, cell: &Cell) {
+    pub fn add(
+        &mut self,
+        range: usize,
+        rollup: u8,
+        set: u8,
+        values: Vec<String>,
+        currency: String,
+        cell: &Cell,
+    ) {
         // `XXX` is ISO 4217's code for no currency; amounts that name none and amounts that name it are the same.
-        let currency = if currency.is_empty() { "XXX".to_owned() } else { currency };
-        self.cells.entry((range, rollup, set)).or_default().entry(values).or_default().entry(currency).or_default().merge(cell);
+        let currency = if currency.is_empty() {
+            "XXX".to_owned()
+        } else {
+            currency
+        };
+        self.cells
+            .entry((range, rollup, set))
+            .or_default()
+            .entry(values)
+            .or_default()
+            .entry(currency)
+            .or_default()
+            .merge(cell);
     }
 
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
@@ -85,18 +129,37 @@ impl Sums {
             for window in 0..plan.windows.len() {
                 let mut groups = Vec::new();
                 for set in 0..sets {
-                    let look = Look { sums: self, plan, window, base, set: set as u8 };
+                    let look = Look {
+                        sums: self,
+                        plan,
+                        window,
+                        base,
+                        set: set as u8,
+                    };
                     for values in look.values(metric) {
-                        let figures = metric.read(&Slice { look, values: &values });
-                        groups.push(Group { set, values, figures });
+                        let figures = metric.read(&Slice {
+                            look,
+                            values: &values,
+                        });
+                        groups.push(Group {
+                            set,
+                            values,
+                            figures,
+                        });
                     }
                 }
                 windows.push(groups);
             }
             base += metric.rollups().len() as u8;
-            metrics.push(MetricReading { name: metric.name(), windows });
+            metrics.push(MetricReading {
+                name: metric.name(),
+                windows,
+            });
         }
-        Reading { windows: plan.windows.clone(), metrics }
+        Reading {
+            windows: plan.windows.clone(),
+            metrics,
+        }
     }
 }
 
@@ -113,7 +176,9 @@ struct Look<'a> {
 impl<'a> Look<'a> {
     fn cells(&self, rollup: usize, span: Span) -> Option<&'a ByValues> {
         let range = self.plan.index.get(&(self.window, span))?;
-        self.sums.cells.get(&(*range, self.base + rollup as u8, self.set))
+        self.sums
+            .cells
+            .get(&(*range, self.base + rollup as u8, self.set))
     }
 
     /// The combinations of values there is anything of, in order; for the total, its one empty combination.
@@ -121,8 +186,13 @@ impl<'a> Look<'a> {
         if self.set == 0 {
             return BTreeSet::from([Vec::new()]);
         }
-        let cells = metric.spans().iter().filter_map(|(rollup, span)| self.cells(*rollup, *span)).flatten();
-        let holding = cells.filter(|(_, by_currency)| by_currency.values().any(|cell| !cell.is_zero()));
+        let cells = metric
+            .spans()
+            .iter()
+            .filter_map(|(rollup, span)| self.cells(*rollup, *span))
+            .flatten();
+        let holding =
+            cells.filter(|(_, by_currency)| by_currency.values().any(|cell| !cell.is_zero()));
         holding.map(|(values, _)| values.clone()).collect()
     }
 }
@@ -146,7 +216,14 @@ impl Slice<'_> {
 
     /// The same for the total, whatever group this is.
     pub fn total(&self, rollup: usize, span: Span) -> Cell {
-        merged(at(Look { set: 0, ..self.look }.cells(rollup, span), &[]))
+        merged(at(
+            Look {
+                set: 0,
+                ..self.look
+            }
+            .cells(rollup, span),
+            &[],
+        ))
     }
 
     /// True if the span means something for this window.
@@ -161,7 +238,9 @@ impl Slice<'_> {
 }
 
 fn at<'a>(cells: Option<&'a ByValues>, values: &[String]) -> &'a BTreeMap<String, Cell> {
-    cells.and_then(|by_values| by_values.get(values)).unwrap_or(&NOTHING)
+    cells
+        .and_then(|by_values| by_values.get(values))
+        .unwrap_or(&NOTHING)
 }
 
 fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
@@ -205,10 +284,17 @@ impl Reading {
     pub fn to_json(&self, definitions: &Definitions) -> serde_json::Value {
         use serde_json::{Map, Value as Json};
         let metrics = self.metrics.iter().map(|metric| {
-            let windows = self.windows.iter().zip(&metric.windows).map(|(window, groups)| {
-                let groups: Map<String, Json> = groups.iter().map(|g| (g.label(definitions), figures_to_json(&g.figures))).collect();
-                (window.label(), Json::Object(groups))
-            });
+            let windows = self
+                .windows
+                .iter()
+                .zip(&metric.windows)
+                .map(|(window, groups)| {
+                    let groups: Map<String, Json> = groups
+                        .iter()
+                        .map(|g| (g.label(definitions), figures_to_json(&g.figures)))
+                        .collect();
+                    (window.label(), Json::Object(groups))
+                });
             (metric.name.to_owned(), Json::Object(windows.collect()))
         });
         Json::Object(metrics.collect())
@@ -218,8 +304,16 @@ impl Reading {
 impl Group {
     /// `all`, or `dimension=value`, several joined by commas.
     pub fn label(&self, definitions: &Definitions) -> String {
-        let Some(set) = definitions.sets.get(self.set).filter(|_| self.set != 0) else { return "all".into() };
-        let pairs = set.dimensions.iter().zip(&self.values).map(|(dimension, value)| format!("{}={value}", definitions.dimension_name(*dimension)));
+        let Some(set) = definitions.sets.get(self.set).filter(|_| self.set != 0) else {
+            return "all".into();
+        };
+        let pairs = set
+            .dimensions
+            .iter()
+            .zip(&self.values)
+            .map(|(dimension, value)| {
+                format!("{}={value}", definitions.dimension_name(*dimension))
+            });
         pairs.collect::<Vec<_>>().join(",")
     }
 }
@@ -227,6 +321,10 @@ impl Group {
 impl MetricReading {
     /// The figures of the total for a window, if there are any.
     pub fn total(&self, window: usize) -> Option<&Figures> {
-        self.windows.get(window)?.iter().find(|g| g.set == 0).map(|g| &g.figures)
+        self.windows
+            .get(window)?
+            .iter()
+            .find(|g| g.set == 0)
+            .map(|g| &g.figures)
     }
 }

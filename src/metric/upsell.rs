@@ -75,18 +75,51 @@ impl Metric for Upsell {
     }
 
     fn rollups(&self) -> &'static [Rollup] {
-        const SUMS: &[&str] = &["new", "upsell", "cross_sell", "renewal", "repeat", "unclassified", "upsell_amount"];
+        const SUMS: &[&str] = &[
+            "new",
+            "upsell",
+            "cross_sell",
+            "renewal",
+            "repeat",
+            "unclassified",
+            "upsell_amount",
+        ];
         &[
             Rollup {
                 name: "upsell.won",
                 cut_by: CutBy::Deal,
                 grains: HOURS_AND_DAYS,
-                counts: &["new", "upsell", "cross_sell", "renewal", "repeat", "unclassified"],
+                counts: &[
+                    "new",
+                    "upsell",
+                    "cross_sell",
+                    "renewal",
+                    "repeat",
+                    "unclassified",
+                ],
                 sums: SUMS,
             },
-            Rollup { name: "upsell.customers", cut_by: CutBy::Nothing, grains: &[Grain::Day], counts: &["became", "churned"], sums: &[] },
-            Rollup { name: "upsell.expanded", cut_by: CutBy::Nothing, grains: HOURS_AND_DAYS, counts: &["accounts"], sums: &[] },
-            Rollup { name: "upsell.expanded_in_month", cut_by: CutBy::Nothing, grains: &[Grain::Month], counts: &["accounts"], sums: &[] },
+            Rollup {
+                name: "upsell.customers",
+                cut_by: CutBy::Nothing,
+                grains: &[Grain::Day],
+                counts: &["became", "churned"],
+                sums: &[],
+            },
+            Rollup {
+                name: "upsell.expanded",
+                cut_by: CutBy::Nothing,
+                grains: HOURS_AND_DAYS,
+                counts: &["accounts"],
+                sums: &[],
+            },
+            Rollup {
+                name: "upsell.expanded_in_month",
+                cut_by: CutBy::Nothing,
+                grains: &[Grain::Month],
+                counts: &["accounts"],
+                sums: &[],
+            },
         ]
     }
 
@@ -95,7 +128,11 @@ impl Metric for Upsell {
         if let (None, Status::Won, Some(closed_at)) = (deal.account, deal.status, deal.closed_at) {
             let stated = Class::stated(deal.dims[Dimension::DEAL_TYPE.0 as usize]);
             let measure = stated.unwrap_or(Class::Unclassified) as usize;
-            let won = out.add(WON, closed_at, &deal.dims).count(measure).money(measure, deal.amount, deal.currency);
+            let won = out.add(WON, closed_at, &deal.dims).count(measure).money(
+                measure,
+                deal.amount,
+                deal.currency,
+            );
             won.money(UPSELL_AMOUNT, deal.upsell_amount, deal.currency);
         }
     }
@@ -105,16 +142,24 @@ impl Metric for Upsell {
         let mut expansions: Vec<When> = Vec::new();
         for (win, class) in classified(account, at) {
             let (deal, measure) = (win.deal, class as usize);
-            let won = out.add(WON, win.closed_at, &deal.dims).count(measure).money(measure, deal.amount, deal.currency);
+            let won = out
+                .add(WON, win.closed_at, &deal.dims)
+                .count(measure)
+                .money(measure, deal.amount, deal.currency);
             won.money(UPSELL_AMOUNT, deal.upsell_amount, deal.currency);
             expansions.extend(class.is_expansion().then_some(win.closed_at));
         }
 
         let first_win = account.wins.first().map(|win| win.closed_at);
-        let last_win = account.wins.last().map(|win| calendar.instant(win.closed_at));
+        let last_win = account
+            .wins
+            .last()
+            .map(|win| calendar.instant(win.closed_at));
         if let Some(became) = account.became_customer_at.or(first_win) {
             out.add(CUSTOMERS, became, &account.dims).count(BECAME);
-            let churned = account.churned_at.filter(|at| last_win.is_none_or(|win| win <= calendar.instant(*at)));
+            let churned = account
+                .churned_at
+                .filter(|at| last_win.is_none_or(|win| win <= calendar.instant(*at)));
             if let Some(churned) = churned {
                 out.add(CUSTOMERS, churned, &account.dims).count(CHURNED);
             }
@@ -124,24 +169,47 @@ impl Metric for Upsell {
         }
         expansions.dedup_by_key(|at| calendar.month_start(calendar.day(*at)));
         for expansion in expansions {
-            out.add(EXPANDED_IN_MONTH, expansion, &account.dims).count(0);
+            out.add(EXPANDED_IN_MONTH, expansion, &account.dims)
+                .count(0);
         }
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
-        &[(WON, Span::Window), (CUSTOMERS, Span::UpToEnd), (EXPANDED, Span::Window), (EXPANDED_IN_MONTH, Span::MonthPane)]
+        &[
+            (WON, Span::Window),
+            (CUSTOMERS, Span::UpToEnd),
+            (EXPANDED, Span::Window),
+            (EXPANDED_IN_MONTH, Span::MonthPane),
+        ]
     }
 
     fn read(&self, cells: &Slice<'_>) -> Figures {
         let won = cells.cell(WON, Span::Window);
         let all: i64 = won.counts.iter().sum();
         let mut figures: Figures = vec![("won", Figure::Count(all))];
-        figures.extend(CLASSES.map(|(name, class)| (name, Figure::Count(won.counted(class as usize)))));
-        figures.push(("rate", ratio(won.counted(Class::Upsell as usize) + won.counted(Class::CrossSell as usize), all)));
+        figures.extend(
+            CLASSES.map(|(name, class)| (name, Figure::Count(won.counted(class as usize)))),
+        );
+        figures.push((
+            "rate",
+            ratio(
+                won.counted(Class::Upsell as usize) + won.counted(Class::CrossSell as usize),
+                all,
+            ),
+        ));
 
-        let money = || cells.by_currency(WON, Span::Window).iter().filter(|(_, cell)| cell.sums.iter().any(|s| *s != 0));
+        let money = || {
+            cells
+                .by_currency(WON, Span::Window)
+                .iter()
+                .filter(|(_, cell)| cell.sums.iter().any(|s| *s != 0))
+        };
         let by_currency = |read: fn(&Cell) -> Figures| {
-            Figure::ByCurrency(money().map(|(code, cell)| (code.clone(), Figure::Group(read(cell)))).collect::<BTreeMap<_, _>>())
+            Figure::ByCurrency(
+                money()
+                    .map(|(code, cell)| (code.clone(), Figure::Group(read(cell))))
+                    .collect::<BTreeMap<_, _>>(),
+            )
         };
         figures.push(("amount", by_currency(amounts)));
         figures.push(("in_deal", by_currency(in_deal)));
@@ -155,7 +223,11 @@ impl Metric for Upsell {
             } else {
                 cells.cell(EXPANDED, Span::Window).counted(0)
             };
-            let accounts = vec![("expanded", Figure::Count(expanded)), ("active", Figure::Count(active)), ("rate", ratio(expanded, active))];
+            let accounts = vec![
+                ("expanded", Figure::Count(expanded)),
+                ("active", Figure::Count(active)),
+                ("rate", ratio(expanded, active)),
+            ];
             figures.push(("accounts", Figure::Group(accounts)));
         }
         figures
@@ -178,18 +250,31 @@ fn amounts(cell: &Cell) -> Figures {
     let all = CLASSES.iter().map(|(_, class)| sum(*class)).sum();
     let mut figures: Figures = vec![("won", Figure::Money(all))];
     figures.extend(CLASSES.map(|(name, class)| (name, Figure::Money(sum(class)))));
-    figures.push(("rate", ratio_of(sum(Class::Upsell) + sum(Class::CrossSell), all)));
+    figures.push((
+        "rate",
+        ratio_of(sum(Class::Upsell) + sum(Class::CrossSell), all),
+    ));
     figures
 }
 
 fn in_deal(cell: &Cell) -> Figures {
-    let all = CLASSES.iter().map(|(_, class)| cell.summed(*class as usize)).sum();
+    let all = CLASSES
+        .iter()
+        .map(|(_, class)| cell.summed(*class as usize))
+        .sum();
     let upsold = cell.summed(UPSELL_AMOUNT);
-    vec![("upsell_amount", Figure::Money(upsold)), ("amount", Figure::Money(all)), ("rate", ratio_of(upsold, all))]
+    vec![
+        ("upsell_amount", Figure::Money(upsold)),
+        ("amount", Figure::Money(all)),
+        ("rate", ratio_of(upsold, all)),
+    ]
 }
 
 /// The wins of an account that count, each with its class: its own type, else by its place among the account's wins.
-fn classified<'a>(account: &'a AccountReading<'_>, at: &'a Place<'_>) -> impl Iterator<Item = (&'a Win<'a>, Class)> {
+fn classified<'a>(
+    account: &'a AccountReading<'_>,
+    at: &'a Place<'_>,
+) -> impl Iterator<Item = (&'a Win<'a>, Class)> {
     let calendar = &at.view.lens.definitions.calendar;
     let mut bought: Vec<Symbol> = Vec::new();
     account
@@ -207,7 +292,10 @@ fn classified<'a>(account: &'a AccountReading<'_>, at: &'a Place<'_>) -> impl It
                 Class::Repeat
             };
             bought.push(product);
-            (win, Class::stated(win.deal.dims[Dimension::DEAL_TYPE.0 as usize]).unwrap_or(derived))
+            (
+                win,
+                Class::stated(win.deal.dims[Dimension::DEAL_TYPE.0 as usize]).unwrap_or(derived),
+            )
         })
         .filter(|(win, _)| at.counts(win.deal.excluded))
 }

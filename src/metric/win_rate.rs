@@ -34,7 +34,13 @@ impl Metric for WinRate {
 
     fn rollups(&self) -> &'static [Rollup] {
         &[
-            Rollup { name: "win_rate.closed", cut_by: CutBy::Deal, grains: HOURS_AND_DAYS, counts: &["won", "lost"], sums: &["won", "lost"] },
+            Rollup {
+                name: "win_rate.closed",
+                cut_by: CutBy::Deal,
+                grains: HOURS_AND_DAYS,
+                counts: &["won", "lost"],
+                sums: &["won", "lost"],
+            },
             Rollup {
                 name: "win_rate.opened",
                 cut_by: CutBy::Deal,
@@ -46,11 +52,23 @@ impl Metric for WinRate {
     }
 
     fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
-        let opened = out.add(OPENED, deal.created_at, &deal.dims).count(deal.status as usize);
-        opened.count_if(deal.dated_by_clock, DATED_BY_CLOCK).count_if(deal.history_cut, HISTORY_CUT);
+        let opened = out
+            .add(OPENED, deal.created_at, &deal.dims)
+            .count(deal.status as usize);
+        opened
+            .count_if(deal.dated_by_clock, DATED_BY_CLOCK)
+            .count_if(deal.history_cut, HISTORY_CUT);
         if let Some(closed_at) = deal.closed_at {
-            let measure = if deal.status == Status::Won { WON } else { LOST };
-            out.add(CLOSED, closed_at, &deal.dims).count(measure).money(measure, deal.amount, deal.currency);
+            let measure = if deal.status == Status::Won {
+                WON
+            } else {
+                LOST
+            };
+            out.add(CLOSED, closed_at, &deal.dims).count(measure).money(
+                measure,
+                deal.amount,
+                deal.currency,
+            );
         }
     }
 
@@ -61,10 +79,17 @@ impl Metric for WinRate {
     fn read(&self, cells: &Slice<'_>) -> Figures {
         let closed = cells.cell(CLOSED, Span::Window);
         let (won, lost) = (closed.counted(WON), closed.counted(LOST));
-        let money = cells.by_currency(CLOSED, Span::Window).iter().filter(|(_, c)| c.summed(WON) != 0 || c.summed(LOST) != 0);
+        let money = cells
+            .by_currency(CLOSED, Span::Window)
+            .iter()
+            .filter(|(_, c)| c.summed(WON) != 0 || c.summed(LOST) != 0);
         let amounts = money.map(|(code, cell)| {
             let (won, lost) = (cell.summed(WON), cell.summed(LOST));
-            let figures = vec![("won", Figure::Money(won)), ("lost", Figure::Money(lost)), ("rate", ratio_of(won, won + lost))];
+            let figures = vec![
+                ("won", Figure::Money(won)),
+                ("lost", Figure::Money(lost)),
+                ("rate", ratio_of(won, won + lost)),
+            ];
             (code.clone(), Figure::Group(figures))
         });
         let opened = cells.cell(OPENED, Span::Window);
@@ -73,11 +98,22 @@ impl Metric for WinRate {
             ("won", Figure::Count(won)),
             ("lost", Figure::Count(lost)),
             ("rate", ratio(won, won + lost)),
-            ("amount", Figure::ByCurrency(amounts.collect::<BTreeMap<_, _>>())),
+            (
+                "amount",
+                Figure::ByCurrency(amounts.collect::<BTreeMap<_, _>>()),
+            ),
             (
                 "opened",
                 Figure::Group(vec![
-                    ("deals", Figure::Count([Status::Open, Status::Won, Status::Lost].map(count).iter().sum())),
+                    (
+                        "deals",
+                        Figure::Count(
+                            [Status::Open, Status::Won, Status::Lost]
+                                .map(count)
+                                .iter()
+                                .sum(),
+                        ),
+                    ),
                     ("open", Figure::Count(count(Status::Open))),
                     ("won", Figure::Count(count(Status::Won))),
                     ("lost", Figure::Count(count(Status::Lost))),

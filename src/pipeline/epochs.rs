@@ -79,7 +79,12 @@ impl Epoch {
     /// If they can't be read by this version.
     pub fn ready(&self) -> Result<Arc<Definitions>, OutsideError> {
         let ready = Definitions::new(self.definitions.clone());
-        ready.map(Arc::new).map_err(|bad| OutsideError::fatal(format!("reading the definitions of epoch {}", self.epoch), bad))
+        ready.map(Arc::new).map_err(|bad| {
+            OutsideError::fatal(
+                format!("reading the definitions of epoch {}", self.epoch),
+                bad,
+            )
+        })
     }
 }
 
@@ -125,7 +130,11 @@ impl Known {
             if epoch.stage == Stage::Dropped {
                 known.dropped.push(epoch.epoch);
             } else {
-                known.live.push(Live { epoch: epoch.epoch, definitions: epoch.ready()?, is_founding: number == 0 });
+                known.live.push(Live {
+                    epoch: epoch.epoch,
+                    definitions: epoch.ready()?,
+                    is_founding: number == 0,
+                });
             }
         }
         Ok(known)
@@ -147,7 +156,12 @@ pub enum FoldingError {
 ///
 /// # Errors
 /// If the message can't be folded, or the store not be asked.
-pub async fn fold(owner: &mut Owner, entry: &Entry, generation: u32, store: &impl Store) -> Result<(), FoldingError> {
+pub async fn fold(
+    owner: &mut Owner,
+    entry: &Entry,
+    generation: u32,
+    store: &impl Store,
+) -> Result<(), FoldingError> {
     if let Err(error) = owner.fold(entry) {
         if !matches!(error, FoldError::UnknownEpoch { .. }) {
             return Err(error.into());

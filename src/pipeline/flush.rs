@@ -29,24 +29,44 @@ impl Batch {
         let mut by_home: BTreeMap<Home, Vec<LinkMessage<'_>>> = BTreeMap::new();
         for flush in &flushes {
             for link in &flush.outbox {
-                by_home.entry(home(link.target.0, &link.target.1, partitions)).or_default().push(LinkMessage {
-                    epoch: link.epoch,
-                    target: Name { entity: link.target.0, id: link.target.1.as_str().into() },
-                    sender: Name { entity: link.sender.0, id: link.sender.1.as_str().into() },
-                    version: flush.checkpoint.next_offset,
-                    content: link.content.as_slice().into(),
-                });
+                by_home
+                    .entry(home(link.target.0, &link.target.1, partitions))
+                    .or_default()
+                    .push(LinkMessage {
+                        epoch: link.epoch,
+                        target: Name {
+                            entity: link.target.0,
+                            id: link.target.1.as_str().into(),
+                        },
+                        sender: Name {
+                            entity: link.sender.0,
+                            id: link.sender.1.as_str().into(),
+                        },
+                        version: flush.checkpoint.next_offset,
+                        content: link.content.as_slice().into(),
+                    });
             }
         }
-        let links =
-            by_home.into_iter().flat_map(|(shard, links)| links.chunks(BATCH).map(|chunk| (shard, write_links(chunk.iter()))).collect::<Vec<_>>());
+        let links = by_home.into_iter().flat_map(|(shard, links)| {
+            links
+                .chunks(BATCH)
+                .map(|chunk| (shard, write_links(chunk.iter())))
+                .collect::<Vec<_>>()
+        });
         let links = links.collect();
-        Batch { generation, flushes, links }
+        Batch {
+            generation,
+            flushes,
+            links,
+        }
     }
 
     /// How many rows it writes, for the gauge.
     pub fn rows(&self) -> usize {
-        self.flushes.iter().map(|f| f.cells.len() + f.changes.len() + f.records.len() + f.links.len()).sum()
+        self.flushes
+            .iter()
+            .map(|f| f.cells.len() + f.changes.len() + f.records.len() + f.links.len())
+            .sum()
     }
 
     /// The shards in it.
@@ -59,10 +79,16 @@ impl Batch {
     ///
     /// # Errors
     /// What can't be mended by trying again, or the last failure when `keep_trying` said no.
-    pub async fn write(self, log: &impl Log, store: &impl Store, keep_trying: &impl KeepTrying) -> Result<(), OutsideError> {
+    pub async fn write(
+        self,
+        log: &impl Log,
+        store: &impl Store,
+        keep_trying: &impl KeepTrying,
+    ) -> Result<(), OutsideError> {
         let generation = self.generation;
         let mut checkpoints = Vec::new();
-        let (mut cells, mut changes, mut records, mut links) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut cells, mut changes, mut records, mut links) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for flush in self.flushes {
             cells.extend(flush.cells);
             changes.extend(flush.changes);
@@ -73,30 +99,72 @@ impl Batch {
         let produced = self.links;
         retrying(keep_trying, || async {
             let (cells, changes, told) = futures::join!(
-                async { if cells.is_empty() { Ok(()) } else { store.insert_cells(&cells).await } },
-                async { if changes.is_empty() { Ok(()) } else { store.insert_changes(generation, &changes).await } },
-                async { if produced.is_empty() { Ok(()) } else { log.append(produced.clone()).await } },
+                async {
+                    if cells.is_empty() {
+                        Ok(())
+                    } else {
+                        store.insert_cells(&cells).await
+                    }
+                },
+                async {
+                    if changes.is_empty() {
+                        Ok(())
+                    } else {
+                        store.insert_changes(generation, &changes).await
+                    }
+                },
+                async {
+                    if produced.is_empty() {
+                        Ok(())
+                    } else {
+                        log.append(produced.clone()).await
+                    }
+                },
             );
             cells.and(changes).and(told)
         })
         .await?;
         retrying(keep_trying, || async {
-            let (records, links) = futures::join!(insert_records(store, generation, &records), insert_links(store, &links));
+            let (records, links) = futures::join!(
+                insert_records(store, generation, &records),
+                insert_links(store, &links)
+            );
             records.and(links)
         })
         .await?;
-        retrying(keep_trying, || store.insert_checkpoints(generation, &checkpoints)).await?;
-        let positions: Vec<(Home, u64)> = checkpoints.iter().map(|(shard, checkpoint)| (*shard, checkpoint.next_offset)).collect();
+        retrying(keep_trying, || {
+            store.insert_checkpoints(generation, &checkpoints)
+        })
+        .await?;
+        let positions: Vec<(Home, u64)> = checkpoints
+            .iter()
+            .map(|(shard, checkpoint)| (*shard, checkpoint.next_offset))
+            .collect();
         retrying(keep_trying, || log.commit(&positions)).await
     }
 }
 
-async fn insert_records<T: Store>(store: &T, generation: u32, rows: &[Row<crate::shard::RecordRow>]) -> Result<(), OutsideError> {
-    if rows.is_empty() { Ok(()) } else { store.insert_records(generation, rows).await }
+async fn insert_records<T: Store>(
+    store: &T,
+    generation: u32,
+    rows: &[Row<crate::shard::RecordRow>],
+) -> Result<(), OutsideError> {
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        store.insert_records(generation, rows).await
+    }
 }
 
-async fn insert_links<T: Store>(store: &T, rows: &[Row<crate::shard::LinkRow>]) -> Result<(), OutsideError> {
-    if rows.is_empty() { Ok(()) } else { store.insert_links(rows).await }
+async fn insert_links<T: Store>(
+    store: &T,
+    rows: &[Row<crate::shard::LinkRow>],
+) -> Result<(), OutsideError> {
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        store.insert_links(rows).await
+    }
 }
 
 /// Says whether and when to try again. A trait, so that the simulation needs no clock.

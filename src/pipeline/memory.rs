@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-use super::{CellName, Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
+use super::{
+    CellName, Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredCell, StoredLink,
+    StoredRecord,
+};
 use crate::record::{Entity, Home};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use crate::window::Pane;
@@ -30,14 +33,21 @@ impl Partition {
 impl MemoryLog {
     /// An empty log.
     pub fn new(partitions: u32) -> Self {
-        MemoryLog { partitions: (0..partitions).map(|_| Mutex::default()).collect() }
+        MemoryLog {
+            partitions: (0..partitions).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Up to `count` messages of a partition from an offset on.
     pub fn read(&self, shard: Home, from: u64, count: usize) -> Vec<Entry> {
         let partition = lock(&self.partitions[shard as usize]);
         let start = (from.saturating_sub(partition.low) as usize).min(partition.entries.len());
-        partition.entries.range(start..).take(count).cloned().collect()
+        partition
+            .entries
+            .range(start..)
+            .take(count)
+            .cloned()
+            .collect()
     }
 
     /// Appends messages as taken at `append_time` (µs), so that a history read from files has times of its own.
@@ -45,7 +55,11 @@ impl MemoryLog {
         for (shard, payload) in messages {
             let mut partition = lock(&self.partitions[shard as usize]);
             let offset = partition.high();
-            partition.entries.push_back(Entry { offset, append_time, payload });
+            partition.entries.push_back(Entry {
+                offset,
+                append_time,
+                payload,
+            });
         }
     }
 
@@ -65,7 +79,9 @@ impl MemoryLog {
 
 /// A poisoned lock only says that another thread panicked; what it guards is whole after every push and insert.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Log for MemoryLog {
@@ -73,7 +89,11 @@ impl Log for MemoryLog {
         for (shard, payload) in messages {
             let mut partition = lock(&self.partitions[shard as usize]);
             let offset = partition.high();
-            partition.entries.push_back(Entry { offset, append_time: offset as i64, payload });
+            partition.entries.push_back(Entry {
+                offset,
+                append_time: offset as i64,
+                payload,
+            });
         }
         Ok(())
     }
@@ -88,7 +108,10 @@ impl Log for MemoryLog {
     }
 
     async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
-        Ok(self.read(shard, offset, 1).pop().filter(|entry| entry.offset == offset))
+        Ok(self
+            .read(shard, offset, 1)
+            .pop()
+            .filter(|entry| entry.offset == offset))
     }
 }
 
@@ -114,7 +137,10 @@ struct Tables {
 }
 
 fn put<K: Ord, T>(table: &mut BTreeMap<K, Row<T>>, key: K, row: Row<T>) {
-    if table.get(&key).is_none_or(|known| known.version <= row.version) {
+    if table
+        .get(&key)
+        .is_none_or(|known| known.version <= row.version)
+    {
         table.insert(key, row);
     }
 }
@@ -148,14 +174,22 @@ impl Store for MemoryStore {
 
     async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
         let epochs = &mut lock(&self.tables).epochs;
-        if epochs.get(&epoch.epoch).is_none_or(|known| known.stage <= epoch.stage) {
+        if epochs
+            .get(&epoch.epoch)
+            .is_none_or(|known| known.stage <= epoch.stage)
+        {
             epochs.insert(epoch.epoch, epoch.clone());
         }
         Ok(())
     }
 
     async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
-        Ok(lock(&self.tables).poured.iter().filter(|(of, _)| *of == epoch).map(|(_, shard)| *shard).collect())
+        Ok(lock(&self.tables)
+            .poured
+            .iter()
+            .filter(|(of, _)| *of == epoch)
+            .map(|(_, shard)| *shard)
+            .collect())
     }
 
     async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
@@ -163,13 +197,28 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
-        Ok(lock(&self.tables).checkpoints.get(&(generation, shard)).cloned())
+    async fn checkpoint(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Option<Checkpoint>, OutsideError> {
+        Ok(lock(&self.tables)
+            .checkpoints
+            .get(&(generation, shard))
+            .cloned())
     }
 
-    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
+    async fn records(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Vec<StoredRecord>, OutsideError> {
         let tables = lock(&self.tables);
-        let rows = tables.records.iter().filter(|(key, _)| (key.0, key.1) == (generation, shard)).map(|(_, row)| row);
+        let rows = tables
+            .records
+            .iter()
+            .filter(|(key, _)| (key.0, key.1) == (generation, shard))
+            .map(|(_, row)| row);
         let stored = |row: &Row<RecordRow>| StoredRecord {
             entity: row.row.entity,
             id: row.row.id.clone(),
@@ -181,7 +230,11 @@ impl Store for MemoryStore {
 
     async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
         let tables = lock(&self.tables);
-        let rows = tables.links.iter().filter(|(key, _)| (key.0, key.1) == (epoch, shard)).map(|(_, row)| row);
+        let rows = tables
+            .links
+            .iter()
+            .filter(|(key, _)| (key.0, key.1) == (epoch, shard))
+            .map(|(_, row)| row);
         let stored = |row: &Row<LinkRow>| StoredLink {
             epoch,
             target: row.row.target.clone(),
@@ -195,13 +248,27 @@ impl Store for MemoryStore {
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
         let tables = lock(&self.tables);
-        let rows = tables.cells.values().filter(|row| (row.row.epoch, row.shard) == (epoch, shard));
-        Ok(rows.map(|row| StoredCell { name: CellName::of(&row.row), cell: row.row.cell.clone(), version: row.version }).collect())
+        let rows = tables
+            .cells
+            .values()
+            .filter(|row| (row.row.epoch, row.shard) == (epoch, shard));
+        Ok(rows
+            .map(|row| StoredCell {
+                name: CellName::of(&row.row),
+                cell: row.row.cell.clone(),
+                version: row.version,
+            })
+            .collect())
     }
 
     async fn rollup_shards(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         let tables = lock(&self.tables);
-        let shards: BTreeSet<Home> = tables.cells.values().filter(|row| row.row.epoch == epoch).map(|row| row.shard).collect();
+        let shards: BTreeSet<Home> = tables
+            .cells
+            .values()
+            .filter(|row| row.row.epoch == epoch)
+            .map(|row| row.shard)
+            .collect();
         Ok(shards.into_iter().collect())
     }
 
@@ -209,24 +276,53 @@ impl Store for MemoryStore {
         let tables = &mut lock(&self.tables).cells;
         for row in rows {
             let cell = &row.row;
-            let key = (cell.epoch, row.shard, cell.rollup, cell.pane, cell.grouping.clone(), cell.values.clone(), cell.currency.clone());
+            let key = (
+                cell.epoch,
+                row.shard,
+                cell.rollup,
+                cell.pane,
+                cell.grouping.clone(),
+                cell.values.clone(),
+                cell.currency.clone(),
+            );
             put(tables, key, row.clone());
         }
         Ok(())
     }
 
-    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
+    async fn insert_changes(
+        &self,
+        generation: u32,
+        rows: &[Row<ChangeRow>],
+    ) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).changes;
         for row in rows {
-            tables.insert((generation, row.shard, row.row.entity, row.row.id.clone(), row.version), row.row.clone());
+            tables.insert(
+                (
+                    generation,
+                    row.shard,
+                    row.row.entity,
+                    row.row.id.clone(),
+                    row.version,
+                ),
+                row.row.clone(),
+            );
         }
         Ok(())
     }
 
-    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
+    async fn insert_records(
+        &self,
+        generation: u32,
+        rows: &[Row<RecordRow>],
+    ) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).records;
         for row in rows {
-            put(tables, (generation, row.shard, row.row.entity, row.row.id.clone()), row.clone());
+            put(
+                tables,
+                (generation, row.shard, row.row.entity, row.row.id.clone()),
+                row.clone(),
+            );
         }
         Ok(())
     }
@@ -234,15 +330,30 @@ impl Store for MemoryStore {
     async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).links;
         for row in rows {
-            put(tables, (row.row.epoch, row.shard, row.row.target.clone(), row.row.sender.clone()), row.clone());
+            put(
+                tables,
+                (
+                    row.row.epoch,
+                    row.shard,
+                    row.row.target.clone(),
+                    row.row.sender.clone(),
+                ),
+                row.clone(),
+            );
         }
         Ok(())
     }
 
-    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+    async fn insert_checkpoints(
+        &self,
+        generation: u32,
+        rows: &[(Home, Checkpoint)],
+    ) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).checkpoints;
         for (shard, checkpoint) in rows {
-            let known = tables.get(&(generation, *shard)).map_or(0, |known| known.next_offset);
+            let known = tables
+                .get(&(generation, *shard))
+                .map_or(0, |known| known.next_offset);
             if known <= checkpoint.next_offset {
                 tables.insert((generation, *shard), checkpoint.clone());
             }

@@ -50,12 +50,22 @@ pub struct OutsideError {
 impl OutsideError {
     /// An outage: worth trying again.
     pub fn transient(doing: impl Into<String>, message: impl std::fmt::Display) -> Self {
-        OutsideError { doing: doing.into(), message: message.to_string(), fault: Fault::External, is_transient: true }
+        OutsideError {
+            doing: doing.into(),
+            message: message.to_string(),
+            fault: Fault::External,
+            is_transient: true,
+        }
     }
 
     /// A refusal: trying again is no use.
     pub fn fatal(doing: impl Into<String>, message: impl std::fmt::Display) -> Self {
-        OutsideError { doing: doing.into(), message: message.to_string(), fault: Fault::External, is_transient: false }
+        OutsideError {
+            doing: doing.into(),
+            message: message.to_string(),
+            fault: Fault::External,
+            is_transient: false,
+        }
     }
 }
 
@@ -73,10 +83,16 @@ pub struct Entry {
 /// The internal log, written. One partition a shard, kept until its retention, never compacted.
 pub trait Log: Send + Sync {
     /// Appends messages to the partitions named; returns once every one is acknowledged by all in-sync replicas.
-    fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn append(
+        &self,
+        messages: Vec<(Home, Vec<u8>)>,
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Notes in the log's own books up to where a shard is done. Only for onlookers: a restart goes by the checkpoint.
-    fn commit(&self, positions: &[(Home, u64)]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn commit(
+        &self,
+        positions: &[(Home, u64)],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Looks whether the log still is what the protocol rests on: its partition count, its retention.
     fn check(&self) -> impl Future<Output = Result<(), OutsideError>> + Send {
@@ -87,7 +103,11 @@ pub trait Log: Send + Sync {
     fn bounds(&self, shard: Home) -> impl Future<Output = Result<(u64, u64), OutsideError>> + Send;
 
     /// One message, read again; `None` if it is not there any more.
-    fn read_again(&self, shard: Home, offset: u64) -> impl Future<Output = Result<Option<Entry>, OutsideError>> + Send;
+    fn read_again(
+        &self,
+        shard: Home,
+        offset: u64,
+    ) -> impl Future<Output = Result<Option<Entry>, OutsideError>> + Send;
 }
 
 /// A row with the shard it belongs to and the offset it is the value at.
@@ -165,8 +185,18 @@ pub struct CellName {
 impl CellName {
     /// The name of a row that is to be written.
     pub fn of(row: &CellRow) -> Self {
-        let (series, dimension, value) = (row.rollup.to_owned(), row.grouping.clone(), row.values.clone());
-        CellName { series, dimension, value, pane: row.pane, currency: row.currency.clone() }
+        let (series, dimension, value) = (
+            row.rollup.to_owned(),
+            row.grouping.clone(),
+            row.values.clone(),
+        );
+        CellName {
+            series,
+            dimension,
+            value,
+            pane: row.pane,
+            currency: row.currency.clone(),
+        }
     }
 }
 
@@ -193,35 +223,76 @@ pub trait Store: Send + Sync {
     fn poured(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
     /// Notes that a shard's records were.
-    fn note_poured(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn note_poured(
+        &self,
+        epoch: u32,
+        shard: Home,
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Where a shard is, if it ever was anywhere.
-    fn checkpoint(&self, generation: u32, shard: Home) -> impl Future<Output = Result<Option<Checkpoint>, OutsideError>> + Send;
+    fn checkpoint(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> impl Future<Output = Result<Option<Checkpoint>, OutsideError>> + Send;
 
     /// Every record of a shard.
-    fn records(&self, generation: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send;
+    fn records(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send;
 
     /// Every link received by a shard in an epoch.
-    fn links(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send;
+    fn links(
+        &self,
+        epoch: u32,
+        shard: Home,
+    ) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send;
 
     /// Every cell of a shard in an epoch, zeros included.
-    fn rollups(&self, epoch: u32, shard: Home) -> impl Future<Output = Result<Vec<StoredCell>, OutsideError>> + Send;
+    fn rollups(
+        &self,
+        epoch: u32,
+        shard: Home,
+    ) -> impl Future<Output = Result<Vec<StoredCell>, OutsideError>> + Send;
 
     /// The shards that have cells in an epoch, in order.
-    fn rollup_shards(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
+    fn rollup_shards(
+        &self,
+        epoch: u32,
+    ) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
     /// Writes numbers.
-    fn insert_cells(&self, rows: &[Row<CellRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn insert_cells(
+        &self,
+        rows: &[Row<CellRow>],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes what messages changed.
-    fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn insert_changes(
+        &self,
+        generation: u32,
+        rows: &[Row<ChangeRow>],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes records.
-    fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn insert_records(
+        &self,
+        generation: u32,
+        rows: &[Row<RecordRow>],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes links received.
-    fn insert_links(&self, rows: &[Row<LinkRow>]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn insert_links(
+        &self,
+        rows: &[Row<LinkRow>],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes where shards are.
-    fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn insert_checkpoints(
+        &self,
+        generation: u32,
+        rows: &[(Home, Checkpoint)],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 }

@@ -67,7 +67,9 @@ pub enum FoldError {
         found: u64,
     },
     /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`] it can go on.
-    #[error("shard {shard} stops at offset {offset}: the log speaks of epoch {epoch}, which the database doesn't know: is it another pipeline's?")]
+    #[error(
+        "shard {shard} stops at offset {offset}: the log speaks of epoch {epoch}, which the database doesn't know: is it another pipeline's?"
+    )]
     UnknownEpoch {
         /// The shard.
         shard: Home,
@@ -81,7 +83,11 @@ pub enum FoldError {
 impl Owner {
     /// Takes a shard on: `shard` holds what was restored, up to version `restored`; messages come from the checkpoint on.
     pub fn new(number: Home, shard: Shard, checkpoint: Option<Checkpoint>, restored: u64) -> Self {
-        let checkpoint = checkpoint.unwrap_or(Checkpoint { next_offset: 0, message_hash: 0, append_time: 0 });
+        let checkpoint = checkpoint.unwrap_or(Checkpoint {
+            next_offset: 0,
+            message_hash: 0,
+            append_time: 0,
+        });
         Owner {
             number,
             shard,
@@ -103,14 +109,26 @@ impl Owner {
             return Ok(());
         }
         if entry.offset > self.position {
-            return Err(FoldError::Gap { shard: self.number, expected: self.position, found: entry.offset });
+            return Err(FoldError::Gap {
+                shard: self.number,
+                expected: self.position,
+                found: entry.offset,
+            });
         }
         let version = entry.offset + 1;
         let append_time = self.append_time.max(entry.append_time);
         let folded = self.shard.fold(version, append_time, &entry.payload);
         folded.map_err(|unfolded| match unfolded {
-            Unfolded::Unreadable(source) => FoldError::Unreadable { shard: self.number, offset: entry.offset, source },
-            Unfolded::UnknownEpoch(epoch) => FoldError::UnknownEpoch { shard: self.number, offset: entry.offset, epoch },
+            Unfolded::Unreadable(source) => FoldError::Unreadable {
+                shard: self.number,
+                offset: entry.offset,
+                source,
+            },
+            Unfolded::UnknownEpoch(epoch) => FoldError::UnknownEpoch {
+                shard: self.number,
+                offset: entry.offset,
+                epoch,
+            },
         })?;
         self.position = version;
         self.append_time = append_time;
@@ -141,11 +159,23 @@ impl Owner {
         Some(Flush {
             shard,
             cells: rows(shard, version, touched.cells),
-            changes: touched.changes.into_iter().map(|row| Row { shard, version: row.version, row }).collect(),
+            changes: touched
+                .changes
+                .into_iter()
+                .map(|row| Row {
+                    shard,
+                    version: row.version,
+                    row,
+                })
+                .collect(),
             outbox: touched.outbox,
             records: rows(shard, version, touched.records),
             links: rows(shard, version, touched.links),
-            checkpoint: Checkpoint { next_offset: version, message_hash: self.last_hash, append_time: self.append_time },
+            checkpoint: Checkpoint {
+                next_offset: version,
+                message_hash: self.last_hash,
+                append_time: self.append_time,
+            },
         })
     }
 
@@ -195,5 +225,11 @@ impl Owner {
 }
 
 fn rows<T>(shard: Home, version: u64, rows: Vec<T>) -> Vec<Row<T>> {
-    rows.into_iter().map(|row| Row { shard, version, row }).collect()
+    rows.into_iter()
+        .map(|row| Row {
+            shard,
+            version,
+            row,
+        })
+        .collect()
 }

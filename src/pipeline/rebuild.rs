@@ -45,7 +45,10 @@ pub enum Waiting {
 /// What a rebuild needs besides log and store. A trait, so that the simulation needs no clock and no broker.
 pub trait Around: KeepTrying {
     /// Sets where the old log is read on from, a position a shard, unless that was done already.
-    fn carry_from(&self, positions: &[u64]) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    fn carry_from(
+        &self,
+        positions: &[u64],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Where the inputs of the new log end now, partition by partition: of the old log that is carried over, of the topics that are
     /// read anew; none at all in the form [`Form::Definitions`].
@@ -92,18 +95,32 @@ pub async fn rebuild(
     }
     until_routed(around).await?;
     until_folded(next, new_log, store, around).await?;
-    let live = Epoch { stage: Stage::Live, live_since: Some(around.now()), ..next.clone() };
+    let live = Epoch {
+        stage: Stage::Live,
+        live_since: Some(around.now()),
+        ..next.clone()
+    };
     retrying(around, || store.put_epoch(&live)).await
 }
 
 /// Where carrying begins in each shard of the old log: at its checkpoint, read *before* its facts are. Where the log is not the one
 /// the checkpoint was made on, at its beginning: what was carried already changes nothing.
-async fn carry_positions(current: &Epoch, log: &impl Log, store: &impl Store, patience: &impl KeepTrying) -> Result<Vec<u64>, OutsideError> {
+async fn carry_positions(
+    current: &Epoch,
+    log: &impl Log,
+    store: &impl Store,
+    patience: &impl KeepTrying,
+) -> Result<Vec<u64>, OutsideError> {
     let mut positions = Vec::new();
     for shard in 0..current.partitions {
         let checkpoint = retrying(patience, || store.checkpoint(current.generation, shard)).await?;
         positions.push(match checkpoint {
-            Some(Checkpoint { next_offset, .. }) if retrying(patience, || is_whole(current.generation, shard, log, store)).await? => next_offset,
+            Some(Checkpoint { next_offset, .. })
+                if retrying(patience, || is_whole(current.generation, shard, log, store))
+                    .await? =>
+            {
+                next_offset
+            }
             _ => 0,
         });
     }
@@ -114,8 +131,15 @@ async fn carry_positions(current: &Epoch, log: &impl Log, store: &impl Store, pa
 ///
 /// # Errors
 /// If log or store can't be asked.
-pub async fn is_whole(generation: u32, shard: Home, log: &impl Log, store: &impl Store) -> Result<bool, OutsideError> {
-    let Some(checkpoint) = store.checkpoint(generation, shard).await? else { return Ok(true) };
+pub async fn is_whole(
+    generation: u32,
+    shard: Home,
+    log: &impl Log,
+    store: &impl Store,
+) -> Result<bool, OutsideError> {
+    let Some(checkpoint) = store.checkpoint(generation, shard).await? else {
+        return Ok(true);
+    };
     match check_log(shard, &checkpoint, log).await {
         Ok(()) => Ok(true),
         Err(super::restart::RestartError::Outside(error)) => Err(error),
@@ -126,10 +150,20 @@ pub async fn is_whole(generation: u32, shard: Home, log: &impl Log, store: &impl
 /// The message that begins an epoch, for every shard of its log. It asserts nothing but that there is such an epoch, always in the
 /// same words, so that repeating it changes nothing.
 pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
-    let stamp = Stamp { clock: Clock::default(), origin: Origin::default() };
-    let start = Assertion { entity: Entity::Epoch, id: epoch.epoch.to_string().into(), stamp, values: Vec::new() };
+    let stamp = Stamp {
+        clock: Clock::default(),
+        origin: Origin::default(),
+    };
+    let start = Assertion {
+        entity: Entity::Epoch,
+        id: epoch.epoch.to_string().into(),
+        stamp,
+        values: Vec::new(),
+    };
     let message = wire::write_assertions(std::iter::once(&start));
-    (0..epoch.partitions).map(|shard| (shard, message.clone())).collect()
+    (0..epoch.partitions)
+        .map(|shard| (shard, message.clone()))
+        .collect()
 }
 
 /// Brings the records of a shard into a log of so many partitions: whole, with every value's clock and origin, ties and cuts.
@@ -145,12 +179,19 @@ async fn pour(
     records.retain(|record| match record.entity {
         Entity::Epoch => false, // they begin anew in a new log
         // It stands in every shard, and is told to every shard: that of the merged record's own home is enough.
-        Entity::Alias => alias::merged(&record.id).is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
+        Entity::Alias => alias::merged(&record.id)
+            .is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
         Entity::Lead | Entity::Deal | Entity::Account => true,
     });
     let whole: Vec<RecordMessage<'_>> = records
         .iter()
-        .map(|record| RecordMessage { name: Name { entity: record.entity, id: record.id.as_str().into() }, state: record.state.as_slice().into() })
+        .map(|record| RecordMessage {
+            name: Name {
+                entity: record.entity,
+                id: record.id.as_str().into(),
+            },
+            state: record.state.as_slice().into(),
+        })
         .collect();
     let messages = address(&whole, partitions);
     for together in messages.chunks(TOGETHER) {
@@ -164,7 +205,9 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
     let mut by_home: Vec<Vec<&RecordMessage<'_>>> = vec![Vec::new(); partitions as usize];
     for record in records {
         match record.name.entity.placement() {
-            Placement::Home => by_home[home(record.name.entity, &record.name.id, partitions) as usize].push(record),
+            Placement::Home => {
+                by_home[home(record.name.entity, &record.name.id, partitions) as usize].push(record)
+            }
             Placement::Everywhere => by_home.iter_mut().for_each(|shard| shard.push(record)),
         }
     }
@@ -179,7 +222,10 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
             };
             let fit = records.iter().take_while(fits).count();
             let rest = records.split_off(fit);
-            messages.push((shard as Home, wire::write_records(std::mem::replace(&mut records, rest).into_iter())));
+            messages.push((
+                shard as Home,
+                wire::write_records(std::mem::replace(&mut records, rest).into_iter()),
+            ));
         }
     }
     messages
@@ -215,7 +261,12 @@ async fn until_routed(around: &impl Around) -> Result<(), OutsideError> {
 }
 
 /// Waits until, turn after turn, every checkpoint has passed what was the log's end at the beginning of the turn.
-async fn until_folded(epoch: &Epoch, log: &impl Log, store: &impl Store, around: &impl Around) -> Result<(), OutsideError> {
+async fn until_folded(
+    epoch: &Epoch,
+    log: &impl Log,
+    store: &impl Store,
+    around: &impl Around,
+) -> Result<(), OutsideError> {
     for turn in 1..=TURNS {
         let mut ends = Vec::new();
         for shard in 0..epoch.partitions {
@@ -224,7 +275,8 @@ async fn until_folded(epoch: &Epoch, log: &impl Log, store: &impl Store, around:
         loop {
             let mut positions = Vec::new();
             for shard in 0..epoch.partitions {
-                let checkpoint = retrying(around, || store.checkpoint(epoch.generation, shard)).await?;
+                let checkpoint =
+                    retrying(around, || store.checkpoint(epoch.generation, shard)).await?;
                 positions.push(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset));
             }
             let missing = behind(&positions, &ends);
@@ -239,5 +291,8 @@ async fn until_folded(epoch: &Epoch, log: &impl Log, store: &impl Store, around:
 
 fn behind(positions: &[u64], ends: &[u64]) -> u64 {
     let position = |i: usize| positions.get(i).copied().unwrap_or_default();
-    ends.iter().enumerate().map(|(i, end)| end.saturating_sub(position(i))).sum()
+    ends.iter()
+        .enumerate()
+        .map(|(i, end)| end.saturating_sub(position(i)))
+        .sum()
 }

@@ -84,11 +84,13 @@ impl Findings {
 
     /// Sums of all months.
     pub fn total(&self) -> Tally {
-        self.months.values().fold(Tally::default(), |sum, tally| Tally {
-            cells: sum.cells + tally.cells,
-            differing: sum.differing + tally.differing,
-            in_motion: sum.in_motion + tally.in_motion,
-        })
+        self.months
+            .values()
+            .fold(Tally::default(), |sum, tally| Tally {
+                cells: sum.cells + tally.cells,
+                differing: sum.differing + tally.differing,
+                in_motion: sum.in_motion + tally.in_motion,
+            })
     }
 }
 
@@ -97,7 +99,11 @@ impl Findings {
 /// # Errors
 /// If the store can't be read.
 pub async fn shards(epoch: &Epoch, store: &impl Store) -> Result<Vec<Home>, OutsideError> {
-    let strays = store.rollup_shards(epoch.epoch).await?.into_iter().filter(|shard| *shard >= epoch.partitions);
+    let strays = store
+        .rollup_shards(epoch.epoch)
+        .await?
+        .into_iter()
+        .filter(|shard| *shard >= epoch.partitions);
     Ok((0..epoch.partitions).chain(strays).collect())
 }
 
@@ -105,35 +111,98 @@ pub async fn shards(epoch: &Epoch, store: &impl Store) -> Result<Vec<Home>, Outs
 ///
 /// # Errors
 /// If the store can't be read, or what is stored can't be.
-pub async fn reconcile(shard: Home, epoch: &Epoch, live: &Live, store: &impl Store, pace: &impl Pace) -> Result<Findings, RestartError> {
-    let mut reader = Reader { shard, generation: epoch.generation, live, store, pace, is_stuck: false };
+pub async fn reconcile(
+    shard: Home,
+    epoch: &Epoch,
+    live: &Live,
+    store: &impl Store,
+    pace: &impl Pace,
+) -> Result<Findings, RestartError> {
+    let mut reader = Reader {
+        shard,
+        generation: epoch.generation,
+        live,
+        store,
+        pace,
+        is_stuck: false,
+    };
     if shard >= epoch.partitions {
         // No record is at home there, so its rows need no second look.
-        let look = compare(reader.stored().await?, BTreeMap::new(), Some(u64::MAX), shard, &live.definitions);
-        return Ok(findings(look.months, look.differences, Vec::new(), &live.definitions));
+        let look = compare(
+            reader.stored().await?,
+            BTreeMap::new(),
+            Some(u64::MAX),
+            shard,
+            &live.definitions,
+        );
+        return Ok(findings(
+            look.months,
+            look.differences,
+            Vec::new(),
+            &live.definitions,
+        ));
     }
     let mut before: BTreeMap<CellName, Difference> = BTreeMap::new();
     let mut looks = 1;
     loop {
         let last = looks == LOOKS || reader.is_stuck;
         let look = reader.look().await?;
-        let stands = |found: &Difference| look.is_judged(found) && before.get(&found.name) == Some(found);
+        let stands =
+            |found: &Difference| look.is_judged(found) && before.get(&found.name) == Some(found);
         let (drift, rest): (Vec<_>, Vec<_>) = look.differences.iter().cloned().partition(stands);
         if last || rest.is_empty() {
             return Ok(findings(look.months, drift, rest, &live.definitions));
         }
-        let newest = rest.iter().filter(|found| !look.is_judged(found)).map(|found| found.version).max();
-        before = look.differences.into_iter().map(|found| (found.name.clone(), found)).collect();
+        let newest = rest
+            .iter()
+            .filter(|found| !look.is_judged(found))
+            .map(|found| found.version)
+            .max();
+        before = look
+            .differences
+            .into_iter()
+            .map(|found| (found.name.clone(), found))
+            .collect();
         reader.passes(newest.unwrap_or_default()).await?;
         looks += 1;
     }
 }
 
-fn findings(cells: BTreeMap<Option<Day>, u64>, drift: Vec<Difference>, in_motion: Vec<Difference>, definitions: &Definitions) -> Findings {
-    let mut months: BTreeMap<Option<Day>, Tally> = cells.into_iter().map(|(month, cells)| (month, Tally { cells, ..Tally::default() })).collect();
-    drift.iter().for_each(|found| months.entry(month(found.name.pane, definitions)).or_default().differing += 1);
-    in_motion.iter().for_each(|found| months.entry(month(found.name.pane, definitions)).or_default().in_motion += 1);
-    Findings { months, drift, in_motion }
+fn findings(
+    cells: BTreeMap<Option<Day>, u64>,
+    drift: Vec<Difference>,
+    in_motion: Vec<Difference>,
+    definitions: &Definitions,
+) -> Findings {
+    let mut months: BTreeMap<Option<Day>, Tally> = cells
+        .into_iter()
+        .map(|(month, cells)| {
+            (
+                month,
+                Tally {
+                    cells,
+                    ..Tally::default()
+                },
+            )
+        })
+        .collect();
+    drift.iter().for_each(|found| {
+        months
+            .entry(month(found.name.pane, definitions))
+            .or_default()
+            .differing += 1
+    });
+    in_motion.iter().for_each(|found| {
+        months
+            .entry(month(found.name.pane, definitions))
+            .or_default()
+            .in_motion += 1
+    });
+    Findings {
+        months,
+        drift,
+        in_motion,
+    }
 }
 
 /// Reads one shard.
@@ -180,7 +249,13 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
     async fn look(&mut self) -> Result<Look, RestartError> {
         let recomputed = self.recompute().await?;
         let stored = self.stored().await?;
-        Ok(compare(stored, recomputed.cells, recomputed.since, self.shard, &self.live.definitions))
+        Ok(compare(
+            stored,
+            recomputed.cells,
+            recomputed.since,
+            self.shard,
+            &self.live.definitions,
+        ))
     }
 
     /// Works the cells out from the facts, every record taken where it was found at rest.
@@ -190,21 +265,41 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
         let mut open: Option<BTreeSet<(Entity, String)>> = None;
         for remaining in (0..READINGS).rev() {
             let checkpoint = self.checkpoint().await?;
-            let known = Known { live: vec![self.live.clone()], dropped: Vec::new() };
-            let Facts { mut state, version, newer } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
+            let known = Known {
+                live: vec![self.live.clone()],
+                dropped: Vec::new(),
+            };
+            let Facts {
+                mut state,
+                version,
+                newer,
+            } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
             // A merge decides what any record says, so a reading with a newer one shows none at rest.
             let is_usable = !newer.iter().any(|(entity, _)| *entity == Entity::Alias);
             if is_usable {
-                add(&mut cells, state.cells_of(self.live.epoch, |entity, id| is_in(open.as_ref(), entity, id) && !is_in(Some(&newer), entity, id)));
+                add(
+                    &mut cells,
+                    state.cells_of(self.live.epoch, |entity, id| {
+                        is_in(open.as_ref(), entity, id) && !is_in(Some(&newer), entity, id)
+                    }),
+                );
                 since = since.or(Some(checkpoint));
-                open = Some(open.map_or_else(|| newer.clone(), |open| open.intersection(&newer).cloned().collect()));
+                open = Some(open.map_or_else(
+                    || newer.clone(),
+                    |open| open.intersection(&newer).cloned().collect(),
+                ));
                 if open.as_ref().is_some_and(BTreeSet::is_empty) {
                     return Ok(Recomputed { cells, since });
                 }
             }
             if remaining == 0 || !self.passes(version).await? {
                 // Taken as they are: what is equal so is equal, but what differs shows nothing.
-                add(&mut cells, state.cells_of(self.live.epoch, |entity, id| is_in(open.as_ref(), entity, id)));
+                add(
+                    &mut cells,
+                    state.cells_of(self.live.epoch, |entity, id| {
+                        is_in(open.as_ref(), entity, id)
+                    }),
+                );
                 break;
             }
         }
@@ -218,7 +313,10 @@ fn is_in(records: Option<&BTreeSet<(Entity, String)>>, entity: Entity, id: &str)
 
 fn add(cells: &mut BTreeMap<CellName, Cell>, rows: Vec<crate::shard::CellRow>) {
     for row in rows {
-        cells.entry(CellName::of(&row)).or_default().merge(&row.cell);
+        cells
+            .entry(CellName::of(&row))
+            .or_default()
+            .merge(&row.cell);
     }
 }
 
@@ -237,13 +335,33 @@ impl Look {
     }
 }
 
-fn compare(stored: Vec<StoredCell>, mut recomputed: BTreeMap<CellName, Cell>, since: Option<u64>, shard: Home, definitions: &Definitions) -> Look {
-    let mut look = Look { months: BTreeMap::new(), differences: Vec::new(), since };
+fn compare(
+    stored: Vec<StoredCell>,
+    mut recomputed: BTreeMap<CellName, Cell>,
+    since: Option<u64>,
+    shard: Home,
+    definitions: &Definitions,
+) -> Look {
+    let mut look = Look {
+        months: BTreeMap::new(),
+        differences: Vec::new(),
+        since,
+    };
     let mut see = |name: CellName, stored: Cell, version: u64, recomputed: Cell| {
-        *look.months.entry(month(name.pane, definitions)).or_default() += 1;
+        *look
+            .months
+            .entry(month(name.pane, definitions))
+            .or_default() += 1;
         if !is_same(&stored, &recomputed) {
             let is_defined = is_defined(&name, definitions);
-            look.differences.push(Difference { shard, name, stored, version, recomputed, is_defined });
+            look.differences.push(Difference {
+                shard,
+                name,
+                stored,
+                version,
+                recomputed,
+                is_defined,
+            });
         }
     };
     for row in stored {
@@ -258,18 +376,25 @@ fn compare(stored: Vec<StoredCell>, mut recomputed: BTreeMap<CellName, Cell>, si
 
 /// Equal numbers; a measure that isn't there is zero.
 fn is_same(one: &Cell, other: &Cell) -> bool {
-    let counts = (0..one.counts.len().max(other.counts.len())).all(|i| one.counted(i) == other.counted(i));
+    let counts =
+        (0..one.counts.len().max(other.counts.len())).all(|i| one.counted(i) == other.counted(i));
     let sums = (0..one.sums.len().max(other.sums.len())).all(|i| one.summed(i) == other.summed(i));
     counts && sums && one.sketch == other.sketch
 }
 
 /// Some metric and group of these definitions keep such a cell.
 fn is_defined(name: &CellName, definitions: &Definitions) -> bool {
-    let Some(rollup) = metric::rollups().find(|rollup| rollup.name == name.series) else { return false };
-    let keeps = |grains: &[Grain]| name.pane.grain == Grain::Undated || grains.contains(&name.pane.grain);
+    let Some(rollup) = metric::rollups().find(|rollup| rollup.name == name.series) else {
+        return false;
+    };
+    let keeps =
+        |grains: &[Grain]| name.pane.grain == Grain::Undated || grains.contains(&name.pane.grain);
     definitions.sets.iter().enumerate().any(|(number, set)| {
         definitions.set_name(number) == name.dimension
-            && set.dimensions.iter().all(|dimension| rollup.cut_by.supplies(*dimension))
+            && set
+                .dimensions
+                .iter()
+                .all(|dimension| rollup.cut_by.supplies(*dimension))
             && keeps(&set.grains)
             && keeps(rollup.grains)
     })
@@ -280,7 +405,11 @@ pub fn month(pane: Pane, definitions: &Definitions) -> Option<Day> {
     let calendar = &definitions.calendar;
     match pane.grain {
         Grain::Undated => None,
-        Grain::Hour => Some(calendar.month_start(calendar.day(When::Instant(pane.start.saturating_mul(1_000_000))))),
-        Grain::Day | Grain::Month => Some(calendar.month_start(pane.start.div_euclid(crate::window::calendar::DAY) as Day)),
+        Grain::Hour => Some(
+            calendar.month_start(calendar.day(When::Instant(pane.start.saturating_mul(1_000_000)))),
+        ),
+        Grain::Day | Grain::Month => {
+            Some(calendar.month_start(pane.start.div_euclid(crate::window::calendar::DAY) as Day))
+        }
     }
 }

@@ -28,7 +28,9 @@ pub enum RestartError {
         problem: String,
     },
     /// The log is not the one the checkpoint was made on.
-    #[error("shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; make a new log of what is known: dealpulse rebuild log")]
+    #[error(
+        "shard {shard} stops at its checkpoint (offset {next_offset}): {problem}; make a new log of what is known: dealpulse rebuild log"
+    )]
     OtherLog {
         /// The shard.
         shard: Home,
@@ -44,7 +46,12 @@ pub enum RestartError {
 ///
 /// # Errors
 /// If the log is not what it was or what it has to be, or what is stored can't be read.
-pub async fn restore(shard: Home, generation: u32, log: &impl Log, store: &impl Store) -> Result<Owner, RestartError> {
+pub async fn restore(
+    shard: Home,
+    generation: u32,
+    log: &impl Log,
+    store: &impl Store,
+) -> Result<Owner, RestartError> {
     log.check().await?;
     let checkpoint = store.checkpoint(generation, shard).await?;
     if let Some(checkpoint) = &checkpoint {
@@ -71,10 +78,24 @@ pub struct Facts {
 ///
 /// # Errors
 /// If the store can't be read, or what is stored can't be.
-pub async fn facts(shard: Home, generation: u32, known: &Known, since: u64, store: &impl Store) -> Result<Facts, RestartError> {
-    let founding: Vec<_> = known.live.iter().filter(|live| live.is_founding).map(|live| (live.epoch, live.definitions.clone())).collect();
+pub async fn facts(
+    shard: Home,
+    generation: u32,
+    known: &Known,
+    since: u64,
+    store: &impl Store,
+) -> Result<Facts, RestartError> {
+    let founding: Vec<_> = known
+        .live
+        .iter()
+        .filter(|live| live.is_founding)
+        .map(|live| (live.epoch, live.definitions.clone()))
+        .collect();
     let mut state = Shard::new(&founding);
-    known.live.iter().for_each(|live| state.learn(live.epoch, live.definitions.clone()));
+    known
+        .live
+        .iter()
+        .for_each(|live| state.learn(live.epoch, live.definitions.clone()));
     known.dropped.iter().for_each(|epoch| state.forget(*epoch));
     let (mut greatest, mut newer) = (0, BTreeSet::new());
     let mut note = |version: u64, entity: Entity, id: &str| {
@@ -87,37 +108,69 @@ pub async fn facts(shard: Home, generation: u32, known: &Known, since: u64, stor
         note(record.version, record.entity, &record.id);
         let kind = record.entity.name();
         let put_back = state.restore_record(record.entity, &record.id, &record.state);
-        put_back.map_err(|error| RestartError::Damaged { shard, kind, id: record.id, problem: error.to_string() })?;
+        put_back.map_err(|error| RestartError::Damaged {
+            shard,
+            kind,
+            id: record.id,
+            problem: error.to_string(),
+        })?;
     }
     for live in &known.live {
         for link in store.links(live.epoch, shard).await? {
             note(link.version, link.target.0, &link.target.1);
             let put_back = state.restore_link(&LinkMessage {
                 epoch: link.epoch,
-                target: Name { entity: link.target.0, id: link.target.1.as_str().into() },
-                sender: Name { entity: link.sender.0, id: link.sender.1.as_str().into() },
+                target: Name {
+                    entity: link.target.0,
+                    id: link.target.1.as_str().into(),
+                },
+                sender: Name {
+                    entity: link.sender.0,
+                    id: link.sender.1.as_str().into(),
+                },
                 version: link.link_version,
                 content: link.content.as_slice().into(),
             });
-            put_back.map_err(|error| RestartError::Damaged { shard, kind: "link to", id: link.target.1, problem: error.to_string() })?;
+            put_back.map_err(|error| RestartError::Damaged {
+                shard,
+                kind: "link to",
+                id: link.target.1,
+                problem: error.to_string(),
+            })?;
         }
     }
-    Ok(Facts { state, version: greatest, newer })
+    Ok(Facts {
+        state,
+        version: greatest,
+        newer,
+    })
 }
 
 /// Reads the last folded message again: a topic that was recreated or cut short shows here, before anything is folded on it.
-pub(super) async fn check_log(shard: Home, checkpoint: &Checkpoint, log: &impl Log) -> Result<(), RestartError> {
+pub(super) async fn check_log(
+    shard: Home,
+    checkpoint: &Checkpoint,
+    log: &impl Log,
+) -> Result<(), RestartError> {
     let next_offset = checkpoint.next_offset;
-    let other = |problem: String| RestartError::OtherLog { shard, next_offset, problem };
+    let other = |problem: String| RestartError::OtherLog {
+        shard,
+        next_offset,
+        problem,
+    };
     let (low, high) = log.bounds(shard).await?;
     if high < next_offset {
-        return Err(other(format!("the log ends at offset {high}, before it: the topic was recreated or cut short")));
+        return Err(other(format!(
+            "the log ends at offset {high}, before it: the topic was recreated or cut short"
+        )));
     }
     if next_offset == 0 || low == next_offset {
         return Ok(()); // retention has taken just what was folded, and nothing else
     }
     if low > next_offset {
-        return Err(other(format!("the log begins at offset {low}, after it: retention took messages that were never folded")));
+        return Err(other(format!(
+            "the log begins at offset {low}, after it: retention took messages that were never folded"
+        )));
     }
     match log.read_again(shard, next_offset - 1).await? {
         Some(entry) if message_hash(&entry.payload) == checkpoint.message_hash => Ok(()),

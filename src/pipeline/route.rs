@@ -16,12 +16,19 @@ pub fn spread(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)>
     let mut by_home: BTreeMap<Home, Vec<&Assertion<'_>>> = BTreeMap::new();
     for assertion in assertions.iter().chain(&aliases) {
         match assertion.entity.placement() {
-            Placement::Home => by_home.entry(home(assertion.entity, &assertion.id, shards)).or_default().push(assertion),
-            Placement::Everywhere => (0..shards).for_each(|shard| by_home.entry(shard).or_default().push(assertion)),
+            Placement::Home => by_home
+                .entry(home(assertion.entity, &assertion.id, shards))
+                .or_default()
+                .push(assertion),
+            Placement::Everywhere => {
+                (0..shards).for_each(|shard| by_home.entry(shard).or_default().push(assertion))
+            }
         }
     }
     let messages = by_home.into_iter().flat_map(|(shard, assertions)| {
-        let chunks = assertions.chunks(BATCH).map(|chunk| wire::write_assertions(chunk.iter().copied()));
+        let chunks = assertions
+            .chunks(BATCH)
+            .map(|chunk| wire::write_assertions(chunk.iter().copied()));
         chunks.map(|message| (shard, message)).collect::<Vec<_>>()
     });
     messages.collect()
@@ -32,7 +39,15 @@ fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
     if assertion.entity.placement() == Placement::Everywhere {
         return None;
     }
-    let into = assertion.values.iter().find(|(name, _)| *name == FieldName::Known(Field::MERGED_INTO))?;
+    let into = assertion
+        .values
+        .iter()
+        .find(|(name, _)| *name == FieldName::Known(Field::MERGED_INTO))?;
     let id = alias_id(assertion.entity, &assertion.id).into();
-    Some(Assertion { entity: Entity::Alias, id, stamp: assertion.stamp, values: vec![into.clone()] })
+    Some(Assertion {
+        entity: Entity::Alias,
+        id,
+        stamp: assertion.stamp,
+        values: vec![into.clone()],
+    })
 }

@@ -13,7 +13,12 @@ const STRIDE: usize = 2_000;
 ///
 /// # Errors
 /// What a message or the store made impossible.
-pub async fn settle(owners: &mut [Owner], generation: u32, log: &MemoryLog, store: &impl Store) -> Result<(), FoldingError> {
+pub async fn settle(
+    owners: &mut [Owner],
+    generation: u32,
+    log: &MemoryLog,
+    store: &impl Store,
+) -> Result<(), FoldingError> {
     loop {
         let mut flushes = Vec::new();
         for owner in owners.iter_mut() {
@@ -25,7 +30,9 @@ pub async fn settle(owners: &mut [Owner], generation: u32, log: &MemoryLog, stor
         if flushes.is_empty() {
             return Ok(());
         }
-        Batch::new(generation, log.partitions(), flushes).write(log, store, &Once).await?;
+        Batch::new(generation, log.partitions(), flushes)
+            .write(log, store, &Once)
+            .await?;
         owners.iter_mut().for_each(Owner::acknowledge);
     }
 }

@@ -11,7 +11,12 @@ use super::{Checkpoint, Epoch, Log, OutsideError, Store};
 ///
 /// # Errors
 /// If the log or the store can't be read.
-pub async fn watermark(epoch: &Epoch, now: i64, log: &impl Log, store: &impl Store) -> Result<Option<i64>, OutsideError> {
+pub async fn watermark(
+    epoch: &Epoch,
+    now: i64,
+    log: &impl Log,
+    store: &impl Store,
+) -> Result<Option<i64>, OutsideError> {
     let mut watermark = now;
     for shard in 0..epoch.partitions {
         let checkpoint = store.checkpoint(epoch.generation, shard).await?;

@@ -50,12 +50,21 @@ impl<'a> AccountReading<'a> {
     pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
         let calendar = &view.lens.definitions.calendar;
         let mut wins: Vec<(i64, Key, Win<'a>)> = Vec::new();
-        for (sender, deal) in super::link_contents(links, |link| if let Link::Deal(deal) = link { Some(&**deal) } else { None }) {
+        for (sender, deal) in super::link_contents(links, |link| {
+            if let Link::Deal(deal) = link {
+                Some(&**deal)
+            } else {
+                None
+            }
+        }) {
             if let (Status::Won, Some(closed_at)) = (deal.status, deal.closed_at) {
                 wins.push((calendar.instant(closed_at), sender, Win { closed_at, deal }));
             }
         }
-        wins.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| view.symbols.text(a.1.id).cmp(view.symbols.text(b.1.id))));
+        wins.sort_by(|a, b| {
+            a.0.cmp(&b.0)
+                .then_with(|| view.symbols.text(a.1.id).cmp(view.symbols.text(b.1.id)))
+        });
 
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         dims[Dimension::SEGMENT.0 as usize] = record.text(SEGMENT);
@@ -64,17 +73,37 @@ impl<'a> AccountReading<'a> {
         view.lens.custom_dims(record, view.customs, &mut dims);
 
         let own = view.is_live(key, record).then(|| content(record));
-        let merged = super::link_contents(links, |link| if let Link::Account(account) = link { Some(account) } else { None });
-        let members: Vec<&AccountLink> = own.iter().chain(merged.into_iter().map(|(_, account)| account)).collect();
+        let merged = super::link_contents(links, |link| {
+            if let Link::Account(account) = link {
+                Some(account)
+            } else {
+                None
+            }
+        });
+        let members: Vec<&AccountLink> = own
+            .iter()
+            .chain(merged.into_iter().map(|(_, account)| account))
+            .collect();
         let instant = |when: &When| calendar.instant(*when);
-        let known = members.iter().filter(|m| m.became_customer_at.is_some() || m.churned_at.is_some());
-        let churned = if known.clone().all(|m| m.churned_at.is_some()) { known.filter_map(|m| m.churned_at).max_by_key(instant) } else { None };
+        let known = members
+            .iter()
+            .filter(|m| m.became_customer_at.is_some() || m.churned_at.is_some());
+        let churned = if known.clone().all(|m| m.churned_at.is_some()) {
+            known.filter_map(|m| m.churned_at).max_by_key(instant)
+        } else {
+            None
+        };
         AccountReading {
-            became_customer_at: members.iter().filter_map(|m| m.became_customer_at).min_by_key(instant),
+            became_customer_at: members
+                .iter()
+                .filter_map(|m| m.became_customer_at)
+                .min_by_key(instant),
             churned_at: churned,
             dims,
             wins: wins.into_iter().map(|(_, _, win)| win).collect(),
-            excluded: view.lens.excluded(Entity::Account, record, view.customs, view.symbols),
+            excluded: view
+                .lens
+                .excluded(Entity::Account, record, view.customs, view.symbols),
         }
     }
 }
@@ -88,5 +117,8 @@ pub fn links(key: Key, record: &Record, view: View<'_>, out: &mut Vec<(Key, Link
 }
 
 fn content(record: &Record) -> AccountLink {
-    AccountLink { became_customer_at: record.when(BECAME_CUSTOMER_AT), churned_at: record.when(CHURNED_AT) }
+    AccountLink {
+        became_customer_at: record.when(BECAME_CUSTOMER_AT),
+        churned_at: record.when(CHURNED_AT),
+    }
 }

@@ -25,7 +25,9 @@ pub enum BlobError {
 impl Record {
     /// All of the record as canonical bytes.
     pub fn to_bytes(&self, customs: &CustomFields, symbols: &Symbols) -> Vec<u8> {
-        let mut writer = Writer { bytes: Vec::with_capacity(64 + self.elements.len() * 12) };
+        let mut writer = Writer {
+            bytes: Vec::with_capacity(64 + self.elements.len() * 12),
+        };
         writer.byte(VERSION);
         writer.byte(u8::from(self.first.is_some()));
         if let Some(first) = self.first {
@@ -35,7 +37,9 @@ impl Record {
         stamps.sort_unstable_by_key(|s| self.stamps[*s as usize]);
         stamps.dedup();
         writer.number(stamps.len() as u64);
-        stamps.iter().for_each(|s| writer.stamp(&self.stamps[*s as usize]));
+        stamps
+            .iter()
+            .for_each(|s| writer.stamp(&self.stamps[*s as usize]));
 
         let rank = |stamp: u16| stamps.iter().position(|s| *s == stamp).unwrap_or_default() as u64;
         writer.number(self.elements.len() as u64);
@@ -45,7 +49,11 @@ impl Record {
             writer.value(&element.held().show(symbols));
         }
         let mut cuts = self.cuts().to_vec();
-        cuts.sort_by(|a, b| a.field.cmp(&b.field).then_with(|| a.held.order(b.held, symbols)));
+        cuts.sort_by(|a, b| {
+            a.field
+                .cmp(&b.field)
+                .then_with(|| a.held.order(b.held, symbols))
+        });
         writer.number(cuts.len() as u64);
         for cut in &cuts {
             write_field(&mut writer, cut.field, customs);
@@ -57,7 +65,12 @@ impl Record {
     }
 
     /// The record that [`Record::to_bytes`] wrote.
-    pub fn from_bytes(entity: Entity, bytes: &[u8], customs: &mut CustomFields, symbols: &mut Symbols) -> Result<Record, BlobError> {
+    pub fn from_bytes(
+        entity: Entity,
+        bytes: &[u8],
+        customs: &mut CustomFields,
+        symbols: &mut Symbols,
+    ) -> Result<Record, BlobError> {
         let mut reader = Reader::new(bytes);
         match reader.byte()? {
             VERSION => {}
@@ -68,12 +81,17 @@ impl Record {
             record.first = Some(reader.clock()?);
         }
         let count = reader.count()?;
-        let stamps = (0..count).map(|_| reader.stamp()).collect::<Result<Vec<_>, _>>()?;
+        let stamps = (0..count)
+            .map(|_| reader.stamp())
+            .collect::<Result<Vec<_>, _>>()?;
         for _ in 0..reader.count()? {
             let field = read_field(&mut reader, customs)?;
             let stamp: usize = reader.narrow()?;
             let held = Held::hold(&reader.value()?, symbols);
-            let stamp = *stamps.get(stamp).ok_or(Damaged { at: 0, what: "the index of a stamp" })?;
+            let stamp = *stamps.get(stamp).ok_or(Damaged {
+                at: 0,
+                what: "the index of a stamp",
+            })?;
             let Some(field) = field else { continue };
             let keep = entity.spec(field).keep;
             record.assert(field, keep, stamp, held, symbols)?;
@@ -83,7 +101,12 @@ impl Record {
             let held = Held::hold(&reader.value()?, symbols);
             let (earliest, latest) = (reader.clock()?, reader.clock()?);
             if let Some(field) = field {
-                record.cut(Cut { field, held, earliest, latest });
+                record.cut(Cut {
+                    field,
+                    held,
+                    earliest,
+                    latest,
+                });
             }
         }
         Ok(record)
@@ -92,7 +115,12 @@ impl Record {
     /// Custom fields are numbered as the shard met them; their names put them in an order all shards share.
     fn in_canonical_order(&self, customs: &CustomFields) -> Vec<Element> {
         let mut elements = self.elements.clone();
-        elements.sort_by(|a, b| customs.name(a.field()).cmp(&customs.name(b.field())).then(a.field().cmp(&b.field())));
+        elements.sort_by(|a, b| {
+            customs
+                .name(a.field())
+                .cmp(&customs.name(b.field()))
+                .then(a.field().cmp(&b.field()))
+        });
         elements
     }
 }
@@ -107,7 +135,10 @@ fn write_field(writer: &mut Writer, field: Field, customs: &CustomFields) {
     }
 }
 
-fn read_field(reader: &mut Reader<'_>, customs: &mut CustomFields) -> Result<Option<Field>, Damaged> {
+fn read_field(
+    reader: &mut Reader<'_>,
+    customs: &mut CustomFields,
+) -> Result<Option<Field>, Damaged> {
     match reader.byte()? {
         CUSTOM => Ok(customs.number(reader.text()?)),
         number => Ok(Some(Field(u16::from(number)))),
@@ -143,6 +174,8 @@ impl CustomFields {
 
     /// The name of a custom field; `None` for a canonical one.
     pub fn name(&self, field: Field) -> Option<&str> {
-        self.names.get(field.0.checked_sub(Field::FIRST_CUSTOM)? as usize).map(String::as_str)
+        self.names
+            .get(field.0.checked_sub(Field::FIRST_CUSTOM)? as usize)
+            .map(String::as_str)
     }
 }

@@ -100,14 +100,26 @@ impl DealReading {
             (Credit::AtClose, Some(closed_at)) => Some(calendar.last_instant(closed_at)),
             _ => None,
         };
-        let root = |entity, id: Symbol| (!id.is_blank()).then(|| view.aliases.root(Key { entity, id }, view.symbols));
-        let leads = super::link_contents(links, |link| if let Link::Lead(lead) = link { Some(lead) } else { None });
-        let lead = root(Entity::Lead, record.text(LEAD_ID)).or_else(|| earliest_converted(&leads, view));
+        let root = |entity, id: Symbol| {
+            (!id.is_blank()).then(|| view.aliases.root(Key { entity, id }, view.symbols))
+        };
+        let leads = super::link_contents(links, |link| {
+            if let Link::Lead(lead) = link {
+                Some(lead)
+            } else {
+                None
+            }
+        });
+        let lead =
+            root(Entity::Lead, record.text(LEAD_ID)).or_else(|| earliest_converted(&leads, view));
 
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         let mut source = record.text(LEAD_SOURCE);
         if source.is_blank() {
-            source = leads.iter().find(|(sender, _)| Some(*sender) == lead).map_or(Symbol::BLANK, |(_, lead)| lead.source);
+            source = leads
+                .iter()
+                .find(|(sender, _)| Some(*sender) == lead)
+                .map_or(Symbol::BLANK, |(_, lead)| lead.source);
         }
         dims[Dimension::SOURCE.0 as usize] = source;
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
@@ -129,7 +141,9 @@ impl DealReading {
             upsell_amount: record.decimal(UPSELL_AMOUNT),
             currency: record.text(CURRENCY),
             dims,
-            excluded: view.lens.excluded(Entity::Deal, record, view.customs, view.symbols),
+            excluded: view
+                .lens
+                .excluded(Entity::Deal, record, view.customs, view.symbols),
             account: root(Entity::Account, record.text(ACCOUNT_ID)),
             lead,
         }
@@ -148,27 +162,44 @@ impl DealReading {
                 amount: self.amount.filter(|_| told),
                 upsell_amount: self.upsell_amount.filter(|_| told),
                 currency: if told { self.currency } else { Symbol::BLANK },
-                dims: if told { self.dims } else { [Symbol::BLANK; DIMENSIONS] },
+                dims: if told {
+                    self.dims
+                } else {
+                    [Symbol::BLANK; DIMENSIONS]
+                },
                 excluded: if told { self.excluded } else { 0 },
             }))
         };
         out.extend(self.lead.map(|lead| (lead, link(is_closed))));
-        out.extend(self.account.filter(|_| is_closed).map(|account| (account, link(true))));
+        out.extend(
+            self.account
+                .filter(|_| is_closed)
+                .map(|account| (account, link(true))),
+        );
     }
 }
 
 /// Of the leads naming the deal, the one converted first; of equals, the smaller id.
 fn earliest_converted(leads: &[(Key, &LeadLink)], view: View<'_>) -> Option<Key> {
     let naming = leads.iter().filter(|(_, lead)| lead.named);
-    let first = naming.min_by_key(|(sender, lead)| (lead.converted_at, view.symbols.text(sender.id)));
+    let first =
+        naming.min_by_key(|(sender, lead)| (lead.converted_at, view.symbols.text(sender.id)));
     first.map(|(sender, _)| view.aliases.root(*sender, view.symbols))
 }
 
 /// The value of a history as of an instant (µs): the last one said by then, else the first one known.
 fn credited(record: &Record, field: Field, until: Option<i64>) -> Symbol {
-    let Some(until) = until else { return record.text(field) };
-    let said_by_then = record.history(field).rev().find(|s| s.stamp.clock.time <= until);
-    match said_by_then.or_else(|| record.history(field).next()).map(|s| s.held) {
+    let Some(until) = until else {
+        return record.text(field);
+    };
+    let said_by_then = record
+        .history(field)
+        .rev()
+        .find(|s| s.stamp.clock.time <= until);
+    match said_by_then
+        .or_else(|| record.history(field).next())
+        .map(|s| s.held)
+    {
         Some(Held::Text(symbol)) => symbol,
         _ => Symbol::BLANK,
     }

@@ -60,31 +60,69 @@ impl<'a> LeadReading<'a> {
         dims[Dimension::TEAM.0 as usize] = record.text(TEAM);
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
         view.lens.custom_dims(record, view.customs, &mut dims);
-        let converted = status == Symbol::CONVERTED || record.when(CONVERTED_AT).is_some() || !record.text(CONVERTED_DEAL_ID).is_blank();
+        let converted = status == Symbol::CONVERTED
+            || record.when(CONVERTED_AT).is_some()
+            || !record.text(CONVERTED_DEAL_ID).is_blank();
         let created_at = record.when(CREATED_AT);
         LeadReading {
             live: view.is_live(key, record),
-            created_at: created_at.unwrap_or(When::Instant(record.first().unwrap_or_default().time)),
+            created_at: created_at
+                .unwrap_or(When::Instant(record.first().unwrap_or_default().time)),
             dated_by_clock: created_at.is_none(),
-            qualified: converted || status == Symbol::QUALIFIED || record.when(QUALIFIED_AT).is_some(),
+            qualified: converted
+                || status == Symbol::QUALIFIED
+                || record.when(QUALIFIED_AT).is_some(),
             converted,
             dims,
-            excluded: view.lens.excluded(Entity::Lead, record, view.customs, view.symbols),
-            deals: super::link_contents(links, |link| if let Link::Deal(deal) = link { Some(&**deal) } else { None }),
+            excluded: view
+                .lens
+                .excluded(Entity::Lead, record, view.customs, view.symbols),
+            deals: super::link_contents(links, |link| {
+                if let Link::Deal(deal) = link {
+                    Some(&**deal)
+                } else {
+                    None
+                }
+            }),
         }
     }
 }
 
 /// What a lead says: to the deal it became, and to every deal that names it.
-pub fn links(record: &Record, links: &[super::Received], view: View<'_>, out: &mut Vec<(Key, Link)>) {
+pub fn links(
+    record: &Record,
+    links: &[super::Received],
+    view: View<'_>,
+    out: &mut Vec<(Key, Link)>,
+) {
     if record.first().is_none() || record.is_deleted() {
         return;
     }
-    let deal = |id| view.aliases.root(Key { entity: Entity::Deal, id }, view.symbols);
-    let became = Some(record.text(CONVERTED_DEAL_ID)).filter(|id| !id.is_blank()).map(deal);
-    let naming = links.iter().filter(|l| matches!(l.link, Some(Link::Deal(_)))).map(|l| l.sender);
-    for target in became.into_iter().chain(naming.filter(|sender| Some(*sender) != became)) {
-        let link = LeadLink { named: Some(target) == became, converted_at: converted_at(record, view), source: record.text(LEAD_SOURCE) };
+    let deal = |id| {
+        view.aliases.root(
+            Key {
+                entity: Entity::Deal,
+                id,
+            },
+            view.symbols,
+        )
+    };
+    let became = Some(record.text(CONVERTED_DEAL_ID))
+        .filter(|id| !id.is_blank())
+        .map(deal);
+    let naming = links
+        .iter()
+        .filter(|l| matches!(l.link, Some(Link::Deal(_))))
+        .map(|l| l.sender);
+    for target in became
+        .into_iter()
+        .chain(naming.filter(|sender| Some(*sender) != became))
+    {
+        let link = LeadLink {
+            named: Some(target) == became,
+            converted_at: converted_at(record, view),
+            source: record.text(LEAD_SOURCE),
+        };
         out.push((target, Link::Lead(link)));
     }
 }
@@ -94,7 +132,10 @@ fn converted_at(record: &Record, view: View<'_>) -> i64 {
     if let Some(stated) = record.when(CONVERTED_AT) {
         return view.lens.definitions.calendar.instant(stated);
     }
-    let run = record.history(STATUS).rev().take_while(|s| s.held == super::Held::Text(Symbol::CONVERTED));
+    let run = record
+        .history(STATUS)
+        .rev()
+        .take_while(|s| s.held == super::Held::Text(Symbol::CONVERTED));
     let since = run.last().or_else(|| record.asserted(CONVERTED_DEAL_ID));
     since.map_or(i64::MAX, |s| s.stamp.clock.time)
 }

@@ -31,17 +31,33 @@ impl Lens {
     /// Takes definitions into a shard.
     pub fn new(definitions: Arc<Definitions>, symbols: &mut Symbols) -> Self {
         let stages = definitions.spec.stages.iter();
-        let stages = stages.filter_map(|(stage, meaning)| Some((symbols.intern(stage), Status::parse(meaning.status.as_deref()?)?)));
+        let stages = stages.filter_map(|(stage, meaning)| {
+            Some((
+                symbols.intern(stage),
+                Status::parse(meaning.status.as_deref()?)?,
+            ))
+        });
         let stages = stages.collect();
         let mut exclusions = Vec::new();
         for (name, excluded) in &definitions.spec.exclude {
             for exclusion in excluded {
-                if let (Some(metric), Some(entity)) = (metric::position(name), Entity::from_name(&exclusion.entity)) {
-                    exclusions.push(Exclusion { metric, entity, field: exclusion.field.clone(), values: exclusion.values.clone() });
+                if let (Some(metric), Some(entity)) =
+                    (metric::position(name), Entity::from_name(&exclusion.entity))
+                {
+                    exclusions.push(Exclusion {
+                        metric,
+                        entity,
+                        field: exclusion.field.clone(),
+                        values: exclusion.values.clone(),
+                    });
                 }
             }
         }
-        Lens { definitions, stages, exclusions }
+        Lens {
+            definitions,
+            stages,
+            exclusions,
+        }
     }
 
     /// The status a stage stands for, if the definitions say so.
@@ -55,16 +71,27 @@ impl Lens {
     }
 
     /// The metrics a record is left out of, a bit each.
-    pub fn excluded(&self, entity: Entity, record: &Record, customs: &CustomFields, symbols: &Symbols) -> u32 {
+    pub fn excluded(
+        &self,
+        entity: Entity,
+        record: &Record,
+        customs: &CustomFields,
+        symbols: &Symbols,
+    ) -> u32 {
         let matching = self.exclusions.iter().filter(|e| {
             e.entity == entity && {
-                let shown = match field(entity, &e.field, customs).map_or(Held::Null, |f| record.latest(f)) {
+                let shown = match field(entity, &e.field, customs)
+                    .map_or(Held::Null, |f| record.latest(f))
+                {
                     Held::Text(symbol) => symbols.text(symbol).to_owned(),
                     Held::Decimal(decimal) => decimal.to_string(),
                     Held::Flag(flag) => flag.to_string(),
                     Held::Null | Held::When(_) => String::new(),
                 };
-                e.values.iter().any(|v| *v == shown || crate::event::Decimal::parse(v).is_some_and(|d| d.to_string() == shown))
+                e.values.iter().any(|v| {
+                    *v == shown
+                        || crate::event::Decimal::parse(v).is_some_and(|d| d.to_string() == shown)
+                })
             }
         });
         matching.fold(0, |bits, e| bits | 1 << e.metric)
@@ -81,7 +108,8 @@ impl Lens {
 }
 
 fn field(entity: Entity, name: &str, customs: &CustomFields) -> Option<Field> {
-    name.strip_prefix("custom.").map_or_else(|| entity.field(name), |custom| customs.find(custom))
+    name.strip_prefix("custom.")
+        .map_or_else(|| entity.field(name), |custom| customs.find(custom))
 }
 
 /// Everything needed to read a record besides the record.

@@ -128,10 +128,25 @@ pub fn read(reader: &mut Reader<'_>, symbols: &mut Symbols) -> Result<Option<Lin
                 let symbol = symbols.intern(reader.text()?);
                 *dims.get_mut(slot).ok_or(damaged("a dimension"))? = symbol;
             }
-            Some(Link::Deal(Box::new(DealLink { status, closed_at, amount, upsell_amount, currency, dims, excluded: reader.narrow()? })))
+            Some(Link::Deal(Box::new(DealLink {
+                status,
+                closed_at,
+                amount,
+                upsell_amount,
+                currency,
+                dims,
+                excluded: reader.narrow()?,
+            })))
         }
-        2 => Some(Link::Lead(LeadLink { named: reader.byte()? == 1, converted_at: reader.signed()?, source: symbols.intern(reader.text()?) })),
-        3 => Some(Link::Account(AccountLink { became_customer_at: reader.when()?, churned_at: reader.when()? })),
+        2 => Some(Link::Lead(LeadLink {
+            named: reader.byte()? == 1,
+            converted_at: reader.signed()?,
+            source: symbols.intern(reader.text()?),
+        })),
+        3 => Some(Link::Account(AccountLink {
+            became_customer_at: reader.when()?,
+            churned_at: reader.when()?,
+        })),
         _ => return Err(damaged("a kind of link")),
     })
 }

@@ -72,7 +72,9 @@ pub struct Cut {
 
 /// The record has no room for one more stamp: 65,536 tied values of one clock. Nothing real comes near it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a record holds more than 65,536 tied values; its source stamps every change with one time, give it a sequence")]
+#[error(
+    "a record holds more than 65,536 tied values; its source stamps every change with one time, give it a sequence"
+)]
 pub struct Full;
 
 /// A link as its target's home holds it. A withdrawn one is kept, so that an older one can't come back.
@@ -87,8 +89,14 @@ pub struct Received {
 }
 
 /// The links of one kind among those received, with their senders.
-fn link_contents<'a, T>(links: &'a [Received], kind: impl Fn(&'a Link) -> Option<&'a T>) -> Vec<(Key, &'a T)> {
-    links.iter().filter_map(|l| Some((l.sender, kind(l.link.as_ref()?)?))).collect()
+fn link_contents<'a, T>(
+    links: &'a [Received],
+    kind: impl Fn(&'a Link) -> Option<&'a T>,
+) -> Vec<(Key, &'a T)> {
+    links
+        .iter()
+        .filter_map(|l| Some((l.sender, kind(l.link.as_ref()?)?)))
+        .collect()
 }
 
 impl Record {
@@ -102,9 +110,19 @@ impl Record {
     }
 
     /// Folds one value in. True if the record changed; a value already known, or out of date, changes nothing.
-    pub fn assert(&mut self, field: Field, keep: Keep, stamp: Stamp, held: Held, symbols: &Symbols) -> Result<bool, Full> {
+    pub fn assert(
+        &mut self,
+        field: Field,
+        keep: Keep,
+        stamp: Stamp,
+        held: Held,
+        symbols: &Symbols,
+    ) -> Result<bool, Full> {
         let range = self.range(field);
-        if let Some(same) = range.clone().find(|&i| self.clock(i) == stamp.clock && self.elements[i].held() == held) {
+        if let Some(same) = range
+            .clone()
+            .find(|&i| self.clock(i) == stamp.clock && self.elements[i].held() == held)
+        {
             if self.stamp(same).origin <= stamp.origin {
                 return Ok(false);
             }
@@ -125,7 +143,12 @@ impl Record {
             }
             Keep::History => {
                 if self.is_below_cut(range, stamp.clock) {
-                    return Ok(self.cut(Cut { field, held, earliest: stamp.clock, latest: stamp.clock }));
+                    return Ok(self.cut(Cut {
+                        field,
+                        held,
+                        earliest: stamp.clock,
+                        latest: stamp.clock,
+                    }));
                 }
                 self.insert(field, stamp, held, symbols)?;
                 self.cut_history(field);
@@ -139,60 +162,100 @@ impl Record {
     ///
     /// # Errors
     /// If there is no room for all of it.
-    pub fn join(&mut self, other: &Record, entity: Entity, symbols: &Symbols) -> Result<bool, Full> {
+    pub fn join(
+        &mut self,
+        other: &Record,
+        entity: Entity,
+        symbols: &Symbols,
+    ) -> Result<bool, Full> {
         let mut changed = other.first.is_some_and(|first| self.witness(first));
         for cut in other.cuts() {
             changed |= self.cut(*cut);
         }
         for (i, element) in other.elements.iter().enumerate() {
             let field = element.field();
-            changed |= self.assert(field, entity.spec(field).keep, other.stamp(i), element.held(), symbols)?;
+            changed |= self.assert(
+                field,
+                entity.spec(field).keep,
+                other.stamp(i),
+                element.held(),
+                symbols,
+            )?;
         }
         Ok(changed)
     }
 
     /// The greatest clock at which a value it holds was said.
     pub fn last_said(&self) -> Option<Clock> {
-        self.elements.iter().map(|element| self.stamps[element.stamp as usize].clock).max()
+        self.elements
+            .iter()
+            .map(|element| self.stamps[element.stamp as usize].clock)
+            .max()
     }
 
     /// The value that counts for a field: of those at the greatest clock, the one whose smallest origin is greatest.
     /// `None` if nothing was ever asserted, `Some(Held::Null)` if it was cleared.
     pub fn asserted(&self, field: Field) -> Option<Stamped> {
         let last = self.range(field).last()?;
-        Some(Stamped { stamp: self.stamp(last), held: self.elements[last].held() })
+        Some(Stamped {
+            stamp: self.stamp(last),
+            held: self.elements[last].held(),
+        })
     }
 
     /// The value that counts for a field, `Null` if there is none.
     pub fn latest(&self, field: Field) -> Held {
-        self.range(field).last().map_or(Held::Null, |i| self.elements[i].held())
+        self.range(field)
+            .last()
+            .map_or(Held::Null, |i| self.elements[i].held())
     }
 
     /// The text that counts for a field; blank if there is none.
     pub fn text(&self, field: Field) -> Symbol {
-        if let Held::Text(symbol) = self.latest(field) { symbol } else { Symbol::BLANK }
+        if let Held::Text(symbol) = self.latest(field) {
+            symbol
+        } else {
+            Symbol::BLANK
+        }
     }
 
     /// The instant or date that counts for a field.
     pub fn when(&self, field: Field) -> Option<crate::event::When> {
-        if let Held::When(when) = self.latest(field) { Some(when) } else { None }
+        if let Held::When(when) = self.latest(field) {
+            Some(when)
+        } else {
+            None
+        }
     }
 
     /// The decimal that counts for a field, in ten-thousandths.
     pub fn decimal(&self, field: Field) -> Option<i64> {
-        if let Held::Decimal(decimal) = self.latest(field) { Some(decimal.0) } else { None }
+        if let Held::Decimal(decimal) = self.latest(field) {
+            Some(decimal.0)
+        } else {
+            None
+        }
     }
 
     /// The custom fields that something was said of.
     pub fn custom_fields(&self) -> impl Iterator<Item = Field> {
-        let start = self.elements.partition_point(|e| e.field().0 < Field::FIRST_CUSTOM);
+        let start = self
+            .elements
+            .partition_point(|e| e.field().0 < Field::FIRST_CUSTOM);
         let custom = &self.elements[start..];
-        custom.iter().enumerate().filter(|(i, e)| *i == 0 || custom[i - 1].field() != e.field()).map(|(_, e)| e.field())
+        custom
+            .iter()
+            .enumerate()
+            .filter(|(i, e)| *i == 0 || custom[i - 1].field() != e.field())
+            .map(|(_, e)| e.field())
     }
 
     /// Everything kept of a field, oldest first; of a `Latest` field, the tied values.
     pub fn history(&self, field: Field) -> impl DoubleEndedIterator<Item = Stamped> {
-        self.range(field).map(|i| Stamped { stamp: self.stamp(i), held: self.elements[i].held() })
+        self.range(field).map(|i| Stamped {
+            stamp: self.stamp(i),
+            held: self.elements[i].held(),
+        })
     }
 
     /// What was cut off the histories.
@@ -219,12 +282,17 @@ impl Record {
     pub fn heap_bytes(&self) -> usize {
         self.elements.capacity() * size_of::<Element>()
             + self.stamps.capacity() * size_of::<Stamp>()
-            + self.cut.as_ref().map_or(0, |cuts| size_of::<Cuts>() + cuts.0.capacity() * size_of::<Cut>())
+            + self.cut.as_ref().map_or(0, |cuts| {
+                size_of::<Cuts>() + cuts.0.capacity() * size_of::<Cut>()
+            })
     }
 
     fn range(&self, field: Field) -> Range<usize> {
         let start = self.elements.partition_point(|e| e.field() < field);
-        let length = self.elements[start..].iter().take_while(|e| e.field() == field).count();
+        let length = self.elements[start..]
+            .iter()
+            .take_while(|e| e.field() == field)
+            .count();
         start..start + length
     }
 
@@ -236,13 +304,23 @@ impl Record {
         self.stamp(element).clock
     }
 
-    fn insert(&mut self, field: Field, stamp: Stamp, held: Held, symbols: &Symbols) -> Result<(), Full> {
+    fn insert(
+        &mut self,
+        field: Field,
+        stamp: Stamp,
+        held: Held,
+        symbols: &Symbols,
+    ) -> Result<(), Full> {
         let stamp_index = self.stamp_index(stamp)?;
         let at = self.elements.partition_point(|e| {
-            let order = e.field().cmp(&field).then_with(|| self.stamps[e.stamp as usize].cmp(&stamp));
+            let order = e
+                .field()
+                .cmp(&field)
+                .then_with(|| self.stamps[e.stamp as usize].cmp(&stamp));
             order.then_with(|| e.held().order(held, symbols)) == Ordering::Less
         });
-        self.elements.insert(at, Element::new(field, stamp_index, held));
+        self.elements
+            .insert(at, Element::new(field, stamp_index, held));
         Ok(())
     }
 
@@ -252,7 +330,11 @@ impl Record {
         }
         if self.stamps.len() == self.stamps.capacity() {
             self.forget_unused_stamps();
-            self.stamps.reserve_exact(if self.stamps.len() < 4 { 2 } else { self.stamps.len() / 2 });
+            self.stamps.reserve_exact(if self.stamps.len() < 4 {
+                2
+            } else {
+                self.stamps.len() / 2
+            });
         }
         let index = u16::try_from(self.stamps.len()).map_err(|_| Full)?;
         self.stamps.push(stamp);
@@ -275,11 +357,16 @@ impl Record {
 
     /// True if a history already has its full number of clocks, all above this one.
     fn is_below_cut(&self, range: Range<usize>, clock: Clock) -> bool {
-        range.len() >= HISTORY_CLOCKS && clock < self.clock(range.start) && self.clocks(range) >= HISTORY_CLOCKS
+        range.len() >= HISTORY_CLOCKS
+            && clock < self.clock(range.start)
+            && self.clocks(range) >= HISTORY_CLOCKS
     }
 
     fn clocks(&self, range: Range<usize>) -> usize {
-        range.clone().filter(|&i| i == range.start || self.clock(i) != self.clock(i - 1)).count()
+        range
+            .clone()
+            .filter(|&i| i == range.start || self.clock(i) != self.clock(i - 1))
+            .count()
     }
 
     fn cut_history(&mut self, field: Field) {
@@ -288,15 +375,26 @@ impl Record {
             return;
         }
         let oldest = self.clock(range.start);
-        let end = range.clone().find(|&i| self.clock(i) != oldest).unwrap_or(range.end);
+        let end = range
+            .clone()
+            .find(|&i| self.clock(i) != oldest)
+            .unwrap_or(range.end);
         for element in self.elements.drain(range.start..end).collect::<Vec<_>>() {
-            self.cut(Cut { field, held: element.held(), earliest: oldest, latest: oldest });
+            self.cut(Cut {
+                field,
+                held: element.held(),
+                earliest: oldest,
+                latest: oldest,
+            });
         }
     }
 
     fn cut(&mut self, cut: Cut) -> bool {
         let Cuts(cuts) = &mut **self.cut.get_or_insert_default();
-        let Some(known) = cuts.iter_mut().find(|c| c.field == cut.field && c.held == cut.held) else {
+        let Some(known) = cuts
+            .iter_mut()
+            .find(|c| c.field == cut.field && c.held == cut.held)
+        else {
             cuts.push(cut);
             return true;
         };

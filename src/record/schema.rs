@@ -101,7 +101,13 @@ pub(super) use fields;
 
 impl Entity {
     /// Every entity, in order of number.
-    pub const ALL: [Entity; 5] = [Entity::Lead, Entity::Deal, Entity::Account, Entity::Alias, Entity::Epoch];
+    pub const ALL: [Entity; 5] = [
+        Entity::Lead,
+        Entity::Deal,
+        Entity::Account,
+        Entity::Alias,
+        Entity::Epoch,
+    ];
 
     /// Those that sources speak of; the others are our own.
     pub const OF_SOURCES: [Entity; 3] = [Entity::Lead, Entity::Deal, Entity::Account];
@@ -139,17 +145,28 @@ impl Entity {
 
     /// Where its records live.
     pub fn placement(self) -> Placement {
-        if Self::OF_SOURCES.contains(&self) { Placement::Home } else { Placement::Everywhere }
+        if Self::OF_SOURCES.contains(&self) {
+            Placement::Home
+        } else {
+            Placement::Everywhere
+        }
     }
 
     /// The field of a canonical name.
     pub fn field(self, name: &str) -> Option<Field> {
-        self.fields().iter().position(|f| f.name == name).map(|i| Field(i as u16))
+        self.fields()
+            .iter()
+            .position(|f| f.name == name)
+            .map(|i| Field(i as u16))
     }
 
     /// The specification of one of its fields; every custom field is text of which the latest counts.
     pub fn spec(self, field: Field) -> &'static FieldSpec {
-        static CUSTOM: FieldSpec = FieldSpec { name: "custom", keep: Keep::Latest, kind: Kind::Text };
+        static CUSTOM: FieldSpec = FieldSpec {
+            name: "custom",
+            keep: Keep::Latest,
+            kind: Kind::Text,
+        };
         self.fields().get(field.0 as usize).unwrap_or(&CUSTOM)
     }
 }

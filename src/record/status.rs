@@ -20,7 +20,9 @@ pub enum Status {
 impl Status {
     /// The status of a word.
     pub fn parse(word: &str) -> Option<Status> {
-        [Status::Open, Status::Won, Status::Lost].into_iter().find(|s| s.name() == word)
+        [Status::Open, Status::Won, Status::Lost]
+            .into_iter()
+            .find(|s| s.name() == word)
     }
 
     /// Its word.
@@ -55,28 +57,64 @@ pub fn status(record: &Record, lens: &Lens) -> StatusRun {
         said.extend(record.history(STATUS).map(|s| (s.stamp, asserted(s.held))));
     } else {
         // Statuses go after stages and the sort is stable: at one clock the status has the last word.
-        let stages = record.history(STAGE).filter_map(|s| Some((s.stamp, of_stage(s.held, lens)?)));
+        let stages = record
+            .history(STAGE)
+            .filter_map(|s| Some((s.stamp, of_stage(s.held, lens)?)));
         said.extend(stages.chain(record.history(STATUS).map(|s| (s.stamp, asserted(s.held)))));
         said.sort_by_key(|(stamp, _)| stamp.clock);
     }
     let Some(&(last, status)) = said.last() else {
-        return StatusRun { status: Status::Open, since: None, history_cut: false };
+        return StatusRun {
+            status: Status::Open,
+            since: None,
+            history_cut: false,
+        };
     };
     let run = said.iter().rev().take_while(|(_, s)| *s == status);
     let length = run.clone().count();
     let since = run.last().map_or(last.clock, |(stamp, _)| stamp.clock);
     let before = said.iter().rev().nth(length).map(|(stamp, _)| stamp.clock);
-    through_the_cut(record, lens, StatusRun { status, since: Some(since), history_cut: false }, before)
+    through_the_cut(
+        record,
+        lens,
+        StatusRun {
+            status,
+            since: Some(since),
+            history_cut: false,
+        },
+        before,
+    )
 }
 
 /// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest clock stands in if every other value's
 /// latest lies before it, else the latest of the others, since the run can't have begun sooner. `before` is the last clock kept of another.
-fn through_the_cut(record: &Record, lens: &Lens, run: StatusRun, before: Option<Clock>) -> StatusRun {
-    let cuts = || record.cuts().iter().filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)));
-    let other = before.max(cuts().filter(|(said, _)| *said != run.status).map(|(_, cut)| cut.latest).max());
+fn through_the_cut(
+    record: &Record,
+    lens: &Lens,
+    run: StatusRun,
+    before: Option<Clock>,
+) -> StatusRun {
+    let cuts = || {
+        record
+            .cuts()
+            .iter()
+            .filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)))
+    };
+    let other = before.max(
+        cuts()
+            .filter(|(said, _)| *said != run.status)
+            .map(|(_, cut)| cut.latest)
+            .max(),
+    );
     let reaching = cuts().filter(|(said, cut)| *said == run.status && Some(cut.latest) >= other);
-    let Some(earliest) = reaching.map(|(_, cut)| cut.earliest).min() else { return run };
-    StatusRun { since: Some(other.map_or(earliest, |other| other.max(earliest))), history_cut: true, ..run }
+    let Some(earliest) = reaching.map(|(_, cut)| cut.earliest).min() else {
+        return run;
+    };
+    StatusRun {
+        since: Some(other.map_or(earliest, |other| other.max(earliest))),
+        history_cut: true,
+        ..run
+    }
 }
 
 fn cut_status(field: Field, held: Held, lens: &Lens) -> Option<Status> {
@@ -88,9 +126,17 @@ fn cut_status(field: Field, held: Held, lens: &Lens) -> Option<Status> {
 }
 
 fn asserted(held: Held) -> Status {
-    if let Held::Text(symbol) = held { Status::of(symbol) } else { Status::Open }
+    if let Held::Text(symbol) = held {
+        Status::of(symbol)
+    } else {
+        Status::Open
+    }
 }
 
 fn of_stage(held: Held, lens: &Lens) -> Option<Status> {
-    if let Held::Text(symbol) = held { lens.status_of_stage(symbol) } else { None }
+    if let Held::Text(symbol) = held {
+        lens.status_of_stage(symbol)
+    } else {
+        None
+    }
 }

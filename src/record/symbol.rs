@@ -44,7 +44,11 @@ pub struct Symbols {
 
 impl Default for Symbols {
     fn default() -> Self {
-        let mut symbols = Symbols { text: String::new(), ends: Vec::new(), index: HashTable::new() };
+        let mut symbols = Symbols {
+            text: String::new(),
+            ends: Vec::new(),
+            index: HashTable::new(),
+        };
         for word in WORDS {
             symbols.intern(word);
         }
@@ -57,7 +61,9 @@ impl Symbols {
     pub fn intern(&mut self, text: &str) -> Symbol {
         let hash = FxBuildHasher.hash_one(text);
         let (all, ends) = (&self.text, &self.ends);
-        let found = self.index.find(hash, |&i| slice(all, ends, i as usize) == text);
+        let found = self
+            .index
+            .find(hash, |&i| slice(all, ends, i as usize) == text);
         if let Some(&known) = found {
             return Symbol(known);
         }
@@ -65,19 +71,27 @@ impl Symbols {
         self.text.push_str(text);
         self.ends.push(self.text.len());
         let (all, ends) = (&self.text, &self.ends);
-        self.index.insert_unique(hash, symbol, |&i| FxBuildHasher.hash_one(slice(all, ends, i as usize)));
+        self.index.insert_unique(hash, symbol, |&i| {
+            FxBuildHasher.hash_one(slice(all, ends, i as usize))
+        });
         Symbol(symbol)
     }
 
     /// The symbol of `text` if it was ever interned.
     pub fn find(&self, text: &str) -> Option<Symbol> {
         let hash = FxBuildHasher.hash_one(text);
-        self.index.find(hash, |&i| slice(&self.text, &self.ends, i as usize) == text).map(|&i| Symbol(i))
+        self.index
+            .find(hash, |&i| slice(&self.text, &self.ends, i as usize) == text)
+            .map(|&i| Symbol(i))
     }
 
     /// The text of a symbol of this shard; blank for a number this shard never gave out.
     pub fn text(&self, symbol: Symbol) -> &str {
-        if (symbol.0 as usize) < self.ends.len() { slice(&self.text, &self.ends, symbol.0 as usize) } else { "" }
+        if (symbol.0 as usize) < self.ends.len() {
+            slice(&self.text, &self.ends, symbol.0 as usize)
+        } else {
+            ""
+        }
     }
 
     /// How many distinct texts are held.
@@ -87,7 +101,9 @@ impl Symbols {
 
     /// Bytes held, for the state-size gauge and the bench.
     pub fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * size_of::<usize>() + self.index.capacity() * (size_of::<u32>() + 1)
+        self.text.capacity()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.index.capacity() * (size_of::<u32>() + 1)
     }
 }
 

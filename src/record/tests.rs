@@ -12,7 +12,13 @@ use crate::event::{Decimal, Value};
 /// With one stage that stands for a status.
 static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(|| {
     let mut spec = DefinitionsSpec::default();
-    spec.stages.insert("signed".into(), StageMeaning { status: Some("won".into()), probability: None });
+    spec.stages.insert(
+        "signed".into(),
+        StageMeaning {
+            status: Some("won".into()),
+            probability: None,
+        },
+    );
     Arc::new(Definitions::new(spec).unwrap())
 });
 
@@ -32,7 +38,10 @@ struct Shelf {
 }
 
 fn origin(offset: u64) -> Origin {
-    Origin { offset, ..Origin::default() }
+    Origin {
+        offset,
+        ..Origin::default()
+    }
 }
 
 fn at(time: i64) -> Clock {
@@ -49,8 +58,20 @@ impl Shelf {
                 None => *field,
             };
             let held = Held::hold(value, &mut self.symbols);
-            let stamp = Stamp { clock: said.clock, origin: origin(said.offset) };
-            changed |= self.record.assert(field, Entity::Deal.spec(field).keep, stamp, held, &self.symbols).unwrap();
+            let stamp = Stamp {
+                clock: said.clock,
+                origin: origin(said.offset),
+            };
+            changed |= self
+                .record
+                .assert(
+                    field,
+                    Entity::Deal.spec(field).keep,
+                    stamp,
+                    held,
+                    &self.symbols,
+                )
+                .unwrap();
         }
         changed
     }
@@ -72,7 +93,11 @@ impl Shelf {
     }
 
     fn status(&mut self, time: i64, offset: u64, word: &'static str) -> bool {
-        self.say(&Said { clock: at(time), offset, values: vec![(STATUS, text(word))] })
+        self.say(&Said {
+            clock: at(time),
+            offset,
+            values: vec![(STATUS, text(word))],
+        })
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -84,7 +109,10 @@ impl Shelf {
     }
 
     fn run(&self) -> StatusRun {
-        status::status(&self.record, &Lens::new(DEFINITIONS.clone(), &mut self.symbols.clone()))
+        status::status(
+            &self.record,
+            &Lens::new(DEFINITIONS.clone(), &mut self.symbols.clone()),
+        )
     }
 }
 
@@ -111,12 +139,22 @@ fn said(clocks: i64) -> impl Strategy<Value = Said> {
         Just((Field(Field::FIRST_CUSTOM + 1), text("gold"))),
         Just((Field(Field::FIRST_CUSTOM + 1), text("tin"))),
     ];
-    (0..clocks, 0u64..3, 0u64..40, prop::collection::vec(value, 0..5)).prop_map(|(time, sequence, offset, mut values)| {
-        // A message says one thing of a field.
-        let mut seen = std::collections::HashSet::new();
-        values.retain(|(field, _)| seen.insert(*field));
-        Said { clock: Clock { time, sequence }, offset, values }
-    })
+    (
+        0..clocks,
+        0u64..3,
+        0u64..40,
+        prop::collection::vec(value, 0..5),
+    )
+        .prop_map(|(time, sequence, offset, mut values)| {
+            // A message says one thing of a field.
+            let mut seen = std::collections::HashSet::new();
+            values.retain(|(field, _)| seen.insert(*field));
+            Said {
+                clock: Clock { time, sequence },
+                offset,
+                values,
+            }
+        })
 }
 
 /// One delivery: every assertion whole or in pieces, some again at the same or a later offset, in an order of its own.
@@ -125,8 +163,22 @@ fn delivered(said: &[Said], picks: &[(u8, u32)]) -> Vec<Said> {
     for (s, (how, place)) in said.iter().zip(picks.iter().cycle()) {
         let place = |turn: u32| place.wrapping_mul(2_654_435_761).rotate_left(turn * 7);
         if how & 1 == 1 {
-            out.extend(s.values.iter().enumerate().map(|(i, v)| (place(i as u32), Said { values: vec![v.clone()], ..s.clone() })));
-            out.push((place(9), Said { values: Vec::new(), ..s.clone() }));
+            out.extend(s.values.iter().enumerate().map(|(i, v)| {
+                (
+                    place(i as u32),
+                    Said {
+                        values: vec![v.clone()],
+                        ..s.clone()
+                    },
+                )
+            }));
+            out.push((
+                place(9),
+                Said {
+                    values: Vec::new(),
+                    ..s.clone()
+                },
+            ));
         } else {
             out.push((place(1), s.clone()));
         }
@@ -134,7 +186,13 @@ fn delivered(said: &[Said], picks: &[(u8, u32)]) -> Vec<Said> {
             out.push((place(2), s.clone()));
         }
         if how & 4 == 4 {
-            out.push((place(3), Said { offset: s.offset + 100 + u64::from(how >> 3), ..s.clone() }));
+            out.push((
+                place(3),
+                Said {
+                    offset: s.offset + 100 + u64::from(how >> 3),
+                    ..s.clone()
+                },
+            ));
         }
     }
     out.sort_by_key(|(place, _)| *place);
@@ -249,15 +307,26 @@ proptest! {
 #[test]
 fn rule_of_tied_values_the_one_whose_smallest_origin_is_greatest_wins() {
     let mut shelf = Shelf::default();
-    let amount = |offset, number| Said { clock: at(5), offset, values: vec![(AMOUNT, Value::Decimal(Decimal(number)))] };
+    let amount = |offset, number| Said {
+        clock: at(5),
+        offset,
+        values: vec![(AMOUNT, Value::Decimal(Decimal(number)))],
+    };
     assert!(shelf.say(&amount(10, 1)));
     assert!(shelf.say(&amount(20, 2)));
     assert_eq!(shelf.shown(AMOUNT), Value::Decimal(Decimal(2)));
     let before = shelf.bytes();
     assert!(!shelf.say(&amount(30, 1)), "a redelivery at a new offset");
     assert_eq!(shelf.bytes(), before);
-    assert!(shelf.say(&amount(5, 2)), "the winner turns out to have been said first");
-    assert_eq!(shelf.shown(AMOUNT), Value::Decimal(Decimal(1)), "so the loser, which was kept, wins");
+    assert!(
+        shelf.say(&amount(5, 2)),
+        "the winner turns out to have been said first"
+    );
+    assert_eq!(
+        shelf.shown(AMOUNT),
+        Value::Decimal(Decimal(1)),
+        "so the loser, which was kept, wins"
+    );
 }
 
 #[test]
@@ -268,12 +337,28 @@ fn rule_a_history_is_cut_by_whole_clocks() {
     for time in 1..HISTORY_CLOCKS as i64 {
         shelf.status(time, 0, "open");
     }
-    assert_eq!(shelf.record.history(STATUS).count(), HISTORY_CLOCKS + 1, "64 clocks, one of them with two values");
+    assert_eq!(
+        shelf.record.history(STATUS).count(),
+        HISTORY_CLOCKS + 1,
+        "64 clocks, one of them with two values"
+    );
     assert!(shelf.record.cuts().is_empty());
     shelf.status(HISTORY_CLOCKS as i64, 0, "open");
     assert_eq!(shelf.record.history(STATUS).count(), HISTORY_CLOCKS);
-    let cuts: Vec<(Held, Clock)> = shelf.record.cuts().iter().map(|c| (c.held, c.earliest)).collect();
-    assert_eq!(cuts, [(Held::Text(Symbol::OPEN), at(0)), (Held::Text(Symbol::WON), at(0))], "both tied values went together");
+    let cuts: Vec<(Held, Clock)> = shelf
+        .record
+        .cuts()
+        .iter()
+        .map(|c| (c.held, c.earliest))
+        .collect();
+    assert_eq!(
+        cuts,
+        [
+            (Held::Text(Symbol::OPEN), at(0)),
+            (Held::Text(Symbol::WON), at(0))
+        ],
+        "both tied values went together"
+    );
 }
 
 #[test]
@@ -281,7 +366,10 @@ fn rule_that_something_was_cut_is_a_flag_not_a_count() {
     let mut shelf = Shelf::with_statuses((0..100).map(|time| (time, "won")));
     let before = shelf.bytes();
     for time in 0..100 {
-        assert!(!shelf.status(time, 0, "won"), "what was cut and comes again changes nothing");
+        assert!(
+            !shelf.status(time, 0, "won"),
+            "what was cut and comes again changes nothing"
+        );
     }
     assert_eq!(shelf.bytes(), before);
 }
@@ -290,27 +378,64 @@ fn rule_that_something_was_cut_is_a_flag_not_a_count() {
 fn rule_the_earliest_clock_of_a_cut_run_stands_in_for_closed_at() {
     let won = |from: i64| (from..200).map(|time| (time, "won"));
     let shelf = Shelf::with_statuses([(1, "open")].into_iter().chain(won(2)));
-    assert_eq!(shelf.run(), StatusRun { status: Status::Won, since: Some(at(2)), history_cut: true });
+    assert_eq!(
+        shelf.run(),
+        StatusRun {
+            status: Status::Won,
+            since: Some(at(2)),
+            history_cut: true
+        }
+    );
     // Won, lost and won again, all of it cut: the latest of the others is the best that is known.
     let shelf = Shelf::with_statuses([(1, "won"), (2, "lost")].into_iter().chain(won(3)));
-    assert_eq!(shelf.run(), StatusRun { status: Status::Won, since: Some(at(2)), history_cut: true });
+    assert_eq!(
+        shelf.run(),
+        StatusRun {
+            status: Status::Won,
+            since: Some(at(2)),
+            history_cut: true
+        }
+    );
 }
 
 #[test]
 fn a_status_cut_off_after_a_stage_that_was_kept_still_dates_the_run() {
     let mut shelf = Shelf::default();
-    shelf.say(&Said { clock: at(1), offset: 0, values: vec![(STAGE, text("signed"))] });
+    shelf.say(&Said {
+        clock: at(1),
+        offset: 0,
+        values: vec![(STAGE, text("signed"))],
+    });
     for time in 2..200 {
         shelf.status(time, 0, "lost");
     }
-    assert_eq!(shelf.run(), StatusRun { status: Status::Lost, since: Some(at(2)), history_cut: true });
+    assert_eq!(
+        shelf.run(),
+        StatusRun {
+            status: Status::Lost,
+            since: Some(at(2)),
+            history_cut: true
+        }
+    );
 }
 
 #[test]
 fn what_was_cut_before_another_status_does_not_date_the_run() {
     let open = (2..10).map(|time| (time, "open"));
-    let shelf = Shelf::with_statuses([(1, "won")].into_iter().chain(open).chain((10..74).map(|time| (time, "won"))));
-    assert_eq!(shelf.run(), StatusRun { status: Status::Won, since: Some(at(10)), history_cut: false });
+    let shelf = Shelf::with_statuses(
+        [(1, "won")]
+            .into_iter()
+            .chain(open)
+            .chain((10..74).map(|time| (time, "won"))),
+    );
+    assert_eq!(
+        shelf.run(),
+        StatusRun {
+            status: Status::Won,
+            since: Some(at(10)),
+            history_cut: false
+        }
+    );
 }
 
 #[test]

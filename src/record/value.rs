@@ -84,7 +84,11 @@ pub(super) struct Element {
 impl Element {
     pub fn new(field: Field, stamp: u16, held: Held) -> Element {
         let (tag, bits) = held.pack();
-        Element { field_and_tag: field.0 | tag << 13, stamp, bits: [bits as u32, (bits >> 32) as u32] }
+        Element {
+            field_and_tag: field.0 | tag << 13,
+            stamp,
+            bits: [bits as u32, (bits >> 32) as u32],
+        }
     }
 
     pub fn field(&self) -> Field {
@@ -92,7 +96,10 @@ impl Element {
     }
 
     pub fn held(&self) -> Held {
-        Held::unpack(self.field_and_tag >> 13, u64::from(self.bits[0]) | u64::from(self.bits[1]) << 32)
+        Held::unpack(
+            self.field_and_tag >> 13,
+            u64::from(self.bits[0]) | u64::from(self.bits[1]) << 32,
+        )
     }
 }
 
@@ -122,7 +129,10 @@ mod tests {
             Held::Flag(false),
         ] {
             let element = Element::new(Field(Field::LIMIT - 1), 7, held);
-            assert_eq!((element.field(), element.stamp, element.held()), (Field(Field::LIMIT - 1), 7, held));
+            assert_eq!(
+                (element.field(), element.stamp, element.held()),
+                (Field(Field::LIMIT - 1), 7, held)
+            );
         }
     }
 }

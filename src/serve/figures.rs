@@ -30,16 +30,27 @@ pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f F
     found
 }
 
-fn descend<'f>(figures: &'f Figures, path: &str, currency: Option<&'f str>, found: &mut Vec<(Option<&'f str>, &'f Figure)>) {
-    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let Some((_, figure)) = figures.iter().find(|(n, _)| *n == name) else { return };
+fn descend<'f>(
+    figures: &'f Figures,
+    path: &str,
+    currency: Option<&'f str>,
+    found: &mut Vec<(Option<&'f str>, &'f Figure)>,
+) {
+    let (name, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let Some((_, figure)) = figures.iter().find(|(n, _)| *n == name) else {
+        return;
+    };
     let mut take = |figure: &'f Figure, currency| match (figure, rest) {
         (Figure::Group(figures), Some(rest)) => descend(figures, rest, currency, found),
         (Figure::Group(_) | Figure::ByCurrency(_), None) | (_, Some(_)) => {}
         (single, None) => found.push((currency, single)),
     };
     match figure {
-        Figure::ByCurrency(figures) => figures.iter().for_each(|(currency, figure)| take(figure, Some(currency))),
+        Figure::ByCurrency(figures) => figures
+            .iter()
+            .for_each(|(currency, figure)| take(figure, Some(currency))),
         figure => take(figure, currency),
     }
 }
@@ -51,7 +62,9 @@ pub fn written(figure: &Figure) -> String {
         Figure::Ratio(Some(ratio)) => format!("{:.1}\u{202f}%", ratio * 100.0),
         Figure::Days(Some(days)) => grouped(&format!("{days:.1}")),
         Figure::Money(amount) => grouped(&money(*amount)),
-        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => NO_VALUE.to_owned(),
+        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
+            NO_VALUE.to_owned()
+        }
     }
 }
 
@@ -63,7 +76,11 @@ pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
         None => written(figure),
     });
     let words: Vec<String> = words.collect();
-    if words.is_empty() { NO_VALUE.to_owned() } else { words.join(", ") }
+    if words.is_empty() {
+        NO_VALUE.to_owned()
+    } else {
+        words.join(", ")
+    }
 }
 
 /// A text's first sentence.
@@ -73,8 +90,12 @@ pub fn first_sentence(text: &str) -> &str {
 
 /// A number with a comma before every three digits of its whole part.
 fn grouped(number: &str) -> String {
-    let (sign, number) = number.strip_prefix('-').map_or(("", number), |n| ("\u{2212}", n));
-    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (sign, number) = number
+        .strip_prefix('-')
+        .map_or(("", number), |n| ("\u{2212}", n));
+    let (whole, fraction) = number
+        .split_once('.')
+        .map_or((number, None), |(whole, fraction)| (whole, Some(fraction)));
     let mut text = sign.to_owned();
     for (i, digit) in whole.chars().enumerate() {
         if i > 0 && (whole.len() - i).is_multiple_of(3) {
@@ -116,15 +137,27 @@ mod tests {
     #[test]
     fn a_path_leads_through_currencies() {
         let amount = |won| Figure::Group(vec![("won", Figure::Money(won))]);
-        let by_currency = BTreeMap::from([("EUR".to_owned(), amount(10_000)), ("USD".to_owned(), amount(20_000))]);
-        let figures = vec![("amount", Figure::ByCurrency(by_currency)), ("won", Figure::Count(3))];
-        assert_eq!(in_a_sentence(&figures, "amount.won"), "EUR\u{a0}1.00, USD\u{a0}2.00");
+        let by_currency = BTreeMap::from([
+            ("EUR".to_owned(), amount(10_000)),
+            ("USD".to_owned(), amount(20_000)),
+        ]);
+        let figures = vec![
+            ("amount", Figure::ByCurrency(by_currency)),
+            ("won", Figure::Count(3)),
+        ];
+        assert_eq!(
+            in_a_sentence(&figures, "amount.won"),
+            "EUR\u{a0}1.00, USD\u{a0}2.00"
+        );
         assert_eq!(in_a_sentence(&figures, "won"), "3");
         assert_eq!(in_a_sentence(&figures, "amount.lost"), "–");
     }
 
     #[test]
     fn nothing_escapes_into_the_markup() {
-        assert_eq!(Escaped("<b a='1' c=\"2\">&").to_string(), "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;");
+        assert_eq!(
+            Escaped("<b a='1' c=\"2\">&").to_string(),
+            "&lt;b a=&#39;1&#39; c=&quot;2&quot;&gt;&amp;"
+        );
     }
 }

@@ -31,11 +31,27 @@ pub struct Column {
 }
 
 const fn column(over: &'static str, head: &'static str, path: &'static str) -> Column {
-    Column { over, head, path, of: None }
+    Column {
+        over,
+        head,
+        path,
+        of: None,
+    }
 }
 
-const fn ratio(over: &'static str, head: &'static str, path: &'static str, numerator: &'static str, denominator: &'static str) -> Column {
-    Column { over, head, path, of: Some((numerator, denominator)) }
+const fn ratio(
+    over: &'static str,
+    head: &'static str,
+    path: &'static str,
+    numerator: &'static str,
+    denominator: &'static str,
+) -> Column {
+    Column {
+        over,
+        head,
+        path,
+        of: Some((numerator, denominator)),
+    }
 }
 
 /// Every metric.
@@ -66,14 +82,34 @@ pub static LAYOUTS: [Layout; 5] = [
         headline: "rate",
         unit: "",
         made_of: "{won} won of {leads} leads, many still young",
-        remarks: &["of {within_90d.leads} mature leads {within_90d.won} won within 90 days: {within_90d.rate}"],
+        remarks: &[
+            "of {within_90d.leads} mature leads {within_90d.won} won within 90 days: {within_90d.rate}",
+        ],
         columns: &[
             column("Leads created", "Leads", "leads"),
             column("Leads created", "Won", "won"),
             column("Leads created", "Close rate so far", "rate"),
-            ratio("Mature cohorts, won within", "30 days", "within_30d.rate", "within_30d.won", "within_30d.leads"),
-            ratio("Mature cohorts, won within", "60 days", "within_60d.rate", "within_60d.won", "within_60d.leads"),
-            ratio("Mature cohorts, won within", "90 days", "within_90d.rate", "within_90d.won", "within_90d.leads"),
+            ratio(
+                "Mature cohorts, won within",
+                "30 days",
+                "within_30d.rate",
+                "within_30d.won",
+                "within_30d.leads",
+            ),
+            ratio(
+                "Mature cohorts, won within",
+                "60 days",
+                "within_60d.rate",
+                "within_60d.won",
+                "within_60d.leads",
+            ),
+            ratio(
+                "Mature cohorts, won within",
+                "90 days",
+                "within_90d.rate",
+                "within_90d.won",
+                "within_90d.leads",
+            ),
         ],
     },
     Layout {
@@ -124,7 +160,10 @@ pub static LAYOUTS: [Layout; 5] = [
         headline: "won.median_days",
         unit: "days",
         made_of: "median of {won.count} won deals",
-        remarks: &["mean {won.mean_days}, nine in ten within {won.p90_days} days", "closed before they began, left out: {both.negative}"],
+        remarks: &[
+            "mean {won.mean_days}, nine in ten within {won.p90_days} days",
+            "closed before they began, left out: {both.negative}",
+        ],
         columns: &[
             column("Won, days", "Deals", "won.count"),
             column("Won, days", "Median", "won.median_days"),
@@ -154,23 +193,45 @@ mod tests {
     #[test]
     fn every_metric_has_a_layout_and_every_path_leads_to_a_figure() {
         let definitions = Definitions::new(DefinitionsSpec::default()).unwrap();
-        let plan = Plan::new(vec![Window::All], Now { now: 0, watermark: 0 }, &definitions.calendar);
+        let plan = Plan::new(
+            vec![Window::All],
+            Now {
+                now: 0,
+                watermark: 0,
+            },
+            &definitions.calendar,
+        );
         let mut sums = Sums::default();
         for (number, rollup) in rollups().enumerate() {
             let mut cell = Cell::default();
             (0..rollup.counts.len()).for_each(|i| cell.count(i, 1));
             (0..rollup.sums.len()).for_each(|i| cell.sum(i, 10_000));
-            (0..plan.ranges.len()).for_each(|range| sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell));
+            (0..plan.ranges.len()).for_each(|range| {
+                sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell)
+            });
         }
         let reading = sums.read(&plan, 1);
         assert_eq!(LAYOUTS.len(), METRICS.len());
         for (layout, metric) in LAYOUTS.iter().zip(&reading.metrics) {
             assert_eq!(layout.metric, metric.name);
             let total = metric.total(0).unwrap();
-            let in_words = layout.remarks.iter().chain([&layout.made_of]).flat_map(|n| n.split('{').skip(1)).map(|n| n.split('}').next().unwrap());
-            let in_columns = layout.columns.iter().flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)]).flatten();
+            let in_words = layout
+                .remarks
+                .iter()
+                .chain([&layout.made_of])
+                .flat_map(|n| n.split('{').skip(1))
+                .map(|n| n.split('}').next().unwrap());
+            let in_columns = layout
+                .columns
+                .iter()
+                .flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)])
+                .flatten();
             for path in in_words.chain(in_columns).chain([layout.headline]) {
-                assert!(!find(total, path).is_empty(), "{}: there is no figure {path}", layout.metric);
+                assert!(
+                    !find(total, path).is_empty(),
+                    "{}: there is no figure {path}",
+                    layout.metric
+                );
             }
         }
     }

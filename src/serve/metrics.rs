@@ -31,7 +31,11 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
     if let Some(snapshot) = model.snapshot() {
         if let Some(watermark) = snapshot.watermark {
             let help = "The time up to which everything is in the business gauges.";
-            families.push(gauge("dealpulse_watermark_timestamp_seconds", help, [series(Vec::new(), watermark as f64 / 1e6)]));
+            families.push(gauge(
+                "dealpulse_watermark_timestamp_seconds",
+                help,
+                [series(Vec::new(), watermark as f64 / 1e6)],
+            ));
         }
         families.extend(business(&snapshot));
     }
@@ -47,18 +51,30 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
             for group in groups.iter().filter(|g| snapshot.top.rank(g).is_some()) {
                 let (dimension, value) = match group.set {
                     0 => (TOTAL.to_owned(), TOTAL.to_owned()),
-                    set => (snapshot.definitions.set_name(set), value_label(&group.values)),
+                    set => (
+                        snapshot.definitions.set_name(set),
+                        value_label(&group.values),
+                    ),
                 };
-                let labels = [("window", window.label()), ("dimension", dimension), ("value", value)].map(|(name, value)| label(name, value));
+                let labels = [
+                    ("window", window.label()),
+                    ("dimension", dimension),
+                    ("value", value),
+                ]
+                .map(|(name, value)| label(name, value));
                 for (name, figure) in &group.figures {
                     figure.visit(&mut vec![name], "", &mut |path, currency, figure| {
-                        let Some(value) = in_base_unit(figure) else { return };
+                        let Some(value) = in_base_unit(figure) else {
+                            return;
+                        };
                         let mut labels = labels.to_vec();
                         if !currency.is_empty() {
                             labels.push(label("currency", currency.to_owned()));
                         }
                         let name = name_of(metric.name, path, figure);
-                        let family = families.entry(name).or_insert_with_key(|name| gauge(name, &help(metric.name, path, figure), []));
+                        let family = families.entry(name).or_insert_with_key(|name| {
+                            gauge(name, &help(metric.name, path, figure), [])
+                        });
                         family.mut_metric().push(series(labels, value));
                     });
                 }
@@ -73,13 +89,19 @@ fn name_of(metric: &str, path: &[&str], figure: &Figure) -> String {
     let name = format!("dealpulse_{metric}_{}", path.join("_"));
     match figure {
         Figure::Days(_) => format!("{}_seconds", name.trim_end_matches("_days")),
-        _ => name.strip_suffix("_count").map_or_else(|| name.clone(), |stem| format!("{stem}_samples")),
+        _ => name
+            .strip_suffix("_count")
+            .map_or_else(|| name.clone(), |stem| format!("{stem}_samples")),
     }
 }
 
 fn in_base_unit(figure: &Figure) -> Option<f64> {
     let value = figure.gauge()?;
-    Some(if let Figure::Days(_) = figure { value * DAY as f64 } else { value })
+    Some(if let Figure::Days(_) = figure {
+        value * DAY as f64
+    } else {
+        value
+    })
 }
 
 /// Which figure of the metric it is, and the first sentence of what the metric means.
@@ -90,9 +112,16 @@ fn help(metric: &str, path: &[&str], figure: &Figure) -> String {
         Figure::Money(_) => " (money)",
         _ => "",
     };
-    let sentence = METRICS.iter().find(|m| m.name() == metric).map_or("", |m| first_sentence(m.definition()));
+    let sentence = METRICS
+        .iter()
+        .find(|m| m.name() == metric)
+        .map_or("", |m| first_sentence(m.definition()));
     let words = path.join(" ").replace('_', " ");
-    let words = if let Figure::Days(_) = figure { words.trim_end_matches(" days") } else { &words };
+    let words = if let Figure::Days(_) = figure {
+        words.trim_end_matches(" days")
+    } else {
+        &words
+    };
     format!("{words}{unit}: {sentence}")
 }
 
@@ -108,7 +137,13 @@ fn value_label(values: &[String]) -> String {
         [one] => word(one),
         several => several
             .iter()
-            .map(|v| if v.is_empty() { word(v) } else { word(&v.replace('\\', r"\\").replace(',', r"\,")) })
+            .map(|v| {
+                if v.is_empty() {
+                    word(v)
+                } else {
+                    word(&v.replace('\\', r"\\").replace(',', r"\,"))
+                }
+            })
             .collect::<Vec<_>>()
             .join(","),
     }
@@ -157,8 +192,15 @@ mod tests {
             &["a\\", "b,c"],
             &["a\\,b", "c"],
         ];
-        let labels: HashSet<String> = groups.iter().map(|g| value_label(&g.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>())).collect();
+        let labels: HashSet<String> = groups
+            .iter()
+            .map(|g| value_label(&g.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>()))
+            .collect();
         assert_eq!(labels.len(), groups.len(), "{labels:?}");
-        assert!(labels.contains("(none)") && labels.contains("Smith, John") && labels.contains(r"a\,b,c"));
+        assert!(
+            labels.contains("(none)")
+                && labels.contains("Smith, John")
+                && labels.contains(r"a\,b,c")
+        );
     }
 }

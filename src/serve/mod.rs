@@ -44,7 +44,10 @@ impl Health {
     /// The problems there are, in order of name.
     pub fn problems(&self) -> Vec<(String, String)> {
         let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        problems.iter().map(|(name, problem)| (name.clone(), problem.clone())).collect()
+        problems
+            .iter()
+            .map(|(name, problem)| (name.clone(), problem.clone()))
+            .collect()
     }
 }
 
@@ -62,15 +65,28 @@ pub fn router(model: Model, telemetry: Arc<Telemetry>, health: Health) -> Router
         .route("/metrics", get(scrape))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; the page is at /, the gauges are at /metrics\n") })
-        .with_state(Shown { model, telemetry, health })
+        .fallback(|| async {
+            (
+                StatusCode::NOT_FOUND,
+                "there is nothing here; the page is at /, the gauges are at /metrics\n",
+            )
+        })
+        .with_state(Shown {
+            model,
+            telemetry,
+            health,
+        })
 }
 
 /// Serves until `shutdown`, then waits a moment for requests on their way.
 ///
 /// # Errors
 /// If the listener fails.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let (told, mut tell) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;
@@ -87,7 +103,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     }
 }
 
-async fn page(State(shown): State<Shown>, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn page(
+    State(shown): State<Shown>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
     let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
@@ -107,8 +126,19 @@ async fn scrape(State(shown): State<Shown>) -> Response {
 
 /// 200 when there are fresh numbers and no part complains; else 503 with a reason a line.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let mut reasons: Vec<String> = shown.model.problem().into_iter().map(|problem| format!("read model: {problem}")).collect();
-    reasons.extend(shown.health.problems().into_iter().map(|(name, problem)| format!("{name}: {problem}")));
+    let mut reasons: Vec<String> = shown
+        .model
+        .problem()
+        .into_iter()
+        .map(|problem| format!("read model: {problem}"))
+        .collect();
+    reasons.extend(
+        shown
+            .health
+            .problems()
+            .into_iter()
+            .map(|(name, problem)| format!("{name}: {problem}")),
+    );
     if reasons.is_empty() {
         return "ready\n".into_response();
     }

@@ -22,10 +22,18 @@ pub trait Source: Send + Sync {
     fn current(&self) -> impl Future<Output = Result<Epoch, OutsideError>> + Send;
 
     /// Up to when (µs) every shard of the epoch's log is folded and flushed; `None` before the first flush of all.
-    fn watermark(&self, epoch: &Epoch) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
+    fn watermark(
+        &self,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
 
     /// The cells of the epoch, summed over shards and panes by the plan's ranges. `definitions` are the epoch's, made ready.
-    fn sums(&self, epoch: &Epoch, definitions: &Definitions, plan: &Plan) -> impl Future<Output = Result<Sums, OutsideError>> + Send;
+    fn sums(
+        &self,
+        epoch: &Epoch,
+        definitions: &Definitions,
+        plan: &Plan,
+    ) -> impl Future<Output = Result<Sums, OutsideError>> + Send;
 }
 
 /// How the read model is kept.
@@ -41,7 +49,11 @@ pub struct Refresh {
 
 impl Default for Refresh {
     fn default() -> Self {
-        Refresh { every: Duration::from_secs(2), top: 20, clock: wall_clock }
+        Refresh {
+            every: Duration::from_secs(2),
+            top: 20,
+            clock: wall_clock,
+        }
     }
 }
 
@@ -89,14 +101,25 @@ impl Top {
             // The map is in order of name and the sort is stable.
             let mut values: Vec<_> = sizes.into_iter().collect();
             values.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-            values.into_iter().take(count).enumerate().map(|(rank, (values, _))| (values.to_vec(), rank)).collect()
+            values
+                .into_iter()
+                .take(count)
+                .enumerate()
+                .map(|(rank, (values, _))| (values.to_vec(), rank))
+                .collect()
         };
-        Top { ranks: sizes.into_iter().map(rank).collect() }
+        Top {
+            ranks: sizes.into_iter().map(rank).collect(),
+        }
     }
 
     /// The place of a group's values in the list of its set; `None` if they are not shown. The total always is.
     pub fn rank(&self, group: &Group) -> Option<usize> {
-        if group.set == 0 { Some(0) } else { self.ranks.get(group.set)?.get(&group.values).copied() }
+        if group.set == 0 {
+            Some(0)
+        } else {
+            self.ranks.get(group.set)?.get(&group.values).copied()
+        }
     }
 }
 
@@ -108,7 +131,11 @@ fn weight(metric: &str, figures: &Figures) -> i64 {
         _ => &[],
     };
     let count = |figure: &Figure| if let Figure::Count(n) = figure { *n } else { 0 };
-    figures.iter().filter(|(name, _)| counted.contains(name)).map(|(_, figure)| count(figure)).sum()
+    figures
+        .iter()
+        .filter(|(name, _)| counted.contains(name))
+        .map(|(_, figure)| count(figure))
+        .sum()
 }
 
 /// The present snapshot, shared by everything that shows it. Cheap to clone.
@@ -131,7 +158,11 @@ struct State {
 impl Model {
     /// An empty model, whose numbers are called stale when older than `stale_after`.
     pub fn new(stale_after: Duration) -> Self {
-        Model(Arc::new(Inner { state: watch::Sender::default(), started: Instant::now(), stale_after }))
+        Model(Arc::new(Inner {
+            state: watch::Sender::default(),
+            started: Instant::now(),
+            stale_after,
+        }))
     }
 
     /// What was read last.
@@ -141,18 +172,29 @@ impl Model {
 
     /// How old the numbers are; before there are any, how long they have been missing.
     pub fn age(&self) -> Duration {
-        self.0.state.borrow().snapshot.as_ref().map_or(self.0.started, |s| s.read_at).elapsed()
+        self.0
+            .state
+            .borrow()
+            .snapshot
+            .as_ref()
+            .map_or(self.0.started, |s| s.read_at)
+            .elapsed()
     }
 
     /// Why the numbers should not be relied on: there are none yet, or they are old.
     pub fn problem(&self) -> Option<String> {
         let state = self.0.state.borrow();
-        let why = state.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        let why = state
+            .problem
+            .as_ref()
+            .map(|problem| format!(": {problem}"))
+            .unwrap_or_default();
         match &state.snapshot {
             None => Some(format!("no numbers have been read yet{why}")),
             Some(snapshot) => {
                 let age = snapshot.read_at.elapsed();
-                (age > self.0.stale_after).then(|| format!("the numbers have stood still for {} s{why}", age.as_secs()))
+                (age > self.0.stale_after)
+                    .then(|| format!("the numbers have stood still for {} s{why}", age.as_secs()))
             }
         }
     }
@@ -165,14 +207,19 @@ impl Model {
 
     /// Puts a new snapshot in place; true if the reading before it had failed.
     fn publish(&self, snapshot: Snapshot) -> bool {
-        let before = self.0.state.send_replace(State { snapshot: Some(Arc::new(snapshot)), problem: None });
+        let before = self.0.state.send_replace(State {
+            snapshot: Some(Arc::new(snapshot)),
+            problem: None,
+        });
         before.problem.is_some()
     }
 
     /// Notes why there is no new snapshot; true if that was not known before.
     fn fail(&self, problem: String) -> bool {
         let mut is_news = false;
-        self.0.state.send_modify(|state| is_news = state.problem.replace(problem.clone()).as_ref() != Some(&problem));
+        self.0.state.send_modify(|state| {
+            is_news = state.problem.replace(problem.clone()).as_ref() != Some(&problem)
+        });
         is_news
     }
 }
@@ -185,22 +232,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 enum RefreshError {
     #[error(transparent)]
     Outside(#[from] OutsideError),
-    #[error("the definitions of epoch {epoch} are not understood by this version ({problem}); run the version that wrote them, or a newer one")]
+    #[error(
+        "the definitions of epoch {epoch} are not understood by this version ({problem}); run the version that wrote them, or a newer one"
+    )]
     Definitions { epoch: u32, problem: BadDefinition },
     #[error("reading the windows took longer than {} s; look at ClickHouse's load", PATIENCE.as_secs())]
     TooSlow,
 }
 
 /// Reads the windows again and again until `shutdown`. What fails is tried again; until then the last snapshot stands.
-pub async fn refresh_forever(model: Model, source: impl Source, refresh: Refresh, telemetry: Arc<Telemetry>, shutdown: impl Future<Output = ()>) {
+pub async fn refresh_forever(
+    model: Model,
+    source: impl Source,
+    refresh: Refresh,
+    telemetry: Arc<Telemetry>,
+    shutdown: impl Future<Output = ()>,
+) {
     let reading = async {
         let mut definitions = None;
         let mut ticks = tokio::time::interval(refresh.every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let read = tokio::time::timeout(PATIENCE, read(&source, &refresh, &mut definitions)).await.unwrap_or(Err(RefreshError::TooSlow));
-            telemetry.read_model_refreshes.with_label_values(&[if read.is_ok() { "ok" } else { "failed" }]).inc();
+            let read = tokio::time::timeout(PATIENCE, read(&source, &refresh, &mut definitions))
+                .await
+                .unwrap_or(Err(RefreshError::TooSlow));
+            telemetry
+                .read_model_refreshes
+                .with_label_values(&[if read.is_ok() { "ok" } else { "failed" }])
+                .inc();
             // An outage is told once, not with every reading.
             match read {
                 Ok(snapshot) => {
@@ -225,14 +285,21 @@ pub async fn refresh_forever(model: Model, source: impl Source, refresh: Refresh
 /// Definitions made ready, with the epoch they are of: a calendar takes a while to lay out.
 type Ready = Option<(Epoch, Arc<Definitions>)>;
 
-async fn read(source: &impl Source, refresh: &Refresh, ready: &mut Ready) -> Result<Snapshot, RefreshError> {
+async fn read(
+    source: &impl Source,
+    refresh: &Refresh,
+    ready: &mut Ready,
+) -> Result<Snapshot, RefreshError> {
     let read_at = Instant::now();
     let epoch = source.current().await?;
     let definitions = match ready {
         Some((known, definitions)) if *known == epoch => definitions.clone(),
         _ => {
             let made = Definitions::new(epoch.definitions.clone());
-            let made = Arc::new(made.map_err(|problem| RefreshError::Definitions { epoch: epoch.epoch, problem })?);
+            let made = Arc::new(made.map_err(|problem| RefreshError::Definitions {
+                epoch: epoch.epoch,
+                problem,
+            })?);
             *ready = Some((epoch.clone(), made.clone()));
             made
         }
@@ -240,10 +307,25 @@ async fn read(source: &impl Source, refresh: &Refresh, ready: &mut Ready) -> Res
     // The watermark first: numbers read after it hold at least what it promises.
     let watermark = source.watermark(&epoch).await?;
     let as_of = (refresh.clock)();
-    let plan = Plan::new(ROLLING.to_vec(), Now { now: as_of, watermark: watermark.unwrap_or_default() }, &definitions.calendar);
+    let plan = Plan::new(
+        ROLLING.to_vec(),
+        Now {
+            now: as_of,
+            watermark: watermark.unwrap_or_default(),
+        },
+        &definitions.calendar,
+    );
     let sums = source.sums(&epoch, &definitions, &plan).await?;
     let sets = definitions.sets.len();
     let reading = sums.read(&plan, sets);
     let top = Top::of(&reading, sets, refresh.top);
-    Ok(Snapshot { reading, definitions, epoch: epoch.epoch, as_of, watermark, read_at, top })
+    Ok(Snapshot {
+        reading,
+        definitions,
+        epoch: epoch.epoch,
+        as_of,
+        watermark,
+        read_at,
+        top,
+    })
 }

@@ -29,9 +29,16 @@ impl Choice {
         let asked = |name: &str| query.get(name).map(String::as_str);
         let windows = &snapshot.reading.windows;
         let labelled = |label: &str| windows.iter().position(|w| w.label() == label);
-        let window = asked("window").and_then(labelled).or_else(|| labelled("28d")).unwrap_or_default();
+        let window = asked("window")
+            .and_then(labelled)
+            .or_else(|| labelled("28d"))
+            .unwrap_or_default();
         let sets = 1..snapshot.definitions.sets.len();
-        let set = sets.clone().find(|set| asked("by") == Some(&snapshot.definitions.set_name(*set))).or(sets.clone().next()).unwrap_or_default();
+        let set = sets
+            .clone()
+            .find(|set| asked("by") == Some(&snapshot.definitions.set_name(*set)))
+            .or(sets.clone().next())
+            .unwrap_or_default();
         Choice {
             window,
             window_label: windows.get(window).map(Window::label).unwrap_or_default(),
@@ -45,7 +52,11 @@ impl Choice {
     fn but(&self, change: impl FnOnce(&mut Choice)) -> String {
         let mut choice = self.clone();
         change(&mut choice);
-        let mut address = format!("?window={}&amp;by={}", encoded(&choice.window_label), encoded(&choice.set_name));
+        let mut address = format!(
+            "?window={}&amp;by={}",
+            encoded(&choice.window_label),
+            encoded(&choice.set_name)
+        );
         if choice.is_paused {
             address += "&amp;paused=yes";
         }
@@ -56,7 +67,15 @@ impl Choice {
 /// Percent-encodes what is not plain in a query.
 fn encoded(text: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    text.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
 }
 
 /// The whole page.
@@ -71,7 +90,9 @@ fn document(out: &mut String, model: &Model, query: &HashMap<String, String>) ->
     let snapshot = model.snapshot();
     let choice = snapshot.as_ref().map(|s| Choice::of(query, s));
     let is_paused = choice.as_ref().is_some_and(|c| c.is_paused);
-    out.push_str("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Dealpulse</title>");
+    out.push_str(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Dealpulse</title>",
+    );
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
     if !is_paused {
         out.push_str("<meta http-equiv=\"refresh\" content=\"2\">");
@@ -85,11 +106,16 @@ fn document(out: &mut String, model: &Model, query: &HashMap<String, String>) ->
     }
     out.push_str("</p></header>");
     if let Some(problem) = &problem {
-        write!(out, "<p class=\"notice\" role=\"status\">{}</p>", Escaped(&sentence(problem)))?;
+        write!(
+            out,
+            "<p class=\"notice\" role=\"status\">{}</p>",
+            Escaped(&sentence(problem))
+        )?;
     }
     match (&snapshot, &choice) {
         (Some(snapshot), Some(choice)) => numbers(out, snapshot, choice)?,
-        _ => out.push_str("<p class=\"soft\">The page fills itself as soon as there are numbers.</p>"),
+        _ => out
+            .push_str("<p class=\"soft\">The page fills itself as soon as there are numbers.</p>"),
     }
     out.push_str("</body></html>\n");
     Ok(())
@@ -97,15 +123,31 @@ fn document(out: &mut String, model: &Model, query: &HashMap<String, String>) ->
 
 fn freshness(out: &mut String, model: &Model, snapshot: &Snapshot, choice: &Choice) -> fmt::Result {
     let zone = snapshot.definitions.calendar.zone();
-    let local = |micros: i64| chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().with_timezone(&zone);
+    let local = |micros: i64| {
+        chrono::DateTime::from_timestamp_micros(micros)
+            .unwrap_or_default()
+            .with_timezone(&zone)
+    };
     let as_of = local(snapshot.as_of);
-    write!(out, "<span class=\"dot\"></span>As of {} ({zone}), {} ago", as_of.format("%a %-d %B %Y, %H:%M:%S"), ago(model.age().as_secs()))?;
+    write!(
+        out,
+        "<span class=\"dot\"></span>As of {} ({zone}), {} ago",
+        as_of.format("%a %-d %B %Y, %H:%M:%S"),
+        ago(model.age().as_secs())
+    )?;
     if let Some(watermark) = snapshot.watermark {
         let watermark = local(watermark);
-        let form = if watermark.date_naive() == as_of.date_naive() { "%H:%M:%S" } else { "%-d %B %Y, %H:%M:%S" };
+        let form = if watermark.date_naive() == as_of.date_naive() {
+            "%H:%M:%S"
+        } else {
+            "%-d %B %Y, %H:%M:%S"
+        };
         write!(out, " · events up to {}", watermark.format(form))?;
     }
-    let (word, address) = (if choice.is_paused { "resume" } else { "pause" }, choice.but(|c| c.is_paused = !c.is_paused));
+    let (word, address) = (
+        if choice.is_paused { "resume" } else { "pause" },
+        choice.but(|c| c.is_paused = !c.is_paused),
+    );
     write!(out, " · <a href=\"{address}\">{word}</a>")
 }
 
@@ -133,23 +175,45 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
         section(out, snapshot, choice, layout, metric)?;
     }
     definitions(out, snapshot)?;
-    write!(out, "<footer>Definitions of epoch {}. The same numbers as gauges: <a href=\"/metrics\">/metrics</a>.</footer>", snapshot.epoch)
+    write!(
+        out,
+        "<footer>Definitions of epoch {}. The same numbers as gauges: <a href=\"/metrics\">/metrics</a>.</footer>",
+        snapshot.epoch
+    )
 }
 
 /// The metrics that are shown, in the order of the layouts.
 fn laid_out(snapshot: &Snapshot) -> impl Iterator<Item = (&'static Layout, &MetricReading)> {
-    LAYOUTS.iter().filter_map(|layout| Some((layout, snapshot.reading.metrics.iter().find(|m| m.name == layout.metric)?)))
+    LAYOUTS.iter().filter_map(|layout| {
+        Some((
+            layout,
+            snapshot
+                .reading
+                .metrics
+                .iter()
+                .find(|m| m.name == layout.metric)?,
+        ))
+    })
 }
 
 fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::Result {
-    let current = if is_current { " aria-current=\"true\"" } else { "" };
+    let current = if is_current {
+        " aria-current=\"true\""
+    } else {
+        ""
+    };
     write!(out, "<a href=\"{address}\"{current}>{}</a>", Escaped(text))
 }
 
 fn card(out: &mut String, layout: &Layout, total: Option<&Figures>) -> fmt::Result {
     let nothing = Figures::new();
     let total = total.unwrap_or(&nothing);
-    write!(out, "<div class=\"card\"><h2>{}</h2><p class=\"figure\">{}", layout.title, in_a_sentence(total, layout.headline))?;
+    write!(
+        out,
+        "<div class=\"card\"><h2>{}</h2><p class=\"figure\">{}",
+        layout.title,
+        in_a_sentence(total, layout.headline)
+    )?;
     if !layout.unit.is_empty() {
         write!(out, " <small>{}</small>", layout.unit)?;
     }
@@ -157,7 +221,10 @@ fn card(out: &mut String, layout: &Layout, total: Option<&Figures>) -> fmt::Resu
     if total.is_empty() {
         out.push_str("<p class=\"soft\">nothing in this window</p>");
     } else {
-        let remarks = layout.remarks.iter().filter(|remark| has_something(remark, total));
+        let remarks = layout
+            .remarks
+            .iter()
+            .filter(|remark| has_something(remark, total));
         for text in [&layout.made_of].into_iter().chain(remarks) {
             write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
         }
@@ -170,18 +237,35 @@ fn card(out: &mut String, layout: &Layout, total: Option<&Figures>) -> fmt::Resu
 fn filled(text: &str, figures: &Figures) -> String {
     let mut parts = text.split('{');
     let start = parts.next().unwrap_or_default().to_owned();
-    parts.filter_map(|part| part.split_once('}')).fold(start, |text, (path, rest)| text + &in_a_sentence(figures, path) + rest)
+    parts
+        .filter_map(|part| part.split_once('}'))
+        .fold(start, |text, (path, rest)| {
+            text + &in_a_sentence(figures, path) + rest
+        })
 }
 
 /// True if the first figure of a text is there and not 0.
 fn has_something(text: &str, figures: &Figures) -> bool {
     let path = text.split(['{', '}']).nth(1).unwrap_or_default();
-    find(figures, path).iter().any(|(_, figure)| figure.gauge().is_some_and(|n| n != 0.0))
+    find(figures, path)
+        .iter()
+        .any(|(_, figure)| figure.gauge().is_some_and(|n| n != 0.0))
 }
 
-fn section(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
+fn section(
+    out: &mut String,
+    snapshot: &Snapshot,
+    choice: &Choice,
+    layout: &Layout,
+    metric: &MetricReading,
+) -> fmt::Result {
     let gist = first_sentence(definition(metric.name));
-    write!(out, "<section><h2>{}</h2><p class=\"soft gist\">{}</p>", layout.title, Escaped(gist))?;
+    write!(
+        out,
+        "<section><h2>{}</h2><p class=\"soft gist\">{}</p>",
+        layout.title,
+        Escaped(gist)
+    )?;
     table(out, snapshot, choice, layout, metric)?;
     out.push_str("</section>");
     Ok(())
@@ -191,20 +275,36 @@ fn section(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layo
 fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     out.push_str("<section><h2>What is counted</h2><dl>");
     for (layout, metric) in laid_out(snapshot) {
-        write!(out, "<dt>{}</dt><dd>{}</dd>", layout.title, Escaped(definition(metric.name)))?;
+        write!(
+            out,
+            "<dt>{}</dt><dd>{}</dd>",
+            layout.title,
+            Escaped(definition(metric.name))
+        )?;
     }
     out.push_str("</dl></section>");
     Ok(())
 }
 
 fn definition(metric: &str) -> &'static str {
-    METRICS.iter().find(|m| m.name() == metric).map_or("", |m| m.definition())
+    METRICS
+        .iter()
+        .find(|m| m.name() == metric)
+        .map_or("", |m| m.definition())
 }
 
-fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout, metric: &MetricReading) -> fmt::Result {
+fn table(
+    out: &mut String,
+    snapshot: &Snapshot,
+    choice: &Choice,
+    layout: &Layout,
+    metric: &MetricReading,
+) -> fmt::Result {
     let groups: &[Group] = metric.windows.get(choice.window).map_or(&[], Vec::as_slice);
     let of_set = || groups.iter().filter(|g| g.set == choice.set && g.set != 0);
-    let mut rows: Vec<(usize, &Group)> = of_set().filter_map(|g| Some((snapshot.top.rank(g)?, g))).collect();
+    let mut rows: Vec<(usize, &Group)> = of_set()
+        .filter_map(|g| Some((snapshot.top.rank(g)?, g)))
+        .collect();
     rows.sort_by_key(|(rank, _)| *rank);
     let more = of_set().count() - rows.len();
     let Some(total) = metric.total(choice.window) else {
@@ -214,24 +314,53 @@ fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout
 
     out.push_str("<div class=\"scroll\"><table><thead><tr><th></th>");
     for neighbours in layout.columns.chunk_by(|a, b| a.over == b.over) {
-        write!(out, "<th class=\"first\" colspan=\"{}\" scope=\"colgroup\">{}</th>", neighbours.len(), neighbours[0].over)?;
+        write!(
+            out,
+            "<th class=\"first\" colspan=\"{}\" scope=\"colgroup\">{}</th>",
+            neighbours.len(),
+            neighbours[0].over
+        )?;
     }
     out.push_str("</tr><tr><th></th>");
     for (i, column) in layout.columns.iter().enumerate() {
-        write!(out, "<th{} scope=\"col\">{}</th>", first(layout.columns, i), column.head)?;
+        write!(
+            out,
+            "<th{} scope=\"col\">{}</th>",
+            first(layout.columns, i),
+            column.head
+        )?;
     }
     out.push_str("</tr></thead><tbody>");
     row(out, layout.columns, "<span>All</span>", "", total)?;
     for (_, group) in &rows {
-        let name = group.values.iter().map(|v| value(v)).collect::<Vec<_>>().join(" · ");
-        row(out, layout.columns, &name, &group.values.join(" · "), &group.figures)?;
+        let name = group
+            .values
+            .iter()
+            .map(|v| value(v))
+            .collect::<Vec<_>>()
+            .join(" · ");
+        row(
+            out,
+            layout.columns,
+            &name,
+            &group.values.join(" · "),
+            &group.figures,
+        )?;
     }
     out.push_str("</tbody></table></div>");
     if rows.is_empty() && choice.set != 0 {
-        write!(out, "<p class=\"soft more\">{} {}.</p>", why_empty(snapshot, choice, metric.name), Escaped(&words(&choice.set_name)))?;
+        write!(
+            out,
+            "<p class=\"soft more\">{} {}.</p>",
+            why_empty(snapshot, choice, metric.name),
+            Escaped(&words(&choice.set_name))
+        )?;
     }
     if more > 0 {
-        write!(out, "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>")?;
+        write!(
+            out,
+            "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>"
+        )?;
     }
     Ok(())
 }
@@ -239,18 +368,33 @@ fn table(out: &mut String, snapshot: &Snapshot, choice: &Choice, layout: &Layout
 /// Why a metric has no rows, to be followed by the dimension's name.
 fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &str) -> &'static str {
     let set = &snapshot.definitions.sets[choice.set];
-    let mut rollups = METRICS.iter().filter(|m| m.name() == metric).flat_map(|m| m.rollups());
+    let mut rollups = METRICS
+        .iter()
+        .filter(|m| m.name() == metric)
+        .flat_map(|m| m.rollups());
     if !rollups.any(|rollup| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d))) {
         "This is not cut by"
-    } else if matches!(snapshot.reading.windows[choice.window], Window::Hours(_)) && !set.grains.contains(&Grain::Hour) {
+    } else if matches!(snapshot.reading.windows[choice.window], Window::Hours(_))
+        && !set.grains.contains(&Grain::Hour)
+    {
         "Hours are not kept by"
     } else {
         "Nothing in this window by"
     }
 }
 
-fn row(out: &mut String, columns: &[Column], name: &str, title: &str, figures: &Figures) -> fmt::Result {
-    write!(out, "<tr><th scope=\"row\" title=\"{}\">{name}</th>", Escaped(title))?;
+fn row(
+    out: &mut String,
+    columns: &[Column],
+    name: &str,
+    title: &str,
+    figures: &Figures,
+) -> fmt::Result {
+    write!(
+        out,
+        "<tr><th scope=\"row\" title=\"{}\">{name}</th>",
+        Escaped(title)
+    )?;
     for (i, column) in columns.iter().enumerate() {
         write!(out, "<td{}>", first(columns, i))?;
         cell(out, column, figures)?;
@@ -278,25 +422,42 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
             // Lines of several currencies have to stay level with their neighbours'.
             Figure::Ratio(Some(ratio)) if currency.is_none() => {
                 let part = (ratio * 100.0).clamp(0.0, 100.0);
-                write!(out, "{}<i style=\"--part:{part:.1}%\"></i>", written(figure))?;
+                write!(
+                    out,
+                    "{}<i style=\"--part:{part:.1}%\"></i>",
+                    written(figure)
+                )?;
             }
             single => out.push_str(&written(single)),
         }
         out.push_str("</div>");
     }
     if let Some((numerator, denominator)) = column.of {
-        write!(out, "<small>{} of {}</small>", in_a_sentence(figures, numerator), in_a_sentence(figures, denominator))?;
+        write!(
+            out,
+            "<small>{} of {}</small>",
+            in_a_sentence(figures, numerator),
+            in_a_sentence(figures, denominator)
+        )?;
     }
     Ok(())
 }
 
 /// The first column under a heading stands a little apart.
 fn first(columns: &[Column], i: usize) -> &'static str {
-    if i == 0 || columns[i - 1].over != columns[i].over { " class=\"first\"" } else { "" }
+    if i == 0 || columns[i - 1].over != columns[i].over {
+        " class=\"first\""
+    } else {
+        ""
+    }
 }
 
 fn value(value: &str) -> String {
-    if value.is_empty() { "<span class=\"none\">none stated</span>".to_owned() } else { Escaped(value).to_string() }
+    if value.is_empty() {
+        "<span class=\"none\">none stated</span>".to_owned()
+    } else {
+        Escaped(value).to_string()
+    }
 }
 
 fn window_name(window: &Window) -> String {
@@ -311,10 +472,17 @@ fn window_name(window: &Window) -> String {
 
 /// The name of a grouping set as one would say it.
 fn words(set_name: &str) -> String {
-    set_name.split(',').map(|d| d.strip_prefix("custom.").unwrap_or(d).replace('_', " ")).collect::<Vec<_>>().join(" and ")
+    set_name
+        .split(',')
+        .map(|d| d.strip_prefix("custom.").unwrap_or(d).replace('_', " "))
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
 }

@@ -34,9 +34,21 @@ impl Ledger {
     pub(super) fn new(epoch: u32, definitions: Arc<Definitions>, symbols: &mut Symbols) -> Self {
         let rollups: Vec<&'static Rollup> = metric::rollups().collect();
         let layout = rollups.iter().map(|rollup| {
-            let sets = definitions.sets.iter().enumerate().filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
-            let kept = |grains: &[Grain]| grains.iter().copied().filter(|g| rollup.grains.contains(g)).collect::<Vec<_>>();
-            sets.map(|(number, set)| (number as u8, kept(&set.grains))).filter(|(_, grains)| !grains.is_empty()).collect()
+            let sets = definitions
+                .sets
+                .iter()
+                .enumerate()
+                .filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
+            let kept = |grains: &[Grain]| {
+                grains
+                    .iter()
+                    .copied()
+                    .filter(|g| rollup.grains.contains(g))
+                    .collect::<Vec<_>>()
+            };
+            sets.map(|(number, set)| (number as u8, kept(&set.grains)))
+                .filter(|(_, grains)| !grains.is_empty())
+                .collect()
         });
         Ledger {
             epoch,
@@ -100,16 +112,24 @@ impl Ledger {
     }
 
     /// Takes back what a record contributed and said, and adds what it does now. What it contributes unchanged is left alone.
-    pub(super) fn replace(&mut self, key: Key, old: (&[Contribution], &[(Key, Link)]), new: (&[Contribution], Vec<(Key, Link)>)) {
-        let (mut gone, mut come): (Vec<&Contribution>, Vec<&Contribution>) = (old.0.iter().collect(), Vec::new());
+    pub(super) fn replace(
+        &mut self,
+        key: Key,
+        old: (&[Contribution], &[(Key, Link)]),
+        new: (&[Contribution], Vec<(Key, Link)>),
+    ) {
+        let (mut gone, mut come): (Vec<&Contribution>, Vec<&Contribution>) =
+            (old.0.iter().collect(), Vec::new());
         for contribution in new.0 {
             match gone.iter().position(|old| *old == contribution) {
                 Some(same) => drop(gone.swap_remove(same)),
                 None => come.push(contribution),
             }
         }
-        gone.into_iter().for_each(|contribution| self.add(contribution, -1));
-        come.into_iter().for_each(|contribution| self.add(contribution, 1));
+        gone.into_iter()
+            .for_each(|contribution| self.add(contribution, -1));
+        come.into_iter()
+            .for_each(|contribution| self.add(contribution, 1));
 
         for (target, _) in old.1 {
             if !new.1.iter().any(|(still, _)| still == target) {
@@ -118,7 +138,11 @@ impl Ledger {
             }
         }
         for (target, link) in new.1 {
-            if !old.1.iter().any(|(before, said)| *before == target && *said == link) {
+            if !old
+                .1
+                .iter()
+                .any(|(before, said)| *before == target && *said == link)
+            {
                 self.outbox.insert((target, key), Some(link));
             }
         }
@@ -129,20 +153,33 @@ impl Ledger {
         let rollup = usize::from(contribution.rollup);
         for (set, grains) in &self.layout[rollup] {
             let mut values = [Symbol::BLANK; MAX_CROSS];
-            for (value, dimension) in values.iter_mut().zip(&self.lens.definitions.sets[usize::from(*set)].dimensions) {
+            for (value, dimension) in values
+                .iter_mut()
+                .zip(&self.lens.definitions.sets[usize::from(*set)].dimensions)
+            {
                 *value = contribution.dims[usize::from(dimension.0)];
             }
             for grain in grains {
                 let pane = Pane::of(contribution.at, *grain, calendar);
-                let key = CellKey { rollup: contribution.rollup, set: *set, pane, currency: contribution.currency, values };
+                let key = CellKey {
+                    rollup: contribution.rollup,
+                    set: *set,
+                    pane,
+                    currency: contribution.currency,
+                    values,
+                };
                 let cell = self.cells.entry(key).or_default();
                 for measure in 0..self.rollups[rollup].counts.len() {
                     if contribution.counts & 1 << measure != 0 {
                         cell.count(measure, sign);
                     }
                 }
-                for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0) {
-                    cell.sum(usize::from(*measure), i128::from(sign) * i128::from(*number));
+                for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0)
+                {
+                    cell.sum(
+                        usize::from(*measure),
+                        i128::from(sign) * i128::from(*number),
+                    );
                 }
                 if let Some(bucket) = contribution.sample {
                     cell.sketch.add(bucket, sign);
@@ -182,35 +219,57 @@ impl Ledger {
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
         self.spent = 0;
         for key in std::mem::take(&mut self.touched_cells) {
-            let Some(cell) = self.cells.get(&key) else { continue };
+            let Some(cell) = self.cells.get(&key) else {
+                continue;
+            };
             touched.cells.push(self.row(&key, cell, symbols));
             if cell.is_zero() {
                 self.cells.remove(&key); // its row says zero; the next contribution starts from there
             }
         }
         for (target, sender) in std::mem::take(&mut self.touched_links) {
-            if let Some(link) = self.received(target).iter().find(|link| link.sender == sender) {
-                touched.links.push(LinkRow::new(self.epoch, target, link, symbols));
+            if let Some(link) = self
+                .received(target)
+                .iter()
+                .find(|link| link.sender == sender)
+            {
+                touched
+                    .links
+                    .push(LinkRow::new(self.epoch, target, link, symbols));
             }
         }
         for ((target, sender), link) in std::mem::take(&mut self.outbox) {
-            touched.outbox.push(OutLink::new(self.epoch, target, sender, link.as_ref(), symbols));
+            touched.outbox.push(OutLink::new(
+                self.epoch,
+                target,
+                sender,
+                link.as_ref(),
+                symbols,
+            ));
         }
     }
 
     /// Every cell as a row.
     pub(super) fn rows(&self, symbols: &Symbols) -> Vec<CellRow> {
-        self.cells.iter().map(|(key, cell)| self.row(key, cell, symbols)).collect()
+        self.cells
+            .iter()
+            .map(|(key, cell)| self.row(key, cell, symbols))
+            .collect()
     }
 
     fn row(&self, key: &CellKey, cell: &Cell, symbols: &Symbols) -> CellRow {
-        let dimensions = self.lens.definitions.sets[usize::from(key.set)].dimensions.len();
+        let dimensions = self.lens.definitions.sets[usize::from(key.set)]
+            .dimensions
+            .len();
         CellRow {
             epoch: self.epoch,
             rollup: self.rollups[usize::from(key.rollup)].name,
             grouping: self.lens.definitions.set_name(usize::from(key.set)),
             pane: key.pane,
-            values: key.values[..dimensions].iter().map(|s| symbols.text(*s).to_owned()).collect(),
+            values: key.values[..dimensions]
+                .iter()
+                .map(|s| symbols.text(*s).to_owned())
+                .collect(),
             currency: symbols.text(key.currency).to_owned(),
             cell: self.padded(key, cell),
         }
@@ -231,10 +290,22 @@ impl Ledger {
             .values()
             .map(|l| {
                 l.capacity() * size_of::<Received>()
-                    + l.iter().filter(|l| matches!(l.link, Some(Link::Deal(_)))).count() * size_of::<crate::record::DealLink>()
+                    + l.iter()
+                        .filter(|l| matches!(l.link, Some(Link::Deal(_))))
+                        .count()
+                        * size_of::<crate::record::DealLink>()
             })
             .sum::<usize>();
-        let cells = self.cells.values().map(|c| c.counts.capacity() * 8 + c.sums.capacity() * 16 + size_of_val(c.sketch.buckets())).sum::<usize>();
-        self.links.capacity() * (size_of::<(Key, Vec<Received>)>() + 1) + links + self.cells.capacity() * (size_of::<(CellKey, Cell)>() + 1) + cells
+        let cells = self
+            .cells
+            .values()
+            .map(|c| {
+                c.counts.capacity() * 8 + c.sums.capacity() * 16 + size_of_val(c.sketch.buckets())
+            })
+            .sum::<usize>();
+        self.links.capacity() * (size_of::<(Key, Vec<Received>)>() + 1)
+            + links
+            + self.cells.capacity() * (size_of::<(CellKey, Cell)>() + 1)
+            + cells
     }
 }

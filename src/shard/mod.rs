@@ -23,7 +23,10 @@ use crate::event::wire::{LinkMessage, Message, Name, RecordMessage, WireError};
 use crate::event::{Assertion, When};
 use crate::metric::{self, Contributions, Subject};
 use crate::record::alias::Aliases;
-use crate::record::{BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, View, account, deal, lead, read_link};
+use crate::record::{
+    BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, View, account,
+    deal, lead, read_link,
+};
 
 /// The state of one partition of the log.
 #[derive(Default)]
@@ -129,10 +132,15 @@ impl Shard {
             return Err(Unfolded::UnknownEpoch(epoch));
         }
         match message {
-            Message::Assertions(assertions) => self.fold_assertions(version, append_time, &assertions),
+            Message::Assertions(assertions) => {
+                self.fold_assertions(version, append_time, &assertions)
+            }
             Message::Links(links) => self.fold_links(&links).map_err(WireError::from)?,
             Message::Records(records) => {
-                let records = records.iter().map(|record| self.whole(record)).collect::<Result<Vec<_>, _>>()?;
+                let records = records
+                    .iter()
+                    .map(|record| self.whole(record))
+                    .collect::<Result<Vec<_>, _>>()?;
                 self.fold_sayings(version, append_time, &records);
             }
         }
@@ -143,23 +151,47 @@ impl Shard {
     fn unknown_epoch(&self, message: &Message<'_>) -> Option<u32> {
         match message {
             Message::Assertions(assertions) => {
-                let epochs = assertions.iter().filter(|assertion| assertion.entity == Entity::Epoch).filter_map(|a| a.id.parse().ok());
+                let epochs = assertions
+                    .iter()
+                    .filter(|assertion| assertion.entity == Entity::Epoch)
+                    .filter_map(|a| a.id.parse().ok());
                 epochs.into_iter().find(|epoch| *epoch > self.newest)
             }
-            Message::Links(links) => links.iter().map(|link| link.epoch).find(|epoch| *epoch > self.newest),
+            Message::Links(links) => links
+                .iter()
+                .map(|link| link.epoch)
+                .find(|epoch| *epoch > self.newest),
             Message::Records(_) => None,
         }
     }
 
     fn whole(&mut self, message: &RecordMessage<'_>) -> Result<Whole, WireError> {
         let Name { entity, id } = &message.name;
-        let record = Record::from_bytes(*entity, &message.state, &mut self.customs, &mut self.symbols);
-        let record = record.map_err(|error| WireError::Record { entity: entity.name(), id: id.clone().into_owned(), problem: error.to_string() })?;
-        Ok(Whole { entity: *entity, id: id.clone().into_owned(), record })
+        let record = Record::from_bytes(
+            *entity,
+            &message.state,
+            &mut self.customs,
+            &mut self.symbols,
+        );
+        let record = record.map_err(|error| WireError::Record {
+            entity: entity.name(),
+            id: id.clone().into_owned(),
+            problem: error.to_string(),
+        })?;
+        Ok(Whole {
+            entity: *entity,
+            id: id.clone().into_owned(),
+            record,
+        })
     }
 
     /// Folds assertions that belong together.
-    pub fn fold_assertions(&mut self, version: u64, append_time: i64, assertions: &[Assertion<'_>]) {
+    pub fn fold_assertions(
+        &mut self,
+        version: u64,
+        append_time: i64,
+        assertions: &[Assertion<'_>],
+    ) {
         self.fold_sayings(version, append_time, assertions);
     }
 
@@ -169,7 +201,10 @@ impl Shard {
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
         for saying in sayings {
             let (entity, id) = saying.of();
-            let key = Key { entity, id: self.symbols.intern(id) };
+            let key = Key {
+                entity,
+                id: self.symbols.intern(id),
+            };
             match entity {
                 Entity::Alias => {
                     if self.fold_one(key, saying) {
@@ -223,7 +258,13 @@ impl Shard {
     /// An epoch begins: every cell and every link of it is worked out, and touched, so that the next flush writes all of it.
     fn begin(&mut self, id: Symbol) {
         let epoch = self.symbols.text(id).parse::<u32>().ok();
-        let Some(number) = self.ledgers.iter().position(|ledger| Some(ledger.epoch()) == epoch) else { return };
+        let Some(number) = self
+            .ledgers
+            .iter()
+            .position(|ledger| Some(ledger.epoch()) == epoch)
+        else {
+            return;
+        };
         if !self.ledgers[number].has_begun() {
             self.ledgers[number].begin();
             self.work_out(number);
@@ -239,11 +280,19 @@ impl Shard {
     }
 
     /// Takes over what alias records say now. Every record whose links point elsewhere through it is touched.
-    fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Before>, index: &FxHashMap<Key, usize>) {
+    fn fold_aliases(
+        &mut self,
+        alias_ids: &[Symbol],
+        touched: &mut Vec<Before>,
+        index: &FxHashMap<Key, usize>,
+    ) {
         // Said before anything is learned: what a record said went to the roots of that time.
         let before = self.aliases.clone();
         for id in alias_ids {
-            if let Some(record) = self.records.get(&Key { entity: Entity::Alias, id: *id }) {
+            if let Some(record) = self.records.get(&Key {
+                entity: Entity::Alias,
+                id: *id,
+            }) {
                 self.aliases.learn(*id, record, &mut self.symbols);
             }
         }
@@ -251,12 +300,18 @@ impl Shard {
         if moved.is_empty() {
             return;
         }
-        let senders: BTreeSet<Key> = moved.into_iter().flat_map(|key| self.references.senders(key)).collect();
+        let senders: BTreeSet<Key> = moved
+            .into_iter()
+            .flat_map(|key| self.references.senders(key))
+            .collect();
         let now = std::mem::replace(&mut self.aliases, before);
         for key in senders {
             match index.get(&key) {
                 Some(at) => touched[*at].changed = true,
-                None => touched.push(Before { changed: true, ..self.before(key) }),
+                None => touched.push(Before {
+                    changed: true,
+                    ..self.before(key)
+                }),
             }
         }
         self.aliases = now;
@@ -267,17 +322,29 @@ impl Shard {
         let mut touched: Vec<Before> = Vec::new();
         let mut index: FxHashSet<Key> = FxHashSet::default();
         // Read all before folding any, so that a damaged one leaves nothing half done.
-        let contents: Vec<Option<Link>> =
-            links.iter().map(|link| read_link(&mut Reader::new(&link.content), &mut self.symbols)).collect::<Result<_, _>>()?;
+        let contents: Vec<Option<Link>> = links
+            .iter()
+            .map(|link| read_link(&mut Reader::new(&link.content), &mut self.symbols))
+            .collect::<Result<_, _>>()?;
         for (message, link) in links.iter().zip(contents) {
             self.counters.links += 1;
             let (target, sender) = (self.key(&message.target), self.key(&message.sender));
             if index.insert(target) {
-                touched.push(Before { changed: true, ..self.before(target) });
+                touched.push(Before {
+                    changed: true,
+                    ..self.before(target)
+                });
             }
             self.note_lead(target, sender);
             if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == message.epoch) {
-                ledger.receive(target, Received { sender, version: message.version, link });
+                ledger.receive(
+                    target,
+                    Received {
+                        sender,
+                        version: message.version,
+                        link,
+                    },
+                );
             }
         }
         touched.iter().for_each(|before| self.after(before));
@@ -292,22 +359,49 @@ impl Shard {
     }
 
     fn key(&mut self, name: &Name<'_>) -> Key {
-        Key { entity: name.entity, id: self.symbols.intern(&name.id) }
+        Key {
+            entity: name.entity,
+            id: self.symbols.intern(&name.id),
+        }
     }
 
     /// What a record says now, in every epoch that has begun.
     fn before(&self, key: Key) -> Before {
-        let said = self.ledgers.iter().map(|ledger| if ledger.has_begun() { self.say(key, ledger) } else { Said::default() }).collect();
-        Before { key, changed: false, stated: self.stated(key), said, noted: self.noted(key) }
+        let said = self
+            .ledgers
+            .iter()
+            .map(|ledger| {
+                if ledger.has_begun() {
+                    self.say(key, ledger)
+                } else {
+                    Said::default()
+                }
+            })
+            .collect();
+        Before {
+            key,
+            changed: false,
+            stated: self.stated(key),
+            said,
+            noted: self.noted(key),
+        }
     }
 
     /// The records a record names, merged or not.
     fn stated(&self, key: Key) -> [Option<Key>; 2] {
         let named = |entity, id: Symbol| (!id.is_blank()).then_some(Key { entity, id });
-        let Some(record) = self.records.get(&key) else { return [None, None] };
+        let Some(record) = self.records.get(&key) else {
+            return [None, None];
+        };
         match key.entity {
-            Entity::Deal => [named(Entity::Account, record.text(deal::ACCOUNT_ID)), named(Entity::Lead, record.text(deal::LEAD_ID))],
-            Entity::Lead => [named(Entity::Deal, record.text(lead::CONVERTED_DEAL_ID)), None],
+            Entity::Deal => [
+                named(Entity::Account, record.text(deal::ACCOUNT_ID)),
+                named(Entity::Lead, record.text(deal::LEAD_ID)),
+            ],
+            Entity::Lead => [
+                named(Entity::Deal, record.text(lead::CONVERTED_DEAL_ID)),
+                None,
+            ],
             Entity::Account | Entity::Alias | Entity::Epoch => [None, None],
         }
     }
@@ -316,15 +410,28 @@ impl Shard {
     fn refer(&mut self, key: Key, before: [Option<Key>; 2]) {
         let now = self.stated(key);
         if before != now {
-            before.into_iter().flatten().for_each(|named| self.references.remove(named, key));
-            now.into_iter().flatten().for_each(|named| self.references.add(named, key));
+            before
+                .into_iter()
+                .flatten()
+                .for_each(|named| self.references.remove(named, key));
+            now.into_iter()
+                .flatten()
+                .for_each(|named| self.references.add(named, key));
         }
     }
 
     fn say(&self, key: Key, ledger: &Ledger) -> Said {
         static NOBODY: std::sync::LazyLock<Record> = std::sync::LazyLock::new(Record::default);
-        let view = View { lens: ledger.lens(), symbols: &self.symbols, customs: &self.customs, aliases: &self.aliases };
-        let (record, received) = (self.records.get(&key).unwrap_or(&NOBODY), ledger.received(key));
+        let view = View {
+            lens: ledger.lens(),
+            symbols: &self.symbols,
+            customs: &self.customs,
+            aliases: &self.aliases,
+        };
+        let (record, received) = (
+            self.records.get(&key).unwrap_or(&NOBODY),
+            ledger.received(key),
+        );
         let mut said = Said::default();
         let subject = match key.entity {
             Entity::Lead => {
@@ -353,24 +460,41 @@ impl Shard {
                 continue;
             }
             let new = self.say(before.key, &self.ledgers[number]);
-            self.ledgers[number].replace(before.key, (&old.contributions.items, &old.links), (&new.contributions.items, new.links));
+            self.ledgers[number].replace(
+                before.key,
+                (&old.contributions.items, &old.links),
+                (&new.contributions.items, new.links),
+            );
         }
     }
 
     fn noted(&self, key: Key) -> Noted {
-        let Some(record) = self.records.get(&key) else { return Noted::default() };
+        let Some(record) = self.records.get(&key) else {
+            return Noted::default();
+        };
         let (status, owner) = match key.entity {
             Entity::Lead => (record.text(lead::STATUS), record.text(lead::OWNER_ID)),
             Entity::Deal => (record.text(deal::STATUS), record.text(deal::OWNER_ID)),
-            Entity::Account | Entity::Alias | Entity::Epoch => (Symbol::BLANK, record.text(account::OWNER_ID)),
+            Entity::Account | Entity::Alias | Entity::Epoch => {
+                (Symbol::BLANK, record.text(account::OWNER_ID))
+            }
         };
         let is_deal = key.entity == Entity::Deal;
         let amount = record.decimal(deal::AMOUNT).filter(|_| is_deal);
-        Noted { status, owner, amount, closed_at: record.when(deal::CLOSED_AT).filter(|_| is_deal), time: 0 }
+        Noted {
+            status,
+            owner,
+            amount,
+            closed_at: record.when(deal::CLOSED_AT).filter(|_| is_deal),
+            time: 0,
+        }
     }
 
     fn note_change(&mut self, before: &Before, version: u64, append_time: i64) {
-        let now = Noted { time: before.noted.time, ..self.noted(before.key) };
+        let now = Noted {
+            time: before.noted.time,
+            ..self.noted(before.key)
+        };
         if now == before.noted {
             return;
         }
@@ -392,7 +516,12 @@ impl Shard {
     ///
     /// # Errors
     /// If its bytes are damaged or of another version.
-    pub fn restore_record(&mut self, entity: Entity, id: &str, state: &[u8]) -> Result<(), BlobError> {
+    pub fn restore_record(
+        &mut self,
+        entity: Entity,
+        id: &str,
+        state: &[u8],
+    ) -> Result<(), BlobError> {
         let record = Record::from_bytes(entity, state, &mut self.customs, &mut self.symbols)?;
         let id = self.symbols.intern(id);
         if entity == Entity::Alias {
@@ -400,7 +529,10 @@ impl Shard {
         }
         if entity == Entity::Epoch {
             let epoch = self.symbols.text(id).parse::<u32>().ok();
-            self.ledgers.iter_mut().filter(|ledger| Some(ledger.epoch()) == epoch).for_each(Ledger::begin);
+            self.ledgers
+                .iter_mut()
+                .filter(|ledger| Some(ledger.epoch()) == epoch)
+                .for_each(Ledger::begin);
         }
         let key = Key { entity, id };
         self.records.insert(key, record);
@@ -417,7 +549,14 @@ impl Shard {
         let (target, sender) = (self.key(&link.target), self.key(&link.sender));
         self.note_lead(target, sender);
         if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == link.epoch) {
-            ledger.receive(target, Received { sender, version: link.version, link: content });
+            ledger.receive(
+                target,
+                Received {
+                    sender,
+                    version: link.version,
+                    link: content,
+                },
+            );
         }
         Ok(())
     }
@@ -437,16 +576,32 @@ impl Shard {
 
     /// Everything that contributes in an epoch: what records were put back of, and what is only spoken of.
     fn subjects(&self, ledger: usize) -> Vec<Key> {
-        let spoken_of = self.ledgers[ledger].targets().filter(|key| !self.records.contains_key(key));
+        let spoken_of = self.ledgers[ledger]
+            .targets()
+            .filter(|key| !self.records.contains_key(key));
         self.records.keys().copied().chain(spoken_of).collect()
     }
 
     /// The cells of an epoch as the records that are `wanted` make them, worked out from the facts put back. What the shard itself holds
     /// is left as it is.
     pub fn cells_of(&mut self, epoch: u32, wanted: impl Fn(Entity, &str) -> bool) -> Vec<CellRow> {
-        let Some(number) = self.ledgers.iter().position(|ledger| ledger.epoch() == epoch && ledger.has_begun()) else { return Vec::new() };
-        let mut cells = Ledger::new(epoch, self.ledgers[number].lens().definitions.clone(), &mut self.symbols);
-        for key in self.subjects(number).into_iter().filter(|key| wanted(key.entity, self.symbols.text(key.id))) {
+        let Some(number) = self
+            .ledgers
+            .iter()
+            .position(|ledger| ledger.epoch() == epoch && ledger.has_begun())
+        else {
+            return Vec::new();
+        };
+        let mut cells = Ledger::new(
+            epoch,
+            self.ledgers[number].lens().definitions.clone(),
+            &mut self.symbols,
+        );
+        for key in self
+            .subjects(number)
+            .into_iter()
+            .filter(|key| wanted(key.entity, self.symbols.text(key.id)))
+        {
             let said = self.say(key, &self.ledgers[number]);
             cells.replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
         }
@@ -455,7 +610,9 @@ impl Shard {
 
     /// How many rows are waiting to be written.
     pub fn touched_rows(&self) -> usize {
-        self.touched_records.len() + self.changes.len() + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
+        self.touched_records.len()
+            + self.changes.len()
+            + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
     }
 
     /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero, links withdrawn. A row for every touched
@@ -466,10 +623,15 @@ impl Shard {
 
     /// Takes all that was touched, at its present value, be it equal to what it was.
     pub fn take_touched(&mut self) -> Touched {
-        let mut touched = Touched { changes: std::mem::take(&mut self.changes), ..Touched::default() };
+        let mut touched = Touched {
+            changes: std::mem::take(&mut self.changes),
+            ..Touched::default()
+        };
         for key in std::mem::take(&mut self.touched_records) {
             if let Some(record) = self.records.get(&key) {
-                touched.records.push(RecordRow::new(key, record, &self.customs, &self.symbols));
+                touched
+                    .records
+                    .push(RecordRow::new(key, record, &self.customs, &self.symbols));
             }
         }
         for ledger in &mut self.ledgers {
@@ -481,15 +643,28 @@ impl Shard {
     /// The greatest instant (µs) at which a live lead or deal was created or closed, in the first epoch: where history ends.
     pub fn last_instant(&self) -> Option<i64> {
         let ledger = self.ledgers.first()?;
-        let view = View { lens: ledger.lens(), symbols: &self.symbols, customs: &self.customs, aliases: &self.aliases };
+        let view = View {
+            lens: ledger.lens(),
+            symbols: &self.symbols,
+            customs: &self.customs,
+            aliases: &self.aliases,
+        };
         let calendar = &view.lens.definitions.calendar;
-        let live = self.records.iter().filter(|(key, record)| view.is_live(**key, record));
+        let live = self
+            .records
+            .iter()
+            .filter(|(key, record)| view.is_live(**key, record));
         let last = live.filter_map(|(key, record)| match key.entity {
-            Entity::Lead => Some(calendar.instant(lead::LeadReading::new(*key, record, &[], view).created_at)),
+            Entity::Lead => {
+                Some(calendar.instant(lead::LeadReading::new(*key, record, &[], view).created_at))
+            }
             Entity::Deal => {
                 let deal = deal::DealReading::new(*key, record, &[], view);
                 let created = calendar.instant(deal.created_at);
-                Some(deal.closed_at.map_or(created, |closed| created.max(calendar.instant(closed))))
+                Some(
+                    deal.closed_at
+                        .map_or(created, |closed| created.max(calendar.instant(closed))),
+                )
             }
             Entity::Account | Entity::Alias | Entity::Epoch => None,
         });
@@ -498,7 +673,10 @@ impl Shard {
 
     /// How many records of an entity are held, deleted ones included.
     pub fn record_count(&self, entity: Entity) -> usize {
-        self.records.keys().filter(|key| key.entity == entity).count()
+        self.records
+            .keys()
+            .filter(|key| key.entity == entity)
+            .count()
     }
 
     /// The state of each epoch.
@@ -519,13 +697,19 @@ impl Shard {
     /// Bytes the records of an entity take, without the texts they share.
     pub fn record_bytes(&self, entity: Entity) -> usize {
         let records = self.records.iter().filter(|(key, _)| key.entity == entity);
-        records.map(|(_, record)| size_of::<(Key, Record)>() + record.heap_bytes()).sum()
+        records
+            .map(|(_, record)| size_of::<(Key, Record)>() + record.heap_bytes())
+            .sum()
     }
 
     /// Bytes held by records, texts, links and cells: an estimate from capacities.
     pub fn bytes(&self) -> usize {
-        let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1) + self.records.values().map(Record::heap_bytes).sum::<usize>();
-        records + self.symbols.bytes() + self.references.bytes() + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
+        let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1)
+            + self.records.values().map(Record::heap_bytes).sum::<usize>();
+        records
+            + self.symbols.bytes()
+            + self.references.bytes()
+            + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
     }
 }
 

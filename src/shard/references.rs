@@ -24,8 +24,15 @@ impl References {
 
     /// The records that may say something else when the root of `key` is another: those that name it, and it itself.
     pub fn senders(&self, key: Key) -> Vec<Key> {
-        let least = Key { entity: Entity::Lead, id: crate::record::Symbol(0) };
-        let naming = self.pairs.range((key, least)..).take_while(|(named, _)| *named == key).map(|(_, by)| *by);
+        let least = Key {
+            entity: Entity::Lead,
+            id: crate::record::Symbol(0),
+        };
+        let naming = self
+            .pairs
+            .range((key, least)..)
+            .take_while(|(named, _)| *named == key)
+            .map(|(_, by)| *by);
         naming.chain([key]).collect()
     }
 

@@ -2,7 +2,9 @@
 
 use crate::codec::Writer;
 use crate::event::{Value, When};
-use crate::record::{CustomFields, DealLink, Entity, Field, Key, Link, Received, Record, Symbols, write_link};
+use crate::record::{
+    CustomFields, DealLink, Entity, Field, Key, Link, Received, Record, Symbols, write_link,
+};
 use crate::window::{Cell, Pane};
 
 /// All that was touched, at its present value.
@@ -78,7 +80,12 @@ pub struct RecordRow {
 }
 
 impl RecordRow {
-    pub(super) fn new(key: Key, record: &Record, customs: &CustomFields, symbols: &Symbols) -> Self {
+    pub(super) fn new(
+        key: Key,
+        record: &Record,
+        customs: &CustomFields,
+        symbols: &Symbols,
+    ) -> Self {
         let show = |field| owned(record.latest(field).show(symbols));
         let mut custom: Vec<(String, String)> = record
             .custom_fields()
@@ -92,7 +99,9 @@ impl RecordRow {
             entity: key.entity,
             id: symbols.text(key.id).to_owned(),
             state: record.to_bytes(customs, symbols),
-            columns: (0..key.entity.fields().len()).map(|number| show(Field(number as u16))).collect(),
+            columns: (0..key.entity.fields().len())
+                .map(|number| show(Field(number as u16)))
+                .collect(),
             custom,
         }
     }
@@ -154,7 +163,11 @@ impl LinkRow {
             sender: name(received.sender, symbols),
             link_version: received.version,
             content: content(received.link.as_ref(), symbols),
-            outcome: if let Some(Link::Deal(deal)) = &received.link { Some(outcome(deal)) } else { None },
+            outcome: if let Some(Link::Deal(deal)) = &received.link {
+                Some(outcome(deal))
+            } else {
+                None
+            },
             withdrawn: received.link.is_none(),
         }
     }
@@ -174,8 +187,19 @@ pub struct OutLink {
 }
 
 impl OutLink {
-    pub(super) fn new(epoch: u32, target: Key, sender: Key, link: Option<&Link>, symbols: &Symbols) -> Self {
-        OutLink { epoch, target: name(target, symbols), sender: name(sender, symbols), content: content(link, symbols) }
+    pub(super) fn new(
+        epoch: u32,
+        target: Key,
+        sender: Key,
+        link: Option<&Link>,
+        symbols: &Symbols,
+    ) -> Self {
+        OutLink {
+            epoch,
+            target: name(target, symbols),
+            sender: name(sender, symbols),
+            content: content(link, symbols),
+        }
     }
 }
 

@@ -35,7 +35,13 @@ impl Saying for Assertion<'_> {
             };
             let folded = field.map(|field| {
                 let held = Held::hold(value, &mut shard.symbols);
-                record.assert(field, key.entity.spec(field).keep, self.stamp, held, &shard.symbols)
+                record.assert(
+                    field,
+                    key.entity.spec(field).keep,
+                    self.stamp,
+                    held,
+                    &shard.symbols,
+                )
             });
             match folded {
                 Some(Ok(did)) => changed |= did,
@@ -59,14 +65,19 @@ impl Saying for Whole {
     }
 
     fn time(&self) -> i64 {
-        self.record.last_said().or(self.record.first()).map_or(0, |clock| clock.time)
+        self.record
+            .last_said()
+            .or(self.record.first())
+            .map_or(0, |clock| clock.time)
     }
 
     fn fold(&self, shard: &mut Shard, key: Key) -> bool {
         let record = shard.records.entry(key).or_default();
-        record.join(&self.record, key.entity, &shard.symbols).unwrap_or_else(|_| {
-            shard.counters.overflowed += 1;
-            true // part of it may have been taken in
-        })
+        record
+            .join(&self.record, key.entity, &shard.symbols)
+            .unwrap_or_else(|_| {
+                shard.counters.overflowed += 1;
+                true // part of it may have been taken in
+            })
     }
 }

@@ -37,7 +37,13 @@ fn offsets(zone: Tz) -> Offsets {
 }
 
 fn lay_out(zone: Tz) -> Offsets {
-    let offset = |at: i64| i64::from(zone.offset_from_utc_datetime(&utc(at).naive_utc()).fix().local_minus_utc());
+    let offset = |at: i64| {
+        i64::from(
+            zone.offset_from_utc_datetime(&utc(at).naive_utc())
+                .fix()
+                .local_minus_utc(),
+        )
+    };
     let (mut at, end) = (year_start(FIRST_YEAR - 1), year_start(LAST_YEAR + 2));
     let mut offsets = vec![(i64::MIN, offset(at))];
     // No zone changes twice within six hours, so a change shows as a difference between two such steps.
@@ -48,7 +54,11 @@ fn lay_out(zone: Tz) -> Offsets {
             let (mut before, mut after) = (at, at + STEP);
             while after - before > 1 {
                 let middle = before + (after - before) / 2;
-                if offset(middle) == now { before = middle } else { after = middle }
+                if offset(middle) == now {
+                    before = middle
+                } else {
+                    after = middle
+                }
             }
             offsets.push((after, next));
         }
@@ -60,7 +70,11 @@ fn lay_out(zone: Tz) -> Offsets {
 impl Calendar {
     /// The calendar of `zone` whose fiscal year starts with month `fiscal_start` (1 to 12).
     pub fn new(zone: Tz, fiscal_start: u32) -> Self {
-        Calendar { zone, fiscal_start: fiscal_start.clamp(1, 12), offsets: offsets(zone) }
+        Calendar {
+            zone,
+            fiscal_start: fiscal_start.clamp(1, 12),
+            offsets: offsets(zone),
+        }
     }
 
     /// The time zone.
@@ -95,7 +109,11 @@ impl Calendar {
     pub fn day_start(&self, day: Day) -> i64 {
         let local = i64::from(day) * DAY;
         // The day starts under the earliest offset that reaches it: look from a day before on.
-        let first = self.offsets.partition_point(|(from, _)| *from <= local - DAY).max(1) - 1;
+        let first = self
+            .offsets
+            .partition_point(|(from, _)| *from <= local - DAY)
+            .max(1)
+            - 1;
         for (i, (from, offset)) in self.offsets.iter().enumerate().skip(first) {
             let until = self.offsets.get(i + 1).map_or(i64::MAX, |next| next.0);
             let start = (local - offset).max(*from);
@@ -214,13 +232,26 @@ mod tests {
             for &(from, _) in &calendar.offsets[1..] {
                 for seconds in [from - 1, from, from + 1, from + 1_800, from - 3_600] {
                     let local = zone.from_utc_datetime(&utc(seconds).naive_utc());
-                    let (day, hour) = (calendar.day(When::Instant(seconds * MICROS)), calendar.hour_start(When::Instant(seconds * MICROS)));
+                    let (day, hour) = (
+                        calendar.day(When::Instant(seconds * MICROS)),
+                        calendar.hour_start(When::Instant(seconds * MICROS)),
+                    );
                     assert_eq!(civil(day), local.date_naive(), "{zone} {seconds}");
-                    assert!(hour <= seconds && seconds - hour < 3_600, "{zone} {seconds}");
+                    assert!(
+                        hour <= seconds && seconds - hour < 3_600,
+                        "{zone} {seconds}"
+                    );
                     let start = calendar.day_start(day);
                     assert!(start <= seconds, "{zone} {seconds}");
-                    assert_eq!(calendar.day(When::Instant(start * MICROS)), day, "{zone}: a day starts in itself");
-                    assert!(calendar.day(When::Instant((start - 1) * MICROS)) < day, "{zone}: nothing of a day lies before its start");
+                    assert_eq!(
+                        calendar.day(When::Instant(start * MICROS)),
+                        day,
+                        "{zone}: a day starts in itself"
+                    );
+                    assert!(
+                        calendar.day(When::Instant((start - 1) * MICROS)) < day,
+                        "{zone}: nothing of a day lies before its start"
+                    );
                 }
             }
         }
@@ -233,36 +264,71 @@ mod tests {
             let day = berlin.day(at(text));
             (berlin.day_start(day + 1) - berlin.day_start(day)) / 3_600
         };
-        assert_eq!((hours("2026-03-29"), hours("2026-03-30"), hours("2026-10-25")), (23, 24, 25));
+        assert_eq!(
+            (
+                hours("2026-03-29"),
+                hours("2026-03-30"),
+                hours("2026-10-25")
+            ),
+            (23, 24, 25)
+        );
         // The hour that comes twice is two panes.
-        assert_ne!(berlin.hour_start(at("2026-10-25T00:30:00Z")), berlin.hour_start(at("2026-10-25T01:30:00Z")));
+        assert_ne!(
+            berlin.hour_start(at("2026-10-25T00:30:00Z")),
+            berlin.hour_start(at("2026-10-25T01:30:00Z"))
+        );
     }
 
     #[test]
     fn half_hour_zones_have_their_own_hours() {
         let kolkata = calendar(Tz::Asia__Kolkata);
-        assert_eq!(When::Instant(kolkata.hour_start(at("2026-01-01T00:29:00Z")) * MICROS), at("2025-12-31T23:30:00Z"));
-        assert_eq!(civil(kolkata.day(at("2026-01-01T18:29:59Z"))).to_string(), "2026-01-01");
-        assert_eq!(civil(kolkata.day(at("2026-01-01T18:30:00Z"))).to_string(), "2026-01-02");
+        assert_eq!(
+            When::Instant(kolkata.hour_start(at("2026-01-01T00:29:00Z")) * MICROS),
+            at("2025-12-31T23:30:00Z")
+        );
+        assert_eq!(
+            civil(kolkata.day(at("2026-01-01T18:29:59Z"))).to_string(),
+            "2026-01-01"
+        );
+        assert_eq!(
+            civil(kolkata.day(at("2026-01-01T18:30:00Z"))).to_string(),
+            "2026-01-02"
+        );
     }
 
     #[test]
     fn spans_are_whole_days_as_soon_as_a_date_is_in_them() {
         let berlin = calendar(Tz::Europe__Berlin);
-        assert_eq!(berlin.span(at("2026-03-01T23:30:00Z"), at("2026-03-02")), 0, "a same-day win, in local days");
-        assert_eq!(berlin.span(at("2026-03-28"), at("2026-03-30")), 2 * DAY, "also across a day of 23 hours");
-        assert_eq!(berlin.span(at("2026-03-28T00:00:00Z"), at("2026-03-27T23:59:59.5Z")), -1);
+        assert_eq!(
+            berlin.span(at("2026-03-01T23:30:00Z"), at("2026-03-02")),
+            0,
+            "a same-day win, in local days"
+        );
+        assert_eq!(
+            berlin.span(at("2026-03-28"), at("2026-03-30")),
+            2 * DAY,
+            "also across a day of 23 hours"
+        );
+        assert_eq!(
+            berlin.span(at("2026-03-28T00:00:00Z"), at("2026-03-27T23:59:59.5Z")),
+            -1
+        );
     }
 
     #[test]
     fn fiscal_quarters_start_where_they_are_told_to() {
         let day = |text: &str| calendar(Tz::UTC).day(at(text));
-        let start = |fiscal, text| civil(Calendar::new(Tz::UTC, fiscal).quarter_start(day(text))).to_string();
+        let start = |fiscal, text| {
+            civil(Calendar::new(Tz::UTC, fiscal).quarter_start(day(text))).to_string()
+        };
         assert_eq!(start(1, "2026-05-17"), "2026-04-01");
         assert_eq!(start(2, "2026-01-31"), "2025-11-01");
         assert_eq!(start(2, "2026-02-01"), "2026-02-01");
         assert_eq!(start(3, "2026-02-28"), "2025-12-01");
-        assert_eq!(civil(calendar(Tz::UTC).next_month(day("2025-12-31"))).to_string(), "2026-01-01");
+        assert_eq!(
+            civil(calendar(Tz::UTC).next_month(day("2025-12-31"))).to_string(),
+            "2026-01-01"
+        );
     }
 
     #[test]
@@ -271,6 +337,9 @@ mod tests {
         let kept = |text| utc.keeps(utc.day(at(text)));
         assert!(kept("1970-01-01") && kept("2100-12-31"));
         assert!(!kept("1969-12-31") && !kept("2101-01-01"));
-        assert!(!utc.keeps(utc.day(When::Instant(i64::MIN))) && !utc.keeps(utc.day(When::Date(i32::MAX))));
+        assert!(
+            !utc.keeps(utc.day(When::Instant(i64::MIN)))
+                && !utc.keeps(utc.day(When::Date(i32::MAX)))
+        );
     }
 }

@@ -34,7 +34,9 @@ pub struct Cell {
 impl Cell {
     /// True if nothing is left in it.
     pub fn is_zero(&self) -> bool {
-        self.counts.iter().all(|c| *c == 0) && self.sums.iter().all(|a| *a == 0) && self.sketch.buckets().is_empty()
+        self.counts.iter().all(|c| *c == 0)
+            && self.sums.iter().all(|a| *a == 0)
+            && self.sketch.buckets().is_empty()
     }
 
     /// Adds `by` to a count.
@@ -49,8 +51,16 @@ impl Cell {
 
     /// Adds another cell.
     pub fn merge(&mut self, other: &Cell) {
-        other.counts.iter().enumerate().for_each(|(i, c)| self.count(i, *c));
-        other.sums.iter().enumerate().for_each(|(i, a)| self.sum(i, *a));
+        other
+            .counts
+            .iter()
+            .enumerate()
+            .for_each(|(i, c)| self.count(i, *c));
+        other
+            .sums
+            .iter()
+            .enumerate()
+            .for_each(|(i, a)| self.sum(i, *a));
         self.sketch.merge(&other.sketch);
     }
 

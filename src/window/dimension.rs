@@ -13,7 +13,16 @@ pub const MAX_CROSS: usize = 3;
 pub struct Dimension(pub u8);
 
 /// The dimensions every organisation has, by slot.
-pub const CANONICAL: [&str; 8] = ["source", "region", "product", "deal_type", "team", "owner", "pipeline", "segment"];
+pub const CANONICAL: [&str; 8] = [
+    "source",
+    "region",
+    "product",
+    "deal_type",
+    "team",
+    "owner",
+    "pipeline",
+    "segment",
+];
 
 impl Dimension {
     /// Where it came from: `lead_source`.

@@ -20,7 +20,9 @@ pub enum Grain {
 impl Grain {
     /// The grain of a number in the rollups.
     pub fn from_number(number: u8) -> Option<Grain> {
-        [Grain::Hour, Grain::Day, Grain::Month, Grain::Undated].into_iter().find(|grain| *grain as u8 == number)
+        [Grain::Hour, Grain::Day, Grain::Month, Grain::Undated]
+            .into_iter()
+            .find(|grain| *grain as u8 == number)
     }
 
     /// Its name in the rollups.
@@ -45,7 +47,10 @@ pub struct Pane {
 
 impl Pane {
     /// The pane for what has no usable time.
-    pub const UNDATED: Pane = Pane { grain: Grain::Undated, start: 0 };
+    pub const UNDATED: Pane = Pane {
+        grain: Grain::Undated,
+        start: 0,
+    };
 
     /// The pane of `grain` that holds `when`.
     pub fn of(when: When, grain: Grain, calendar: &Calendar) -> Pane {
@@ -54,15 +59,24 @@ impl Pane {
             return Pane::UNDATED;
         }
         match grain {
-            Grain::Hour => Pane { grain, start: calendar.hour_start(when).max(0) },
+            Grain::Hour => Pane {
+                grain,
+                start: calendar.hour_start(when).max(0),
+            },
             Grain::Day => Pane::day(day),
-            Grain::Month => Pane { grain, start: i64::from(calendar.month_start(day)) * DAY },
+            Grain::Month => Pane {
+                grain,
+                start: i64::from(calendar.month_start(day)) * DAY,
+            },
             Grain::Undated => Pane::UNDATED,
         }
     }
 
     /// The pane of a day.
     pub fn day(day: Day) -> Pane {
-        Pane { grain: Grain::Day, start: i64::from(day) * DAY }
+        Pane {
+            grain: Grain::Day,
+            start: i64::from(day) * DAY,
+        }
     }
 }

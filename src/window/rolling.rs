@@ -20,7 +20,13 @@ pub enum Window {
 }
 
 /// The windows the gauges show.
-pub const ROLLING: [Window; 5] = [Window::Hours(24), Window::Days(7), Window::Days(28), Window::Days(90), Window::QuarterToDate];
+pub const ROLLING: [Window; 5] = [
+    Window::Hours(24),
+    Window::Days(7),
+    Window::Days(28),
+    Window::Days(90),
+    Window::QuarterToDate,
+];
 
 /// How the panes a metric looks at lie to the window it is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,23 +79,40 @@ impl Window {
     pub fn panes(&self, span: Span, at: Now, calendar: &Calendar) -> Option<PaneRange> {
         let now = When::Instant(at.now);
         let today = calendar.day(now);
-        let days = |from: Day, to: Day| PaneRange { grain: Grain::Day, from: i64::from(from) * DAY, to: i64::from(to) * DAY, undated: false };
-        let everything = |to: Day| PaneRange { from: i64::MIN, ..days(0, to) };
+        let days = |from: Day, to: Day| PaneRange {
+            grain: Grain::Day,
+            from: i64::from(from) * DAY,
+            to: i64::from(to) * DAY,
+            undated: false,
+        };
+        let everything = |to: Day| PaneRange {
+            from: i64::MIN,
+            ..days(0, to)
+        };
         match span {
             Span::Window => Some(match self {
-                Window::Hours(hours) => last_hours(*hours, calendar.hour_start(now), true, calendar),
+                Window::Hours(hours) => {
+                    last_hours(*hours, calendar.hour_start(now), true, calendar)
+                }
                 Window::Days(count) => days(today - *count as Day + 1, today + 1),
                 Window::QuarterToDate => days(calendar.quarter_start(today), today + 1),
                 Window::Month(first) => days(*first, calendar.next_month(*first)),
-                Window::All => PaneRange { undated: true, to: i64::MAX, ..everything(0) },
+                Window::All => PaneRange {
+                    undated: true,
+                    to: i64::MAX,
+                    ..everything(0)
+                },
             }),
             Span::Matured(maturity) => {
                 // The pane that holds this instant is the first whose end plus the maturity has not passed.
-                let limit = When::Instant(at.now.min(at.watermark) - i64::from(maturity) * DAY * 1_000_000);
+                let limit =
+                    When::Instant(at.now.min(at.watermark) - i64::from(maturity) * DAY * 1_000_000);
                 let young = calendar.day(limit);
                 let within = |from: Day, to: Day| days(from, to.min(young).max(from));
                 Some(match self {
-                    Window::Hours(hours) => last_hours(*hours, calendar.hour_start(limit), false, calendar),
+                    Window::Hours(hours) => {
+                        last_hours(*hours, calendar.hour_start(limit), false, calendar)
+                    }
                     Window::Days(count) => days(young - *count as Day, young),
                     Window::QuarterToDate => within(calendar.quarter_start(today), today + 1),
                     Window::Month(first) => within(*first, calendar.next_month(*first)),
@@ -101,7 +124,10 @@ impl Window {
                 _ => everything(today + 1),
             }),
             Span::MonthPane => match self {
-                Window::Month(first) => Some(PaneRange { grain: Grain::Month, ..days(*first, *first + 1) }),
+                Window::Month(first) => Some(PaneRange {
+                    grain: Grain::Month,
+                    ..days(*first, *first + 1)
+                }),
                 _ => None,
             },
         }
@@ -111,9 +137,18 @@ impl Window {
 /// So many hour panes: ending with the one that starts at `hour`, or before it.
 fn last_hours(hours: u32, hour: i64, inclusive: bool, calendar: &Calendar) -> PaneRange {
     let before = |start: i64| calendar.hour_start(When::Instant((start - 1) * 1_000_000));
-    let steps = if inclusive { hours.saturating_sub(1) } else { hours };
+    let steps = if inclusive {
+        hours.saturating_sub(1)
+    } else {
+        hours
+    };
     let from = (0..steps).fold(hour, |start, _| before(start));
-    PaneRange { grain: Grain::Hour, from, to: if inclusive { hour + 1 } else { hour }, undated: false }
+    PaneRange {
+        grain: Grain::Hour,
+        from,
+        to: if inclusive { hour + 1 } else { hour },
+        undated: false,
+    }
 }
 
 #[cfg(test)]
@@ -124,8 +159,22 @@ mod tests {
     fn range(window: Window, span: Span, now: &str) -> (String, String) {
         let calendar = Calendar::new(Tz::Europe__Berlin, 1);
         let now = calendar.instant(When::parse(now).unwrap());
-        let panes = window.panes(span, Now { now, watermark: i64::MAX }, &calendar).unwrap();
-        let show = |seconds: i64| chrono::DateTime::from_timestamp(seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
+        let panes = window
+            .panes(
+                span,
+                Now {
+                    now,
+                    watermark: i64::MAX,
+                },
+                &calendar,
+            )
+            .unwrap();
+        let show = |seconds: i64| {
+            chrono::DateTime::from_timestamp(seconds, 0)
+                .unwrap()
+                .format("%Y-%m-%dT%H:%M:%S")
+                .to_string()
+        };
         (show(panes.from), show(panes.to))
     }
 
@@ -133,15 +182,24 @@ mod tests {
     fn a_window_of_days_is_today_and_the_local_days_before() {
         // 22:30 UTC is the next day in Berlin.
         let week = range(Window::Days(7), Span::Window, "2026-03-31T22:30:00Z");
-        assert_eq!(week, ("2026-03-26T00:00:00".into(), "2026-04-02T00:00:00".into()));
+        assert_eq!(
+            week,
+            ("2026-03-26T00:00:00".into(), "2026-04-02T00:00:00".into())
+        );
         let quarter = range(Window::QuarterToDate, Span::Window, "2026-03-31T22:30:00Z");
-        assert_eq!(quarter, ("2026-04-01T00:00:00".into(), "2026-04-02T00:00:00".into()));
+        assert_eq!(
+            quarter,
+            ("2026-04-01T00:00:00".into(), "2026-04-02T00:00:00".into())
+        );
     }
 
     #[test]
     fn a_window_of_hours_ends_with_the_present_hour() {
         let day = range(Window::Hours(24), Span::Window, "2026-01-02T10:20:00Z");
-        assert_eq!(day, ("2026-01-01T11:00:00".into(), "2026-01-02T10:00:01".into()));
+        assert_eq!(
+            day,
+            ("2026-01-01T11:00:00".into(), "2026-01-02T10:00:01".into())
+        );
     }
 
     #[test]
@@ -151,19 +209,45 @@ mod tests {
         assert_eq!(until("2026-03-01T22:59:59Z"), "2026-01-30T00:00:00");
         assert_eq!(until("2026-03-01T23:00:00Z"), "2026-01-31T00:00:00");
         let calendar = Calendar::new(Tz::UTC, 1);
-        let late = Now { now: 100 * DAY * 1_000_000, watermark: 50 * DAY * 1_000_000 };
-        let panes = Window::All.panes(Span::Matured(30), late, &calendar).unwrap();
-        assert_eq!(panes.to, 20 * DAY, "what has not been folded yet can't be judged");
+        let late = Now {
+            now: 100 * DAY * 1_000_000,
+            watermark: 50 * DAY * 1_000_000,
+        };
+        let panes = Window::All
+            .panes(Span::Matured(30), late, &calendar)
+            .unwrap();
+        assert_eq!(
+            panes.to,
+            20 * DAY,
+            "what has not been folded yet can't be judged"
+        );
     }
 
     #[test]
     fn a_month_is_cut_to_its_mature_days() {
         let calendar = Calendar::new(Tz::UTC, 1);
         let first = calendar.day(When::parse("2026-03-01").unwrap());
-        let now = |text: &str| Now { now: calendar.instant(When::parse(text).unwrap()), watermark: i64::MAX };
-        let panes = |at| Window::Month(first).panes(Span::Matured(30), at, &calendar).unwrap();
-        assert_eq!(panes(now("2026-04-11T00:00:00Z")).to, i64::from(first + 11) * DAY);
-        assert_eq!(panes(now("2026-02-01T00:00:00Z")).to, panes(now("2026-02-01T00:00:00Z")).from, "none of it");
-        assert_eq!(panes(now("2027-02-01T00:00:00Z")).to, i64::from(calendar.next_month(first)) * DAY);
+        let now = |text: &str| Now {
+            now: calendar.instant(When::parse(text).unwrap()),
+            watermark: i64::MAX,
+        };
+        let panes = |at| {
+            Window::Month(first)
+                .panes(Span::Matured(30), at, &calendar)
+                .unwrap()
+        };
+        assert_eq!(
+            panes(now("2026-04-11T00:00:00Z")).to,
+            i64::from(first + 11) * DAY
+        );
+        assert_eq!(
+            panes(now("2026-02-01T00:00:00Z")).to,
+            panes(now("2026-02-01T00:00:00Z")).from,
+            "none of it"
+        );
+        assert_eq!(
+            panes(now("2027-02-01T00:00:00Z")).to,
+            i64::from(calendar.next_month(first)) * DAY
+        );
     }
 }

@@ -47,8 +47,13 @@ pub fn middle(bucket: i16) -> f64 {
 /// SQL for the quantile of a sketch held as a map of buckets to counts; NULL for an empty one. What [`Sketch::quantile`] does.
 pub fn quantile_sql(map: &str, q: f64) -> String {
     let rank = format!("floor({q} * (arraySum(mapValues({map})) - 1))");
-    let bucket = format!("mapKeys(mapSort({map}))[arrayFirstIndex(n -> n > {rank}, arrayCumSum(mapValues(mapSort({map}))))]");
-    format!("if(empty({map}), NULL, if({bucket} = 0, 0, sign({bucket}) * 2 * pow({GAMMA}, abs({bucket}) - 1) / {}))", GAMMA + 1.0)
+    let bucket = format!(
+        "mapKeys(mapSort({map}))[arrayFirstIndex(n -> n > {rank}, arrayCumSum(mapValues(mapSort({map}))))]"
+    );
+    format!(
+        "if(empty({map}), NULL, if({bucket} = 0, 0, sign({bucket}) * 2 * pow({GAMMA}, abs({bucket}) - 1) / {}))",
+        GAMMA + 1.0
+    )
 }
 
 impl Sketch {
@@ -68,7 +73,10 @@ impl Sketch {
 
     /// Adds another sketch.
     pub fn merge(&mut self, other: &Sketch) {
-        other.buckets.iter().for_each(|&(bucket, count)| self.add(bucket, count));
+        other
+            .buckets
+            .iter()
+            .for_each(|&(bucket, count)| self.add(bucket, count));
     }
 
     /// The buckets that hold something, in order of value.
@@ -98,7 +106,9 @@ impl Sketch {
 impl FromIterator<(i16, i64)> for Sketch {
     fn from_iter<T: IntoIterator<Item = (i16, i64)>>(buckets: T) -> Self {
         let mut sketch = Sketch::default();
-        buckets.into_iter().for_each(|(bucket, count)| sketch.add(bucket, count));
+        buckets
+            .into_iter()
+            .for_each(|(bucket, count)| sketch.add(bucket, count));
         sketch
     }
 }

@@ -39,7 +39,9 @@ impl Numbers {
             self.counts.resize(self.counts.len().max(measure + 1), 0);
             self.counts[measure] += count;
         }
-        sums.iter().enumerate().for_each(|(measure, sum)| self.sum(measure, *sum));
+        sums.iter()
+            .enumerate()
+            .for_each(|(measure, sum)| self.sum(measure, *sum));
         for (bucket, count) in sketch {
             *self.sketch.entry(*bucket).or_default() += count;
         }
@@ -71,46 +73,119 @@ const HOURS_AND_DAYS: &[Grain] = &[Grain::Hour, Grain::Day];
 #[derive(Default)]
 struct Table(BTreeMap<Name, Numbers>);
 
-const TYPES: [&str; 6] = ["new", "upsell", "cross_sell", "renewal", "repeat", "unclassified"];
+const TYPES: [&str; 6] = [
+    "new",
+    "upsell",
+    "cross_sell",
+    "renewal",
+    "repeat",
+    "unclassified",
+];
 
 impl Oracle<'_> {
     /// The numbers that are not zero.
     pub fn cells(&self) -> BTreeMap<Name, Numbers> {
         let mut table = Table::default();
-        let deals: BTreeMap<&str, Deal> = self.ids("deal").into_iter().filter_map(|id| Some((id, self.deal(id)?))).collect();
-        deals.values().for_each(|deal| self.of_deal(deal, &mut table));
-        let leads = self.ids("lead").into_iter().chain(deals.values().filter_map(|d| d.lead.as_deref()));
+        let deals: BTreeMap<&str, Deal> = self
+            .ids("deal")
+            .into_iter()
+            .filter_map(|id| Some((id, self.deal(id)?)))
+            .collect();
+        deals
+            .values()
+            .for_each(|deal| self.of_deal(deal, &mut table));
+        let leads = self
+            .ids("lead")
+            .into_iter()
+            .chain(deals.values().filter_map(|d| d.lead.as_deref()));
         for lead in leads.collect::<std::collections::BTreeSet<_>>() {
-            self.of_lead(lead, deals.values().filter(|d| d.lead.as_deref() == Some(lead)).collect(), &mut table);
+            self.of_lead(
+                lead,
+                deals
+                    .values()
+                    .filter(|d| d.lead.as_deref() == Some(lead))
+                    .collect(),
+                &mut table,
+            );
         }
-        let roots = self.ids("account").into_iter().map(|id| self.root("account", id));
-        let accounts = self.ids("account").into_iter().chain(roots).chain(deals.values().filter_map(|d| d.account.as_deref()));
+        let roots = self
+            .ids("account")
+            .into_iter()
+            .map(|id| self.root("account", id));
+        let accounts = self
+            .ids("account")
+            .into_iter()
+            .chain(roots)
+            .chain(deals.values().filter_map(|d| d.account.as_deref()));
         for account in accounts.collect::<std::collections::BTreeSet<_>>() {
-            let of_account = deals.iter().filter(|(_, d)| d.account.as_deref() == Some(account));
-            self.of_account(account, of_account.map(|(id, d)| (*id, d)).collect(), &mut table);
+            let of_account = deals
+                .iter()
+                .filter(|(_, d)| d.account.as_deref() == Some(account));
+            self.of_account(
+                account,
+                of_account.map(|(id, d)| (*id, d)).collect(),
+                &mut table,
+            );
         }
-        table.0.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect()
+        table
+            .0
+            .into_iter()
+            .filter_map(|(name, numbers)| Some((name, numbers.trimmed()?)))
+            .collect()
     }
 
     /// Adds to a rollup under every grouping set that its dimensions allow, in every pane.
-    fn add(&self, table: &mut Table, rollup: (&str, By, &[Grain]), at: When, dims: &Dims, currency: &str, change: impl Fn(&mut Numbers)) {
+    fn add(
+        &self,
+        table: &mut Table,
+        rollup: (&str, By, &[Grain]),
+        at: When,
+        dims: &Dims,
+        currency: &str,
+        change: impl Fn(&mut Numbers),
+    ) {
         let (name, by, grains) = rollup;
         for (number, set) in self.definitions.sets.iter().enumerate() {
-            let by_name: Vec<String> = set.dimensions.iter().map(|d| self.definitions.dimension_name(*d)).collect();
+            let by_name: Vec<String> = set
+                .dimensions
+                .iter()
+                .map(|d| self.definitions.dimension_name(*d))
+                .collect();
             let allowed = |dimension: &String| match by {
                 By::Nothing => false,
-                By::Lead => ["source", "region", "team", "owner"].contains(&dimension.as_str()) || dimension.starts_with("custom."),
+                By::Lead => {
+                    ["source", "region", "team", "owner"].contains(&dimension.as_str())
+                        || dimension.starts_with("custom.")
+                }
                 By::Deal => dimension != "segment",
             };
             if !by_name.iter().all(allowed) {
                 continue;
             }
-            let mut panes: Vec<Pane> =
-                set.grains.iter().filter(|g| grains.contains(g)).map(|grain| Pane::of(at, *grain, &self.definitions.calendar)).collect();
+            let mut panes: Vec<Pane> = set
+                .grains
+                .iter()
+                .filter(|g| grains.contains(g))
+                .map(|grain| Pane::of(at, *grain, &self.definitions.calendar))
+                .collect();
             panes.dedup(); // what is undated is so once
             for pane in panes {
-                let values = by_name.iter().map(|dimension| dims.get(dimension).cloned().unwrap_or_default()).collect();
-                change(table.0.entry((name.into(), self.definitions.set_name(number), pane, values, currency.into())).or_default());
+                let values = by_name
+                    .iter()
+                    .map(|dimension| dims.get(dimension).cloned().unwrap_or_default())
+                    .collect();
+                change(
+                    table
+                        .0
+                        .entry((
+                            name.into(),
+                            self.definitions.set_name(number),
+                            pane,
+                            values,
+                            currency.into(),
+                        ))
+                        .or_default(),
+                );
             }
         }
     }
@@ -118,43 +193,81 @@ impl Oracle<'_> {
     fn span(&self, from: When, to: When) -> i64 {
         match (from, to) {
             (When::Instant(from), When::Instant(to)) => (to - from).div_euclid(1_000_000),
-            _ => i64::from(self.definitions.calendar.day(to) - self.definitions.calendar.day(from)) * 86_400,
+            _ => {
+                i64::from(self.definitions.calendar.day(to) - self.definitions.calendar.day(from))
+                    * 86_400
+            }
         }
     }
 
     fn add_span(&self, table: &mut Table, rollup: &str, from: When, to: When, dims: &Dims) {
         let seconds = self.span(from, to);
-        self.add(table, (rollup, By::Deal, HOURS_AND_DAYS), to, dims, "", |cell| {
-            if seconds < 0 {
-                return cell.count(1);
-            }
-            cell.count(0);
-            cell.sum(0, i128::from(seconds) * 10_000);
-            *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
-        });
+        self.add(
+            table,
+            (rollup, By::Deal, HOURS_AND_DAYS),
+            to,
+            dims,
+            "",
+            |cell| {
+                if seconds < 0 {
+                    return cell.count(1);
+                }
+                cell.count(0);
+                cell.sum(0, i128::from(seconds) * 10_000);
+                *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
+            },
+        );
     }
 
     fn of_deal(&self, deal: &Deal, table: &mut Table) {
-        let measure = ["open", "won", "lost"].iter().position(|s| *s == deal.status).expect("a status");
-        self.add(table, ("win_rate.opened", By::Deal, HOURS_AND_DAYS), deal.created, &deal.dims, "", |cell| {
-            cell.count(measure);
-            if deal.dated_by_clock {
-                cell.count(3);
-            }
-        });
+        let measure = ["open", "won", "lost"]
+            .iter()
+            .position(|s| *s == deal.status)
+            .expect("a status");
+        self.add(
+            table,
+            ("win_rate.opened", By::Deal, HOURS_AND_DAYS),
+            deal.created,
+            &deal.dims,
+            "",
+            |cell| {
+                cell.count(measure);
+                if deal.dated_by_clock {
+                    cell.count(3);
+                }
+            },
+        );
         let Some(closed) = deal.closed else { return };
         let measure = measure - 1;
-        self.add(table, ("win_rate.closed", By::Deal, HOURS_AND_DAYS), closed, &deal.dims, &deal.currency, |cell| {
-            cell.count(measure);
-            cell.sum(measure, deal.amount);
-        });
-        let rollup = if deal.status == "won" { "cycle_length.won" } else { "cycle_length.lost" };
+        self.add(
+            table,
+            ("win_rate.closed", By::Deal, HOURS_AND_DAYS),
+            closed,
+            &deal.dims,
+            &deal.currency,
+            |cell| {
+                cell.count(measure);
+                cell.sum(measure, deal.amount);
+            },
+        );
+        let rollup = if deal.status == "won" {
+            "cycle_length.won"
+        } else {
+            "cycle_length.lost"
+        };
         self.add_span(table, rollup, deal.created, closed, &deal.dims);
         if deal.status == "won" && deal.lead.is_none() {
-            self.add(table, ("lead_source.without_lead", By::Lead, HOURS_AND_DAYS), closed, &deal.dims, &deal.currency, |cell| {
-                cell.count(0);
-                cell.sum(0, deal.amount);
-            });
+            self.add(
+                table,
+                ("lead_source.without_lead", By::Lead, HOURS_AND_DAYS),
+                closed,
+                &deal.dims,
+                &deal.currency,
+                |cell| {
+                    cell.count(0);
+                    cell.sum(0, deal.amount);
+                },
+            );
         }
         if deal.status == "won" && deal.account.is_none() {
             let stated = TYPES.iter().position(|t| *t == deal.dims["deal_type"]);
@@ -164,11 +277,18 @@ impl Oracle<'_> {
 
     fn add_win(&self, deal: &Deal, class: usize, table: &mut Table) {
         let closed = deal.closed.expect("a won deal");
-        self.add(table, ("upsell.won", By::Deal, HOURS_AND_DAYS), closed, &deal.dims, &deal.currency, |cell| {
-            cell.count(class);
-            cell.sum(class, deal.amount);
-            cell.sum(6, deal.upsell);
-        });
+        self.add(
+            table,
+            ("upsell.won", By::Deal, HOURS_AND_DAYS),
+            closed,
+            &deal.dims,
+            &deal.currency,
+            |cell| {
+                cell.count(class);
+                cell.sum(class, deal.amount);
+                cell.sum(6, deal.upsell);
+            },
+        );
     }
 
     fn of_lead(&self, lead: &str, deals: Vec<&Deal>, table: &mut Table) {
@@ -182,36 +302,83 @@ impl Oracle<'_> {
             return;
         };
         let (dims, status) = (self.dims("lead", lead), self.text("lead", lead, "status"));
-        let created = self.when("lead", lead, "created_at").unwrap_or(self.first("lead", lead));
+        let created = self
+            .when("lead", lead, "created_at")
+            .unwrap_or(self.first("lead", lead));
         let has = |field| self.latest("lead", lead, field).is_some();
         let converted = status == "converted" || has("converted_at") || has("converted_deal_id");
         let qualified = converted || status == "qualified" || has("qualified_at");
-        self.add(table, ("lead_source.cohort", By::Lead, HOURS_AND_DAYS), created, &dims, "", |cell| {
-            let dated_by_clock = self.when("lead", lead, "created_at").is_none();
-            let counted = [true, qualified, converted, !won.is_empty(), dated_by_clock];
-            counted.iter().enumerate().filter(|(_, it_is)| **it_is).for_each(|(measure, _)| cell.count(measure));
-        });
-        let soonest = won.iter().filter_map(|d| Some(self.span(created, d.closed?))).min();
+        self.add(
+            table,
+            ("lead_source.cohort", By::Lead, HOURS_AND_DAYS),
+            created,
+            &dims,
+            "",
+            |cell| {
+                let dated_by_clock = self.when("lead", lead, "created_at").is_none();
+                let counted = [true, qualified, converted, !won.is_empty(), dated_by_clock];
+                counted
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, it_is)| **it_is)
+                    .for_each(|(measure, _)| cell.count(measure));
+            },
+        );
+        let soonest = won
+            .iter()
+            .filter_map(|d| Some(self.span(created, d.closed?)))
+            .min();
         let within = |days: i64| soonest.is_some_and(|seconds| seconds <= days * 86_400);
-        self.add(table, ("close_rate.cohort", By::Lead, HOURS_AND_DAYS), created, &dims, "", |cell| {
-            let counted = [true, !won.is_empty(), within(30), within(60), within(90)];
-            counted.iter().enumerate().filter(|(_, it_is)| **it_is).for_each(|(measure, _)| cell.count(measure));
-        });
+        self.add(
+            table,
+            ("close_rate.cohort", By::Lead, HOURS_AND_DAYS),
+            created,
+            &dims,
+            "",
+            |cell| {
+                let counted = [true, !won.is_empty(), within(30), within(60), within(90)];
+                counted
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, it_is)| **it_is)
+                    .for_each(|(measure, _)| cell.count(measure));
+            },
+        );
         for deal in won {
             if deal.has_amount {
-                self.add(table, ("lead_source.cohort", By::Lead, HOURS_AND_DAYS), created, &dims, &deal.currency, |cell| cell.sum(0, deal.amount));
+                self.add(
+                    table,
+                    ("lead_source.cohort", By::Lead, HOURS_AND_DAYS),
+                    created,
+                    &dims,
+                    &deal.currency,
+                    |cell| cell.sum(0, deal.amount),
+                );
             }
             self.by_close(deal, &dims, table);
-            self.add_span(table, "cycle_length.lead_to_close", created, deal.closed.expect("a won deal"), &deal.dims);
+            self.add_span(
+                table,
+                "cycle_length.lead_to_close",
+                created,
+                deal.closed.expect("a won deal"),
+                &deal.dims,
+            );
         }
     }
 
     fn by_close(&self, deal: &Deal, dims: &Dims, table: &mut Table) {
         let closed = deal.closed.expect("a won deal");
-        self.add(table, ("lead_source.by_close", By::Lead, HOURS_AND_DAYS), closed, dims, &deal.currency, |cell| {
-            cell.count(0);
-            cell.sum(0, deal.amount);
-        });
+        self.add(
+            table,
+            ("lead_source.by_close", By::Lead, HOURS_AND_DAYS),
+            closed,
+            dims,
+            &deal.currency,
+            |cell| {
+                cell.count(0);
+                cell.sum(0, deal.amount);
+            },
+        );
     }
 
     fn of_account(&self, account: &str, deals: Vec<(&str, &Deal)>, table: &mut Table) {
@@ -221,25 +388,51 @@ impl Oracle<'_> {
             .ids("account")
             .into_iter()
             .filter(|id| {
-                let is_merged = self.latest("account", id, "merged_into").is_some() && *id != account && self.root("account", id) == account;
-                !self.is_deleted("account", id) && (is_merged || *id == account && self.is_live("account", id))
+                let is_merged = self.latest("account", id, "merged_into").is_some()
+                    && *id != account
+                    && self.root("account", id) == account;
+                !self.is_deleted("account", id)
+                    && (is_merged || *id == account && self.is_live("account", id))
             })
             .collect();
-        let said = |field: &str| members.iter().map(|id| self.when("account", id, field)).collect::<Vec<_>>();
+        let said = |field: &str| {
+            members
+                .iter()
+                .map(|id| self.when("account", id, field))
+                .collect::<Vec<_>>()
+        };
         let (became, churned) = (said("became_customer_at"), said("churned_at"));
-        let customer_since = became.iter().flatten().copied().min_by_key(|when| calendar.instant(*when));
-        let still = became.iter().zip(&churned).any(|(became, churned)| became.is_some() && churned.is_none());
-        let churned = churned.iter().flatten().copied().max_by_key(|when| calendar.instant(*when)).filter(|_| !still);
+        let customer_since = became
+            .iter()
+            .flatten()
+            .copied()
+            .min_by_key(|when| calendar.instant(*when));
+        let still = became
+            .iter()
+            .zip(&churned)
+            .any(|(became, churned)| became.is_some() && churned.is_none());
+        let churned = churned
+            .iter()
+            .flatten()
+            .copied()
+            .max_by_key(|when| calendar.instant(*when))
+            .filter(|_| !still);
 
-        let mut wins: Vec<(i64, &str, &Deal)> =
-            deals.into_iter().filter(|(_, d)| d.status == "won").map(|(id, d)| (calendar.instant(d.closed.expect("won")), id, d)).collect();
+        let mut wins: Vec<(i64, &str, &Deal)> = deals
+            .into_iter()
+            .filter(|(_, d)| d.status == "won")
+            .map(|(id, d)| (calendar.instant(d.closed.expect("won")), id, d))
+            .collect();
         wins.sort_by_key(|(at, id, _)| (*at, *id));
         let mut expansions = Vec::new();
         for (place, (_, _, deal)) in wins.iter().enumerate() {
             let closed = deal.closed.expect("won");
             let product = &deal.dims["product"];
-            let was_customer = customer_since.is_some_and(|since| calendar.day(since) < calendar.day(closed));
-            let bought_before = wins[..place].iter().any(|(_, _, earlier)| earlier.dims["product"] == *product);
+            let was_customer =
+                customer_since.is_some_and(|since| calendar.day(since) < calendar.day(closed));
+            let bought_before = wins[..place]
+                .iter()
+                .any(|(_, _, earlier)| earlier.dims["product"] == *product);
             let class = match TYPES.iter().position(|t| *t == deal.dims["deal_type"]) {
                 Some(stated) => stated,
                 None if place == 0 && !was_customer => 0,
@@ -252,21 +445,53 @@ impl Oracle<'_> {
             }
         }
         let nothing = Dims::new();
-        if let Some(since) = customer_since.or(wins.first().map(|(_, _, d)| d.closed.expect("won"))) {
-            self.add(table, ("upsell.customers", By::Nothing, &[Grain::Day]), since, &nothing, "", |cell| cell.count(0));
-            if let Some(churned) = churned.filter(|churned| wins.iter().all(|(at, _, _)| *at <= calendar.instant(*churned))) {
-                self.add(table, ("upsell.customers", By::Nothing, &[Grain::Day]), churned, &nothing, "", |cell| cell.count(1));
+        if let Some(since) = customer_since.or(wins.first().map(|(_, _, d)| d.closed.expect("won")))
+        {
+            self.add(
+                table,
+                ("upsell.customers", By::Nothing, &[Grain::Day]),
+                since,
+                &nothing,
+                "",
+                |cell| cell.count(0),
+            );
+            if let Some(churned) = churned.filter(|churned| {
+                wins.iter()
+                    .all(|(at, _, _)| *at <= calendar.instant(*churned))
+            }) {
+                self.add(
+                    table,
+                    ("upsell.customers", By::Nothing, &[Grain::Day]),
+                    churned,
+                    &nothing,
+                    "",
+                    |cell| cell.count(1),
+                );
             }
         }
         if let Some(latest) = expansions.last() {
-            self.add(table, ("upsell.expanded", By::Nothing, HOURS_AND_DAYS), *latest, &nothing, "", |cell| cell.count(0));
+            self.add(
+                table,
+                ("upsell.expanded", By::Nothing, HOURS_AND_DAYS),
+                *latest,
+                &nothing,
+                "",
+                |cell| cell.count(0),
+            );
         }
         let mut months: BTreeMap<i32, When> = BTreeMap::new();
         for expansion in expansions {
             months.insert(calendar.month_start(calendar.day(expansion)), expansion);
         }
         for expansion in months.values() {
-            self.add(table, ("upsell.expanded_in_month", By::Nothing, &[Grain::Month]), *expansion, &nothing, "", |cell| cell.count(0));
+            self.add(
+                table,
+                ("upsell.expanded_in_month", By::Nothing, &[Grain::Month]),
+                *expansion,
+                &nothing,
+                "",
+                |cell| cell.count(0),
+            );
         }
     }
 }

@@ -49,15 +49,24 @@ type Dims = BTreeMap<String, String>;
 
 impl<'e> Oracle<'e> {
     pub fn new(definitions: &'e Definitions, events: &'e [Event]) -> Self {
-        Oracle { definitions, events }
+        Oracle {
+            definitions,
+            events,
+        }
     }
 
     fn ids(&self, entity: &str) -> BTreeSet<&'e str> {
-        self.events.iter().filter(|e| e.entity == entity).map(|e| e.id).collect()
+        self.events
+            .iter()
+            .filter(|e| e.entity == entity)
+            .map(|e| e.id)
+            .collect()
     }
 
     fn of(&self, entity: &'e str, id: &'e str) -> impl Iterator<Item = &'e Event> {
-        self.events.iter().filter(move |e| e.entity == entity && e.id == id)
+        self.events
+            .iter()
+            .filter(move |e| e.entity == entity && e.id == id)
     }
 
     /// Every value said of a field, oldest first; of tied values the one whose first origin is greatest comes last.
@@ -68,14 +77,29 @@ impl<'e> Oracle<'e> {
                 ("deleted", "deleted") => Some(Some("yes")),
                 ("deleted", "restored") => Some(None),
                 (_, "deleted") => None,
-                _ => event.fields.iter().find(|(name, _)| *name == field).map(|(_, value)| *value),
+                _ => event
+                    .fields
+                    .iter()
+                    .find(|(name, _)| *name == field)
+                    .map(|(_, value)| *value),
             };
             let is_reference = field.ends_with("_id") || field == "merged_into";
-            let Some(value) = said.map(|value| value.filter(|text| !(is_reference && ["", "0"].contains(text)))) else { continue };
+            let Some(value) =
+                said.map(|value| value.filter(|text| !(is_reference && ["", "0"].contains(text))))
+            else {
+                continue;
+            };
             let origin = first.entry((clock(event), value)).or_insert(event.offset);
             *origin = event.offset.min(*origin);
         }
-        let mut history: Vec<Said<'_>> = first.into_iter().map(|((clock, value), origin)| Said { clock, origin, value }).collect();
+        let mut history: Vec<Said<'_>> = first
+            .into_iter()
+            .map(|((clock, value), origin)| Said {
+                clock,
+                origin,
+                value,
+            })
+            .collect();
         history.sort();
         history
     }
@@ -85,7 +109,9 @@ impl<'e> Oracle<'e> {
     }
 
     fn text(&self, entity: &'e str, id: &'e str, field: &str) -> String {
-        self.latest(entity, id, field).unwrap_or_default().to_owned()
+        self.latest(entity, id, field)
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn when(&self, entity: &'e str, id: &'e str, field: &str) -> Option<When> {
@@ -93,7 +119,11 @@ impl<'e> Oracle<'e> {
     }
 
     fn decimal(&self, entity: &'e str, id: &'e str, field: &str) -> Option<i128> {
-        Some(i128::from(Decimal::parse(self.latest(entity, id, field)?).expect("the story's amounts").0))
+        Some(i128::from(
+            Decimal::parse(self.latest(entity, id, field)?)
+                .expect("the story's amounts")
+                .0,
+        ))
     }
 
     fn exists(&self, entity: &'e str, id: &'e str) -> bool {
@@ -110,7 +140,12 @@ impl<'e> Oracle<'e> {
 
     /// The earliest clock that says anything of a record.
     fn first(&self, entity: &'e str, id: &'e str) -> When {
-        When::Instant(self.of(entity, id).map(|e| clock(e).0).min().unwrap_or_default())
+        When::Instant(
+            self.of(entity, id)
+                .map(|e| clock(e).0)
+                .min()
+                .unwrap_or_default(),
+        )
     }
 
     /// The end of a chain of merges; a cycle is cut at its smallest id.
@@ -128,17 +163,34 @@ impl<'e> Oracle<'e> {
     /// A deal's status and the first clock of its last unbroken run.
     fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
         let stages = &self.definitions.spec.stages;
-        let word = |text: &str| ["won", "lost"].into_iter().find(|w| *w == text).unwrap_or("open");
+        let word = |text: &str| {
+            ["won", "lost"]
+                .into_iter()
+                .find(|w| *w == text)
+                .unwrap_or("open")
+        };
         let mut said: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
         for s in self.history("deal", id, "stage") {
-            if let Some(status) = s.value.and_then(|stage| stages.get(stage)?.status.as_deref()) {
+            if let Some(status) = s
+                .value
+                .and_then(|stage| stages.get(stage)?.status.as_deref())
+            {
                 said.push((s.clock, 0, s.origin, word(status)));
             }
         }
-        said.extend(self.history("deal", id, "status").iter().map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))));
+        said.extend(
+            self.history("deal", id, "status")
+                .iter()
+                .map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))),
+        );
         said.sort();
-        let Some(&(_, _, _, status)) = said.last() else { return ("open", None) };
-        let begin = said.iter().rposition(|s| s.3 != status).map_or(0, |before| before + 1);
+        let Some(&(_, _, _, status)) = said.last() else {
+            return ("open", None);
+        };
+        let begin = said
+            .iter()
+            .rposition(|s| s.3 != status)
+            .map_or(0, |before| before + 1);
         (status, Some(said[begin].0))
     }
 
@@ -151,7 +203,10 @@ impl<'e> Oracle<'e> {
                     When::Instant(at) => at,
                     When::Date(day) => self.definitions.calendar.day_start(day + 1) * 1_000_000 - 1,
                 };
-                history.iter().rfind(|s| s.clock.0 <= until).or(history.first())
+                history
+                    .iter()
+                    .rfind(|s| s.clock.0 <= until)
+                    .or(history.first())
             }
             _ => history.last(),
         };
@@ -165,7 +220,8 @@ impl<'e> Oracle<'e> {
         }
         let naming = self.ids("lead").into_iter().filter(|lead| {
             let named = self.latest("lead", lead, "converted_deal_id");
-            !self.is_deleted("lead", lead) && named.is_some_and(|named| self.root("deal", named) == deal)
+            !self.is_deleted("lead", lead)
+                && named.is_some_and(|named| self.root("deal", named) == deal)
         });
         let first = naming.min_by_key(|lead| (self.converted_at(lead), *lead))?;
         Some(self.root("lead", first))
@@ -177,17 +233,32 @@ impl<'e> Oracle<'e> {
             return self.definitions.calendar.instant(stated);
         }
         let statuses = self.history("lead", lead, "status");
-        if statuses.last().is_some_and(|s| s.value == Some("converted")) {
-            let begin = statuses.iter().rposition(|s| s.value != Some("converted")).map_or(0, |before| before + 1);
+        if statuses
+            .last()
+            .is_some_and(|s| s.value == Some("converted"))
+        {
+            let begin = statuses
+                .iter()
+                .rposition(|s| s.value != Some("converted"))
+                .map_or(0, |before| before + 1);
             return statuses[begin].clock.0;
         }
-        self.history("lead", lead, "converted_deal_id").last().expect("it names the deal").clock.0
+        self.history("lead", lead, "converted_deal_id")
+            .last()
+            .expect("it names the deal")
+            .clock
+            .0
     }
 
     /// The source, region, team, owner and custom fields of a record as they are today.
     fn dims(&self, entity: &'e str, id: &'e str) -> Dims {
         let mut dims = Dims::new();
-        for (dimension, field) in [("source", "lead_source"), ("region", "region"), ("team", "team"), ("owner", "owner_id")] {
+        for (dimension, field) in [
+            ("source", "lead_source"),
+            ("region", "region"),
+            ("team", "team"),
+            ("owner", "owner_id"),
+        ] {
             dims.insert(dimension.into(), self.text(entity, id, field));
         }
         for name in &self.definitions.custom_dimensions {
@@ -207,7 +278,9 @@ impl<'e> Oracle<'e> {
         let closed = (status != "open").then(|| stated.unwrap_or(stand_in));
         let lead = self.lead_of(id);
         let mut dims = self.dims("deal", id);
-        if let Some(lead) = lead.filter(|lead| dims["source"].is_empty() && self.exists("lead", lead) && !self.is_deleted("lead", lead)) {
+        if let Some(lead) = lead.filter(|lead| {
+            dims["source"].is_empty() && self.exists("lead", lead) && !self.is_deleted("lead", lead)
+        }) {
             dims.insert("source".into(), self.text("lead", lead, "lead_source"));
         }
         for field in ["product", "deal_type", "pipeline"] {
@@ -219,20 +292,29 @@ impl<'e> Oracle<'e> {
         Some(Deal {
             status,
             closed,
-            created: self.when("deal", id, "created_at").unwrap_or(self.first("deal", id)),
-            dated_by_clock: self.when("deal", id, "created_at").is_none() || status != "open" && stated.is_none(),
+            created: self
+                .when("deal", id, "created_at")
+                .unwrap_or(self.first("deal", id)),
+            dated_by_clock: self.when("deal", id, "created_at").is_none()
+                || status != "open" && stated.is_none(),
             amount: amount.unwrap_or_default(),
             has_amount: amount.is_some(),
-            upsell: self.decimal("deal", id, "upsell_amount").unwrap_or_default(),
+            upsell: self
+                .decimal("deal", id, "upsell_amount")
+                .unwrap_or_default(),
             currency: self.text("deal", id, "currency"),
             dims,
-            account: self.latest("deal", id, "account_id").map(|account| self.root("account", account).to_owned()),
+            account: self
+                .latest("deal", id, "account_id")
+                .map(|account| self.root("account", account).to_owned()),
             lead: lead.map(str::to_owned),
         })
     }
 }
 
 fn clock(event: &Event) -> Clock {
-    let Some(When::Instant(time)) = When::parse(event.time) else { panic!("the story's times") };
+    let Some(When::Instant(time)) = When::parse(event.time) else {
+        panic!("the story's times")
+    };
     (time, event.sequence)
 }

@@ -21,8 +21,14 @@ pub struct Event {
 type Values = &'static [Option<&'static str>];
 
 /// Around midnight and the change to summer time in Berlin; few, so that clocks tie.
-const TIMES: [&str; 6] =
-    ["2026-01-31T22:30:00Z", "2026-01-31T23:30:00Z", "2026-02-10T10:00:00Z", "2026-03-03T10:00:00Z", "2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"];
+const TIMES: [&str; 6] = [
+    "2026-01-31T22:30:00Z",
+    "2026-01-31T23:30:00Z",
+    "2026-02-10T10:00:00Z",
+    "2026-03-03T10:00:00Z",
+    "2026-03-29T00:30:00Z",
+    "2026-03-29T01:30:00Z",
+];
 /// Instants, dates that make whole-day spans, an undated time, and nothing.
 const WHENS: Values = &[
     Some("2026-01-31T23:10:00Z"),
@@ -42,10 +48,26 @@ const TIERS: Values = &[Some("gold"), None];
 const LEADS: Values = &[Some("L1"), Some("L2"), Some("L3"), None];
 const DEALS: Values = &[Some("D1"), Some("D2"), Some("D3"), None, Some("")];
 const ACCOUNTS: Values = &[Some("A1"), Some("A2"), Some("A3"), None, Some("0")];
-const AMOUNTS: Values = &[Some("100"), Some("250.5"), Some("-3"), Some("100"), Some("0"), None];
+const AMOUNTS: Values = &[
+    Some("100"),
+    Some("250.5"),
+    Some("-3"),
+    Some("100"),
+    Some("0"),
+    None,
+];
 
 const LEAD: &[(&str, Values)] = &[
-    ("status", &[Some("converted"), Some("open"), Some("qualified"), Some("disqualified"), None]),
+    (
+        "status",
+        &[
+            Some("converted"),
+            Some("open"),
+            Some("qualified"),
+            Some("disqualified"),
+            None,
+        ],
+    ),
     ("converted_deal_id", DEALS),
     ("created_at", WHENS),
     ("converted_at", WHENS),
@@ -58,7 +80,10 @@ const LEAD: &[(&str, Values)] = &[
     ("merged_into", LEADS),
 ];
 const DEAL: &[(&str, Values)] = &[
-    ("status", &[Some("won"), Some("won"), Some("lost"), Some("open"), None]),
+    (
+        "status",
+        &[Some("won"), Some("won"), Some("lost"), Some("open"), None],
+    ),
     ("account_id", ACCOUNTS),
     ("lead_id", LEADS),
     ("closed_at", WHENS),
@@ -66,18 +91,41 @@ const DEAL: &[(&str, Values)] = &[
     ("amount", AMOUNTS),
     ("currency", &[Some("EUR"), Some("USD"), None]),
     ("product", &[Some("p1"), Some("p2"), None]),
-    ("deal_type", &[Some("upsell"), Some("cross_sell"), Some("renewal"), Some("new"), None]),
+    (
+        "deal_type",
+        &[
+            Some("upsell"),
+            Some("cross_sell"),
+            Some("renewal"),
+            Some("new"),
+            None,
+        ],
+    ),
     ("owner_id", OWNERS),
     ("team", TEAMS),
-    ("stage", &[Some("onboarding"), Some("talks"), Some("dropped"), Some("unmapped"), None]),
+    (
+        "stage",
+        &[
+            Some("onboarding"),
+            Some("talks"),
+            Some("dropped"),
+            Some("unmapped"),
+            None,
+        ],
+    ),
     ("lead_source", SOURCES),
     ("upsell_amount", AMOUNTS),
     ("region", REGIONS),
     ("custom.tier", TIERS),
     ("merged_into", DEALS),
 ];
-const ACCOUNT: &[(&str, Values)] =
-    &[("became_customer_at", WHENS), ("churned_at", WHENS), ("merged_into", ACCOUNTS), ("region", REGIONS), ("owner_id", OWNERS)];
+const ACCOUNT: &[(&str, Values)] = &[
+    ("became_customer_at", WHENS),
+    ("churned_at", WHENS),
+    ("merged_into", ACCOUNTS),
+    ("region", REGIONS),
+    ("owner_id", OWNERS),
+];
 
 impl Event {
     /// The event with the fields `keep` chooses, as a line of JSON.
@@ -102,30 +150,60 @@ impl Event {
 
 /// Up to `most` events of three leads, three deals and three accounts.
 pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
-    let of = |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
-        let action = prop_oneof![20 => Just("upserted"), 1 => Just("deleted"), 1 => Just("restored")];
-        // The square root of a uniform number leans to the table's start, where the fields stand that matter most.
-        let field = (0.0..1.0f64, 0usize..40).prop_map(move |(at, value)| {
-            let (name, values) = table[((1.0 - (1.0 - at).sqrt()) * table.len() as f64) as usize % table.len()];
-            (name, values[value % values.len()])
-        });
-        (prop::sample::select(ids.to_vec()), 0..TIMES.len(), prop_oneof![9 => Just(0u64), 1 => Just(1)], action, prop::collection::vec(field, 0..10))
-            .prop_map(move |(id, time, sequence, action, said)| {
-                let mut fields: Vec<(&'static str, Option<&'static str>)> = Vec::new();
-                for (name, value) in said {
-                    if fields.iter().all(|(known, _)| *known != name) {
-                        fields.push((name, value));
+    let of =
+        |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
+            let action =
+                prop_oneof![20 => Just("upserted"), 1 => Just("deleted"), 1 => Just("restored")];
+            // The square root of a uniform number leans to the table's start, where the fields stand that matter most.
+            let field = (0.0..1.0f64, 0usize..40).prop_map(move |(at, value)| {
+                let (name, values) =
+                    table[((1.0 - (1.0 - at).sqrt()) * table.len() as f64) as usize % table.len()];
+                (name, values[value % values.len()])
+            });
+            (
+                prop::sample::select(ids.to_vec()),
+                0..TIMES.len(),
+                prop_oneof![9 => Just(0u64), 1 => Just(1)],
+                action,
+                prop::collection::vec(field, 0..10),
+            )
+                .prop_map(move |(id, time, sequence, action, said)| {
+                    let mut fields: Vec<(&'static str, Option<&'static str>)> = Vec::new();
+                    for (name, value) in said {
+                        if fields.iter().all(|(known, _)| *known != name) {
+                            fields.push((name, value));
+                        }
                     }
-                }
-                Event { entity, id, action, time: TIMES[time], sequence, offset: 0, fields }
-            })
-    };
-    let merge =
-        (prop::sample::select(vec!["lead", "deal", "account"]), 0usize..3, 0usize..4, 0..TIMES.len()).prop_map(|(entity, from, into, time)| {
+                    Event {
+                        entity,
+                        id,
+                        action,
+                        time: TIMES[time],
+                        sequence,
+                        offset: 0,
+                        fields,
+                    }
+                })
+        };
+    let merge = (
+        prop::sample::select(vec!["lead", "deal", "account"]),
+        0usize..3,
+        0usize..4,
+        0..TIMES.len(),
+    )
+        .prop_map(|(entity, from, into, time)| {
             let ids = ids(entity);
             let fields = vec![("merged_into", ids.get(into).copied())];
             let action = if into < 3 { "merged" } else { "upserted" };
-            Event { entity, id: ids[from], action, time: TIMES[time], sequence: 0, offset: 0, fields }
+            Event {
+                entity,
+                id: ids[from],
+                action,
+                time: TIMES[time],
+                sequence: 0,
+                offset: 0,
+                fields,
+            }
         });
     let event = prop_oneof![
         6 => of("deal", ids("deal"), DEAL),
@@ -134,7 +212,10 @@ pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
-        events.iter_mut().enumerate().for_each(|(offset, event)| event.offset = offset as u64);
+        events
+            .iter_mut()
+            .enumerate()
+            .for_each(|(offset, event)| event.offset = offset as u64);
         events
     })
 }
@@ -192,7 +273,10 @@ pub fn deliver(events: &[Event], dice: &mut Dice) -> Vec<(u64, String)> {
             lines.push((event.offset, event.line(|_| true)));
         }
         if dice.percent(30) {
-            lines.push((event.offset + 1_000 * (1 + dice.next() % 3), event.line(|_| true)));
+            lines.push((
+                event.offset + 1_000 * (1 + dice.next() % 3),
+                event.line(|_| true),
+            ));
         }
     }
     dice.shuffle(&mut lines);

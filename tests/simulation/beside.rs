@@ -27,7 +27,14 @@ struct Impatient(Sim);
 impl Pace for Impatient {
     async fn wait(&self, attempt: u32) -> bool {
         let mut paused = false;
-        poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| {
+            if std::mem::replace(&mut paused, true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
         attempt < 200 || self.0.percent(90)
     }
 }
@@ -45,11 +52,40 @@ fn reconciling(sim: &Sim, shard: Home) -> Reconciling {
 
 /// A row of a source nobody ever heard of: no flush will ever write over it.
 fn plant(sim: &Sim, shard: Home) -> CellName {
-    let (pane, cell) = (Pane { grain: Grain::Day, start: 20_500 * DAY }, Cell { counts: vec![7, 0], sums: vec![0, 0], sketch: Sketch::default() });
-    let (grouping, values, currency) = ("source".to_owned(), vec!["nowhere".to_owned()], String::new());
-    let row = CellRow { epoch: 1, rollup: "win_rate.closed", grouping, pane, values, currency, cell };
+    let (pane, cell) = (
+        Pane {
+            grain: Grain::Day,
+            start: 20_500 * DAY,
+        },
+        Cell {
+            counts: vec![7, 0],
+            sums: vec![0, 0],
+            sketch: Sketch::default(),
+        },
+    );
+    let (grouping, values, currency) = (
+        "source".to_owned(),
+        vec!["nowhere".to_owned()],
+        String::new(),
+    );
+    let row = CellRow {
+        epoch: 1,
+        rollup: "win_rate.closed",
+        grouping,
+        pane,
+        values,
+        currency,
+        cell,
+    };
     let name = CellName::of(&row);
-    sim.lock().land(Arrival::Row(1, Box::new(Row { shard, version: 0, row: Value::Cell(row) })));
+    sim.lock().land(Arrival::Row(
+        1,
+        Box::new(Row {
+            shard,
+            version: 0,
+            row: Value::Cell(row),
+        }),
+    ));
     name
 }
 
@@ -68,9 +104,15 @@ fn run(seed: u64, told: &mut Told) {
     let mut dice = Dice(seed);
     let shards = 2 + dice.below(2) as u32;
     let lines = deliver(&events_of(&History::new(seed)), &mut dice);
-    let sim = Sim::new(dice.next(), Broken::Nothing, Epoch::first(definitions("Europe/Berlin", "won"), shards));
+    let sim = Sim::new(
+        dice.next(),
+        Broken::Nothing,
+        Epoch::first(definitions("Europe/Berlin", "won"), shards),
+    );
     let mut router = Router::new(&sim, 1, lines);
-    let mut instances: Vec<Instance> = (0..shards).map(|shard| Instance::new(&sim, vec![shard])).collect();
+    let mut instances: Vec<Instance> = (0..shards)
+        .map(|shard| Instance::new(&sim, vec![shard]))
+        .collect();
     let mut zombies: Vec<Instance> = Vec::new();
     let fury = [0, 0, 2, 5][dice.below(4)];
     let mut planted: BTreeMap<Home, CellName> = BTreeMap::new();
@@ -99,7 +141,12 @@ fn run(seed: u64, told: &mut Told) {
                 });
                 let shard = *shard;
                 if let Some(found) = poll(reconciling) {
-                    assert_right(&found.expect("what was stored can be read"), planted.get(&shard), seed, told);
+                    assert_right(
+                        &found.expect("what was stored can be read"),
+                        planted.get(&shard),
+                        seed,
+                        told,
+                    );
                     look = None;
                 }
             }
@@ -148,10 +195,18 @@ fn assert_right(found: &Findings, planted: Option<&CellName>, seed: u64, told: &
     told.beside += 1;
     told.certain += usize::from(found.in_motion.is_empty());
     for drift in &found.drift {
-        assert_eq!(Some(&drift.name), planted, "a false alarm in history {seed}: {drift:#?}");
+        assert_eq!(
+            Some(&drift.name),
+            planted,
+            "a false alarm in history {seed}: {drift:#?}"
+        );
     }
     if let Some(planted) = planted {
-        let seen = found.drift.iter().chain(&found.in_motion).any(|difference| difference.name == *planted);
+        let seen = found
+            .drift
+            .iter()
+            .chain(&found.in_motion)
+            .any(|difference| difference.name == *planted);
         assert!(seen, "history {seed}: the planted row was not seen");
         told.planted += found.drift.len();
     }
@@ -176,8 +231,16 @@ fn all(sim: &Sim, shards: u32) -> Findings {
 /// At rest there is nothing to wait for: all can be judged, and nothing differs but what was planted.
 fn assert_rested(sim: &Sim, shards: u32, planted: Option<&CellName>, seed: u64) {
     let found = all(sim, shards);
-    let drift: Vec<&CellName> = found.drift.iter().map(|difference| &difference.name).collect();
-    assert_eq!(drift, planted.into_iter().collect::<Vec<_>>(), "history {seed}");
+    let drift: Vec<&CellName> = found
+        .drift
+        .iter()
+        .map(|difference| &difference.name)
+        .collect();
+    assert_eq!(
+        drift,
+        planted.into_iter().collect::<Vec<_>>(),
+        "history {seed}"
+    );
     assert_eq!(found.in_motion, [], "history {seed}");
     assert_eq!(found.total().differing, found.drift.len() as u64);
 }
@@ -197,7 +260,9 @@ fn assert_spoilt(sim: &Sim, shards: u32, dice: &mut Dice, seed: u64) {
     let key = rows[dice.below(rows.len())].clone();
     let name = {
         let world = &mut *sim.lock();
-        let Value::Cell(row) = &mut world.tables.get_mut(&key).expect("it was there").row else { unreachable!("chosen among cells") };
+        let Value::Cell(row) = &mut world.tables.get_mut(&key).expect("it was there").row else {
+            unreachable!("chosen among cells")
+        };
         let name = CellName::of(row);
         row.cell.count(0, 1);
         if dice.percent(30) {
@@ -207,7 +272,13 @@ fn assert_spoilt(sim: &Sim, shards: u32, dice: &mut Dice, seed: u64) {
     };
     let found = all(sim, shards);
     assert_eq!(found.drift.len(), before + 1, "history {seed}");
-    assert!(found.drift.iter().any(|difference| difference.shard == key.1 && difference.name == name), "history {seed}: {name:?} was not found");
+    assert!(
+        found
+            .drift
+            .iter()
+            .any(|difference| difference.shard == key.1 && difference.name == name),
+        "history {seed}: {name:?} was not found"
+    );
 }
 
 #[test]
@@ -220,6 +291,9 @@ fn reconciling_beside_a_running_pipeline_raises_no_false_alarm_and_finds_what_di
     seeds.clone().for_each(|seed| run(seed, &mut told));
     println!("{} histories: {told:?}", seeds.clone().count());
     if seeds.count() >= 1_000 {
-        assert!(told.beside > 5_000 && told.certain > 4_000 && told.planted > 500, "too little to judge by: {told:?}");
+        assert!(
+            told.beside > 5_000 && told.certain > 4_000 && told.planted > 500,
+            "too little to judge by: {told:?}"
+        );
     }
 }

@@ -35,9 +35,14 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         }
     }
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
-    let Some(current) = current(&epochs) else { return problems };
+    let Some(current) = current(&epochs) else {
+        return problems;
+    };
     // Of an old log nothing more is asked after the switch: what is new goes to the new one.
-    for epoch in epochs.iter().filter(|epoch| epoch.generation == current.generation) {
+    for epoch in epochs
+        .iter()
+        .filter(|epoch| epoch.generation == current.generation)
+    {
         let definitions = epoch.ready().expect("the test's definitions");
         check_end(world, epoch, events, &definitions, &mut problems);
         let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
@@ -55,30 +60,59 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
 }
 
 fn cells(world: &World) -> impl Iterator<Item = &CellRow> {
-    world.tables.values().filter_map(|row| if let Value::Cell(cell) = &row.row { Some(cell) } else { None })
+    world.tables.values().filter_map(|row| {
+        if let Value::Cell(cell) = &row.row {
+            Some(cell)
+        } else {
+            None
+        }
+    })
 }
 
 /// The numbers, summed over the shards.
 fn sums<'c>(cells: impl Iterator<Item = &'c CellRow>) -> BTreeMap<Name, Numbers> {
     let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
     for cell in cells {
-        let name = (cell.rollup.to_owned(), cell.grouping.clone(), cell.pane, cell.values.clone(), cell.currency.clone());
-        sums.entry(name).or_default().merge(&cell.cell.counts, &cell.cell.sums, cell.cell.sketch.buckets());
+        let name = (
+            cell.rollup.to_owned(),
+            cell.grouping.clone(),
+            cell.pane,
+            cell.values.clone(),
+            cell.currency.clone(),
+        );
+        sums.entry(name).or_default().merge(
+            &cell.cell.counts,
+            &cell.cell.sums,
+            cell.cell.sketch.buckets(),
+        );
     }
-    sums.into_iter().filter_map(|(name, numbers)| Some((name, numbers.trimmed()?))).collect()
+    sums.into_iter()
+        .filter_map(|(name, numbers)| Some((name, numbers.trimmed()?)))
+        .collect()
 }
 
 fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Problems) {
     let mut rows: BTreeMap<u64, Vec<&Write>> = BTreeMap::new();
-    let ours = world.writes.iter().filter(|(of, row)| (*of, row.shard) == (generation, shard));
+    let ours = world
+        .writes
+        .iter()
+        .filter(|(of, row)| (*of, row.shard) == (generation, shard));
     ours.for_each(|(_, row)| rows.entry(row.version).or_default().push(row));
     let mut told: BTreeMap<u64, Vec<&Told>> = BTreeMap::new();
-    let ours = world.told.iter().filter(|told| (told.generation, told.shard) == (generation, shard));
+    let ours = world
+        .told
+        .iter()
+        .filter(|told| (told.generation, told.shard) == (generation, shard));
     ours.for_each(|link| told.entry(link.version).or_default().push(link));
 
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
     let known = Known::of(&epochs, generation).expect("the test's definitions");
-    let founding: Vec<_> = known.live.iter().filter(|live| live.is_founding).map(|live| (live.epoch, live.definitions.clone())).collect();
+    let founding: Vec<_> = known
+        .live
+        .iter()
+        .filter(|live| live.is_founding)
+        .map(|live| (live.epoch, live.definitions.clone()))
+        .collect();
     let mut reference = Reference::default();
     let mut owner = Owner::new(shard, Shard::new(&founding), None, 0);
     let mut checked = 0;
@@ -109,13 +143,24 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
         problems.insert("a row has a version no message has".into());
     }
     // What counts in the end is what the whole log says, and nothing is missing.
-    let ours = world.tables.iter().filter(|((of, number, _), _)| (*of, *number) == (generation, shard));
-    let stored: BTreeMap<Key, Value> = ours.map(|((_, _, key), row)| (key.clone(), row.row.clone())).collect();
+    let ours = world
+        .tables
+        .iter()
+        .filter(|((of, number, _), _)| (*of, *number) == (generation, shard));
+    let stored: BTreeMap<Key, Value> = ours
+        .map(|((_, _, key), row)| (key.clone(), row.row.clone()))
+        .collect();
     let keys: BTreeSet<&Key> = stored.keys().chain(reference.values.keys()).collect();
     for key in keys.into_iter().filter(|key| **key != Key::Checkpoint) {
-        let (is, should) = (stored.get(key).filter(|v| !is_zero(v)), reference.values.get(key).filter(|v| !is_zero(v)));
+        let (is, should) = (
+            stored.get(key).filter(|v| !is_zero(v)),
+            reference.values.get(key).filter(|v| !is_zero(v)),
+        );
         if is != should {
-            problems.insert(format!("a {} is missing, stale or too much", kind(is.or(should).expect("one of them is there"))));
+            problems.insert(format!(
+                "a {} is missing, stale or too much",
+                kind(is.or(should).expect("one of them is there"))
+            ));
         }
     }
 }
@@ -125,10 +170,25 @@ impl Reference {
     fn take(&mut self, owner: &mut Owner) {
         let Some(flush) = owner.flush() else { return };
         owner.acknowledge();
-        let values = flush.cells.into_iter().map(|r| Value::Cell(r.row)).chain(flush.changes.into_iter().map(|r| Value::Change(r.row)));
-        let values = values.chain(flush.records.into_iter().map(|r| Value::Record(r.row))).chain(flush.links.into_iter().map(|r| Value::Link(r.row)));
-        self.values.extend(values.chain([Value::Checkpoint(flush.checkpoint)]).map(|value| (value.key(), value)));
-        self.told.extend(flush.outbox.into_iter().map(|link| ((link.epoch, link.target, link.sender), link.content)));
+        let values = flush
+            .cells
+            .into_iter()
+            .map(|r| Value::Cell(r.row))
+            .chain(flush.changes.into_iter().map(|r| Value::Change(r.row)));
+        let values = values
+            .chain(flush.records.into_iter().map(|r| Value::Record(r.row)))
+            .chain(flush.links.into_iter().map(|r| Value::Link(r.row)));
+        self.values.extend(
+            values
+                .chain([Value::Checkpoint(flush.checkpoint)])
+                .map(|value| (value.key(), value)),
+        );
+        self.told.extend(
+            flush
+                .outbox
+                .into_iter()
+                .map(|link| ((link.epoch, link.target, link.sender), link.content)),
+        );
     }
 
     fn agrees(&self, written: &Value) -> bool {
@@ -154,23 +214,56 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// Cells, records and links of an epoch that stand, against those of a run in which nothing ever went wrong.
-fn check_end(world: &World, epoch: &Epoch, events: &[Event], definitions: &Arc<Definitions>, problems: &mut Problems) {
+fn check_end(
+    world: &World,
+    epoch: &Epoch,
+    events: &[Event],
+    definitions: &Arc<Definitions>,
+    problems: &mut Problems,
+) {
     let mut calm = block_on(Pure::with(epoch.partitions, definitions));
     let lines: Vec<String> = events.iter().map(|event| event.line(|_| true)).collect();
-    block_on(calm.feed(events.iter().zip(&lines).map(|(event, line)| (event.offset, line.as_str())), 3));
+    block_on(
+        calm.feed(
+            events
+                .iter()
+                .zip(&lines)
+                .map(|(event, line)| (event.offset, line.as_str())),
+            3,
+        ),
+    );
 
     let mut expected: BTreeMap<(Home, Key), String> = BTreeMap::new();
-    let cells = calm.store.cells().into_values().map(|row| (row.shard, Value::Cell(row.row)));
-    let records = calm.store.record_rows().into_values().map(|row| (row.shard, Value::Record(row.row)));
-    let links = calm.store.link_rows().into_iter().map(|row| (row.shard, Value::Link(row.row)));
+    let cells = calm
+        .store
+        .cells()
+        .into_values()
+        .map(|row| (row.shard, Value::Cell(row.row)));
+    let records = calm
+        .store
+        .record_rows()
+        .into_values()
+        .map(|row| (row.shard, Value::Record(row.row)));
+    let links = calm
+        .store
+        .link_rows()
+        .into_iter()
+        .map(|row| (row.shard, Value::Link(row.row)));
     for (shard, value) in cells.chain(records).chain(links) {
         expected.extend(standing(&value).map(|text| ((shard, as_first(value.key())), text)));
     }
-    let ours = world.tables.iter().filter(|((generation, _, key), _)| *generation == epoch.generation && is_of(key, epoch.epoch));
-    let found = ours.filter_map(|((_, shard, key), row)| Some(((*shard, as_first(key.clone())), standing(&row.row)?)));
+    let ours = world.tables.iter().filter(|((generation, _, key), _)| {
+        *generation == epoch.generation && is_of(key, epoch.epoch)
+    });
+    let found = ours.filter_map(|((_, shard, key), row)| {
+        Some(((*shard, as_first(key.clone())), standing(&row.row)?))
+    });
     let found: BTreeMap<(Home, Key), String> = found.collect();
     let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
-    for key in keys.into_iter().filter(|key| found.get(key) != expected.get(key)) {
+    for key in keys
+        .into_iter()
+        .filter(|key| found.get(key) != expected.get(key))
+    {
         let what = ["cell", "record", "link"][match key.1 {
             Key::Cell(..) => 0,
             Key::Record(..) => 1,
@@ -192,7 +285,9 @@ fn is_of(key: &Key, number: u32) -> bool {
 /// The key as it were in the first epoch.
 fn as_first(key: Key) -> Key {
     match key {
-        Key::Cell(_, rollup, grouping, pane, values, currency) => Key::Cell(1, rollup, grouping, pane, values, currency),
+        Key::Cell(_, rollup, grouping, pane, values, currency) => {
+            Key::Cell(1, rollup, grouping, pane, values, currency)
+        }
         Key::Link(_, target, sender) => Key::Link(1, target, sender),
         key => key,
     }

@@ -50,7 +50,13 @@ pub struct History {
 
 impl History {
     pub fn new(seed: u64) -> History {
-        History { seed, dice: seed, events: u64::MAX, steps: STEPS, without: 0 }
+        History {
+            seed,
+            dice: seed,
+            events: u64::MAX,
+            steps: STEPS,
+            without: 0,
+        }
     }
 
     pub fn has(&self, mischief: Mischief) -> bool {
@@ -60,7 +66,10 @@ impl History {
     /// A shorter history of which `fails` is true as well, with some of its `events` only. It is true of this one.
     pub fn shrink(self, events: usize, fails: impl Fn(&History) -> bool) -> History {
         let events = events.min(63); // those of a burst go together
-        let mut least = History { events: self.events & !(u64::MAX << events), ..self };
+        let mut least = History {
+            events: self.events & !(u64::MAX << events),
+            ..self
+        };
         // Seldom is there anything left to take away after the second round.
         for _ in 0..3 {
             let before = least;
@@ -90,14 +99,21 @@ impl History {
         if changed == self {
             return self;
         }
-        let others = (0..4).map(|i| History { dice: changed.dice.wrapping_add(i), ..changed });
+        let others = (0..4).map(|i| History {
+            dice: changed.dice.wrapping_add(i),
+            ..changed
+        });
         others.into_iter().find(fails).unwrap_or(self)
     }
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{:x}.{:x}.{:x}.{:x}", self.seed, self.dice, self.events, self.steps, self.without)
+        write!(
+            f,
+            "{:x}.{:x}.{:x}.{:x}.{:x}",
+            self.seed, self.dice, self.events, self.steps, self.without
+        )
     }
 }
 
@@ -106,12 +122,19 @@ impl FromStr for History {
 
     /// A whole history, or the number of a seed.
     fn from_str(text: &str) -> Result<History, String> {
-        let bad = || format!("`{text}` is no history: give a seed's number, or what a failure printed");
+        let bad =
+            || format!("`{text}` is no history: give a seed's number, or what a failure printed");
         let parts: Vec<&str> = text.split('.').collect();
         let number = |at: usize| u64::from_str_radix(parts[at], 16).map_err(|_| bad());
         match parts.len() {
             1 => text.parse().map(History::new).map_err(|_| bad()),
-            5 => Ok(History { seed: number(0)?, dice: number(1)?, events: number(2)?, steps: number(3)? as usize, without: number(4)? as u8 }),
+            5 => Ok(History {
+                seed: number(0)?,
+                dice: number(1)?,
+                events: number(2)?,
+                steps: number(3)? as usize,
+                without: number(4)? as u8,
+            }),
             _ => Err(bad()),
         }
     }

@@ -20,7 +20,10 @@ use super::Broken;
 use super::world::{Key, Sim, Value};
 
 pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
-    match future.as_mut().poll(&mut Context::from_waker(noop_waker_ref())) {
+    match future
+        .as_mut()
+        .poll(&mut Context::from_waker(noop_waker_ref()))
+    {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
     }
@@ -44,8 +47,17 @@ pub struct Instance {
 
 impl Instance {
     pub fn new(sim: &Sim, shards: Vec<Home>) -> Instance {
-        let slots = shards.iter().map(|shard| Slot::Restoring(restoring(*shard, sim.clone()))).collect();
-        Instance { sim: sim.clone(), shards, slots, writing: None, flushes: 0 }
+        let slots = shards
+            .iter()
+            .map(|shard| Slot::Restoring(restoring(*shard, sim.clone())))
+            .collect();
+        Instance {
+            sim: sim.clone(),
+            shards,
+            slots,
+            writing: None,
+            flushes: 0,
+        }
     }
 
     /// Another one that takes over everything this one has.
@@ -61,12 +73,18 @@ impl Instance {
     /// A little progress somewhere. `Err` when the instance gives up, as one whose store stays away does.
     pub fn step(&mut self) -> Result<(), String> {
         let chosen = self.sim.below(self.slots.len() + 1);
-        let Some(slot) = self.slots.get_mut(chosen) else { return self.write() };
+        let Some(slot) = self.slots.get_mut(chosen) else {
+            return self.write();
+        };
         match slot {
             Slot::Restoring(future) => match poll(future) {
                 None => {}
                 Some(Ok(owner)) => {
-                    let base = if self.sim.lock().broken == Broken::DifferentOnly { cells(&owner) } else { BTreeMap::new() };
+                    let base = if self.sim.lock().broken == Broken::DifferentOnly {
+                        cells(&owner)
+                    } else {
+                        BTreeMap::new()
+                    };
                     *slot = Slot::Running(Box::new(owner), base);
                 }
                 Some(Err(RestartError::Outside(error))) => return Err(error.to_string()),
@@ -100,8 +118,12 @@ impl Instance {
         let broken = sim.lock().broken;
         let mut batches: Vec<Vec<Flush>> = vec![Vec::new()];
         for slot in &mut self.slots {
-            let Slot::Running(owner, base) = slot else { continue };
-            let Some(mut flush) = owner.flush() else { continue };
+            let Slot::Running(owner, base) = slot else {
+                continue;
+            };
+            let Some(mut flush) = owner.flush() else {
+                continue;
+            };
             self.flushes += 1;
             if broken == Broken::Torn && fold(owner, &sim, 1).0 {
                 // The records as they are by now, under the version the flush was taken at.
@@ -109,8 +131,15 @@ impl Instance {
                 if let Some(next) = owner.flush() {
                     let version = flush.checkpoint.next_offset;
                     for row in &mut flush.records {
-                        if let Some(newer) = next.records.iter().find(|n| (n.row.entity, &n.row.id) == (row.row.entity, &row.row.id)) {
-                            *row = dealpulse::pipeline::Row { version, ..newer.clone() };
+                        if let Some(newer) = next
+                            .records
+                            .iter()
+                            .find(|n| (n.row.entity, &n.row.id) == (row.row.entity, &row.row.id))
+                        {
+                            *row = dealpulse::pipeline::Row {
+                                version,
+                                ..newer.clone()
+                            };
                         }
                     }
                     batches.resize_with(2, Vec::new);
@@ -128,19 +157,36 @@ impl Instance {
             for mut flushes in batches {
                 if broken == Broken::RecordsBeforeLinks {
                     for flush in &mut flushes {
-                        let (records, links) = (std::mem::take(&mut flush.records), std::mem::take(&mut flush.links));
+                        let (records, links) = (
+                            std::mem::take(&mut flush.records),
+                            std::mem::take(&mut flush.links),
+                        );
                         retrying(&sim, || sim.insert_records(generation, &records)).await?;
                         retrying(&sim, || sim.insert_links(&links)).await?;
                     }
                 }
-                let addressed_by = if broken == Broken::ClientsPartitioner { partitions - 1 } else { partitions };
+                let addressed_by = if broken == Broken::ClientsPartitioner {
+                    partitions - 1
+                } else {
+                    partitions
+                };
                 if broken == Broken::LinksCountedByOwner {
-                    let taken: Vec<_> = flushes.iter_mut().flat_map(|f| std::mem::take(&mut f.outbox)).collect();
-                    let messages = taken.iter().map(|link| (home(link.target.0, &link.target.1, partitions), link_message(link, counted)));
+                    let taken: Vec<_> = flushes
+                        .iter_mut()
+                        .flat_map(|f| std::mem::take(&mut f.outbox))
+                        .collect();
+                    let messages = taken.iter().map(|link| {
+                        (
+                            home(link.target.0, &link.target.1, partitions),
+                            link_message(link, counted),
+                        )
+                    });
                     let messages: Vec<(Home, Vec<u8>)> = messages.collect();
                     retrying(&sim, || sim.append(messages.clone())).await?;
                 }
-                Batch::new(generation, addressed_by, flushes).write(&sim, &sim, &sim).await?;
+                Batch::new(generation, addressed_by, flushes)
+                    .write(&sim, &sim, &sim)
+                    .await?;
             }
             Ok(())
         }));
@@ -148,7 +194,13 @@ impl Instance {
     }
 
     fn owners(&mut self) -> impl Iterator<Item = &mut Owner> {
-        self.slots.iter_mut().filter_map(|slot| if let Slot::Running(owner, _) = slot { Some(&mut **owner) } else { None })
+        self.slots.iter_mut().filter_map(|slot| {
+            if let Slot::Running(owner, _) = slot {
+                Some(&mut **owner)
+            } else {
+                None
+            }
+        })
     }
 
     /// Everything there is was folded and written.
@@ -169,7 +221,9 @@ fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
                     return (true, false);
                 }
                 owner.learn(&known(sim));
-                owner.fold(entry).expect("the epoch stands in the store before it stands in the log");
+                owner
+                    .fold(entry)
+                    .expect("the epoch stands in the store before it stands in the log");
             }
             folded => folded.expect("the log holds what was written to it"),
         }
@@ -183,9 +237,21 @@ fn known(sim: &Sim) -> Known {
 }
 
 fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
-    let name = |(entity, id): &(Entity, String)| Name { entity: *entity, id: id.clone().into() };
+    let name = |(entity, id): &(Entity, String)| Name {
+        entity: *entity,
+        id: id.clone().into(),
+    };
     let content = link.content.as_slice().into();
-    wire::write_links([LinkMessage { epoch: link.epoch, target: name(&link.target), sender: name(&link.sender), version, content }].iter())
+    wire::write_links(
+        [LinkMessage {
+            epoch: link.epoch,
+            target: name(&link.target),
+            sender: name(&link.sender),
+            version,
+            content,
+        }]
+        .iter(),
+    )
 }
 
 /// Takes a rule away from a flush.
@@ -208,7 +274,9 @@ fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
     for ledger in owner.shard().ledgers() {
         let definitions = &ledger.lens().definitions;
         for (key, cell) in ledger.cells() {
-            let rollup = metric::rollups().nth(usize::from(key.rollup)).expect("a rollup");
+            let rollup = metric::rollups()
+                .nth(usize::from(key.rollup))
+                .expect("a rollup");
             let set = usize::from(key.set);
             let mut cell = cell.clone();
             cell.counts.resize(rollup.counts.len(), 0);
@@ -218,7 +286,10 @@ fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
                 rollup: rollup.name,
                 grouping: definitions.set_name(set),
                 pane: key.pane,
-                values: key.values[..definitions.sets[set].dimensions.len()].iter().map(|v| symbols.text(*v).to_owned()).collect(),
+                values: key.values[..definitions.sets[set].dimensions.len()]
+                    .iter()
+                    .map(|v| symbols.text(*v).to_owned())
+                    .collect(),
                 currency: symbols.text(key.currency).to_owned(),
                 cell: cell.clone(),
             };
@@ -231,34 +302,71 @@ fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
 /// The restart of production, or one that breaks its rules.
 fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartError>> {
     let (broken, generation) = (sim.lock().broken, sim.generation);
-    if !matches!(broken, Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable) {
+    if !matches!(
+        broken,
+        Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable
+    ) {
         return Box::pin(async move {
             let owner = restore(shard, generation, &sim, &sim).await?;
             let world = &mut *sim.lock();
             let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
-            let versions = world.tables.iter().filter(|((of, number, key), _)| (*of, *number) == (generation, shard) && is_ours(key));
-            let ahead = versions.map(|(_, row)| row.version).max().unwrap_or_default() > owner.position();
+            let versions = world.tables.iter().filter(|((of, number, key), _)| {
+                (*of, *number) == (generation, shard) && is_ours(key)
+            });
+            let ahead = versions
+                .map(|(_, row)| row.version)
+                .max()
+                .unwrap_or_default()
+                > owner.position();
             world.seen.restored_ahead += usize::from(ahead);
             Ok(owner)
         });
     }
     Box::pin(async move {
-        let mut checkpoint = if broken == Broken::CheckpointReadLast { None } else { sim.checkpoint(generation, shard).await? };
+        let mut checkpoint = if broken == Broken::CheckpointReadLast {
+            None
+        } else {
+            sim.checkpoint(generation, shard).await?
+        };
         let known = known(&sim);
-        let begun: Vec<_> = known.live.iter().filter(|live| live.is_founding || broken == Broken::EpochsBegunByTable).collect();
-        let mut state = Shard::new(&begun.iter().map(|live| (live.epoch, live.definitions.clone())).collect::<Vec<_>>());
-        known.live.iter().for_each(|live| state.learn(live.epoch, live.definitions.clone()));
+        let begun: Vec<_> = known
+            .live
+            .iter()
+            .filter(|live| live.is_founding || broken == Broken::EpochsBegunByTable)
+            .collect();
+        let mut state = Shard::new(
+            &begun
+                .iter()
+                .map(|live| (live.epoch, live.definitions.clone()))
+                .collect::<Vec<_>>(),
+        );
+        known
+            .live
+            .iter()
+            .for_each(|live| state.learn(live.epoch, live.definitions.clone()));
         let mut restored = 0;
         for record in sim.records(generation, shard).await? {
             restored = restored.max(record.version);
-            state.restore_record(record.entity, &record.id, &record.state).expect("what was written");
+            state
+                .restore_record(record.entity, &record.id, &record.state)
+                .expect("what was written");
         }
         for live in &known.live {
             for link in sim.links(live.epoch, shard).await? {
                 restored = restored.max(link.version);
-                let name = |(entity, id): (Entity, String)| Name { entity, id: id.into() };
-                let (target, sender, content) = (name(link.target), name(link.sender), link.content.into());
-                let message = LinkMessage { epoch: link.epoch, target, sender, version: link.link_version, content };
+                let name = |(entity, id): (Entity, String)| Name {
+                    entity,
+                    id: id.into(),
+                };
+                let (target, sender, content) =
+                    (name(link.target), name(link.sender), link.content.into());
+                let message = LinkMessage {
+                    epoch: link.epoch,
+                    target,
+                    sender,
+                    version: link.link_version,
+                    content,
+                };
                 state.restore_link(&message).expect("what was written");
             }
         }
@@ -266,6 +374,15 @@ fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartE
         if broken == Broken::CheckpointReadLast {
             checkpoint = sim.checkpoint(generation, shard).await?;
         }
-        Ok(Owner::new(shard, state, checkpoint, if broken == Broken::WritesBeforeRestored { 0 } else { restored }))
+        Ok(Owner::new(
+            shard,
+            state,
+            checkpoint,
+            if broken == Broken::WritesBeforeRestored {
+                0
+            } else {
+                restored
+            },
+        ))
     })
 }

@@ -33,7 +33,12 @@ pub struct Rebuilder {
 
 impl Rebuilder {
     pub fn new(sim: &Sim, plan: Plan) -> Rebuilder {
-        Rebuilder { sim: sim.clone(), plan, routed: Arc::default(), working: None }
+        Rebuilder {
+            sim: sim.clone(),
+            plan,
+            routed: Arc::default(),
+            working: None,
+        }
     }
 
     pub fn form(&self) -> Form {
@@ -41,7 +46,11 @@ impl Rebuilder {
     }
 
     pub fn is_done(&self) -> bool {
-        self.sim.lock().epochs.get(&self.plan.next.epoch).is_some_and(|epoch| epoch.stage == Stage::Live)
+        self.sim
+            .lock()
+            .epochs
+            .get(&self.plan.next.epoch)
+            .is_some_and(|epoch| epoch.stage == Stage::Live)
     }
 
     pub fn crash(&mut self) {
@@ -57,9 +66,20 @@ impl Rebuilder {
         let working = self.working.get_or_insert_with(|| {
             let (sim, Plan { form, next }) = (self.sim.clone(), self.plan.clone());
             let current = sim.lock().epochs[&1].clone();
-            let new = NewLog { sim: sim.on(next.generation), ends: Mutex::default(), asked: Mutex::default() };
-            let around = Surroundings { sim: sim.clone(), form, current: current.clone(), routed: self.routed.clone() };
-            Box::pin(async move { rebuild(form, &current, &next, (&sim, &new), &sim, &around).await })
+            let new = NewLog {
+                sim: sim.on(next.generation),
+                ends: Mutex::default(),
+                asked: Mutex::default(),
+            };
+            let around = Surroundings {
+                sim: sim.clone(),
+                form,
+                current: current.clone(),
+                routed: self.routed.clone(),
+            };
+            Box::pin(
+                async move { rebuild(form, &current, &next, (&sim, &new), &sim, &around).await },
+            )
         });
         if let Some(Err(_)) = poll(working) {
             self.crash();
@@ -83,7 +103,9 @@ impl Log for NewLog {
             for _ in 0..self.sim.below(60) {
                 pause().await;
             }
-            self.sim.append(vec![(shard, retold(payload, broken))]).await?;
+            self.sim
+                .append(vec![(shard, retold(payload, broken))])
+                .await?;
         }
         Ok(())
     }
@@ -102,7 +124,13 @@ impl Log for NewLog {
             Broken::FourTurns => 4,
             _ => u32::MAX,
         };
-        let turn = *self.asked.lock().unwrap().entry(shard).and_modify(|turn| *turn += 1).or_insert(1);
+        let turn = *self
+            .asked
+            .lock()
+            .unwrap()
+            .entry(shard)
+            .and_modify(|turn| *turn += 1)
+            .or_insert(1);
         let mut ends = self.ends.lock().unwrap();
         if turn <= turns {
             ends.insert(shard, high);
@@ -127,7 +155,11 @@ impl Surroundings {
     /// The old log's checkpoints as they are now, whatever was read before.
     fn checkpoints(&self) -> Vec<u64> {
         let world = self.sim.lock();
-        let checkpoint = |shard| match world.tables.get(&(1, shard, Key::Checkpoint)).map(|row| &row.row) {
+        let checkpoint = |shard| match world
+            .tables
+            .get(&(1, shard, Key::Checkpoint))
+            .map(|row| &row.row)
+        {
             Some(Value::Checkpoint(checkpoint)) => checkpoint.next_offset,
             _ => 0,
         };
@@ -160,7 +192,13 @@ impl Around for Surroundings {
                 world.carried.get_or_insert(later);
                 world.ends(1)
             }
-            Form::Mapping => self.routed.lock().unwrap().iter().map(|(_, end)| *end).collect(),
+            Form::Mapping => self
+                .routed
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|(_, end)| *end)
+                .collect(),
         })
     }
 
@@ -168,7 +206,13 @@ impl Around for Surroundings {
         Ok(match self.form {
             Form::Definitions => Vec::new(),
             Form::Log => self.sim.lock().carried.clone().unwrap_or_default(),
-            Form::Mapping => self.routed.lock().unwrap().iter().map(|(position, _)| *position).collect(),
+            Form::Mapping => self
+                .routed
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|(position, _)| *position)
+                .collect(),
         })
     }
 
@@ -183,43 +227,95 @@ impl Around for Surroundings {
 
 /// Records on their way into the new log, with something of them left out.
 fn retold(payload: Vec<u8>, broken: Broken) -> Vec<u8> {
-    let spoils =
-        matches!(broken, Broken::TiesNotPoured | Broken::FirstNotPoured | Broken::OriginsAnew | Broken::ClocksOfTheNewest | Broken::CutsNotPoured);
-    let Ok(Message::Records(records)) = wire::read(&payload) else { return payload };
+    let spoils = matches!(
+        broken,
+        Broken::TiesNotPoured
+            | Broken::FirstNotPoured
+            | Broken::OriginsAnew
+            | Broken::ClocksOfTheNewest
+            | Broken::CutsNotPoured
+    );
+    let Ok(Message::Records(records)) = wire::read(&payload) else {
+        return payload;
+    };
     if !spoils {
         return payload;
     }
-    let spoiled: Vec<RecordMessage<'_>> = records.into_iter().map(|record| spoil(record, broken)).collect();
+    let spoiled: Vec<RecordMessage<'_>> = records
+        .into_iter()
+        .map(|record| spoil(record, broken))
+        .collect();
     wire::write_records(spoiled.iter())
 }
 
 fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
-    let (entity, mut customs, mut symbols) = (message.name.entity, CustomFields::default(), Symbols::default());
-    let record = Record::from_bytes(entity, &message.state, &mut customs, &mut symbols).expect("what was written");
+    let (entity, mut customs, mut symbols) = (
+        message.name.entity,
+        CustomFields::default(),
+        Symbols::default(),
+    );
+    let record = Record::from_bytes(entity, &message.state, &mut customs, &mut symbols)
+        .expect("what was written");
     let mut retold = Record::default();
-    let fields: Vec<Field> = (0..entity.fields().len() as u16).map(Field).chain(record.custom_fields()).collect();
+    let fields: Vec<Field> = (0..entity.fields().len() as u16)
+        .map(Field)
+        .chain(record.custom_fields())
+        .collect();
     let newest = record.last_said().unwrap_or_default();
     let mut first: Option<Clock> = None;
     for field in fields {
         let said: Vec<_> = record.history(field).collect();
-        let keep = if broken == Broken::TiesNotPoured && entity.spec(field).keep == dealpulse::record::Keep::Latest { 1 } else { said.len() };
+        let keep = if broken == Broken::TiesNotPoured
+            && entity.spec(field).keep == dealpulse::record::Keep::Latest
+        {
+            1
+        } else {
+            said.len()
+        };
         for value in said.iter().rev().take(keep) {
-            let Stamp { mut clock, mut origin } = value.stamp;
+            let Stamp {
+                mut clock,
+                mut origin,
+            } = value.stamp;
             match broken {
-                Broken::OriginsAnew => origin = Origin { topic: u32::MAX, ..Origin::default() },
-                Broken::ClocksOfTheNewest if entity.spec(field).keep == dealpulse::record::Keep::Latest => clock = newest,
+                Broken::OriginsAnew => {
+                    origin = Origin {
+                        topic: u32::MAX,
+                        ..Origin::default()
+                    }
+                }
+                Broken::ClocksOfTheNewest
+                    if entity.spec(field).keep == dealpulse::record::Keep::Latest =>
+                {
+                    clock = newest
+                }
                 _ => {}
             }
             first = Some(first.map_or(clock, |first| first.min(clock)));
-            retold.assert(field, entity.spec(field).keep, Stamp { clock, origin }, value.held, &symbols).expect("room");
+            retold
+                .assert(
+                    field,
+                    entity.spec(field).keep,
+                    Stamp { clock, origin },
+                    value.held,
+                    &symbols,
+                )
+                .expect("room");
         }
     }
-    let witnessed = if broken == Broken::FirstNotPoured { first } else { record.first() };
+    let witnessed = if broken == Broken::FirstNotPoured {
+        first
+    } else {
+        record.first()
+    };
     if let Some(clock) = witnessed {
         retold.witness(clock);
     }
     if entity == Entity::Alias {
         return message;
     }
-    RecordMessage { state: retold.to_bytes(&customs, &symbols).into(), ..message }
+    RecordMessage {
+        state: retold.to_bytes(&customs, &symbols).into(),
+        ..message
+    }
 }

@@ -33,7 +33,16 @@ pub struct Router {
 
 impl Router {
     pub fn new(sim: &Sim, reading: u32, lines: Vec<(u64, String)>) -> Router {
-        Router { sim: sim.clone(), reading, lines, next: 0, committed: 0, sending: None, is_straggler: false, is_over: false }
+        Router {
+            sim: sim.clone(),
+            reading,
+            lines,
+            next: 0,
+            committed: 0,
+            sending: None,
+            is_straggler: false,
+            is_over: false,
+        }
     }
 
     pub fn is_done(&self) -> bool {
@@ -57,7 +66,9 @@ impl Router {
     /// Looks at the epochs: the current one says where to write, or that another reading has taken over.
     fn look(&mut self) {
         let epochs: Vec<Epoch> = self.sim.lock().epochs.values().cloned().collect();
-        let Some(current) = current(&epochs) else { return };
+        let Some(current) = current(&epochs) else {
+            return;
+        };
         if current.reading == self.reading {
             self.sim = self.sim.on(current.generation);
         } else if current.reading > self.reading {
@@ -84,7 +95,9 @@ impl Router {
             }
         }
         let end = (self.next + 1 + self.sim.below(4)).min(self.lines.len());
-        let decoded = self.lines[self.next..end].iter().map(|(offset, line)| cloudevents::decode(Some(line.as_bytes()), &[], &context(*offset)));
+        let decoded = self.lines[self.next..end].iter().map(|(offset, line)| {
+            cloudevents::decode(Some(line.as_bytes()), &[], &context(*offset))
+        });
         let mut assertions: Vec<_> = decoded.flat_map(|d| d.assertions).collect();
         self.next = end;
         if self.sim.lock().broken == Broken::TiesByArrival {
@@ -97,7 +110,12 @@ impl Router {
         let shards = self.sim.partitions();
         let mut messages = spread(&assertions, shards);
         if self.sim.lock().broken == Broken::AliasesAtHomeOnly {
-            messages = messages.into_iter().filter_map(|(shard, bytes)| Some((shard, without_foreign_aliases(shard, &bytes, shards)?))).collect();
+            messages = messages
+                .into_iter()
+                .filter_map(|(shard, bytes)| {
+                    Some((shard, without_foreign_aliases(shard, &bytes, shards)?))
+                })
+                .collect();
         }
         let sim = self.sim.clone();
         self.sending = Some(Box::pin(async move { sim.append(messages).await }));
@@ -106,8 +124,15 @@ impl Router {
 
 /// Leaves out what is told a shard of records that are not its own.
 fn without_foreign_aliases(shard: Home, bytes: &[u8], shards: u32) -> Option<Vec<u8>> {
-    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes) else { panic!("routers send assertions") };
-    assertions.retain(|a| a.entity != Entity::Alias || a.id.split_once(':').is_some_and(|(_, id)| home(Entity::Deal, id, shards) == shard));
+    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes) else {
+        panic!("routers send assertions")
+    };
+    assertions.retain(|a| {
+        a.entity != Entity::Alias
+            || a.id
+                .split_once(':')
+                .is_some_and(|(_, id)| home(Entity::Deal, id, shards) == shard)
+    });
     (!assertions.is_empty()).then(|| wire::write_assertions(assertions.iter()))
 }
 
@@ -121,12 +146,21 @@ pub struct Carrier {
 
 impl Carrier {
     pub fn new(old: &Sim, new: &Sim) -> Carrier {
-        Carrier { old: old.clone(), new: new.clone(), positions: None, sending: None }
+        Carrier {
+            old: old.clone(),
+            new: new.clone(),
+            positions: None,
+            sending: None,
+        }
     }
 
     pub fn is_at_rest(&self) -> bool {
         let world = self.old.lock();
-        self.sending.is_none() && world.carried.as_ref().is_some_and(|carried| *carried == world.ends(self.old.generation))
+        self.sending.is_none()
+            && world
+                .carried
+                .as_ref()
+                .is_some_and(|carried| *carried == world.ends(self.old.generation))
     }
 
     pub fn crash(&mut self) {
@@ -140,27 +174,47 @@ impl Carrier {
                 Some(Err(_)) => return self.crash(),
                 Some(Ok(())) => self.sending = None,
             }
-            let is_end = self.positions.as_ref() == Some(&self.old.lock().ends(self.old.generation));
+            let is_end =
+                self.positions.as_ref() == Some(&self.old.lock().ends(self.old.generation));
             if is_end || self.old.percent(70) {
                 let carried = &mut self.old.lock().carried;
-                for (committed, position) in carried.iter_mut().flatten().zip(self.positions.iter().flatten()) {
+                for (committed, position) in carried
+                    .iter_mut()
+                    .flatten()
+                    .zip(self.positions.iter().flatten())
+                {
                     *committed = (*committed).max(*position);
                 }
             }
             return;
         }
-        let Some(committed) = self.old.lock().carried.clone() else { return };
+        let Some(committed) = self.old.lock().carried.clone() else {
+            return;
+        };
         let positions = self.positions.get_or_insert(committed);
         let shard = self.old.below(positions.len());
-        let (entries, partitions) = (self.old.read(shard as Home, positions[shard], 3), self.new.partitions());
+        let (entries, partitions) = (
+            self.old.read(shard as Home, positions[shard], 3),
+            self.new.partitions(),
+        );
         positions[shard] += entries.len() as u64;
         let copies_links = self.old.lock().broken == Broken::LinksCarried;
         let mut messages = Vec::new();
         for entry in entries {
-            messages.extend(rebuild::carry(&entry.payload, partitions).expect("the log holds what was written to it"));
+            messages.extend(
+                rebuild::carry(&entry.payload, partitions)
+                    .expect("the log holds what was written to it"),
+            );
             if copies_links && let Ok(Message::Links(links)) = wire::read(&entry.payload) {
-                let renamed = links.into_iter().map(|link| LinkMessage { epoch: 2, ..link });
-                messages.extend(renamed.map(|link| (home(link.target.entity, &link.target.id, partitions), wire::write_links([link].iter()))));
+                let renamed = links
+                    .into_iter()
+                    .map(|link| LinkMessage { epoch: 2, ..link });
+                messages.extend(renamed.map(|link| {
+                    (
+                        home(link.target.entity, &link.target.id, partitions),
+                        wire::write_links([link].iter()),
+                    )
+                }));
             }
         }
         let new = self.new.clone();

@@ -31,11 +31,17 @@ fn concerns(broken: Broken, history: &History) -> bool {
         (cast.rebuilder.map(|rebuilder| rebuilder.form()), lingers)
     };
     match broken {
-        Broken::OneTurn | Broken::TwoTurns | Broken::ThreeTurns | Broken::FourTurns => form().0.is_some(),
-        Broken::EpochsBegunByTable | Broken::EarlyLinksIgnored | Broken::LinksSharedByEpochs => form().0 == Some(Form::Definitions),
-        Broken::TiesNotPoured | Broken::FirstNotPoured | Broken::OriginsAnew | Broken::ClocksOfTheNewest | Broken::CutsNotPoured => {
-            form().0 == Some(Form::Log)
+        Broken::OneTurn | Broken::TwoTurns | Broken::ThreeTurns | Broken::FourTurns => {
+            form().0.is_some()
         }
+        Broken::EpochsBegunByTable | Broken::EarlyLinksIgnored | Broken::LinksSharedByEpochs => {
+            form().0 == Some(Form::Definitions)
+        }
+        Broken::TiesNotPoured
+        | Broken::FirstNotPoured
+        | Broken::OriginsAnew
+        | Broken::ClocksOfTheNewest
+        | Broken::CutsNotPoured => form().0 == Some(Form::Log),
         Broken::CarriedFromLater | Broken::LinksCarried => form().0 == Some(Form::Log),
         Broken::CarryingEndsWithTheSwitch => form() == (Some(Form::Log), true),
         _ => true,
@@ -46,15 +52,35 @@ fn concerns(broken: Broken, history: &History) -> bool {
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
     let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
     // Only the rule about cuts may show by them.
-    let without = if broken == Broken::CutsNotPoured { 0 } else { Mischief::Burst as u8 };
-    let mut histories = (0..).map(|seed| History { without, ..History::new(seed) }).filter(|history| concerns(broken, history)).take(most);
+    let without = if broken == Broken::CutsNotPoured {
+        0
+    } else {
+        Mischief::Burst as u8
+    };
+    let mut histories = (0..)
+        .map(|seed| History {
+            without,
+            ..History::new(seed)
+        })
+        .filter(|history| concerns(broken, history))
+        .take(most);
     let noticed = histories.find(|history| run(*history, broken, World::Cruel).0.contains(symptom));
-    let history = noticed.unwrap_or_else(|| panic!("{most} histories without the rule, and nothing is wrong: {broken:?}"));
+    let history = noticed.unwrap_or_else(|| {
+        panic!("{most} histories without the rule, and nothing is wrong: {broken:?}")
+    });
     println!("{broken:?}: noticed in history {}", history.seed);
-    assert!(run(history, Broken::Nothing, World::Cruel).0.is_empty(), "history {history} goes wrong with the rule, too");
+    assert!(
+        run(history, Broken::Nothing, World::Cruel).0.is_empty(),
+        "history {history} goes wrong with the rule, too"
+    );
     if needed == Needed::UnderCrashes {
-        let early = (0..50).map(History::new).find(|history| run(*history, broken, World::Quiet).0.contains(NUMBERS));
-        assert_eq!(early, None, "it is not the rule that was taken away: a quiet world shows it");
+        let early = (0..50)
+            .map(History::new)
+            .find(|history| run(*history, broken, World::Quiet).0.contains(NUMBERS));
+        assert_eq!(
+            early, None,
+            "it is not the rule that was taken away: a quiet world shows it"
+        );
     }
 }
 
@@ -62,20 +88,66 @@ fn notice(broken: Broken, symptom: &str, needed: Needed) {
 /// thousands in which the last link is late.
 #[test]
 fn rule_the_switch_waits_for_the_whole_chain_of_a_merged_lead() {
-    let event = |entity, id, action, time, fields| Event { entity, id, action, time, sequence: 0, offset: 0, fields };
+    let event = |entity, id, action, time, fields| Event {
+        entity,
+        id,
+        action,
+        time,
+        sequence: 0,
+        offset: 0,
+        fields,
+    };
     let mut events = [
-        event("lead", "L1", "upserted", "2026-02-10T10:00:00Z", vec![("status", Some("converted")), ("converted_deal_id", Some("D1"))]),
-        event("lead", "L1", "merged", "2026-03-03T10:00:00Z", vec![("merged_into", Some("L2"))]),
-        event("lead", "L2", "upserted", "2026-02-10T10:00:00Z", vec![("lead_source", Some("fair"))]),
-        event("deal", "D1", "upserted", "2026-03-03T10:00:00Z", vec![("status", Some("won")), ("account_id", Some("A1"))]),
+        event(
+            "lead",
+            "L1",
+            "upserted",
+            "2026-02-10T10:00:00Z",
+            vec![
+                ("status", Some("converted")),
+                ("converted_deal_id", Some("D1")),
+            ],
+        ),
+        event(
+            "lead",
+            "L1",
+            "merged",
+            "2026-03-03T10:00:00Z",
+            vec![("merged_into", Some("L2"))],
+        ),
+        event(
+            "lead",
+            "L2",
+            "upserted",
+            "2026-02-10T10:00:00Z",
+            vec![("lead_source", Some("fair"))],
+        ),
+        event(
+            "deal",
+            "D1",
+            "upserted",
+            "2026-03-03T10:00:00Z",
+            vec![("status", Some("won")), ("account_id", Some("A1"))],
+        ),
     ];
-    events.iter_mut().zip(0..).for_each(|(event, offset)| event.offset = offset);
+    events
+        .iter_mut()
+        .zip(0..)
+        .for_each(|(event, offset)| event.offset = offset);
     let told = |history: &History, broken| tell(*history, &events, broken, World::Cruel).0;
-    let mut histories = (0..4_000).map(History::new).filter(|history| concerns(Broken::FourTurns, history));
-    let history = histories.find(|history| told(history, Broken::FourTurns).contains(SWITCH)).expect("four turns do as well as five");
+    let mut histories = (0..4_000)
+        .map(History::new)
+        .filter(|history| concerns(Broken::FourTurns, history));
+    let history = histories
+        .find(|history| told(history, Broken::FourTurns).contains(SWITCH))
+        .expect("four turns do as well as five");
     println!("FourTurns: noticed in history {}", history.seed);
     for seed in 0..500 {
-        assert_eq!(told(&History::new(seed), Broken::Nothing), BTreeSet::new(), "seed {seed}");
+        assert_eq!(
+            told(&History::new(seed), Broken::Nothing),
+            BTreeSet::new(),
+            "seed {seed}"
+        );
     }
 }
 

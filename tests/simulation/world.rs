@@ -8,7 +8,10 @@ use std::task::Poll;
 use dealpulse::event::wire::{self, LinkMessage, Message};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::flush::KeepTrying;
-use dealpulse::pipeline::{CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord};
+use dealpulse::pipeline::{
+    CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink,
+    StoredRecord,
+};
 use dealpulse::record::{Entity, Home, home};
 use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::Pane;
@@ -38,7 +41,14 @@ pub enum Value {
 impl Value {
     pub fn key(&self) -> Key {
         match self {
-            Value::Cell(c) => Key::Cell(c.epoch, c.rollup, c.grouping.clone(), c.pane, c.values.clone(), c.currency.clone()),
+            Value::Cell(c) => Key::Cell(
+                c.epoch,
+                c.rollup,
+                c.grouping.clone(),
+                c.pane,
+                c.values.clone(),
+                c.currency.clone(),
+            ),
             Value::Change(c) => Key::Change(c.entity, c.id.clone(), c.version),
             Value::Record(r) => Key::Record(r.entity, r.id.clone()),
             Value::Link(l) => Key::Link(l.epoch, l.target.clone(), l.sender.clone()),
@@ -114,7 +124,11 @@ impl World {
             Arrival::Row(generation, row) => {
                 self.writes.push((generation, (*row).clone()));
                 let place = (generation, row.shard, row.row.key());
-                if self.tables.get(&place).is_none_or(|known| known.version <= row.version) {
+                if self
+                    .tables
+                    .get(&place)
+                    .is_none_or(|known| known.version <= row.version)
+                {
                     self.tables.insert(place, *row);
                 }
             }
@@ -123,14 +137,20 @@ impl World {
                 self.tick += self.dice.below(3) as i64 - 1; // a broker's clock may go back
                 let (append_time, logs) = (self.tick, self.logs.entry(generation).or_default());
                 let entries = &mut logs[shard as usize];
-                entries.push(Entry { offset: entries.len() as u64, append_time, payload });
+                entries.push(Entry {
+                    offset: entries.len() as u64,
+                    append_time,
+                    payload,
+                });
             }
         }
     }
 
     /// How many messages each partition of a log holds.
     pub fn ends(&self, generation: u32) -> Vec<u64> {
-        self.logs.get(&generation).map_or_else(Vec::new, |logs| logs.iter().map(|log| log.len() as u64).collect())
+        self.logs.get(&generation).map_or_else(Vec::new, |logs| {
+            logs.iter().map(|log| log.len() as u64).collect()
+        })
     }
 
     /// The generation of the log that an epoch is kept on.
@@ -139,23 +159,48 @@ impl World {
     }
 
     fn note_links(&mut self, generation: u32, to: Home, payload: Vec<u8>) -> Vec<u8> {
-        let Ok(Message::Links(mut links)) = wire::read(&payload) else { return payload };
+        let Ok(Message::Links(mut links)) = wire::read(&payload) else {
+            return payload;
+        };
         let shards = self.logs[&generation].len() as u32;
         let name = |name: &wire::Name<'_>| (name.entity, name.id.clone().into_owned());
         let has_begun = |epoch: u32, world: &World| {
             let is_start = |entry: &Entry| matches!(wire::read(&entry.payload), Ok(Message::Assertions(a)) if a.iter().any(|a| a.entity == Entity::Epoch && *a.id == *epoch.to_string()));
-            epoch == 1 || generation > 1 || world.logs[&generation][to as usize].iter().any(is_start)
+            epoch == 1
+                || generation > 1
+                || world.logs[&generation][to as usize].iter().any(is_start)
         };
-        for LinkMessage { epoch, target, sender, version, content } in &links {
-            let (shard, version, epoch) = (home(sender.entity, &sender.id, shards), *version, *epoch);
-            let (target, sender, content) = (name(target), name(sender), content.clone().into_owned());
+        for LinkMessage {
+            epoch,
+            target,
+            sender,
+            version,
+            content,
+        } in &links
+        {
+            let (shard, version, epoch) =
+                (home(sender.entity, &sender.id, shards), *version, *epoch);
+            let (target, sender, content) =
+                (name(target), name(sender), content.clone().into_owned());
             self.seen.early_links += usize::from(!has_begun(epoch, self));
-            self.told.push(Told { generation, shard, version, epoch, target, sender, content });
+            self.told.push(Told {
+                generation,
+                shard,
+                version,
+                epoch,
+                target,
+                sender,
+                content,
+            });
         }
         match self.broken {
             // Whoever comes last.
-            Broken::LastLinkWins => links.iter_mut().for_each(|link| link.version = self.told.len() as u64),
-            Broken::LinksSharedByEpochs => links.iter_mut().for_each(|link| link.epoch = if generation == 1 { 1 } else { link.epoch }),
+            Broken::LastLinkWins => links
+                .iter_mut()
+                .for_each(|link| link.version = self.told.len() as u64),
+            Broken::LinksSharedByEpochs => links
+                .iter_mut()
+                .for_each(|link| link.epoch = if generation == 1 { 1 } else { link.epoch }),
             Broken::EarlyLinksIgnored => links.retain(|link| has_begun(link.epoch, self)),
             _ => return payload,
         }
@@ -191,7 +236,14 @@ impl Drop for Landing {
 
 pub async fn pause() {
     let mut paused = false;
-    poll_fn(|_| if std::mem::replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|_| {
+        if std::mem::replace(&mut paused, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 impl Sim {
@@ -214,12 +266,18 @@ impl Sim {
             tick: 0,
             routed: 0,
         };
-        Sim { world: Arc::new(Mutex::new(world)), generation: 1 }
+        Sim {
+            world: Arc::new(Mutex::new(world)),
+            generation: 1,
+        }
     }
 
     /// The same world, and the log of another generation.
     pub fn on(&self, generation: u32) -> Sim {
-        Sim { world: self.world.clone(), generation }
+        Sim {
+            world: self.world.clone(),
+            generation,
+        }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, World> {
@@ -241,7 +299,12 @@ impl Sim {
 
     /// Up to so many messages of a partition from an offset on.
     pub fn read(&self, shard: Home, from: u64, count: usize) -> Vec<Entry> {
-        self.lock().logs[&self.generation][shard as usize].iter().skip(from as usize).take(count).cloned().collect()
+        self.lock().logs[&self.generation][shard as usize]
+            .iter()
+            .skip(from as usize)
+            .take(count)
+            .cloned()
+            .collect()
     }
 
     async fn pause_at_times(&self, percent: u64) {
@@ -264,27 +327,55 @@ impl Sim {
     async fn send(&self, mut arrivals: Vec<Arrival>) -> Result<(), OutsideError> {
         self.fails(2)?;
         arrivals.reverse();
-        let late = self.fails(3).err().map(|error| (1 + self.below(arrivals.len().max(1)), error));
+        let late = self
+            .fails(3)
+            .err()
+            .map(|error| (1 + self.below(arrivals.len().max(1)), error));
         let left = late.as_ref().map_or(0, |(left, _)| *left);
-        let mut landing = Landing { sim: self.clone(), rest: arrivals };
+        let mut landing = Landing {
+            sim: self.clone(),
+            rest: arrivals,
+        };
         pause().await;
         while landing.rest.len() > left {
-            landing.rest.pop().into_iter().for_each(|arrival| self.lock().land(arrival));
+            landing
+                .rest
+                .pop()
+                .into_iter()
+                .for_each(|arrival| self.lock().land(arrival));
             self.pause_at_times(25).await;
         }
         late.map_or_else(|| self.fails(4), |(_, error)| Err(error))
     }
 
-    async fn insert(&self, generation: impl Fn(&Value) -> u32, rows: impl Iterator<Item = Write>) -> Result<(), OutsideError> {
-        let mut rows: Vec<Arrival> = rows.map(|row| Arrival::Row(generation(&row.row), Box::new(row))).collect();
+    async fn insert(
+        &self,
+        generation: impl Fn(&Value) -> u32,
+        rows: impl Iterator<Item = Write>,
+    ) -> Result<(), OutsideError> {
+        let mut rows: Vec<Arrival> = rows
+            .map(|row| Arrival::Row(generation(&row.row), Box::new(row)))
+            .collect();
         self.lock().dice.shuffle(&mut rows);
         self.send(rows).await
     }
 
     /// Reads rows one by one, each as it is when its turn comes.
-    async fn rows(&self, generation: u32, shard: Home, wanted: impl Fn(&Key) -> bool) -> Vec<Write> {
-        let is_wanted = |(of, number, key): &&Place| (*of, *number) == (generation, shard) && wanted(key);
-        let places: Vec<Place> = self.lock().tables.keys().filter(is_wanted).cloned().collect();
+    async fn rows(
+        &self,
+        generation: u32,
+        shard: Home,
+        wanted: impl Fn(&Key) -> bool,
+    ) -> Vec<Write> {
+        let is_wanted =
+            |(of, number, key): &&Place| (*of, *number) == (generation, shard) && wanted(key);
+        let places: Vec<Place> = self
+            .lock()
+            .tables
+            .keys()
+            .filter(is_wanted)
+            .cloned()
+            .collect();
         let mut rows = Vec::new();
         for place in places {
             let row = self.lock().tables[&place].clone();
@@ -319,7 +410,10 @@ impl Log for Sim {
 
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
         self.pause_at_times(50).await;
-        Ok((0, self.lock().logs[&self.generation][shard as usize].len() as u64))
+        Ok((
+            0,
+            self.lock().logs[&self.generation][shard as usize].len() as u64,
+        ))
     }
 
     async fn read_again(&self, shard: Home, offset: u64) -> Result<Option<Entry>, OutsideError> {
@@ -329,7 +423,11 @@ impl Log for Sim {
 }
 
 fn values<T: Clone>(rows: &[Row<T>], value: fn(T) -> Value) -> impl Iterator<Item = Write> {
-    rows.iter().map(move |row| Row { shard: row.shard, version: row.version, row: value(row.row.clone()) })
+    rows.iter().map(move |row| Row {
+        shard: row.shard,
+        version: row.version,
+        row: value(row.row.clone()),
+    })
 }
 
 impl Store for Sim {
@@ -342,12 +440,30 @@ impl Store for Sim {
         pause().await;
         {
             let world = &mut *self.lock();
-            if world.epochs.get(&epoch.epoch).is_none_or(|known| known.stage < epoch.stage) {
+            if world
+                .epochs
+                .get(&epoch.epoch)
+                .is_none_or(|known| known.stage < epoch.stage)
+            {
                 if epoch.stage == Stage::Live {
-                    let cells = world.tables.values().filter_map(|row| if let Value::Cell(cell) = &row.row { Some(cell) } else { None });
-                    world.at_switch = Some(cells.filter(|cell| cell.epoch == epoch.epoch).cloned().collect());
+                    let cells = world.tables.values().filter_map(|row| {
+                        if let Value::Cell(cell) = &row.row {
+                            Some(cell)
+                        } else {
+                            None
+                        }
+                    });
+                    world.at_switch = Some(
+                        cells
+                            .filter(|cell| cell.epoch == epoch.epoch)
+                            .cloned()
+                            .collect(),
+                    );
                 }
-                world.logs.entry(epoch.generation).or_insert_with(|| vec![Vec::new(); epoch.partitions as usize]);
+                world
+                    .logs
+                    .entry(epoch.generation)
+                    .or_insert_with(|| vec![Vec::new(); epoch.partitions as usize]);
                 world.epochs.insert(epoch.epoch, epoch.clone());
             }
         }
@@ -356,7 +472,13 @@ impl Store for Sim {
     }
 
     async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
-        Ok(self.lock().poured.iter().filter(|(of, _)| *of == epoch).map(|(_, shard)| *shard).collect())
+        Ok(self
+            .lock()
+            .poured
+            .iter()
+            .filter(|(of, _)| *of == epoch)
+            .map(|(_, shard)| *shard)
+            .collect())
     }
 
     async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
@@ -365,16 +487,39 @@ impl Store for Sim {
         self.fails(4)
     }
 
-    async fn checkpoint(&self, generation: u32, shard: Home) -> Result<Option<Checkpoint>, OutsideError> {
-        let row = self.lock().tables.get(&(generation, shard, Key::Checkpoint)).map(|row| row.row.clone());
+    async fn checkpoint(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Option<Checkpoint>, OutsideError> {
+        let row = self
+            .lock()
+            .tables
+            .get(&(generation, shard, Key::Checkpoint))
+            .map(|row| row.row.clone());
         pause().await;
-        Ok(if let Some(Value::Checkpoint(checkpoint)) = row { Some(checkpoint) } else { None })
+        Ok(if let Some(Value::Checkpoint(checkpoint)) = row {
+            Some(checkpoint)
+        } else {
+            None
+        })
     }
 
-    async fn records(&self, generation: u32, shard: Home) -> Result<Vec<StoredRecord>, OutsideError> {
-        let rows = self.rows(generation, shard, |key| matches!(key, Key::Record(..))).await;
+    async fn records(
+        &self,
+        generation: u32,
+        shard: Home,
+    ) -> Result<Vec<StoredRecord>, OutsideError> {
+        let rows = self
+            .rows(generation, shard, |key| matches!(key, Key::Record(..)))
+            .await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
-            Value::Record(r) => Some(StoredRecord { entity: r.entity, id: r.id, state: r.state, version: row.version }),
+            Value::Record(r) => Some(StoredRecord {
+                entity: r.entity,
+                id: r.id,
+                state: r.state,
+                version: row.version,
+            }),
             _ => None,
         });
         Ok(stored.collect())
@@ -382,11 +527,30 @@ impl Store for Sim {
 
     async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
         let generation = self.lock().generation_of(epoch);
-        let rows = self.rows(generation, shard, |key| matches!(key, Key::Link(of, ..) if *of == epoch)).await;
+        let rows = self
+            .rows(
+                generation,
+                shard,
+                |key| matches!(key, Key::Link(of, ..) if *of == epoch),
+            )
+            .await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
             Value::Link(l) => {
-                let LinkRow { target, sender, link_version, content, .. } = l;
-                Some(StoredLink { epoch, target, sender, link_version, content, version: row.version })
+                let LinkRow {
+                    target,
+                    sender,
+                    link_version,
+                    content,
+                    ..
+                } = l;
+                Some(StoredLink {
+                    epoch,
+                    target,
+                    sender,
+                    link_version,
+                    content,
+                    version: row.version,
+                })
             }
             _ => None,
         });
@@ -395,9 +559,19 @@ impl Store for Sim {
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
         let generation = self.lock().generation_of(epoch);
-        let rows = self.rows(generation, shard, |key| matches!(key, Key::Cell(of, ..) if *of == epoch)).await;
+        let rows = self
+            .rows(
+                generation,
+                shard,
+                |key| matches!(key, Key::Cell(of, ..) if *of == epoch),
+            )
+            .await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
-            Value::Cell(c) => Some(StoredCell { name: CellName::of(&c), cell: c.cell, version: row.version }),
+            Value::Cell(c) => Some(StoredCell {
+                name: CellName::of(&c),
+                cell: c.cell,
+                version: row.version,
+            }),
             _ => None,
         });
         Ok(stored.collect())
@@ -408,22 +582,38 @@ impl Store for Sim {
     }
 
     async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
-        self.insert(|_| self.generation, values(rows, Value::Cell)).await
+        self.insert(|_| self.generation, values(rows, Value::Cell))
+            .await
     }
 
-    async fn insert_changes(&self, generation: u32, rows: &[Row<ChangeRow>]) -> Result<(), OutsideError> {
-        self.insert(|_| generation, values(rows, Value::Change)).await
+    async fn insert_changes(
+        &self,
+        generation: u32,
+        rows: &[Row<ChangeRow>],
+    ) -> Result<(), OutsideError> {
+        self.insert(|_| generation, values(rows, Value::Change))
+            .await
     }
 
-    async fn insert_records(&self, generation: u32, rows: &[Row<RecordRow>]) -> Result<(), OutsideError> {
-        self.insert(|_| generation, values(rows, Value::Record)).await
+    async fn insert_records(
+        &self,
+        generation: u32,
+        rows: &[Row<RecordRow>],
+    ) -> Result<(), OutsideError> {
+        self.insert(|_| generation, values(rows, Value::Record))
+            .await
     }
 
     async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
-        self.insert(|_| self.generation, values(rows, Value::Link)).await
+        self.insert(|_| self.generation, values(rows, Value::Link))
+            .await
     }
 
-    async fn insert_checkpoints(&self, generation: u32, rows: &[(Home, Checkpoint)]) -> Result<(), OutsideError> {
+    async fn insert_checkpoints(
+        &self,
+        generation: u32,
+        rows: &[(Home, Checkpoint)],
+    ) -> Result<(), OutsideError> {
         let row = |(shard, checkpoint): &(Home, Checkpoint)| Row {
             shard: *shard,
             version: checkpoint.next_offset,

@@ -10,13 +10,16 @@ use dealpulse::local::clickhouse_child::ClickhouseChild;
 pub const DEALPULSE: &str = env!("CARGO_BIN_EXE_dealpulse");
 
 pub fn spawn(data_dir: Option<&Path>) -> ClickhouseChild {
-    ClickhouseChild::spawn_from(Path::new(DEALPULSE), data_dir).expect("the engine didn't start: run make clickhouse-engine")
+    ClickhouseChild::spawn_from(Path::new(DEALPULSE), data_dir)
+        .expect("the engine didn't start: run make clickhouse-engine")
 }
 
 /// Sends one bare request and reads the whole answer.
 pub fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    connection
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
     connection.write_all(request).unwrap();
     let mut answer = Vec::new();
     // An answer that is broken off is still an answer.
@@ -25,7 +28,10 @@ pub fn raw(address: SocketAddr, request: &[u8]) -> String {
 }
 
 pub fn post(address: SocketAddr, target: &str, headers: &str, body: &[u8]) -> String {
-    let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+        body.len()
+    );
     raw(address, &[head.as_bytes(), body].concat())
 }
 

@@ -13,13 +13,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A client configuration that knows this broker and finds it again soon after a restart.
 pub fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", bootstrap).set("reconnect.backoff.max.ms", "500");
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.max.ms", "500");
     config
 }
 
 /// A consumer of this group that commits only what it is told to.
 pub fn consumer(bootstrap: &str, group: &str) -> BaseConsumer {
-    client(bootstrap).set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "error").create().expect("a consumer")
+    client(bootstrap)
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .create()
+        .expect("a consumer")
 }
 
 /// `count` (key, value) pairs whose values are their numbers.
@@ -31,24 +38,37 @@ pub fn numbered(count: usize) -> impl Iterator<Item = (String, String)> {
 pub fn offsets(topic: &str, of: impl IntoIterator<Item = (i32, i64)>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in of {
-        list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("a valid offset");
+        list.add_partition_offset(topic, partition, Offset::Offset(offset))
+            .expect("a valid offset");
     }
     list
 }
 
 /// Produces (key, value) pairs in order, to one partition or, with `None`, wherever the client's partitioner puts the keys; returns
 /// (partition, offset) of each once all are acknowledged.
-pub async fn produce<K, V>(bootstrap: &str, topic: &str, partition: Option<i32>, messages: impl IntoIterator<Item = (K, V)>) -> Vec<(i32, i64)>
+pub async fn produce<K, V>(
+    bootstrap: &str,
+    topic: &str,
+    partition: Option<i32>,
+    messages: impl IntoIterator<Item = (K, V)>,
+) -> Vec<(i32, i64)>
 where
     K: AsRef<[u8]>,
     V: AsRef<[u8]>,
 {
-    let producer: FutureProducer =
-        client(bootstrap).set("enable.idempotence", "true").set("queue.buffering.max.messages", "10000000").create().expect("a producer");
+    let producer: FutureProducer = client(bootstrap)
+        .set("enable.idempotence", "true")
+        .set("queue.buffering.max.messages", "10000000")
+        .create()
+        .expect("a producer");
     let deliveries = messages.into_iter().map(|(key, value)| {
-        let mut record = FutureRecord::to(topic).key(key.as_ref()).payload(value.as_ref());
+        let mut record = FutureRecord::to(topic)
+            .key(key.as_ref())
+            .payload(value.as_ref());
         record.partition = partition;
-        let delivery = producer.send_result(record).unwrap_or_else(|(error, _)| panic!("producing to {topic}: {error}"));
+        let delivery = producer
+            .send_result(record)
+            .unwrap_or_else(|(error, _)| panic!("producing to {topic}: {error}"));
         async move {
             let delivered = delivery.await.expect("the producer outlives its messages");
             delivered.map_err(|(error, _)| error)
@@ -63,9 +83,16 @@ where
 }
 
 /// Reads `count` messages from the beginning of all `partitions`, outside any group's assignment, as (partition, offset, value).
-pub fn read(bootstrap: &str, topic: &str, partitions: i32, count: usize) -> Vec<(i32, i64, String)> {
+pub fn read(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    count: usize,
+) -> Vec<(i32, i64, String)> {
     let consumer = consumer(bootstrap, "reader");
-    consumer.assign(&offsets(topic, (0..partitions).map(|p| (p, 0)))).expect("an assignment");
+    consumer
+        .assign(&offsets(topic, (0..partitions).map(|p| (p, 0))))
+        .expect("an assignment");
     let deadline = Instant::now() + PATIENCE;
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {

@@ -17,14 +17,19 @@ pub struct Crm(pub BTreeMap<(String, String), Entry>);
 
 impl Entry {
     fn say(&mut self, field: &str, clock: &(String, u64), value: &Json) {
-        let known = self.fields.entry(field.to_owned()).or_insert_with(|| (clock.clone(), value.clone()));
+        let known = self
+            .fields
+            .entry(field.to_owned())
+            .or_insert_with(|| (clock.clone(), value.clone()));
         if known.0 <= *clock {
             *known = (clock.clone(), value.clone());
         }
     }
 
     pub fn get(&self, field: &str) -> &Json {
-        self.fields.get(field).map_or(&Json::Null, |(_, value)| value)
+        self.fields
+            .get(field)
+            .map_or(&Json::Null, |(_, value)| value)
     }
 
     /// Says something at the end of time.
@@ -54,7 +59,9 @@ impl Crm {
             }
             for (name, value) in event["data"].as_object().into_iter().flatten() {
                 match value.as_object().filter(|_| name == "custom") {
-                    Some(custom) => custom.iter().for_each(|(name, value)| entry.say(&format!("custom.{name}"), &clock, value)),
+                    Some(custom) => custom.iter().for_each(|(name, value)| {
+                        entry.say(&format!("custom.{name}"), &clock, value)
+                    }),
                     None => entry.say(name, &clock, value),
                 }
             }
@@ -67,7 +74,10 @@ impl Crm {
     }
 
     pub fn live(&self, kind: &str) -> impl Iterator<Item = (&str, &Entry)> {
-        self.0.iter().filter(move |((of, _), entry)| of == kind && entry.is_live()).map(|((_, id), entry)| (id.as_str(), entry))
+        self.0
+            .iter()
+            .filter(move |((of, _), entry)| of == kind && entry.is_live())
+            .map(|((_, id), entry)| (id.as_str(), entry))
     }
 
     /// The live records of a kind as NDJSON, each said at `time`.
@@ -89,19 +99,37 @@ impl Crm {
 
     /// The live records of a kind as CSV, and the mapping that explains it. Creation is told by the local day alone.
     pub fn to_csv(&self, kind: &str, file: &str) -> (String, String) {
-        let names: BTreeSet<&String> = self.live(kind).flat_map(|(_, entry)| entry.fields.keys()).filter(|name| *name != "deleted").collect();
+        let names: BTreeSet<&String> = self
+            .live(kind)
+            .flat_map(|(_, entry)| entry.fields.keys())
+            .filter(|name| *name != "deleted")
+            .collect();
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(std::iter::once("Id").chain(names.iter().map(|name| name.as_str()))).expect("a header");
+        writer
+            .write_record(std::iter::once("Id").chain(names.iter().map(|name| name.as_str())))
+            .expect("a header");
         for (id, entry) in self.live(kind) {
             let cells = names.iter().map(|name| cell(name, entry.get(name)));
-            writer.write_record(std::iter::once(id.to_owned()).chain(cells)).expect("a row");
+            writer
+                .write_record(std::iter::once(id.to_owned()).chain(cells))
+                .expect("a row");
         }
         let table = String::from_utf8(writer.into_inner().expect("in memory")).expect("UTF-8");
-        let mut mapping = format!("[[records]]\nfile = \"{file}\"\nentity = \"{kind}\"\nid = \"Id\"\n[records.fields]\n");
-        let (custom, own): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with("custom."));
-        own.iter().for_each(|name| mapping.push_str(&format!("{name} = \"{name}\"\n")));
+        let mut mapping = format!(
+            "[[records]]\nfile = \"{file}\"\nentity = \"{kind}\"\nid = \"Id\"\n[records.fields]\n"
+        );
+        let (custom, own): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .partition(|name| name.starts_with("custom."));
+        own.iter()
+            .for_each(|name| mapping.push_str(&format!("{name} = \"{name}\"\n")));
         mapping.push_str("[records.custom]\n");
-        custom.iter().for_each(|name| mapping.push_str(&format!("{} = \"{name}\"\n", name.trim_start_matches("custom."))));
+        custom.iter().for_each(|name| {
+            mapping.push_str(&format!(
+                "{} = \"{name}\"\n",
+                name.trim_start_matches("custom.")
+            ))
+        });
         (table, mapping)
     }
 }
@@ -109,13 +137,18 @@ impl Crm {
 fn cell(name: &str, value: &Json) -> String {
     let instant = match value {
         // Some sources send epoch milliseconds.
-        Json::Number(millis) if name.ends_with("_at") => DateTime::from_timestamp_millis(millis.as_i64().expect("milliseconds")),
+        Json::Number(millis) if name.ends_with("_at") => {
+            DateTime::from_timestamp_millis(millis.as_i64().expect("milliseconds"))
+        }
         Json::String(text) if name == "created_at" => text.parse::<DateTime<Utc>>().ok(),
         _ => None,
     };
     match (value, instant) {
         (Json::Null, _) => String::new(),
-        (_, Some(at)) if name == "created_at" => at.with_timezone(&chrono_tz::Europe::Berlin).format("%Y-%m-%d").to_string(),
+        (_, Some(at)) if name == "created_at" => at
+            .with_timezone(&chrono_tz::Europe::Berlin)
+            .format("%Y-%m-%d")
+            .to_string(),
         (_, Some(at)) => at.to_rfc3339(),
         (Json::String(text), None) => text.clone(),
         (other, None) => other.to_string(),

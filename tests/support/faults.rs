@@ -40,7 +40,9 @@ impl Dice {
 
     /// The seed of `DEALPULSE_FAULT_SEED`, else one of the time of day.
     pub fn thrown(scene: &str) -> Dice {
-        let given = std::env::var("DEALPULSE_FAULT_SEED").ok().map(|seed| seed.parse().expect("DEALPULSE_FAULT_SEED: a number"));
+        let given = std::env::var("DEALPULSE_FAULT_SEED")
+            .ok()
+            .map(|seed| seed.parse().expect("DEALPULSE_FAULT_SEED: a number"));
         let seed = given.unwrap_or(dealpulse::telemetry::wall_clock() as u64 / 1_000);
         eprintln!("{scene}: DEALPULSE_FAULT_SEED={seed}");
         Dice(seed)
@@ -67,7 +69,11 @@ impl Apart {
     async fn new(name: &str) -> Apart {
         let (mut course, port) = (Course::new(name).await, free_port());
         course.setup.clickhouse = format!("http://127.0.0.1:{port}");
-        Apart { course, port, directory: tempfile::tempdir().expect("a directory") }
+        Apart {
+            course,
+            port,
+            directory: tempfile::tempdir().expect("a directory"),
+        }
     }
 
     fn clickhouse(&self) -> Clickhouse {
@@ -81,7 +87,9 @@ impl Apart {
     /// Everything sent is folded, wherever it is written.
     async fn all_folded(&self, pipeline: &Pipeline) {
         let all = Reference::of(&self.course.setup).await.folded() as f64;
-        pipeline.until("all is folded", |metrics| folded(metrics) >= all).await;
+        pipeline
+            .until("all is folded", |metrics| folded(metrics) >= all)
+            .await;
     }
 
     async fn settled_as_in_memory(&self, pipeline: &Pipeline) {
@@ -103,7 +111,11 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
         let pipeline = course.setup.start().await;
         // One in four dies as it is, with or without shards; the others at some moment after they have begun to fold.
         if dice.below(4) > 0 {
-            let _ = tokio::time::timeout(Duration::from_secs(20), pipeline.until("it folds", |metrics| folded(metrics) > 0.0)).await;
+            let _ = tokio::time::timeout(
+                Duration::from_secs(20),
+                pipeline.until("it folds", |metrics| folded(metrics) > 0.0),
+            )
+            .await;
         }
         tokio::time::sleep(Duration::from_millis(dice.below(2_500))).await;
         pipeline.kill_nine();
@@ -125,18 +137,33 @@ pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], ro
     let mut next = (0..parts).map(|number| stage(events, number, parts));
     let mut part = || next.next().expect("a part a step");
     let mut first = course.setup.start().await;
-    first.until("it has all shards", |metrics| owned(metrics) == 3.0).await;
+    first
+        .until("it has all shards", |metrics| owned(metrics) == 3.0)
+        .await;
     for _ in 0..rounds {
-        let (second, third, ()) = tokio::join!(course.setup.start(), course.setup.start(), course.send(part()));
+        let (second, third, ()) = tokio::join!(
+            course.setup.start(),
+            course.setup.start(),
+            course.send(part())
+        );
         let one_each = |metrics: &Metrics| owned(metrics) == 1.0;
-        tokio::join!(first.until("it has one shard", one_each), second.until("it has one", one_each), third.until("it has one", one_each));
+        tokio::join!(
+            first.until("it has one shard", one_each),
+            second.until("it has one", one_each),
+            third.until("it has one", one_each)
+        );
         course.send(part()).await;
-        tokio::join!(second.until("it folds", |metrics| folded(metrics) > 0.0), third.until("it folds", |metrics| folded(metrics) > 0.0));
+        tokio::join!(
+            second.until("it folds", |metrics| folded(metrics) > 0.0),
+            third.until("it folds", |metrics| folded(metrics) > 0.0)
+        );
         let (ended, ()) = tokio::join!(second.sigterm(), course.send(part()));
         assert_stopped(&ended, 0);
         first.kill_nine();
         course.send(part()).await;
-        third.until("it has all shards", |metrics| owned(metrics) == 3.0).await;
+        third
+            .until("it has all shards", |metrics| owned(metrics) == 3.0)
+            .await;
         first = third;
     }
     course.send(part()).await;
@@ -145,7 +172,11 @@ pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], ro
 }
 
 /// ClickHouse killed while a flush is on its way to it, so many times.
-pub async fn clickhouse_killed_in_the_middle_of_inserts(name: &str, events: &[GeneratedEvent], times: usize) {
+pub async fn clickhouse_killed_in_the_middle_of_inserts(
+    name: &str,
+    events: &[GeneratedEvent],
+    times: usize,
+) {
     let apart = Apart::new(name).await;
     let mut clickhouse = apart.clickhouse();
     apart.course.send(stage(events, 0, times + 1)).await;
@@ -153,11 +184,15 @@ pub async fn clickhouse_killed_in_the_middle_of_inserts(name: &str, events: &[Ge
     for time in 0..times {
         let before = written(&pipeline.metrics());
         apart.course.send(stage(events, time + 1, times + 1)).await;
-        pipeline.until("a flush begins", |metrics| written(metrics) > before).await;
+        pipeline
+            .until("a flush begins", |metrics| written(metrics) > before)
+            .await;
         let before = retries(&pipeline.metrics());
         drop(clickhouse);
         // What was sent is not all flushed yet, so something is on its way or soon will be.
-        pipeline.until("a write failed", |metrics| retries(metrics) > before).await;
+        pipeline
+            .until("a write failed", |metrics| retries(metrics) > before)
+            .await;
         clickhouse = apart.clickhouse();
     }
     apart.settled_as_in_memory(&pipeline).await;
@@ -169,7 +204,9 @@ pub async fn clickhouse_away(name: &str, events: &[GeneratedEvent], outage: Dura
     let clickhouse = apart.clickhouse();
     apart.course.send(stage(events, 0, 2)).await;
     let pipeline = apart.course.setup.start().await;
-    pipeline.until("a flush begins", |metrics| written(metrics) > 0.0).await;
+    pipeline
+        .until("a flush begins", |metrics| written(metrics) > 0.0)
+        .await;
     drop(clickhouse);
     let since = Instant::now();
     apart.course.send(stage(events, 1, 2)).await;
@@ -185,7 +222,9 @@ pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Du
     let clickhouse = apart.clickhouse();
     apart.course.send(stage(events, 0, 2)).await;
     let pipeline = apart.course.setup.start().await;
-    pipeline.until("a flush begins", |metrics| written(metrics) > 0.0).await;
+    pipeline
+        .until("a flush begins", |metrics| written(metrics) > 0.0)
+        .await;
     clickhouse.freeze();
     let since = Instant::now();
     apart.course.send(stage(events, 1, 2)).await;
@@ -193,7 +232,10 @@ pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Du
     assert_eq!(pipeline.get("/healthz").0, 200, "it lives");
     tokio::time::sleep(outage.saturating_sub(since.elapsed())).await;
     let age = pipeline.metrics().sum("dealpulse_data_age_seconds", "");
-    assert!(age >= outage.as_secs_f64() * 0.5, "the numbers stand still, and yet they are shown as {age} s old");
+    assert!(
+        age >= outage.as_secs_f64() * 0.5,
+        "the numbers stand still, and yet they are shown as {age} s old"
+    );
     clickhouse.thaw();
     apart.settled_as_in_memory(&pipeline).await;
 }
@@ -213,7 +255,10 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
         .wait("a flush finds no space", || {
             disk.fill();
             let (status, text) = pipeline.get("/readyz");
-            status == 503 && text.lines().any(|line| line.contains(no_space) && line.contains("space"))
+            status == 503
+                && text
+                    .lines()
+                    .any(|line| line.contains(no_space) && line.contains("space"))
         })
         .await;
     apart.all_folded(&pipeline).await;
@@ -240,18 +285,26 @@ pub async fn sigterm_ends_in_time_whatever_is_away(name: &str, events: &[Generat
     assert_stopped(&pipeline.sigterm().await, 0);
 
     let pipeline = apart.course.setup.start().await;
-    pipeline.wait("all shards are restored", || taken_on(&pipeline) == 3).await;
+    pipeline
+        .wait("all shards are restored", || taken_on(&pipeline) == 3)
+        .await;
     drop(clickhouse);
     apart.course.send(stage(events, 1, 3)).await;
-    pipeline.until("it folds", |metrics| folded(metrics) > 0.0).await;
+    pipeline
+        .until("it folds", |metrics| folded(metrics) > 0.0)
+        .await;
     assert_stopped(&pipeline.sigterm().await, LEFT_OVER);
 
     let clickhouse = apart.clickhouse();
     let pipeline = apart.course.setup.start().await;
-    pipeline.wait("all shards are restored", || taken_on(&pipeline) == 3).await;
+    pipeline
+        .wait("all shards are restored", || taken_on(&pipeline) == 3)
+        .await;
     clickhouse.freeze();
     apart.course.send(stage(events, 2, 3)).await;
-    pipeline.until("it folds", |metrics| folded(metrics) > 0.0).await;
+    pipeline
+        .until("it folds", |metrics| folded(metrics) > 0.0)
+        .await;
     assert_stopped(&pipeline.sigterm().await, LEFT_OVER);
     clickhouse.thaw();
 
@@ -273,7 +326,9 @@ pub async fn broker_killed(name: &str, events: &[GeneratedEvent], times: usize) 
     for time in 0..times {
         let before = folded(&pipeline.metrics());
         course.send(stage(events, time + 1, times + 1)).await;
-        pipeline.until("it folds on", |metrics| folded(metrics) > before).await;
+        pipeline
+            .until("it folds on", |metrics| folded(metrics) > before)
+            .await;
         kafka.restart().await;
     }
     course.setup.settled().await;
@@ -291,7 +346,11 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
     apart.course.send(before).await;
     let pipeline = apart.course.setup.start().await;
     apart.course.setup.settled().await;
-    pipeline.until("its state is known", |metrics| metrics.sum("dealpulse_state_bytes", "") > 0.0).await;
+    pipeline
+        .until("its state is known", |metrics| {
+            metrics.sum("dealpulse_state_bytes", "") > 0.0
+        })
+        .await;
     let at_first = pipeline.resident();
     drop(clickhouse);
 
@@ -301,14 +360,19 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
         apart.course.send(part).await;
         look();
     }
-    pipeline.until("every shard waits for ClickHouse", |metrics| metrics.sum("dealpulse_shards_held_back", "") == 3.0).await;
+    pipeline
+        .until("every shard waits for ClickHouse", |metrics| {
+            metrics.sum("dealpulse_shards_held_back", "") == 3.0
+        })
+        .await;
     let stands_at = folded(&pipeline.metrics());
     let log = format!("{name}.log.1");
     let lag = |metrics: &Metrics| metrics.sum("dealpulse_consumer_lag", &log);
     pipeline
         .until("all is routed, and the lag is shown", |metrics| {
             look();
-            metrics.sum("dealpulse_events_routed_total", "") as usize >= events.len() && lag(metrics) > 0.0
+            metrics.sum("dealpulse_events_routed_total", "") as usize >= events.len()
+                && lag(metrics) > 0.0
         })
         .await;
     let (metrics, most) = (pipeline.metrics(), most.get());
@@ -323,13 +387,25 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
         most as f64 / 1e6
     );
     // One message may add as many rows as its 500 assertions touch.
-    assert!(waiting < 3.0 * (2 * flush_rows + 500 * 80) as f64, "{waiting} rows wait");
+    assert!(
+        waiting < 3.0 * (2 * flush_rows + 500 * 80) as f64,
+        "{waiting} rows wait"
+    );
     let bound = 2.0 * state + waiting * 1_024.0 + CLIENTS;
-    assert!(((most - at_first) as f64) < bound, "it grew by {} MB; {} MB are allowed", (most - at_first) / 1_000_000, bound / 1e6);
+    assert!(
+        ((most - at_first) as f64) < bound,
+        "it grew by {} MB; {} MB are allowed",
+        (most - at_first) / 1_000_000,
+        bound / 1e6
+    );
 
     let _clickhouse = apart.clickhouse();
     apart.settled_as_in_memory(&pipeline).await;
-    pipeline.until("nothing waits", |metrics| metrics.sum("dealpulse_shards_held_back", "") == 0.0).await;
+    pipeline
+        .until("nothing waits", |metrics| {
+            metrics.sum("dealpulse_shards_held_back", "") == 0.0
+        })
+        .await;
 }
 
 /// What the Kafka clients' queues and the allocator's slack may come to, in bytes: messages fetched of three shards and two topics, batches on
@@ -343,6 +419,17 @@ fn taken_on(pipeline: &Pipeline) -> usize {
 
 /// It took less than the 30 s after which an orchestrator kills, and this is what it said.
 fn assert_stopped(ended: &Ended, code: i32) {
-    assert!(ended.took < Duration::from_secs(30), "it took {:?} to stop:\n{}", ended.took, ended.log);
-    assert_eq!(ended.code, Some(code), "after {:?}:\n{}", ended.took, ended.log);
+    assert!(
+        ended.took < Duration::from_secs(30),
+        "it took {:?} to stop:\n{}",
+        ended.took,
+        ended.log
+    );
+    assert_eq!(
+        ended.code,
+        Some(code),
+        "after {:?}:\n{}",
+        ended.took,
+        ended.log
+    );
 }

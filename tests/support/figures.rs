@@ -26,7 +26,11 @@ fn compare(path: &str, expected: &Value, found: &Value, out: &mut Vec<String>) {
         }
         (Value::Number(a), Value::Number(b)) => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            let allowed = if path.ends_with("median_days") || path.ends_with("p90_days") { a.abs() * 0.01 + 1e-6 } else { 1e-6 };
+            let allowed = if path.ends_with("median_days") || path.ends_with("p90_days") {
+                a.abs() * 0.01 + 1e-6
+            } else {
+                1e-6
+            };
             if (a - b).abs() > allowed {
                 out.push(format!("{path}: expected {a}, found {b}"));
             }
@@ -42,7 +46,10 @@ pub fn listed(expected: &Value, found: &mut Value) {
 }
 
 fn keep(expected: &Value, found: &mut Value, depth: u32) {
-    let (Some(expected), Some(found), 1..) = (expected.as_object(), found.as_object_mut(), depth) else { return };
+    let (Some(expected), Some(found), 1..) = (expected.as_object(), found.as_object_mut(), depth)
+    else {
+        return;
+    };
     found.retain(|name, _| expected.contains_key(name));
     for (name, found) in found {
         keep(&expected[name], found, depth - 1);

@@ -47,14 +47,22 @@ pub async fn partitions_move_without_gap_or_repeat(bootstrap: &str, protocol: &[
     second.leave();
 
     let asked = offsets(TOPIC, (0..PARTITIONS).map(|p| (p, 0)));
-    let committed = consumer(bootstrap, GROUP).committed_offsets(asked, PATIENCE).expect("an answer");
-    assert_eq!(committed, offsets(TOPIC, (0..PARTITIONS).map(|p| (p, 2 * ROUND))));
+    let committed = consumer(bootstrap, GROUP)
+        .committed_offsets(asked, PATIENCE)
+        .expect("an answer");
+    assert_eq!(
+        committed,
+        offsets(TOPIC, (0..PARTITIONS).map(|p| (p, 2 * ROUND)))
+    );
 }
 
 /// A member reads on, without gap or repeat, when its broker is killed and comes back.
 ///
 /// The broker must have the topic [`TOPIC`] with [`PARTITIONS`] partitions, empty.
-pub async fn reads_on_without_gap_or_repeat_after_kill_nine(kafka: &mut Kafka, protocol: &[(&str, &str)]) {
+pub async fn reads_on_without_gap_or_repeat_after_kill_nine(
+    kafka: &mut Kafka,
+    protocol: &[(&str, &str)],
+) {
     let positions = Positions::default();
     produce_to_all(&kafka.bootstrap()).await;
     let member = Member::join(&kafka.bootstrap(), protocol, &positions);
@@ -155,7 +163,12 @@ struct Handover {
 impl ClientContext for Handover {}
 
 impl ConsumerContext for Handover {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
         let done = match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, partitions),
             _ => self.give_up(consumer, partitions),
@@ -165,7 +178,11 @@ impl ConsumerContext for Handover {
 }
 
 impl Handover {
-    fn take(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn take(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<()> {
         let shared = self.consumer.get().and_then(Weak::upgrade);
         let shared = shared.expect("a consumer that is being dropped is assigned nothing");
         let mut readers = self.readers.lock().unwrap();
@@ -173,14 +190,20 @@ impl Handover {
             let partition = element.partition();
             element.set_offset(Offset::Offset(self.positions.next(partition)))?;
             // Split before assigning: what is fetched earlier would go to the consumer's own queue.
-            let queue = shared.split_partition_queue(TOPIC, partition).expect("a partition of ours");
+            let queue = shared
+                .split_partition_queue(TOPIC, partition)
+                .expect("a partition of ours");
             let reader = Reader::start(partition, queue, self.positions.clone());
             readers.insert(partition, reader);
         }
         consumer.incremental_assign(partitions)
     }
 
-    fn give_up(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) -> KafkaResult<()> {
+    fn give_up(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+    ) -> KafkaResult<()> {
         let mut readers = self.readers.lock().unwrap();
         for mut element in partitions.elements() {
             let partition = element.partition();
@@ -207,12 +230,20 @@ struct Member {
 impl Member {
     fn join(bootstrap: &str, protocol: &[(&str, &str)], positions: &Positions) -> Self {
         let mut config = client(bootstrap);
-        config.set("group.id", GROUP).set("enable.auto.commit", "false").set("auto.offset.reset", "error");
+        config
+            .set("group.id", GROUP)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error");
         for (key, value) in protocol {
             config.set(*key, *value);
         }
-        let context = Handover { positions: positions.clone(), readers: Mutex::default(), consumer: OnceLock::new() };
-        let consumer: BaseConsumer<Handover> = config.create_with_context(context).expect("a consumer");
+        let context = Handover {
+            positions: positions.clone(),
+            readers: Mutex::default(),
+            consumer: OnceLock::new(),
+        };
+        let consumer: BaseConsumer<Handover> =
+            config.create_with_context(context).expect("a consumer");
         let consumer = Arc::new(consumer);
         // Before subscribing, so that no callback can come without it.
         let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
@@ -231,7 +262,11 @@ impl Member {
                 }
             }
         });
-        Self { consumer, leaving, poller }
+        Self {
+            consumer,
+            leaving,
+            poller,
+        }
     }
 
     fn owned(&self) -> usize {
@@ -249,7 +284,9 @@ fn serve(consumer: &BaseConsumer<Handover>) {
     match consumer.poll(Duration::from_millis(100)) {
         Some(Ok(m)) => panic!("{}@{} bypassed its queue", m.partition(), m.offset()),
         // The client says so and connects again by itself.
-        Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown))) => {}
+        Some(Err(KafkaError::MessageConsumption(
+            RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+        ))) => {}
         Some(Err(error)) => panic!("{error}"),
         None => {}
     }

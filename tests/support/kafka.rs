@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
@@ -46,12 +49,20 @@ impl Kafka {
     /// As [`Kafka::start`], with further lines of `server.properties`; a later line wins over the house's own.
     pub async fn start_with(properties: &[(&str, &str)]) -> Self {
         for attempt in 1.. {
-            let directory = tempfile::Builder::new().prefix("dealpulse-kafka-").tempdir().expect("a temporary directory");
+            let directory = tempfile::Builder::new()
+                .prefix("dealpulse-kafka-")
+                .tempdir()
+                .expect("a temporary directory");
             let port = free_port();
             write_configuration(directory.path(), port, free_port(), properties);
             format(directory.path()).await;
             let (process, watchdog) = launch(directory.path());
-            let mut kafka = Self { directory: Some(directory), port, process, watchdog };
+            let mut kafka = Self {
+                directory: Some(directory),
+                port,
+                process,
+                watchdog,
+            };
             match kafka.until_ready().await {
                 Ok(()) => return kafka,
                 Err(reason) if attempt == START_ATTEMPTS => panic!("{reason}"),
@@ -73,22 +84,40 @@ impl Kafka {
 
     /// Creates a topic and waits until every partition has a leader.
     pub async fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
-        let topic = config.iter().fold(NewTopic::new(name, partitions, TopicReplication::Fixed(1)), |topic, (key, value)| topic.set(key, value));
-        let results = admin.create_topics([&topic], &AdminOptions::new()).await.expect("the broker answers");
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let topic = config.iter().fold(
+            NewTopic::new(name, partitions, TopicReplication::Fixed(1)),
+            |topic, (key, value)| topic.set(key, value),
+        );
+        let results = admin
+            .create_topics([&topic], &AdminOptions::new())
+            .await
+            .expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(topic, error)| panic!("creating {topic}: {error}"));
         }
-        self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
-            .await
-            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+        self.until(READY_WITHIN, move |topics| {
+            topics
+                .iter()
+                .any(|(topic, leaders)| topic == name && *leaders == partitions)
+        })
+        .await
+        .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
 
     /// Changes settings of a topic.
     pub async fn alter_topic(&self, name: &str, config: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
-        let change = config.iter().fold(AlterConfig::new(ResourceSpecifier::Topic(name)), |change, (key, value)| change.set(key, value));
-        let results = admin.alter_configs([&change], &AdminOptions::new()).await.expect("the broker answers");
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let change = config.iter().fold(
+            AlterConfig::new(ResourceSpecifier::Topic(name)),
+            |change, (key, value)| change.set(key, value),
+        );
+        let results = admin
+            .alter_configs([&change], &AdminOptions::new())
+            .await
+            .expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(topic, error)| panic!("altering {topic:?}: {error}"));
         }
@@ -96,39 +125,66 @@ impl Kafka {
 
     /// Adds partitions to a topic until it has so many.
     pub async fn add_partitions(&self, name: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
         let wanted = NewPartitions::new(name, partitions as usize);
-        let results = admin.create_partitions([&wanted], &AdminOptions::new()).await.expect("the broker answers");
+        let results = admin
+            .create_partitions([&wanted], &AdminOptions::new())
+            .await
+            .expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(topic, error)| panic!("growing {topic}: {error}"));
         }
-        self.until(READY_WITHIN, move |topics| topics.iter().any(|(topic, leaders)| topic == name && *leaders == partitions))
-            .await
-            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+        self.until(READY_WITHIN, move |topics| {
+            topics
+                .iter()
+                .any(|(topic, leaders)| topic == name && *leaders == partitions)
+        })
+        .await
+        .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
 
     /// Lets go of the messages of a partition below an offset, as retention does.
     pub async fn delete_records(&self, name: &str, partition: i32, below: i64) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
         let offsets = super::clients::offsets(name, [(partition, below)]);
-        let deleted = admin.delete_records(&offsets, &AdminOptions::new()).await.expect("the broker answers");
-        deleted.elements().iter().for_each(|element| element.error().unwrap_or_else(|error| panic!("deleting records of {name}: {error}")));
+        let deleted = admin
+            .delete_records(&offsets, &AdminOptions::new())
+            .await
+            .expect("the broker answers");
+        deleted.elements().iter().for_each(|element| {
+            element
+                .error()
+                .unwrap_or_else(|error| panic!("deleting records of {name}: {error}"))
+        });
     }
 
     /// Deletes a topic and waits until it is gone.
     pub async fn delete_topic(&self, name: &str) {
-        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
-        let results = admin.delete_topics(&[name], &AdminOptions::new()).await.expect("the broker answers");
+        let admin: AdminClient<DefaultClientContext> =
+            self.client().create().expect("an admin client");
+        let results = admin
+            .delete_topics(&[name], &AdminOptions::new())
+            .await
+            .expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(topic, error)| panic!("deleting {topic}: {error}"));
         }
-        self.until(READY_WITHIN, move |topics| topics.iter().all(|(topic, _)| topic != name))
-            .await
-            .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
+        self.until(READY_WITHIN, move |topics| {
+            topics.iter().all(|(topic, _)| topic != name)
+        })
+        .await
+        .unwrap_or_else(|reason| panic!("topic {name}: {reason}"));
     }
 
     /// Produces to this broker; see [`clients::produce`].
-    pub async fn produce<K, V>(&self, topic: &str, partition: Option<i32>, messages: impl IntoIterator<Item = (K, V)>) -> Vec<(i32, i64)>
+    pub async fn produce<K, V>(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        messages: impl IntoIterator<Item = (K, V)>,
+    ) -> Vec<(i32, i64)>
     where
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
@@ -147,11 +203,16 @@ impl Kafka {
     pub async fn restart(&mut self) {
         self.kill_nine();
         (self.process, self.watchdog) = launch(self.path());
-        self.until_ready().await.unwrap_or_else(|reason| panic!("{reason}"));
+        self.until_ready()
+            .await
+            .unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     fn path(&self) -> &Path {
-        self.directory.as_ref().expect("the directory is only taken in drop").path()
+        self.directory
+            .as_ref()
+            .expect("the directory is only taken in drop")
+            .path()
     }
 
     /// Waits for the broker to answer a metadata request in which no partition lacks a leader.
@@ -159,7 +220,10 @@ impl Kafka {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if let Ok(Some(status)) = self.process.try_wait() {
-                return Err(format!("the broker ended with {status}:\n{}", self.log_tail()));
+                return Err(format!(
+                    "the broker ended with {status}:\n{}",
+                    self.log_tail()
+                ));
             }
             match self.until(Duration::from_millis(500), |_| true).await {
                 Ok(()) => return Ok(()),
@@ -170,13 +234,19 @@ impl Kafka {
     }
 
     /// Waits for metadata that names a broker, gives every partition a leader, and satisfies `condition` on (topic, partitions led).
-    async fn until(&self, within: Duration, condition: impl Fn(&[(String, i32)]) -> bool) -> Result<(), String> {
+    async fn until(
+        &self,
+        within: Duration,
+        condition: impl Fn(&[(String, i32)]) -> bool,
+    ) -> Result<(), String> {
         let deadline = Instant::now() + within;
         let client: BaseConsumer = self.client().create().expect("a client");
         let client = std::sync::Arc::new(client);
         loop {
             let asking = client.clone();
-            let led = tokio::task::spawn_blocking(move || partitions_led(&asking)).await.expect("asking does not panic");
+            let led = tokio::task::spawn_blocking(move || partitions_led(&asking))
+                .await
+                .expect("asking does not panic");
             match led {
                 Some(topics) if condition(&topics) => return Ok(()),
                 _ if Instant::now() >= deadline => {
@@ -201,7 +271,10 @@ impl Drop for Kafka {
         let _ = self.process.wait();
         if let (true, Some(directory)) = (std::thread::panicking(), self.directory.take()) {
             let kept = directory.keep();
-            eprintln!("the broker's log is kept in {}", kept.join("broker.log").display());
+            eprintln!(
+                "the broker's log is kept in {}",
+                kept.join("broker.log").display()
+            );
         }
     }
 }
@@ -229,7 +302,9 @@ impl Watchdog {
 
 /// Each topic with the number of its partitions that have a leader; none if a broker or any leader is missing.
 fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
-    let metadata = client.fetch_metadata(None, Duration::from_millis(500)).ok()?;
+    let metadata = client
+        .fetch_metadata(None, Duration::from_millis(500))
+        .ok()?;
     let led = metadata.topics().iter().map(|topic| {
         let complete = topic.partitions().iter().all(|p| p.leader() >= 0);
         let count = topic.partitions().len() as i32;
@@ -263,9 +338,15 @@ fn jar_directory() -> PathBuf {
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache/dealpulse")))
         .expect("DEALPULSE_CACHE or a home directory");
     let directory = cache.join("kafka-4.4.0");
-    let missing = JARS.lines().filter_map(|line| line.split_whitespace().nth(1)).find(|jar| !directory.join(jar).is_file());
+    let missing = JARS
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .find(|jar| !directory.join(jar).is_file());
     if let Some(jar) = missing {
-        panic!("{jar} is not in {}: run make kafka-engine", directory.display());
+        panic!(
+            "{jar} is not in {}: run make kafka-engine",
+            directory.display()
+        );
     }
     directory
 }
@@ -285,7 +366,9 @@ fn java(directory: &Path) -> Command {
 
 async fn format(directory: &Path) {
     let mut command = java(directory);
-    command.args(["kafka.tools.StorageTool", "format", "--standalone"]).args(["-t", CLUSTER_ID, "-c", "server.properties"]);
+    command
+        .args(["kafka.tools.StorageTool", "format", "--standalone"])
+        .args(["-t", CLUSTER_ID, "-c", "server.properties"]);
     let output = tokio::task::spawn_blocking(move || command.output())
         .await
         .expect("formatting does not panic")
@@ -299,7 +382,11 @@ async fn format(directory: &Path) {
 }
 
 fn launch(directory: &Path) -> (Child, Watchdog) {
-    let log = File::options().create(true).append(true).open(directory.join("broker.log")).expect("a log file");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("broker.log"))
+        .expect("a log file");
     let broker = java(directory)
         .args(["kafka.Kafka", "server.properties"])
         .stdout(log.try_clone().expect("a second handle on the log"))
@@ -349,7 +436,10 @@ fn write_configuration(directory: &Path, port: u16, controller: u16, properties:
                    appender.console.name=console\n\
                    appender.console.layout.type=PatternLayout\n\
                    appender.console.layout.pattern=%d %p %m (%c)%n\n";
-    for (name, text) in [("server.properties", server.as_str()), ("log4j2.properties", logging)] {
+    for (name, text) in [
+        ("server.properties", server.as_str()),
+        ("log4j2.properties", logging),
+    ] {
         fs::write(directory.join(name), text).expect("the broker's configuration can be written");
     }
 }

@@ -37,7 +37,10 @@ pub async fn engines() -> Arc<Engines> {
         return engines;
     }
     let clickhouse = blocking(|| super::clickhouse::spawn(None)).await;
-    let engines = Arc::new(Engines { kafka: Kafka::start().await, clickhouse });
+    let engines = Arc::new(Engines {
+        kafka: Kafka::start().await,
+        clickhouse,
+    });
     *shared = Arc::downgrade(&engines);
     engines
 }
@@ -61,7 +64,10 @@ pub struct Setup {
 }
 
 /// A member that was killed is missed after 6 s, the least a broker allows, instead of 45 s.
-pub const CLASSIC: [(&str, &str); 2] = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "500")];
+pub const CLASSIC: [(&str, &str); 2] = [
+    ("session.timeout.ms", "6000"),
+    ("heartbeat.interval.ms", "500"),
+];
 /// The exit code of a stop that left something to be done again.
 pub const LEFT_OVER: i32 = dealpulse::cli::run::LEFT_OVER as i32;
 /// The newer group protocol, in which the broker decides.
@@ -98,11 +104,32 @@ impl Setup {
     }
 
     pub fn to_toml(&self) -> String {
-        let Setup { name, brokers, clickhouse, shards, flush_milliseconds, flush_rows, time_zone, .. } = self;
-        let namespace = self.namespace.map_or_else(String::new, |namespace| format!("id_namespace = \"{namespace}\"\n"));
-        let limit = self.max_message_bytes.map_or_else(String::new, |bytes| format!("max_message_bytes = {bytes}\n"));
-        let topics: String = self.topics.iter().map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}")).collect();
-        let properties: String = self.properties.iter().map(|(key, value)| format!("\"{key}\" = \"{value}\"\n")).collect();
+        let Setup {
+            name,
+            brokers,
+            clickhouse,
+            shards,
+            flush_milliseconds,
+            flush_rows,
+            time_zone,
+            ..
+        } = self;
+        let namespace = self.namespace.map_or_else(String::new, |namespace| {
+            format!("id_namespace = \"{namespace}\"\n")
+        });
+        let limit = self.max_message_bytes.map_or_else(String::new, |bytes| {
+            format!("max_message_bytes = {bytes}\n")
+        });
+        let topics: String = self
+            .topics
+            .iter()
+            .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}"))
+            .collect();
+        let properties: String = self
+            .properties
+            .iter()
+            .map(|(key, value)| format!("\"{key}\" = \"{value}\"\n"))
+            .collect();
         format!(
             "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
              [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n\
@@ -121,19 +148,35 @@ impl Setup {
 
     /// Runs a command that looks at this pipeline from outside, with its configuration, to its end.
     pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
-        let directory = tempfile::Builder::new().prefix("dealpulse-ask-").tempdir().expect("a temporary directory");
+        let directory = tempfile::Builder::new()
+            .prefix("dealpulse-ask-")
+            .tempdir()
+            .expect("a temporary directory");
         let path = directory.path().join("dealpulse.toml");
         fs::write(&path, self.to_toml()).expect("the configuration can be written");
         let mut asking = Command::new(DEALPULSE);
-        asking.arg(command).arg("--config").arg(&path).args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
-        let output = blocking(move || asking.output()).await.expect("the command can be run");
+        asking
+            .arg(command)
+            .arg("--config")
+            .arg(&path)
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        let output = blocking(move || asking.output())
+            .await
+            .expect("the command can be run");
         drop(directory);
         output
     }
 
     /// Starts a command that takes a while, with further arguments behind the configuration's.
     pub fn begin(&self, command_line: &[&str]) -> Work {
-        Work(Instance::of(&self.name, command_line, &self.to_toml(), None))
+        Work(Instance::of(
+            &self.name,
+            command_line,
+            &self.to_toml(),
+            None,
+        ))
     }
 
     /// Starts an instance that is expected to be refused.
@@ -143,7 +186,11 @@ impl Setup {
 
     /// Everything is routed, folded and flushed, and no link is on its way.
     pub async fn is_settled(&self) -> bool {
-        matches!(self.pending(&self.store(), &Arc::new(self.consumer())).await, Ok(None))
+        matches!(
+            self.pending(&self.store(), &Arc::new(self.consumer()))
+                .await,
+            Ok(None)
+        )
     }
 
     /// Waits until everything is routed, folded and flushed, and no link is on its way; says how long that took.
@@ -155,7 +202,11 @@ impl Setup {
                 Ok(Some(pending)) => pending,
                 Err(error) => error,
             };
-            assert!(started.elapsed() < PATIENCE, "{}: not settled after {PATIENCE:?}: {pending}", self.name);
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{}: not settled after {PATIENCE:?}: {pending}",
+                self.name
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -166,11 +217,26 @@ impl Setup {
 
     /// What there is still to do. Asked in the order of the data: first how far the input is routed, then the checkpoints, then the ends of
     /// the log. Since each only grows, checkpoints that equal ends asked for *later* are at rest.
-    async fn pending(&self, store: &ClickHouse, consumer: &Arc<BaseConsumer>) -> Result<Option<String>, String> {
+    async fn pending(
+        &self,
+        store: &ClickHouse,
+        consumer: &Arc<BaseConsumer>,
+    ) -> Result<Option<String>, String> {
         let epochs = store.epochs().await.map_err(|error| error.to_string())?;
-        let Some(epoch) = current(&epochs) else { return Ok(Some("there is no epoch yet".to_owned())) };
-        let group = |name: String| Arc::new(clients::consumer(&self.brokers, &format!("{}.{name}", self.name)));
-        let route = if epoch.reading == 1 { consumer.clone() } else { group(format!("route.{}", epoch.reading)) };
+        let Some(epoch) = current(&epochs) else {
+            return Ok(Some("there is no epoch yet".to_owned()));
+        };
+        let group = |name: String| {
+            Arc::new(clients::consumer(
+                &self.brokers,
+                &format!("{}.{name}", self.name),
+            ))
+        };
+        let route = if epoch.reading == 1 {
+            consumer.clone()
+        } else {
+            group(format!("route.{}", epoch.reading))
+        };
         for topic in &self.topics {
             let lag = lag(&route, topic).await?;
             if lag > 0 {
@@ -178,21 +244,35 @@ impl Setup {
             }
         }
         let log = |generation| format!("{}.log.{generation}", self.name);
-        if epochs.iter().any(|old| old.generation == epoch.feeds_on && old.stage != Stage::Dropped) {
-            let lag = lag(&group(format!("carry.{}.{}", epoch.feeds_on, epoch.generation)), &log(epoch.feeds_on)).await?;
+        if epochs
+            .iter()
+            .any(|old| old.generation == epoch.feeds_on && old.stage != Stage::Dropped)
+        {
+            let lag = lag(
+                &group(format!("carry.{}.{}", epoch.feeds_on, epoch.generation)),
+                &log(epoch.feeds_on),
+            )
+            .await?;
             if lag > 0 {
-                return Ok(Some(format!("{lag} messages of the old log are not carried over")));
+                return Ok(Some(format!(
+                    "{lag} messages of the old log are not carried over"
+                )));
             }
         }
         let mut checkpoints = Vec::new();
         for shard in 0..epoch.partitions {
-            let checkpoint = store.checkpoint(epoch.generation, shard).await.map_err(|error| error.to_string())?;
+            let checkpoint = store
+                .checkpoint(epoch.generation, shard)
+                .await
+                .map_err(|error| error.to_string())?;
             checkpoints.push(checkpoint.map_or(0, |checkpoint| checkpoint.next_offset as i64));
         }
         for (shard, checkpoint) in checkpoints.into_iter().enumerate() {
             let (_, end) = bounds(consumer, &log(epoch.generation), shard as i32).await?;
             if end != checkpoint {
-                return Ok(Some(format!("shard {shard} is flushed to {checkpoint} of {end}")));
+                return Ok(Some(format!(
+                    "shard {shard} is flushed to {checkpoint} of {end}"
+                )));
             }
         }
         Ok(None)
@@ -201,8 +281,16 @@ impl Setup {
     /// Waits until there are so many epochs.
     pub async fn until_epochs(&self, count: usize) {
         let (store, deadline) = (self.store(), Instant::now() + PATIENCE);
-        while store.epochs().await.is_ok_and(|epochs| epochs.len() < count) {
-            assert!(Instant::now() < deadline, "{}: there are not {count} epochs", self.name);
+        while store
+            .epochs()
+            .await
+            .is_ok_and(|epochs| epochs.len() < count)
+        {
+            assert!(
+                Instant::now() < deadline,
+                "{}: there are not {count} epochs",
+                self.name
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -211,20 +299,31 @@ impl Setup {
     pub async fn until_routed(&self, topic: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.route_lag(topic).await > 0 {
-            assert!(Instant::now() < deadline, "{}: `{topic}` is not routed", self.name);
+            assert!(
+                Instant::now() < deadline,
+                "{}: `{topic}` is not routed",
+                self.name
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Messages of the log that the fold group has not committed.
     pub async fn fold_lag(&self) -> i64 {
-        let consumer = Arc::new(clients::consumer(&self.brokers, &format!("{}.fold.1", self.name)));
-        lag(&consumer, &self.log_topic()).await.expect("the fold group's lag")
+        let consumer = Arc::new(clients::consumer(
+            &self.brokers,
+            &format!("{}.fold.1", self.name),
+        ));
+        lag(&consumer, &self.log_topic())
+            .await
+            .expect("the fold group's lag")
     }
 
     /// Messages of an input topic that the route group has not committed.
     pub async fn route_lag(&self, topic: &str) -> i64 {
-        lag(&Arc::new(self.consumer()), topic).await.expect("the route group's lag")
+        lag(&Arc::new(self.consumer()), topic)
+            .await
+            .expect("the route group's lag")
     }
 }
 
@@ -236,12 +335,25 @@ pub async fn refused(configuration: &str) -> Ended {
 
 /// A database of ClickHouse.
 pub fn database(url: &str, name: &str) -> ClickHouse {
-    ClickHouse::new(&Access { url: url.to_owned(), database: name.to_owned(), ..Access::default() })
+    ClickHouse::new(&Access {
+        url: url.to_owned(),
+        database: name.to_owned(),
+        ..Access::default()
+    })
 }
 
-async fn bounds(consumer: &Arc<BaseConsumer>, topic: &str, partition: i32) -> Result<(i64, i64), String> {
+async fn bounds(
+    consumer: &Arc<BaseConsumer>,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), String> {
     let (consumer, topic) = (consumer.clone(), topic.to_owned());
-    blocking(move || consumer.fetch_watermarks(&topic, partition, Duration::from_secs(10)).map_err(|error| error.to_string())).await
+    blocking(move || {
+        consumer
+            .fetch_watermarks(&topic, partition, Duration::from_secs(10))
+            .map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// High watermark − committed offset, over all partitions of a topic.
@@ -250,15 +362,31 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
     blocking(move || {
         let within = Duration::from_secs(10);
         let fail = |error: rdkafka::error::KafkaError| error.to_string();
-        let metadata = consumer.fetch_metadata(Some(&topic), within).map_err(fail)?;
+        let metadata = consumer
+            .fetch_metadata(Some(&topic), within)
+            .map_err(fail)?;
         let mut list = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        for partition in metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+        {
             list.add_partition(&topic, partition.id());
         }
         let mut lag = 0;
-        for element in consumer.committed_offsets(list, within).map_err(fail)?.elements() {
-            let (_, high) = consumer.fetch_watermarks(&topic, element.partition(), within).map_err(fail)?;
-            lag += if let Offset::Offset(committed) = element.offset() { high - committed } else { high };
+        for element in consumer
+            .committed_offsets(list, within)
+            .map_err(fail)?
+            .elements()
+        {
+            let (_, high) = consumer
+                .fetch_watermarks(&topic, element.partition(), within)
+                .map_err(fail)?;
+            lag += if let Offset::Offset(committed) = element.offset() {
+                high - committed
+            } else {
+                high
+            };
         }
         Ok(lag)
     })
@@ -267,13 +395,18 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
 
 /// Sends a process a signal, as `-TERM`.
 pub fn signal(process: &Child, signal: &str) {
-    let told = Command::new("kill").args([signal, &process.id().to_string()]).status().expect("a signal can be sent");
+    let told = Command::new("kill")
+        .args([signal, &process.id().to_string()])
+        .status()
+        .expect("a signal can be sent");
     assert!(told.success());
 }
 
 /// Runs what blocks, on a thread made for that.
 pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(act).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    tokio::task::spawn_blocking(act)
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 /// How a process ended.
@@ -302,17 +435,39 @@ impl Instance {
     }
 
     /// A process of any command; without a standard output of its own it goes to the log.
-    fn of(name: &str, command_line: &[&str], configuration: &str, stdout: Option<Stdio>) -> Instance {
-        let directory = tempfile::Builder::new().prefix("dealpulse-run-").tempdir().expect("a temporary directory");
+    fn of(
+        name: &str,
+        command_line: &[&str],
+        configuration: &str,
+        stdout: Option<Stdio>,
+    ) -> Instance {
+        let directory = tempfile::Builder::new()
+            .prefix("dealpulse-run-")
+            .tempdir()
+            .expect("a temporary directory");
         let path = directory.path().join("dealpulse.toml");
         fs::write(&path, configuration).expect("the configuration can be written");
         let log = File::create(directory.path().join("log")).expect("a log file");
         let mut command = Command::new(DEALPULSE);
-        let stdout = stdout.unwrap_or_else(|| log.try_clone().expect("a second handle on the log").into());
-        command.args(command_line).arg("--config").arg(&path).env("NO_COLOR", "1").stdin(Stdio::null()).stdout(stdout).stderr(log);
+        let stdout =
+            stdout.unwrap_or_else(|| log.try_clone().expect("a second handle on the log").into());
+        command
+            .args(command_line)
+            .arg("--config")
+            .arg(&path)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(log);
         let process = command.spawn().expect("the pipeline can be started");
         let watchdog = Watchdog::over(&process);
-        Instance { name: name.to_owned(), process, watchdog, directory, started: Instant::now() }
+        Instance {
+            name: name.to_owned(),
+            process,
+            watchdog,
+            directory,
+            started: Instant::now(),
+        }
     }
 
     fn log(&self) -> String {
@@ -320,7 +475,11 @@ impl Instance {
     }
 
     fn listening(mut self) -> Pipeline {
-        let stdout = self.process.stdout.take().expect("it was asked for as a pipe");
+        let stdout = self
+            .process
+            .stdout
+            .take()
+            .expect("it was asked for as a pipe");
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -333,11 +492,22 @@ impl Instance {
                 Ok(line) => {
                     if let Some(address) = line.strip_prefix("listening on http://") {
                         let address = address.parse().expect("an address");
-                        return Pipeline { instance: self, address };
+                        return Pipeline {
+                            instance: self,
+                            address,
+                        };
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => panic!("{}: the pipeline ended instead of listening:\n{}", self.name, self.log()),
-                Err(RecvTimeoutError::Timeout) => panic!("{}: the pipeline does not listen:\n{}", self.name, self.log()),
+                Err(RecvTimeoutError::Disconnected) => panic!(
+                    "{}: the pipeline ended instead of listening:\n{}",
+                    self.name,
+                    self.log()
+                ),
+                Err(RecvTimeoutError::Timeout) => panic!(
+                    "{}: the pipeline does not listen:\n{}",
+                    self.name,
+                    self.log()
+                ),
             }
         }
     }
@@ -345,12 +515,24 @@ impl Instance {
     fn ended(mut self, within: Duration) -> Ended {
         let since = Instant::now();
         while since.elapsed() < within {
-            if let Some(status) = self.process.try_wait().expect("the process can be asked for its end") {
-                return Ended { code: status.code(), took: since.elapsed(), log: self.log() };
+            if let Some(status) = self
+                .process
+                .try_wait()
+                .expect("the process can be asked for its end")
+            {
+                return Ended {
+                    code: status.code(),
+                    took: since.elapsed(),
+                    log: self.log(),
+                };
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("{}: the pipeline has not ended within {within:?}:\n{}", self.name, self.log());
+        panic!(
+            "{}: the pipeline has not ended within {within:?}:\n{}",
+            self.name,
+            self.log()
+        );
     }
 }
 
@@ -363,7 +545,11 @@ impl Drop for Instance {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-            eprintln!("{}, {:?} after its start; the end of its log:\n{tail}", self.name, self.started.elapsed());
+            eprintln!(
+                "{}, {:?} after its start; the end of its log:\n{tail}",
+                self.name,
+                self.started.elapsed()
+            );
         }
     }
 }
@@ -376,7 +562,12 @@ impl Work {
     pub async fn until_said(&self, words: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.0.log().contains(words) {
-            assert!(Instant::now() < deadline, "{}: `{words}` is not said: {}", self.0.name, self.0.log());
+            assert!(
+                Instant::now() < deadline,
+                "{}: `{words}` is not said: {}",
+                self.0.name,
+                self.0.log()
+            );
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     }
@@ -403,8 +594,14 @@ pub struct Pipeline {
 impl Pipeline {
     /// Ends it as a crash would.
     pub fn kill_nine(mut self) -> String {
-        self.instance.process.kill().expect("the pipeline can be killed");
-        self.instance.process.wait().expect("the pipeline can be reaped");
+        self.instance
+            .process
+            .kill()
+            .expect("the pipeline can be killed");
+        self.instance
+            .process
+            .wait()
+            .expect("the pipeline can be reaped");
         self.instance.log()
     }
 
@@ -430,17 +627,36 @@ impl Pipeline {
 
     /// The memory it has in use, in bytes.
     pub fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.instance.process.id())).expect("the process lives");
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let status = fs::read_to_string(format!("/proc/{}/status", self.instance.process.id()))
+            .expect("the process lives");
+        let kilobytes = status.lines().find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        });
         kilobytes.expect("the resident size") * 1024
     }
 
     /// The status and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let answer = raw(self.address, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{path}: no answer: {answer}"));
-        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
-        (status.unwrap_or_else(|| panic!("{path}: {head}")), body.to_owned())
+        let answer = raw(
+            self.address,
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        );
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{path}: no answer: {answer}"));
+        let status = head
+            .split_whitespace()
+            .nth(1)
+            .and_then(|code| code.parse().ok());
+        (
+            status.unwrap_or_else(|| panic!("{path}: {head}")),
+            body.to_owned(),
+        )
     }
 
     pub fn metrics(&self) -> Metrics {
@@ -456,7 +672,10 @@ impl Pipeline {
 
     /// Waits until `/readyz` answers with this status and a text that contains `reason`.
     pub async fn until_readyz(&self, status: u16, reason: &str) -> String {
-        let what = format!("/readyz says {status} and `{reason}`; it says {:?}", self.get("/readyz"));
+        let what = format!(
+            "/readyz says {status} and `{reason}`; it says {:?}",
+            self.get("/readyz")
+        );
         self.wait(&what, || matches!(self.get("/readyz"), (found, text) if found == status && text.contains(reason))).await;
         self.get("/readyz").1
     }
@@ -464,7 +683,11 @@ impl Pipeline {
     pub async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !condition() {
-            assert!(Instant::now() < deadline, "{}: waited in vain until {what}", self.instance.name);
+            assert!(
+                Instant::now() < deadline,
+                "{}: waited in vain until {what}",
+                self.instance.name
+            );
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     }
@@ -476,8 +699,14 @@ pub struct Metrics(pub String);
 impl Metrics {
     /// The sum of all series of a family whose labels contain `labels`, as it is written in the text; 0 if there are none.
     pub fn sum(&self, name: &str, labels: &str) -> f64 {
-        let series = self.0.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels));
-        series.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let series = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix(name))
+            .filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(labels));
+        series
+            .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     /// The lines of the business: one a figure, window and group.
@@ -488,7 +717,11 @@ impl Metrics {
 
 /// The lines of a scrape that are of the business, in order.
 pub fn business_lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = text.lines().filter(|line| line.contains("{") && line.contains("window=\"")).map(str::to_owned).collect();
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|line| line.contains("{") && line.contains("window=\""))
+        .map(str::to_owned)
+        .collect();
     lines.sort();
     lines
 }

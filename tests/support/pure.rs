@@ -40,13 +40,25 @@ pub fn context(offset: u64) -> Context<'static> {
 
 impl Pure {
     pub async fn new(shards: u32, spec: DefinitionsSpec) -> Pure {
-        Pure::with(shards, &Arc::new(Definitions::new(spec).expect("the test's definitions"))).await
+        Pure::with(
+            shards,
+            &Arc::new(Definitions::new(spec).expect("the test's definitions")),
+        )
+        .await
     }
 
     pub async fn with(shards: u32, definitions: &Arc<Definitions>) -> Pure {
         let definitions = definitions.clone();
-        let mut pure = Pure { definitions, log: MemoryLog::new(shards), store: MemoryStore::default(), owners: Vec::new() };
-        pure.store.put_epoch(&Epoch::first(pure.definitions.spec.clone(), shards)).await.expect("an epoch");
+        let mut pure = Pure {
+            definitions,
+            log: MemoryLog::new(shards),
+            store: MemoryStore::default(),
+            owners: Vec::new(),
+        };
+        pure.store
+            .put_epoch(&Epoch::first(pure.definitions.spec.clone(), shards))
+            .await
+            .expect("an epoch");
         pure.restart().await;
         pure
     }
@@ -55,35 +67,67 @@ impl Pure {
     pub async fn restart(&mut self) {
         self.owners.clear();
         for shard in 0..self.log.partitions() {
-            self.owners.push(restore(shard, 1, &self.log, &self.store).await.expect("a restart"));
+            self.owners.push(
+                restore(shard, 1, &self.log, &self.store)
+                    .await
+                    .expect("a restart"),
+            );
         }
     }
 
     /// Routes lines, a log message for so many at a time, and folds all.
-    pub async fn feed<'l>(&mut self, lines: impl Iterator<Item = (u64, &'l str)>, at_a_time: usize) {
+    pub async fn feed<'l>(
+        &mut self,
+        lines: impl Iterator<Item = (u64, &'l str)>,
+        at_a_time: usize,
+    ) {
         let lines: Vec<(u64, &str)> = lines.collect();
         for chunk in lines.chunks(at_a_time.max(1)) {
             let mut assertions = Vec::new();
             for (offset, line) in chunk {
                 let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(*offset));
-                assert!(decoded.rejected.is_empty(), "{line}: {:?}", decoded.rejected);
+                assert!(
+                    decoded.rejected.is_empty(),
+                    "{line}: {:?}",
+                    decoded.rejected
+                );
                 assertions.extend(decoded.assertions);
             }
-            self.log.append(spread(&assertions, self.log.partitions())).await.expect("the log");
+            self.log
+                .append(spread(&assertions, self.log.partitions()))
+                .await
+                .expect("the log");
         }
-        settle(&mut self.owners, 1, &self.log, &self.store).await.expect("settling");
+        settle(&mut self.owners, 1, &self.log, &self.store)
+            .await
+            .expect("settling");
     }
 
     /// The last instant of history (µs).
     pub fn last_instant(&self) -> i64 {
-        self.owners.iter().filter_map(|o| o.shard().last_instant()).max().unwrap_or_default()
+        self.owners
+            .iter()
+            .filter_map(|o| o.shard().last_instant())
+            .max()
+            .unwrap_or_default()
     }
 
     /// Every figure of all time: metric, group, figure.
     pub fn all_time(&self) -> serde_json::Value {
         let end = self.last_instant();
-        let mut report = self.read(vec![Window::All], Now { now: end, watermark: end }).to_json(&self.definitions);
-        let metrics = report.as_object_mut().expect("an object of metrics").values_mut();
+        let mut report = self
+            .read(
+                vec![Window::All],
+                Now {
+                    now: end,
+                    watermark: end,
+                },
+            )
+            .to_json(&self.definitions);
+        let metrics = report
+            .as_object_mut()
+            .expect("an object of metrics")
+            .values_mut();
         metrics.for_each(|windows| *windows = windows["all"].take());
         report
     }
@@ -91,12 +135,24 @@ impl Pure {
     /// What all metrics read out of the stored rollups.
     pub fn read(&self, windows: Vec<Window>, now: Now) -> Reading {
         let plan = Plan::new(windows, now, &self.definitions.calendar);
-        let rollups: HashMap<&str, u8> = metric::rollups().enumerate().map(|(i, r)| (r.name, i as u8)).collect();
-        let sets: HashMap<String, u8> = (0..self.definitions.sets.len()).map(|i| (self.definitions.set_name(i), i as u8)).collect();
+        let rollups: HashMap<&str, u8> = metric::rollups()
+            .enumerate()
+            .map(|(i, r)| (r.name, i as u8))
+            .collect();
+        let sets: HashMap<String, u8> = (0..self.definitions.sets.len())
+            .map(|i| (self.definitions.set_name(i), i as u8))
+            .collect();
         let mut sums = Sums::default();
         for row in self.store.cells().values() {
             for range in plan.ranges_of(row.row.pane) {
-                sums.add(range, rollups[row.row.rollup], sets[&row.row.grouping], row.row.values.clone(), row.row.currency.clone(), &row.row.cell);
+                sums.add(
+                    range,
+                    rollups[row.row.rollup],
+                    sets[&row.row.grouping],
+                    row.row.values.clone(),
+                    row.row.currency.clone(),
+                    &row.row.cell,
+                );
             }
         }
         sums.read(&plan, self.definitions.sets.len())

@@ -39,7 +39,10 @@ pub struct Lying {
 
 impl Lying {
     fn new(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        let headers = message
+            .headers()
+            .into_iter()
+            .flat_map(|headers| headers.iter());
         Lying {
             topic: message.topic().to_owned(),
             partition: message.partition(),
@@ -47,7 +50,14 @@ impl Lying {
             timestamp: message.timestamp(),
             key: message.key().map(<[u8]>::to_vec),
             payload: message.payload().map(<[u8]>::to_vec),
-            headers: headers.map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())).collect(),
+            headers: headers
+                .map(|header| {
+                    (
+                        header.key.to_owned(),
+                        header.value.unwrap_or_default().to_vec(),
+                    )
+                })
+                .collect(),
         }
     }
 
@@ -63,15 +73,29 @@ pub async fn read_all(brokers: &str, topic: &str) -> Vec<Lying> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     blocking(move || {
         let consumer = consumer(&brokers, "reader");
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).expect("metadata");
-        let partitions: Vec<i32> = metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        let metadata = consumer
+            .fetch_metadata(Some(&topic), PATIENCE)
+            .expect("metadata");
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.id())
+            .collect();
         let mut messages = Vec::new();
         for partition in partitions {
-            let (low, high) = consumer.fetch_watermarks(&topic, partition, PATIENCE).expect("watermarks");
-            consumer.assign(&offsets(&topic, [(partition, low)])).expect("an assignment");
+            let (low, high) = consumer
+                .fetch_watermarks(&topic, partition, PATIENCE)
+                .expect("watermarks");
+            consumer
+                .assign(&offsets(&topic, [(partition, low)]))
+                .expect("an assignment");
             let (mut next, deadline) = (low, Instant::now() + PATIENCE);
             while next < high {
-                assert!(Instant::now() < deadline, "{topic}/{partition}: read to {next} of {high}");
+                assert!(
+                    Instant::now() < deadline,
+                    "{topic}/{partition}: read to {next} of {high}"
+                );
                 if let Some(message) = consumer.poll(Duration::from_millis(100)) {
                     let message = message.expect("a message");
                     next = message.offset() + 1;
@@ -100,54 +124,109 @@ impl Reference {
         for topic in &setup.topics {
             messages.extend(read_all(&setup.brokers, topic).await);
         }
-        let spec = DefinitionsSpec { time_zone: setup.time_zone.clone(), ..DefinitionsSpec::default() };
-        let mut reference = Reference { pure: Pure::new(setup.shards, spec).await, asserted: 0, rejected: Vec::new() };
+        let spec = DefinitionsSpec {
+            time_zone: setup.time_zone.clone(),
+            ..DefinitionsSpec::default()
+        };
+        let mut reference = Reference {
+            pure: Pure::new(setup.shards, spec).await,
+            asserted: 0,
+            rejected: Vec::new(),
+        };
         for chunk in messages.chunks(700) {
             let mut assertions = Vec::new();
             for message in chunk {
                 let decoded = decode(message, setup.namespace);
                 reference.asserted += decoded.assertions.len();
-                let place = |index| (message.topic.clone(), message.partition, message.offset, index);
-                reference.rejected.extend(decoded.rejected.iter().map(|rejected| place(rejected.index)));
+                let place = |index| {
+                    (
+                        message.topic.clone(),
+                        message.partition,
+                        message.offset,
+                        index,
+                    )
+                };
+                reference.rejected.extend(
+                    decoded
+                        .rejected
+                        .iter()
+                        .map(|rejected| place(rejected.index)),
+                );
                 assertions.extend(decoded.assertions);
             }
             let routed = spread(&assertions, reference.pure.log.partitions());
             reference.pure.log.append(routed).await.expect("the log");
         }
-        let Pure { owners, log, store, .. } = &mut reference.pure;
+        let Pure {
+            owners, log, store, ..
+        } = &mut reference.pure;
         settle(owners, 1, log, store).await.expect("settling");
         reference
     }
 
     /// How many assertions its shards folded, aliases at every shard among them.
     pub fn folded(&self) -> u64 {
-        self.pure.owners.iter().map(|owner| owner.shard().counters().assertions).sum()
+        self.pure
+            .owners
+            .iter()
+            .map(|owner| owner.shard().counters().assertions)
+            .sum()
     }
 
     /// Writes its numbers and records into a database of their own, to be asked as the pipeline's are.
     pub async fn write(&self, clickhouse: &ClickHouse) {
         let definitions = self.pure.definitions.spec.clone();
-        migrate::migrate(clickhouse, &definitions).await.expect("a database");
+        migrate::migrate(clickhouse, &definitions)
+            .await
+            .expect("a database");
         let epoch = Epoch::first(definitions, self.pure.log.partitions());
         clickhouse.put_epoch(&epoch).await.expect("an epoch");
         let cells: Vec<Row<_>> = self.pure.store.cells().into_values().collect();
         clickhouse.insert_cells(&cells).await.expect("cells");
         let records: Vec<Row<_>> = self.pure.store.record_rows().into_values().collect();
-        clickhouse.insert_records(1, &records).await.expect("records");
+        clickhouse
+            .insert_records(1, &records)
+            .await
+            .expect("records");
     }
 
     /// The business gauges as they must be now.
     pub fn gauges(&self) -> Vec<String> {
         let (now, definitions) = (wall_clock(), self.pure.definitions.clone());
-        let reading = self.pure.read(ROLLING.to_vec(), Now { now, watermark: now });
+        let reading = self.pure.read(
+            ROLLING.to_vec(),
+            Now {
+                now,
+                watermark: now,
+            },
+        );
         let top = Top::of(&reading, definitions.sets.len(), TOP);
-        let snapshot = Snapshot { reading, definitions, epoch: 1, as_of: now, watermark: Some(now), read_at: Instant::now(), top };
-        business_lines(&TextEncoder::new().encode_to_string(&business(&snapshot)).expect("text"))
+        let snapshot = Snapshot {
+            reading,
+            definitions,
+            epoch: 1,
+            as_of: now,
+            watermark: Some(now),
+            read_at: Instant::now(),
+            top,
+        };
+        business_lines(
+            &TextEncoder::new()
+                .encode_to_string(&business(&snapshot))
+                .expect("text"),
+        )
     }
 }
 
-fn decode<'m>(message: &'m Lying, namespace: Option<&'m str>) -> dealpulse::event::decode::Decoded<'m> {
-    let headers: Vec<(&str, &[u8])> = message.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+fn decode<'m>(
+    message: &'m Lying,
+    namespace: Option<&'m str>,
+) -> dealpulse::event::decode::Decoded<'m> {
+    let headers: Vec<(&str, &[u8])> = message
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_slice()))
+        .collect();
     let (timestamp, is_append_time) = match message.timestamp {
         Timestamp::NotAvailable => (None, false),
         Timestamp::CreateTime(ms) => (Some(ms * 1_000), false),
@@ -170,12 +249,18 @@ fn decode<'m>(message: &'m Lying, namespace: Option<&'m str>) -> dealpulse::even
 /// All readable columns of a database's facts and the whole state of each record, a line each, of the log that is current.
 pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
     let mut lines = Vec::new();
-    for (_, table) in dealpulse::clickhouse::FACT_TABLES.iter().filter(|(entity, _)| *entity != Entity::Epoch) {
+    for (_, table) in dealpulse::clickhouse::FACT_TABLES
+        .iter()
+        .filter(|(entity, _)| *entity != Entity::Epoch)
+    {
         let sql = format!(
             "SELECT '{table}', * EXCEPT (generation, version, state), hex(state) FROM {table} FINAL \
              WHERE generation = (SELECT generation FROM current_epoch) ORDER BY shard, id"
         );
-        let text = clickhouse.fetch("reading the facts", &sql, "TSV").await.expect("the facts");
+        let text = clickhouse
+            .fetch("reading the facts", &sql, "TSV")
+            .await
+            .expect("the facts");
         lines.extend(String::from_utf8_lossy(&text).lines().map(str::to_owned));
     }
     lines
@@ -189,9 +274,17 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
     let known: std::collections::BTreeSet<&String> = expected.iter().collect();
     let seen: std::collections::BTreeSet<&String> = found.iter().collect();
     let show = |lines: Vec<&&String>| {
-        lines.iter().take(6).map(|line| format!("  {}", line.chars().take(400).collect::<String>())).collect::<Vec<_>>().join("\n")
+        lines
+            .iter()
+            .take(6)
+            .map(|line| format!("  {}", line.chars().take(400).collect::<String>()))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
-    let (missing, extra): (Vec<_>, Vec<_>) = (known.difference(&seen).collect(), seen.difference(&known).collect());
+    let (missing, extra): (Vec<_>, Vec<_>) = (
+        known.difference(&seen).collect(),
+        seen.difference(&known).collect(),
+    );
     panic!(
         "{what}: {} lines expected, {} found; {} are missing:\n{}\n{} should not be there:\n{}",
         expected.len(),
@@ -206,9 +299,29 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
 /// `dealpulse reconcile` compares at least so many cells, and finds nothing that differs, nor anything it could not judge.
 pub async fn assert_reconciled(setup: &Setup, at_least: u64) {
     let output = setup.ask("reconcile", &["--json"]).await;
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "{}: {said}\n{errors}", setup.name);
-    let found: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-    assert!(found["cells"].as_u64().is_some_and(|cells| cells >= at_least), "{}: {said}", setup.name);
-    assert_eq!((&found["differing"], &found["in_motion"]), (&0.into(), &0.into()), "{}: {said}", setup.name);
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}: {said}\n{errors}",
+        setup.name
+    );
+    let found: serde_json::Value =
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert!(
+        found["cells"]
+            .as_u64()
+            .is_some_and(|cells| cells >= at_least),
+        "{}: {said}",
+        setup.name
+    );
+    assert_eq!(
+        (&found["differing"], &found["in_motion"]),
+        (&0.into(), &0.into()),
+        "{}: {said}",
+        setup.name
+    );
 }

@@ -29,26 +29,57 @@ impl SmallDisk {
     /// Where namespaces can't be made or nothing can be mounted in them.
     pub fn start(port: u16, directory: &Path, megabytes: u32) -> SmallDisk {
         let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT, DEALPULSE]).arg(directory);
-        command.args([format!("{megabytes}m"), port.to_string()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args([
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                SCRIPT,
+                DEALPULSE,
+            ])
+            .arg(directory);
+        command
+            .args([format!("{megabytes}m"), port.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut process = command.spawn().expect("`unshare` of util-linux can be run");
         let watchdog = Watchdog::over(&process);
         let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("a pipe")).read_line(&mut line).expect("its output");
+        BufReader::new(process.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("its output");
         if !line.starts_with("listening on ") {
             let mut problem = String::new();
-            let _ = process.stderr.take().expect("a pipe").read_to_string(&mut problem);
-            panic!("no engine on a small disk: it is mounted with `unshare --user --mount`, which must be allowed here: {problem}");
+            let _ = process
+                .stderr
+                .take()
+                .expect("a pipe")
+                .read_to_string(&mut problem);
+            panic!(
+                "no engine on a small disk: it is mounted with `unshare --user --mount`, which must be allowed here: {problem}"
+            );
         }
-        SmallDisk { process, watchdog, directory: directory.to_owned() }
+        SmallDisk {
+            process,
+            watchdog,
+            directory: directory.to_owned(),
+        }
     }
 
     /// Takes the space that is free, but for [`LEFT`]. What the engine frees afterwards, by merging, is free until the next time.
     pub fn fill(&self) {
-        let mut ballast = File::options().create(true).append(true).open(self.ballast()).expect("a file on the small disk");
+        let mut ballast = File::options()
+            .create(true)
+            .append(true)
+            .open(self.ballast())
+            .expect("a file on the small disk");
         let free = self.free();
         if free > LEFT {
-            ballast.write_all(&vec![0; free - LEFT]).expect("as much was free");
+            ballast
+                .write_all(&vec![0; free - LEFT])
+                .expect("as much was free");
         }
     }
 
@@ -58,10 +89,16 @@ impl SmallDisk {
     }
 
     fn free(&self) -> usize {
-        let output =
-            Command::new("stat").args(["--file-system", "--format", "%a %S"]).arg(self.seen_from_outside()).output().expect("`stat` can be run");
+        let output = Command::new("stat")
+            .args(["--file-system", "--format", "%a %S"])
+            .arg(self.seen_from_outside())
+            .output()
+            .expect("`stat` can be run");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (blocks, size) = text.trim().split_once(' ').unwrap_or_else(|| panic!("stat says {text:?}"));
+        let (blocks, size) = text
+            .trim()
+            .split_once(' ')
+            .unwrap_or_else(|| panic!("stat says {text:?}"));
         blocks.parse::<usize>().expect("blocks") * size.parse::<usize>().expect("their size")
     }
 
@@ -70,8 +107,22 @@ impl SmallDisk {
         let (process, options) = (self.process.id().to_string(), format!("remount,bind,{how}"));
         wait_until("the small disk is remounted", || {
             let mut command = Command::new("nsenter");
-            command.args(["--target", &process, "--user", "--preserve-credentials", "--mount", "mount", "-o", &options]);
-            command.arg(self.directory.join("store")).stderr(Stdio::null()).status().expect("`nsenter` of util-linux can be run").success()
+            command.args([
+                "--target",
+                &process,
+                "--user",
+                "--preserve-credentials",
+                "--mount",
+                "mount",
+                "-o",
+                &options,
+            ]);
+            command
+                .arg(self.directory.join("store"))
+                .stderr(Stdio::null())
+                .status()
+                .expect("`nsenter` of util-linux can be run")
+                .success()
         });
     }
 
@@ -82,7 +133,10 @@ impl SmallDisk {
     /// The directory by the engine's own view of the file system: ours lacks its mounts.
     fn seen_from_outside(&self) -> PathBuf {
         let inside = self.directory.strip_prefix("/").expect("an absolute path");
-        Path::new("/proc").join(self.process.id().to_string()).join("root").join(inside)
+        Path::new("/proc")
+            .join(self.process.id().to_string())
+            .join("root")
+            .join(inside)
     }
 }
 

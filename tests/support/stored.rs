@@ -36,40 +36,79 @@ impl Stored {
         let child = spawn(None);
         let setup = Setup::new(name, "127.0.0.1:1", &child.url(), &["crm.events"]);
         let clickhouse = setup.store();
-        let spec = DefinitionsSpec { time_zone: setup.time_zone.clone(), ..DefinitionsSpec::default() };
-        migrate::migrate(&clickhouse, &spec).await.expect("a database");
-        clickhouse.put_epoch(&Epoch::first(spec.clone(), setup.shards)).await.expect("an epoch");
+        let spec = DefinitionsSpec {
+            time_zone: setup.time_zone.clone(),
+            ..DefinitionsSpec::default()
+        };
+        migrate::migrate(&clickhouse, &spec)
+            .await
+            .expect("a database");
+        clickhouse
+            .put_epoch(&Epoch::first(spec.clone(), setup.shards))
+            .await
+            .expect("an epoch");
         let definitions = Arc::new(Definitions::new(spec).expect("the test's definitions"));
         let log = MemoryLog::new(setup.shards);
         let mut owners = Vec::new();
         for shard in 0..setup.shards {
-            owners.push(restore(shard, 1, &log, &clickhouse).await.expect("an empty shard"));
+            owners.push(
+                restore(shard, 1, &log, &clickhouse)
+                    .await
+                    .expect("an empty shard"),
+            );
         }
-        Stored { setup, clickhouse, definitions, log, owners, next: 0, _child: child }
+        Stored {
+            setup,
+            clickhouse,
+            definitions,
+            log,
+            owners,
+            next: 0,
+            _child: child,
+        }
     }
 
     /// Folds events and flushes them, and the links they lead to.
     pub async fn feed(&mut self, lines: &[String]) {
         let mut assertions = Vec::new();
         for line in lines {
-            let context = Context { namespace: self.setup.namespace, ..context(self.next) };
+            let context = Context {
+                namespace: self.setup.namespace,
+                ..context(self.next)
+            };
             let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
-            assert!(decoded.rejected.is_empty(), "{line}: {:?}", decoded.rejected);
+            assert!(
+                decoded.rejected.is_empty(),
+                "{line}: {:?}",
+                decoded.rejected
+            );
             assertions.extend(decoded.assertions);
             self.next += 1;
         }
-        self.log.append(spread(&assertions, self.setup.shards)).await.expect("the log");
-        settle(&mut self.owners, 1, &self.log, &self.clickhouse).await.expect("settling");
+        self.log
+            .append(spread(&assertions, self.setup.shards))
+            .await
+            .expect("the log");
+        settle(&mut self.owners, 1, &self.log, &self.clickhouse)
+            .await
+            .expect("settling");
     }
 
     /// Runs a statement.
     pub async fn execute(&self, sql: &str) {
-        self.clickhouse.execute("tampering", sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        self.clickhouse
+            .execute("tampering", sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// The only row of a query, as texts.
     pub async fn row(&self, sql: &str) -> Vec<String> {
-        let text = self.clickhouse.fetch("asking for a test", sql, "TSV").await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let text = self
+            .clickhouse
+            .fetch("asking for a test", sql, "TSV")
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
         let text = String::from_utf8_lossy(&text).into_owned();
         assert_eq!(text.lines().count(), 1, "{sql}: {text}");
         text.trim_end().split('\t').map(str::to_owned).collect()
@@ -79,12 +118,28 @@ impl Stored {
 /// The exit code of a command, and what it printed.
 pub fn said(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let code = output.status.code().unwrap_or_else(|| panic!("ended by a signal: {text}"));
-    (code, if code == 1 { String::from_utf8_lossy(&output.stderr).into_owned() } else { text })
+    let code = output
+        .status
+        .code()
+        .unwrap_or_else(|| panic!("ended by a signal: {text}"));
+    (
+        code,
+        if code == 1 {
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        } else {
+            text
+        },
+    )
 }
 
 /// The events of an invented organisation.
 pub fn generated(deals: u64) -> Vec<String> {
-    let config = GeneratorConfig { seed: 5, deals, ..GeneratorConfig::default() };
-    Generator::new(config).map(|event| String::from_utf8_lossy(&event.payload).into_owned()).collect()
+    let config = GeneratorConfig {
+        seed: 5,
+        deals,
+        ..GeneratorConfig::default()
+    };
+    Generator::new(config)
+        .map(|event| String::from_utf8_lossy(&event.payload).into_owned())
+        .collect()
 }

@@ -25,7 +25,12 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, those that count as failures first.
-    pub const ALL: [Kind; 4] = [Kind::Missing, Kind::Surplus, Kind::Different, Kind::ChangedSince];
+    pub const ALL: [Kind; 4] = [
+        Kind::Missing,
+        Kind::Surplus,
+        Kind::Different,
+        Kind::ChangedSince,
+    ];
 
     /// Its name in JSON.
     pub fn name(self) -> &'static str {
@@ -111,8 +116,17 @@ pub struct Audit {
 impl Audit {
     /// How many records and values fail: all but those that changed since.
     pub fn failures(&self) -> u64 {
-        let records: u64 = self.records.values().map(|records| records.missing + records.surplus).sum();
-        records + self.values.values().map(|values| values.different).sum::<u64>()
+        let records: u64 = self
+            .records
+            .values()
+            .map(|records| records.missing + records.surplus)
+            .sum();
+        records
+            + self
+                .values
+                .values()
+                .map(|values| values.different)
+                .sum::<u64>()
     }
 
     /// Compares one shard.
@@ -127,17 +141,46 @@ impl Audit {
     ) -> Result<(), (Entity, String, BlobError)> {
         let mut texts = Texts::default();
         facts.sort_unstable_by(|a, b| (a.entity, &a.id).cmp(&(b.entity, &b.id)));
-        for fact in facts.into_iter().filter(|fact| question.is_about(fact.entity, &fact.id)) {
+        for fact in facts
+            .into_iter()
+            .filter(|fact| question.is_about(fact.entity, &fact.id))
+        {
             let export = exported.remove(&(fact.entity, fact.id.clone()));
-            let pair = || Ok((export.map(|bytes| texts.read(fact.entity, &bytes)).transpose()?, texts.read(fact.entity, &fact.state)?));
+            let pair = || {
+                Ok((
+                    export
+                        .map(|bytes| texts.read(fact.entity, &bytes))
+                        .transpose()?,
+                    texts.read(fact.entity, &fact.state)?,
+                ))
+            };
             let (export, known) = pair().map_err(|error| (fact.entity, fact.id.clone(), error))?;
-            Pair { audit: self, question, texts: &texts, entity: fact.entity, id: &fact.id }.compare(export.as_ref(), Some(&known));
+            Pair {
+                audit: self,
+                question,
+                texts: &texts,
+                entity: fact.entity,
+                id: &fact.id,
+            }
+            .compare(export.as_ref(), Some(&known));
         }
-        let mut rest: Vec<_> = exported.into_iter().filter(|((entity, _), _)| *entity != Entity::Alias).collect();
+        let mut rest: Vec<_> = exported
+            .into_iter()
+            .filter(|((entity, _), _)| *entity != Entity::Alias)
+            .collect();
         rest.sort_unstable();
         for ((entity, id), bytes) in rest {
-            let export = texts.read(entity, &bytes).map_err(|error| (entity, id.clone(), error))?;
-            Pair { audit: self, question, texts: &texts, entity, id: &id }.compare(Some(&export), None);
+            let export = texts
+                .read(entity, &bytes)
+                .map_err(|error| (entity, id.clone(), error))?;
+            Pair {
+                audit: self,
+                question,
+                texts: &texts,
+                entity,
+                id: &id,
+            }
+            .compare(Some(&export), None);
         }
         Ok(())
     }
@@ -145,7 +188,10 @@ impl Audit {
 
 impl Question<'_> {
     fn is_about(&self, entity: Entity, id: &str) -> bool {
-        let is_ours = self.namespace.is_none_or(|namespace| id.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/')));
+        let is_ours = self.namespace.is_none_or(|namespace| {
+            id.strip_prefix(namespace)
+                .is_some_and(|rest| rest.starts_with('/'))
+        });
         entity != Entity::Alias && self.entities.contains(&entity) && is_ours
     }
 
@@ -155,19 +201,24 @@ impl Question<'_> {
 
     /// What the facts hold of a field was said after the export was made.
     fn is_later(&self, known: &Record, field: Field) -> bool {
-        known.asserted(field).is_some_and(|said| said.stamp.clock.time > self.as_of)
+        known
+            .asserted(field)
+            .is_some_and(|said| said.stamp.clock.time > self.as_of)
     }
 
     /// As the definitions would see it: days where one of the two is a day, else seconds.
     fn is_same_time(&self, one: When, other: When) -> bool {
         match (one, other) {
-            (When::Instant(one), When::Instant(other)) => one.div_euclid(1_000_000) == other.div_euclid(1_000_000),
+            (When::Instant(one), When::Instant(other)) => {
+                one.div_euclid(1_000_000) == other.div_euclid(1_000_000)
+            }
             _ => self.calendar.day(one) == self.calendar.day(other),
         }
     }
 
     fn is_same(&self, one: Held, other: Held) -> bool {
-        let is_nothing = |held| held == Held::Null || held == Held::Text(crate::record::Symbol::BLANK);
+        let is_nothing =
+            |held| held == Held::Null || held == Held::Text(crate::record::Symbol::BLANK);
         match (one, other) {
             (Held::When(one), Held::When(other)) => self.is_same_time(one, other),
             _ => one == other || is_nothing(one) && is_nothing(other),
@@ -211,7 +262,9 @@ impl Texts {
 
 /// An instant (µs) as it is shown.
 pub fn instant(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    chrono::DateTime::from_timestamp_micros(micros)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
 /// One record of which export, facts or both say something.
@@ -226,7 +279,8 @@ struct Pair<'p> {
 impl Pair<'_> {
     fn compare(&mut self, export: Option<&Record>, known: Option<&Record>) {
         let absent = || Some("not there".to_owned());
-        let gone = |record: Option<&Record>| record.map_or_else(absent, |record| self.texts.gone(record));
+        let gone =
+            |record: Option<&Record>| record.map_or_else(absent, |record| self.texts.gone(record));
         let (gone_there, gone_here) = (gone(export), gone(known));
         let records = self.audit.records.entry(self.entity).or_default();
         records.exported += u64::from(gone_there.is_none());
@@ -238,12 +292,30 @@ impl Pair<'_> {
         match (gone_there, gone_here, export, known) {
             (None, Some(here), _, known) => {
                 let is_later = known.is_some_and(|known| self.life_changed_since(known));
-                self.record(if is_later { Kind::ChangedSince } else { Kind::Missing }, live(), here);
+                self.record(
+                    if is_later {
+                        Kind::ChangedSince
+                    } else {
+                        Kind::Missing
+                    },
+                    live(),
+                    here,
+                );
             }
             (Some(there), None, _, Some(known)) => {
-                let is_new = known.first().is_some_and(|first| first.time > self.question.as_of);
+                let is_new = known
+                    .first()
+                    .is_some_and(|first| first.time > self.question.as_of);
                 let is_later = is_new || self.life_changed_since(known);
-                self.record(if is_later { Kind::ChangedSince } else { Kind::Surplus }, there, live());
+                self.record(
+                    if is_later {
+                        Kind::ChangedSince
+                    } else {
+                        Kind::Surplus
+                    },
+                    there,
+                    live(),
+                );
             }
             (None, None, Some(export), Some(known)) => self.compare_values(export, known),
             _ => {}
@@ -252,36 +324,63 @@ impl Pair<'_> {
 
     /// The last that the facts heard of its being deleted, restored or merged is later than the export.
     fn life_changed_since(&self, known: &Record) -> bool {
-        [Field::DELETED, Field::MERGED_INTO].into_iter().any(|field| self.question.is_later(known, field))
+        [Field::DELETED, Field::MERGED_INTO]
+            .into_iter()
+            .any(|field| self.question.is_later(known, field))
     }
 
     fn fields(&self, export: &Record) -> Vec<(Field, String)> {
         // Whether a record is deleted or merged away is compared as its life.
         let own = (Field::MERGED_INTO.0 + 1..self.entity.fields().len() as u16).map(Field);
         let own = own.map(|field| (field, self.entity.spec(field).name.to_owned()));
-        let custom = export.custom_fields().filter_map(|field| Some((field, format!("custom.{}", self.texts.customs.name(field)?))));
-        own.chain(custom).filter(|(field, _)| export.asserted(*field).is_some()).collect()
+        let custom = export.custom_fields().filter_map(|field| {
+            Some((field, format!("custom.{}", self.texts.customs.name(field)?)))
+        });
+        own.chain(custom)
+            .filter(|(field, _)| export.asserted(*field).is_some())
+            .collect()
     }
 
     fn note_stated(&mut self, export: &Record) {
-        let stated: Vec<String> = self.fields(export).into_iter().map(|(_, name)| name).collect();
+        let stated: Vec<String> = self
+            .fields(export)
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect();
         self.audit.stated.extend(stated);
     }
 
     fn compare_values(&mut self, export: &Record, known: &Record) {
-        for (field, name) in self.fields(export).into_iter().filter(|(_, name)| self.question.asks(name)) {
+        for (field, name) in self
+            .fields(export)
+            .into_iter()
+            .filter(|(_, name)| self.question.asks(name))
+        {
             let (there, here) = (export.latest(field), known.latest(field));
-            let values = self.audit.values.entry((self.entity, name.clone())).or_default();
+            let values = self
+                .audit
+                .values
+                .entry((self.entity, name.clone()))
+                .or_default();
             values.compared += 1;
             if self.question.is_same(there, here) {
                 continue;
             }
-            let kind = if self.question.is_later(known, field) { Kind::ChangedSince } else { Kind::Different };
+            let kind = if self.question.is_later(known, field) {
+                Kind::ChangedSince
+            } else {
+                Kind::Different
+            };
             match kind {
                 Kind::ChangedSince => values.changed_since += 1,
                 _ => values.different += 1,
             }
-            self.find(kind, Some(name), self.texts.show(there), self.texts.show(here));
+            self.find(
+                kind,
+                Some(name),
+                self.texts.show(there),
+                self.texts.show(here),
+            );
         }
     }
 
@@ -298,7 +397,13 @@ impl Pair<'_> {
     fn find(&mut self, kind: Kind, field: Option<String>, export: String, facts: String) {
         let findings = self.audit.findings.entry(kind).or_default();
         if findings.len() < self.question.most {
-            findings.push(Finding { entity: self.entity, id: self.id.to_owned(), field, export, facts });
+            findings.push(Finding {
+                entity: self.entity,
+                id: self.id.to_owned(),
+                field,
+                export,
+                facts,
+            });
         }
     }
 }

@@ -27,26 +27,73 @@ impl Export<'_> {
 /// Tables by entity and by field, then the first findings of each kind.
 pub fn to_text(audit: &Audit, export: &Export<'_>, most: usize) -> String {
     let number = |n: u64| grouped(&n.to_string());
-    let Export { tally, rejected, as_of } = export;
+    let Export {
+        tally,
+        rejected,
+        as_of,
+    } = export;
     let mut out = format!("The facts against the export of {}\n", instant(*as_of));
-    out.push_str(&format!("  read: {} events of {}\n", number(tally.assertions), clean(&tally.files.join(", "))));
+    out.push_str(&format!(
+        "  read: {} events of {}\n",
+        number(tally.assertions),
+        clean(&tally.files.join(", "))
+    ));
     if !rejected.is_empty() {
-        let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{} {}", number(*count), reason.name())).collect();
-        out.push_str(&format!("  rejected, and so not compared: {}\n", reasons.join(", ")));
+        let reasons: Vec<String> = rejected
+            .iter()
+            .map(|(reason, count)| format!("{} {}", number(*count), reason.name()))
+            .collect();
+        out.push_str(&format!(
+            "  rejected, and so not compared: {}\n",
+            reasons.join(", ")
+        ));
     }
     if tally.unknown_fields > 0 {
-        out.push_str(&format!("  passed over: {} values of fields no record has\n", number(tally.unknown_fields)));
+        out.push_str(&format!(
+            "  passed over: {} values of fields no record has\n",
+            number(tally.unknown_fields)
+        ));
     }
-    let cells = |numbers: &[u64]| numbers.iter().map(|n| Cell { text: number(*n), is_nothing: *n == 0 }).collect::<Vec<_>>();
-    let mut records = Grid::new(["records", "in the export", "in the facts", "missing", "surplus", "changed since"]);
+    let cells = |numbers: &[u64]| {
+        numbers
+            .iter()
+            .map(|n| Cell {
+                text: number(*n),
+                is_nothing: *n == 0,
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut records = Grid::new([
+        "records",
+        "in the export",
+        "in the facts",
+        "missing",
+        "surplus",
+        "changed since",
+    ]);
     for (entity, of) in &audit.records {
-        records.row(entity.name(), cells(&[of.exported, of.known, of.missing, of.surplus, of.changed_since]));
+        records.row(
+            entity.name(),
+            cells(&[
+                of.exported,
+                of.known,
+                of.missing,
+                of.surplus,
+                of.changed_since,
+            ]),
+        );
     }
     let mut values = Grid::new(["values", "compared", "different", "changed since"]);
     for ((entity, field), of) in &audit.values {
-        values.row(&format!("{}.{field}", entity.name()), cells(&[of.compared, of.different, of.changed_since]));
+        values.row(
+            &format!("{}.{field}", entity.name()),
+            cells(&[of.compared, of.different, of.changed_since]),
+        );
     }
-    for grid in [records, values].into_iter().filter(|grid| !grid.is_empty()) {
+    for grid in [records, values]
+        .into_iter()
+        .filter(|grid| !grid.is_empty())
+    {
         out.push_str(&format!("\n{}", grid.show()));
     }
     for kind in Kind::ALL {
@@ -62,18 +109,39 @@ pub fn to_text(audit: &Audit, export: &Export<'_>, most: usize) -> String {
 
 fn list(audit: &Audit, kind: Kind, most: usize) -> String {
     let (title, all) = match kind {
-        Kind::Missing => ("Missing in the facts", audit.records.values().map(|of| of.missing).sum()),
-        Kind::Surplus => ("Surplus in the facts", audit.records.values().map(|of| of.surplus).sum()),
-        Kind::Different => ("Different", audit.values.values().map(|of| of.different).sum()),
+        Kind::Missing => (
+            "Missing in the facts",
+            audit.records.values().map(|of| of.missing).sum(),
+        ),
+        Kind::Surplus => (
+            "Surplus in the facts",
+            audit.records.values().map(|of| of.surplus).sum(),
+        ),
+        Kind::Different => (
+            "Different",
+            audit.values.values().map(|of| of.different).sum(),
+        ),
         Kind::ChangedSince => ("Changed since the export: no failure", changed_since(audit)),
     };
     if all == 0 {
         return String::new();
     }
     let mut out = format!("\n{title}\n");
-    for Finding { entity, id, field, export, facts } in audit.findings.get(&kind).into_iter().flatten() {
-        let field = field.as_ref().map_or_else(String::new, |field| format!(", {field}"));
-        let line = format!("  {} {id}{field}: {export} in the export, {facts} in the facts", entity.name());
+    for Finding {
+        entity,
+        id,
+        field,
+        export,
+        facts,
+    } in audit.findings.get(&kind).into_iter().flatten()
+    {
+        let field = field
+            .as_ref()
+            .map_or_else(String::new, |field| format!(", {field}"));
+        let line = format!(
+            "  {} {id}{field}: {export} in the export, {facts} in the facts",
+            entity.name()
+        );
         out.push_str(&clean(&line));
         out.push('\n');
     }
@@ -85,12 +153,25 @@ fn list(audit: &Audit, kind: Kind, most: usize) -> String {
 }
 
 fn changed_since(audit: &Audit) -> u64 {
-    audit.records.values().map(|of| of.changed_since).sum::<u64>() + audit.values.values().map(|of| of.changed_since).sum::<u64>()
+    audit
+        .records
+        .values()
+        .map(|of| of.changed_since)
+        .sum::<u64>()
+        + audit
+            .values
+            .values()
+            .map(|of| of.changed_since)
+            .sum::<u64>()
 }
 
 /// All of it as one object.
 pub fn to_json(audit: &Audit, export: &Export<'_>) -> Json {
-    let Export { tally, rejected, as_of } = export;
+    let Export {
+        tally,
+        rejected,
+        as_of,
+    } = export;
     let records: Map<String, Json> = audit
         .records
         .iter()

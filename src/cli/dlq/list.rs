@@ -12,9 +12,20 @@ use crate::kafka::dead_letter::read::{Letters, Lying, State};
 pub fn run(args: &List) -> Result<()> {
     let config = args.chosen.config()?;
     let letters = Letters::open(&config.kafka, &config.dead_letters)?;
-    match print(args, &letters, &config.dead_letters, &mut io::BufWriter::new(io::stdout().lock())) {
+    match print(
+        args,
+        &letters,
+        &config.dead_letters,
+        &mut io::BufWriter::new(io::stdout().lock()),
+    ) {
         // A reader that has seen enough (`| head`) ends it without an error.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) => Ok(()),
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
         done => done.context("can't list the dead letters"),
     }
 }
@@ -26,7 +37,11 @@ fn print(args: &List, letters: &Letters, topic: &str, out: &mut impl Write) -> R
             return Ok(());
         }
         found += 1;
-        *counts.entry((lying.letter.topic.clone(), lying.letter.reason.clone())).or_insert_with(BTreeMap::new).entry(lying.state).or_default() += 1;
+        *counts
+            .entry((lying.letter.topic.clone(), lying.letter.reason.clone()))
+            .or_insert_with(BTreeMap::new)
+            .entry(lying.state)
+            .or_default() += 1;
         match (found > args.limit.unwrap_or(usize::MAX), args.json) {
             (true, _) => Ok(()),
             (false, true) => Ok::<_, anyhow::Error>(writeln!(out, "{}", show::json(&lying))?),
@@ -34,15 +49,23 @@ fn print(args: &List, letters: &Letters, topic: &str, out: &mut impl Write) -> R
         }
     })?;
     if letters.foreign() > 0 {
-        eprintln!("{} messages of `{topic}` are no dead letters of Dealpulse; they are passed over", letters.foreign());
+        eprintln!(
+            "{} messages of `{topic}` are no dead letters of Dealpulse; they are passed over",
+            letters.foreign()
+        );
     }
     if !args.json {
         let shown = found.min(args.limit.unwrap_or(usize::MAX));
-        write!(out, "{}", show::summary(&counts, topic, found - shown, args.all))?;
+        write!(
+            out,
+            "{}",
+            show::summary(&counts, topic, found - shown, args.all)
+        )?;
     }
     Ok(out.flush()?)
 }
 
 fn is_meant(args: &List, lying: &Lying) -> bool {
-    (args.all || lying.state == State::Open) && args.chosen.means(&lying.letter.topic, &lying.letter.reason)
+    (args.all || lying.state == State::Open)
+        && args.chosen.means(&lying.letter.topic, &lying.letter.reason)
 }

@@ -30,10 +30,17 @@ enum Outcome {
 pub fn run(args: &Replay) -> Result<()> {
     let config = args.chosen.config()?;
     let letters = Letters::open(&config.kafka, &config.dead_letters)?;
-    let mut work = Work { replay: replay::Replay::new(&config)?, dry_run: args.dry_run, mended: Vec::new(), bytes: 0, outcomes: BTreeMap::new() };
+    let mut work = Work {
+        replay: replay::Replay::new(&config)?,
+        dry_run: args.dry_run,
+        mended: Vec::new(),
+        bytes: 0,
+        outcomes: BTreeMap::new(),
+    };
     let mut missing: BTreeSet<At> = args.letters.iter().copied().collect();
     let done = letters.each(|lying| {
-        let is_meant = lying.state == State::Open && args.chosen.means(&lying.letter.topic, &lying.letter.reason);
+        let is_meant = lying.state == State::Open
+            && args.chosen.means(&lying.letter.topic, &lying.letter.reason);
         match is_meant && (args.letters.is_empty() || missing.remove(&lying.at)) {
             true => work.take(lying, &config),
             false => Ok(()),
@@ -44,7 +51,9 @@ pub fn run(args: &Replay) -> Result<()> {
     io::stdout().write_all(work.said().as_bytes())?;
     done?;
     if let Some(at) = missing.first() {
-        bail!("there is no open letter at {at}, or --reason or --topic keep it out; `dlq list --all` shows what there is");
+        bail!(
+            "there is no open letter at {at}, or --reason or --topic keep it out; `dlq list --all` shows what there is"
+        );
     }
     match work.refused() {
         0 => Ok(()),
@@ -80,22 +89,37 @@ impl Work {
         let mended = std::mem::take(&mut self.mended);
         self.bytes = 0;
         if self.dry_run {
-            mended.iter().for_each(|lying| self.count(Outcome::PutBack, lying));
+            mended
+                .iter()
+                .for_each(|lying| self.count(Outcome::PutBack, lying));
             return Ok(());
         }
         let answers = Handle::current().block_on(self.replay.put_back(&mended))?;
         for (lying, answer) in mended.iter().zip(answers) {
-            self.count(answer.map_or_else(|error| Outcome::Refused(error.to_string()), |()| Outcome::PutBack), lying);
+            self.count(
+                answer.map_or_else(
+                    |error| Outcome::Refused(error.to_string()),
+                    |()| Outcome::PutBack,
+                ),
+                lying,
+            );
         }
         Ok(())
     }
 
     fn count(&mut self, outcome: Outcome, lying: &Lying) {
-        *self.outcomes.entry((outcome, lying.letter.topic.clone())).or_default() += 1;
+        *self
+            .outcomes
+            .entry((outcome, lying.letter.topic.clone()))
+            .or_default() += 1;
     }
 
     fn refused(&self) -> u64 {
-        self.outcomes.iter().filter(|((outcome, _), _)| matches!(outcome, Outcome::Refused(_))).map(|(_, count)| count).sum()
+        self.outcomes
+            .iter()
+            .filter(|((outcome, _), _)| matches!(outcome, Outcome::Refused(_)))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// A line an outcome and topic.
@@ -103,14 +127,24 @@ impl Work {
         let line = |((outcome, topic), count): (&(Outcome, String), &u64)| {
             let topic = show::safe(topic.as_bytes());
             match outcome {
-                Outcome::PutBack if self.dry_run => format!("{count} of `{topic}` would be put back\n"),
+                Outcome::PutBack if self.dry_run => {
+                    format!("{count} of `{topic}` would be put back\n")
+                }
                 Outcome::PutBack => format!("{count} of `{topic}` were put back\n"),
-                Outcome::StillBad(reason) => format!("{count} of `{topic}` are still bad and stay: {reason}\n"),
-                Outcome::NoTopic => format!("{count} of `{topic}` stay: the topic is not in the configuration; name it under [[topics]]\n"),
+                Outcome::StillBad(reason) => {
+                    format!("{count} of `{topic}` are still bad and stay: {reason}\n")
+                }
+                Outcome::NoTopic => format!(
+                    "{count} of `{topic}` stay: the topic is not in the configuration; name it under [[topics]]\n"
+                ),
                 Outcome::Refused(why) => format!("{count} of `{topic}` stay: {why}\n"),
             }
         };
         let lines: String = self.outcomes.iter().map(line).collect();
-        if lines.is_empty() { "no open dead letter is meant\n".to_owned() } else { lines }
+        if lines.is_empty() {
+            "no open dead letter is meant\n".to_owned()
+        } else {
+            lines
+        }
     }
 }

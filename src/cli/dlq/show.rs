@@ -25,7 +25,10 @@ pub fn safe(bytes: &[u8]) -> String {
                 c => safe.extend(c.escape_debug()),
             }
         }
-        chunk.invalid().iter().for_each(|byte| safe.push_str(&format!("\\x{byte:02x}")));
+        chunk
+            .invalid()
+            .iter()
+            .for_each(|byte| safe.push_str(&format!("\\x{byte:02x}")));
     }
     safe
 }
@@ -35,13 +38,21 @@ fn start(bytes: &[u8]) -> String {
     // A character is four bytes at most, so this much holds the start whole.
     let head = safe(&bytes[..bytes.len().min(4 * START)]);
     let shown: String = head.chars().take(START).collect();
-    if shown.len() < head.len() || bytes.len() > 4 * START { format!("{shown}… ({} bytes)", bytes.len()) } else { shown }
+    if shown.len() < head.len() || bytes.len() > 4 * START {
+        format!("{shown}… ({} bytes)", bytes.len())
+    } else {
+        shown
+    }
 }
 
 /// A letter for people: three lines.
 pub fn text(lying: &Lying) -> String {
     let (letter, place) = (&lying.letter, lying.letter.place);
-    let state = if lying.state == State::Open { String::new() } else { format!(" ({})", lying.state.name()) };
+    let state = if lying.state == State::Open {
+        String::new()
+    } else {
+        format!(" ({})", lying.state.name())
+    };
     format!(
         "{}{state}  {}  {}\n    of {} partition {} offset {} item {}, attempt {}: {}\n    {}",
         lying.at,
@@ -65,7 +76,11 @@ fn time(micros: Option<i64>) -> Option<String> {
 /// A letter for programs.
 pub fn json(lying: &Lying) -> Value {
     let (letter, place) = (&lying.letter, lying.letter.place);
-    let headers: Vec<Value> = letter.headers.iter().map(|(name, value)| json!({"name": name, "value": bytes(value)})).collect();
+    let headers: Vec<Value> = letter
+        .headers
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": bytes(value)}))
+        .collect();
     json!({
         "letter": lying.at.to_string(),
         "state": lying.state.name(),
@@ -94,26 +109,64 @@ fn bytes(bytes: &[u8]) -> Value {
 /// How many there are by topic and reason; with `all`, in each state.
 pub fn summary(counts: &Counts, topic: &str, unshown: usize, all: bool) -> String {
     if counts.is_empty() {
-        return format!("no {} of these in `{topic}`\n", if all { "letters" } else { "open letters" });
+        return format!(
+            "no {} of these in `{topic}`\n",
+            if all { "letters" } else { "open letters" }
+        );
     }
-    let states: &[State] = if all { &[State::Open, State::Replayed, State::Repeated] } else { &[State::Open] };
-    let mut rows = vec![["topic", "reason"].into_iter().chain(states.iter().map(|state| state.name())).map(str::to_owned).collect()];
+    let states: &[State] = if all {
+        &[State::Open, State::Replayed, State::Repeated]
+    } else {
+        &[State::Open]
+    };
+    let mut rows = vec![
+        ["topic", "reason"]
+            .into_iter()
+            .chain(states.iter().map(|state| state.name()))
+            .map(str::to_owned)
+            .collect(),
+    ];
     for ((topic, reason), by_state) in counts {
-        let numbers = states.iter().map(|state| by_state.get(state).unwrap_or(&0).to_string());
-        rows.push([safe(topic.as_bytes()), safe(reason.as_bytes())].into_iter().chain(numbers).collect());
+        let numbers = states
+            .iter()
+            .map(|state| by_state.get(state).unwrap_or(&0).to_string());
+        rows.push(
+            [safe(topic.as_bytes()), safe(reason.as_bytes())]
+                .into_iter()
+                .chain(numbers)
+                .collect(),
+        );
     }
-    let more = if unshown > 0 { format!("… and {unshown} more\n") } else { String::new() };
+    let more = if unshown > 0 {
+        format!("… and {unshown} more\n")
+    } else {
+        String::new()
+    };
     format!("{more}\n{}", table(&rows))
 }
 
 /// Rows in columns: the first two to the left, numbers to the right.
 fn table(rows: &[Vec<String>]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    };
     let cell = |(column, text): (usize, &String)| match column {
         0 | 1 => format!("{text:<width$}", width = width(column)),
         _ => format!("{text:>width$}", width = width(column)),
     };
-    rows.iter().map(|row| row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n").collect()
+    rows.iter()
+        .map(|row| {
+            row.iter()
+                .enumerate()
+                .map(cell)
+                .collect::<Vec<_>>()
+                .join("  ")
+                + "\n"
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -126,14 +179,28 @@ mod tests {
     fn lying(raw: &[u8], state: State) -> Lying {
         let letter = DeadLetter {
             topic: "crm".into(),
-            place: Place { partition: 1, offset: 42, index: 3, attempt: 2, timestamp: Some(1_772_618_400_000_000), is_append_time: false },
+            place: Place {
+                partition: 1,
+                offset: 42,
+                index: 3,
+                attempt: 2,
+                timestamp: Some(1_772_618_400_000_000),
+                is_append_time: false,
+            },
             key: Some(vec![0xff]),
             headers: vec![("ce_type".into(), b"crm.deal.upserted".to_vec())],
             reason: "bad_money".into(),
             detail: "`amount` is \u{1b}[31m12,50".into(),
             raw: raw.to_vec(),
         };
-        Lying { at: At { partition: 0, offset: 17 }, state, letter }
+        Lying {
+            at: At {
+                partition: 0,
+                offset: 17,
+            },
+            state,
+            letter,
+        }
     }
 
     #[test]
@@ -149,43 +216,87 @@ mod tests {
     fn nothing_in_a_letter_steers_a_terminal() {
         let nasty = "\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{202e}\u{2028}\u{0}\\".as_bytes();
         let shown = safe(&[nasty, &[0xc3, 0x28, 0x9b]].concat());
-        assert_eq!(shown, r"\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{202e}\u{2028}\0\\\xc3(\x9b");
+        assert_eq!(
+            shown,
+            r"\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{202e}\u{2028}\0\\\xc3(\x9b"
+        );
         assert_eq!(safe("Zürich 東京 '\"".as_bytes()), "Zürich 東京 '\"");
     }
 
     #[test]
     fn a_long_letter_is_shown_by_its_start() {
         assert_eq!(start(&[b'a'; START]), "a".repeat(START));
-        assert_eq!(start(&[b'a'; START + 1]), format!("{}… (161 bytes)", "a".repeat(START)));
-        assert_eq!(start(&[0; 1_000_000]).chars().count(), START + "… (1000000 bytes)".chars().count());
+        assert_eq!(
+            start(&[b'a'; START + 1]),
+            format!("{}… (161 bytes)", "a".repeat(START))
+        );
+        assert_eq!(
+            start(&[0; 1_000_000]).chars().count(),
+            START + "… (1000000 bytes)".chars().count()
+        );
         let cut_within_a_character = "東".repeat(1_000);
-        assert!(start(cut_within_a_character.as_bytes()).starts_with(&format!("{}… (3000", "東".repeat(START))));
+        assert!(
+            start(cut_within_a_character.as_bytes())
+                .starts_with(&format!("{}… (3000", "東".repeat(START)))
+        );
     }
 
     #[test]
     fn json_holds_all_of_the_bytes_and_says_how() {
         let shown = json(&lying(b"{\"a\":1}", State::Open));
-        assert_eq!((&shown["letter"], &shown["state"], &shown["raw"]), (&json!("0:17"), &json!("open"), &json!({"text": "{\"a\":1}"})));
-        assert_eq!((&shown["offset"], &shown["index"], &shown["key"]), (&json!(42), &json!(3), &json!({"base64": "/w=="})));
-        assert_eq!(shown["headers"], json!([{"name": "ce_type", "value": {"text": "crm.deal.upserted"}}]));
-        assert_eq!(json(&lying(&[0xff, 0x00], State::Open))["raw"], json!({"base64": "/wA="}));
+        assert_eq!(
+            (&shown["letter"], &shown["state"], &shown["raw"]),
+            (
+                &json!("0:17"),
+                &json!("open"),
+                &json!({"text": "{\"a\":1}"})
+            )
+        );
+        assert_eq!(
+            (&shown["offset"], &shown["index"], &shown["key"]),
+            (&json!(42), &json!(3), &json!({"base64": "/w=="}))
+        );
+        assert_eq!(
+            shown["headers"],
+            json!([{"name": "ce_type", "value": {"text": "crm.deal.upserted"}}])
+        );
+        assert_eq!(
+            json(&lying(&[0xff, 0x00], State::Open))["raw"],
+            json!({"base64": "/wA="})
+        );
         let mut untimed = lying(b"", State::Open);
         untimed.letter.place.timestamp = Some(i64::MAX);
-        assert_eq!(json(&untimed)["timestamp"], Value::Null, "a time out of any range is no time");
+        assert_eq!(
+            json(&untimed)["timestamp"],
+            Value::Null,
+            "a time out of any range is no time"
+        );
     }
 
     #[test]
     fn the_summary_counts_by_topic_and_reason() {
         let one = |states: &[(State, u64)]| states.iter().copied().collect::<BTreeMap<_, _>>();
         let counts = Counts::from([
-            (("crm".into(), "bad_money".into()), one(&[(State::Open, 12)])),
-            (("crm.elsewhere".into(), "not_json".into()), one(&[(State::Open, 1), (State::Replayed, 2)])),
+            (
+                ("crm".into(), "bad_money".into()),
+                one(&[(State::Open, 12)]),
+            ),
+            (
+                ("crm.elsewhere".into(), "not_json".into()),
+                one(&[(State::Open, 1), (State::Replayed, 2)]),
+            ),
         ]);
         assert_eq!(
             summary(&counts, "dead", 11, false),
             "… and 11 more\n\ntopic          reason     open\ncrm            bad_money    12\ncrm.elsewhere  not_json      1\n"
         );
-        assert!(summary(&counts, "dead", 0, true).contains("crm.elsewhere  not_json      1         2         0\n"));
-        assert_eq!(summary(&Counts::new(), "dead", 0, false), "no open letters of these in `dead`\n");
+        assert!(
+            summary(&counts, "dead", 0, true)
+                .contains("crm.elsewhere  not_json      1         2         0\n")
+        );
+        assert_eq!(
+            summary(&Counts::new(), "dead", 0, false),
+            "no open letters of these in `dead`\n"
+        );
     }
 }

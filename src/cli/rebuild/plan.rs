@@ -12,10 +12,24 @@ use crate::pipeline::rebuild::Form;
 /// # Errors
 /// If another one is being built, or what is asked for makes no difference or can't be done.
 pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
-    let Wish { form, partitions, anyway } = *wish;
-    let Place { config, parts, epochs, current } = place;
-    let wanted = partitions.or(config.log.partitions).unwrap_or(current.partitions);
-    ensure!((1..=10_000).contains(&wanted), "--partitions {wanted}: write 1 to 10000");
+    let Wish {
+        form,
+        partitions,
+        anyway,
+    } = *wish;
+    let Place {
+        config,
+        parts,
+        epochs,
+        current,
+    } = place;
+    let wanted = partitions
+        .or(config.log.partitions)
+        .unwrap_or(current.partitions);
+    ensure!(
+        (1..=10_000).contains(&wanted),
+        "--partitions {wanted}: write 1 to 10000"
+    );
     if let Some(begun) = building(epochs) {
         let is_same = form_of(begun, current) == form
             && begun.definitions == config.definitions
@@ -29,14 +43,26 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
         return Ok(begun.clone());
     }
     let last = epochs.last().map_or(0, |epoch| epoch.epoch);
-    let generation = 1 + epochs.iter().map(|epoch| epoch.generation).max().unwrap_or_default();
+    let generation = 1 + epochs
+        .iter()
+        .map(|epoch| epoch.generation)
+        .max()
+        .unwrap_or_default();
     let ours = inputs(&config.topics);
-    if let (Some(topic), Form::Definitions | Form::Log) = (disagreement(&ours, &current.inputs), form) {
+    if let (Some(topic), Form::Definitions | Form::Log) =
+        (disagreement(&ours, &current.inputs), form)
+    {
         bail!(
             "[[topics]] reads `{topic}` otherwise than it was read: that takes `dealpulse rebuild mapping`, which makes everything else anew as well"
         );
     }
-    let mut next = Epoch { epoch: last + 1, stage: Stage::Building, live_since: None, definitions: config.definitions.clone(), ..current.clone() };
+    let mut next = Epoch {
+        epoch: last + 1,
+        stage: Stage::Building,
+        live_since: None,
+        definitions: config.definitions.clone(),
+        ..current.clone()
+    };
     next.inputs.extend(ours.clone());
     match form {
         Form::Definitions => {
@@ -48,10 +74,14 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
             return Ok(next);
         }
         Form::Log => {
-            (next.generation, next.partitions, next.feeds_on) = (generation, wanted, current.generation);
+            (next.generation, next.partitions, next.feeds_on) =
+                (generation, wanted, current.generation);
             let is_whole = is_log_whole(place, &parts.logs.of(current)?).await?;
             ensure!(
-                anyway || !is_whole || wanted != current.partitions || config.definitions != current.definitions,
+                anyway
+                    || !is_whole
+                    || wanted != current.partitions
+                    || config.definitions != current.definitions,
                 "the log has {wanted} partitions already and is whole: there is nothing to rebuild; to make it anew all the same, add --anyway"
             );
             if !is_whole {
@@ -70,7 +100,12 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
                 "[[topics]] are read that way already: there is nothing to rebuild; to read everything anew all the same, add --anyway"
             );
             check_whole(config).await?;
-            (next.generation, next.partitions, next.feeds_on, next.reading) = (generation, wanted, 0, generation);
+            (
+                next.generation,
+                next.partitions,
+                next.feeds_on,
+                next.reading,
+            ) = (generation, wanted, 0, generation);
             next.inputs = ours;
         }
     }

@@ -11,20 +11,45 @@ use crate::window::calendar::{DAY, Day, civil};
 use crate::window::{Cell, Grain, Pane};
 
 /// A table by month, and the first `most` differing cells.
-pub fn to_text(epoch: &Epoch, definitions: &Definitions, findings: &Findings, most: usize) -> String {
-    let Tally { cells, differing, in_motion } = findings.total();
+pub fn to_text(
+    epoch: &Epoch,
+    definitions: &Definitions,
+    findings: &Findings,
+    most: usize,
+) -> String {
+    let Tally {
+        cells,
+        differing,
+        in_motion,
+    } = findings.total();
     let number = |n: u64| grouped(&n.to_string());
-    let mut out = format!("Epoch {}: the stored rollups against the facts, {} cells in {} shards\n", epoch.epoch, number(cells), epoch.partitions);
+    let mut out = format!(
+        "Epoch {}: the stored rollups against the facts, {} cells in {} shards\n",
+        epoch.epoch,
+        number(cells),
+        epoch.partitions
+    );
     let mut grid = Grid::new(["month", "cells", "differing", "in motion"]);
     for (of, tally) in &findings.months {
         let cells = [tally.cells, tally.differing, tally.in_motion];
-        grid.row(&month_name(*of), cells.map(|n| Shown { text: number(n), is_nothing: n == 0 }));
+        grid.row(
+            &month_name(*of),
+            cells.map(|n| Shown {
+                text: number(n),
+                is_nothing: n == 0,
+            }),
+        );
     }
     if !grid.is_empty() {
         out.push_str(&grid.show());
     }
     out.push_str(&list("Differing", &findings.drift, definitions, most));
-    out.push_str(&list("In motion, not judged", &findings.in_motion, definitions, most));
+    out.push_str(&list(
+        "In motion, not judged",
+        &findings.in_motion,
+        definitions,
+        most,
+    ));
     out.push_str(&match (differing, in_motion) {
         (0, 0) => "All numbers are what the facts say.\n".to_owned(),
         (0, n) => {
@@ -43,13 +68,25 @@ fn list(title: &str, differences: &[Difference], definitions: &Definitions, most
     let mut out = format!("{title}\n");
     for found in differences.iter().take(most) {
         let name = &found.name;
-        let value = if name.dimension.is_empty() { "all".to_owned() } else { format!("{} = {}", name.dimension, name.value.join(" / ")) };
+        let value = if name.dimension.is_empty() {
+            "all".to_owned()
+        } else {
+            format!("{} = {}", name.dimension, name.value.join(" / "))
+        };
         let mut parts = vec![name.series.clone(), value, pane_name(name.pane)];
         parts.extend((!name.currency.is_empty()).then(|| name.currency.clone()));
         parts.push(format!("shard {}", found.shard));
-        let stranger = if found.is_defined { "" } else { " (no definition makes it)" };
+        let stranger = if found.is_defined {
+            ""
+        } else {
+            " (no definition makes it)"
+        };
         let place = month_name(month(name.pane, definitions));
-        out.push_str(&clean(&format!("  {place}  {}{stranger}: {}", parts.join(", "), numbers(found).join("; "))));
+        out.push_str(&clean(&format!(
+            "  {place}  {}{stranger}: {}",
+            parts.join(", "),
+            numbers(found).join("; ")
+        )));
         out.push('\n');
     }
     let more = differences.len().saturating_sub(most);
@@ -63,7 +100,9 @@ fn list(title: &str, differences: &[Difference], definitions: &Definitions, most
 fn numbers(found: &Difference) -> Vec<String> {
     let (stored, recomputed) = (&found.stored, &found.recomputed);
     let rollup = metric::rollups().find(|rollup| rollup.name == found.name.series);
-    let name = |names: Option<&[&str]>, at: usize, kind: &str| match names.and_then(|names| names.get(at)) {
+    let name = |names: Option<&[&str]>, at: usize, kind: &str| match names
+        .and_then(|names| names.get(at))
+    {
         Some(name) => format!("{name} ({kind})"),
         None => format!("{kind} {}", at + 1),
     };
@@ -71,27 +110,53 @@ fn numbers(found: &Difference) -> Vec<String> {
     for at in 0..stored.counts.len().max(recomputed.counts.len()) {
         let (one, other) = (stored.counted(at), recomputed.counted(at));
         if one != other {
-            out.push(format!("{}: {one} stored, {other} recomputed", name(rollup.map(|r| r.counts), at, "count")));
+            out.push(format!(
+                "{}: {one} stored, {other} recomputed",
+                name(rollup.map(|r| r.counts), at, "count")
+            ));
         }
     }
     for at in 0..stored.sums.len().max(recomputed.sums.len()) {
         let (one, other) = (stored.summed(at), recomputed.summed(at));
         if one != other {
-            out.push(format!("{}: {} stored, {} recomputed", name(rollup.map(|r| r.sums), at, "sum"), money(one), money(other)));
+            out.push(format!(
+                "{}: {} stored, {} recomputed",
+                name(rollup.map(|r| r.sums), at, "sum"),
+                money(one),
+                money(other)
+            ));
         }
     }
     if stored.sketch != recomputed.sketch {
-        out.push(format!("distribution: of {} values stored, of {} recomputed", stored.sketch.count(), recomputed.sketch.count()));
+        out.push(format!(
+            "distribution: of {} values stored, of {} recomputed",
+            stored.sketch.count(),
+            recomputed.sketch.count()
+        ));
     }
     out
 }
 
 /// All of it as one object, with the first `most` cells of each list.
 pub fn to_json(epoch: &Epoch, definitions: &Definitions, findings: &Findings, most: usize) -> Json {
-    let Tally { cells, differing, in_motion } = findings.total();
+    let Tally {
+        cells,
+        differing,
+        in_motion,
+    } = findings.total();
     let tally = |tally: &Tally| json!({ "cells": tally.cells, "differing": tally.differing, "in_motion": tally.in_motion });
-    let months: serde_json::Map<String, Json> = findings.months.iter().map(|(of, found)| (month_name(*of), tally(found))).collect();
-    let list = |differences: &[Difference]| differences.iter().take(most).map(|found| difference(found, definitions)).collect::<Vec<_>>();
+    let months: serde_json::Map<String, Json> = findings
+        .months
+        .iter()
+        .map(|(of, found)| (month_name(*of), tally(found)))
+        .collect();
+    let list = |differences: &[Difference]| {
+        differences
+            .iter()
+            .take(most)
+            .map(|found| difference(found, definitions))
+            .collect::<Vec<_>>()
+    };
     json!({
         "epoch": epoch.epoch,
         "shards": epoch.partitions,
@@ -124,12 +189,20 @@ fn difference(found: &Difference, definitions: &Definitions) -> Json {
 
 fn cell(cell: &Cell) -> Json {
     let sums: Vec<String> = cell.sums.iter().map(|sum| money(*sum)).collect();
-    let sketch: serde_json::Map<String, Json> = cell.sketch.buckets().iter().map(|(bucket, count)| (bucket.to_string(), (*count).into())).collect();
+    let sketch: serde_json::Map<String, Json> = cell
+        .sketch
+        .buckets()
+        .iter()
+        .map(|(bucket, count)| (bucket.to_string(), (*count).into()))
+        .collect();
     json!({ "counts": cell.counts, "sums": sums, "sketch": sketch })
 }
 
 fn month_name(month: Option<Day>) -> String {
-    month.map_or_else(|| "undated".to_owned(), |first| civil(first).format("%Y-%m").to_string())
+    month.map_or_else(
+        || "undated".to_owned(),
+        |first| civil(first).format("%Y-%m").to_string(),
+    )
 }
 
 fn pane_name(pane: Pane) -> String {
@@ -143,7 +216,10 @@ fn pane_name(pane: Pane) -> String {
 fn pane_start(pane: Pane) -> String {
     let day = civil(pane.start.div_euclid(DAY) as Day);
     match pane.grain {
-        Grain::Hour => chrono::DateTime::from_timestamp(pane.start, 0).unwrap_or_default().format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Grain::Hour => chrono::DateTime::from_timestamp(pane.start, 0)
+            .unwrap_or_default()
+            .format("%Y-%m-%dT%H:%M:%SZ")
+            .to_string(),
         Grain::Day => day.to_string(),
         Grain::Month => day.format("%Y-%m").to_string(),
         Grain::Undated => String::new(),

@@ -52,21 +52,40 @@ impl<'d> Answer<'d> {
     ///
     /// # Errors
     /// What ClickHouse answered.
-    pub async fn read(clickhouse: &ClickHouse, epoch: u32, definitions: &'d Definitions, as_of: i64) -> Result<Answer<'d>> {
-        let now = Now { now: as_of, watermark: as_of };
+    pub async fn read(
+        clickhouse: &ClickHouse,
+        epoch: u32,
+        definitions: &'d Definitions,
+        as_of: i64,
+    ) -> Result<Answer<'d>> {
+        let now = Now {
+            now: as_of,
+            watermark: as_of,
+        };
         let calendar = &definitions.calendar;
         let data = "grain = 'day' AND dimension = '' AND arrayExists(c -> c != 0, counts)";
         let from = format!("FROM rollups FINAL WHERE epoch = {epoch} AND {data}");
         let months = rows(clickhouse, &format!("SELECT DISTINCT toString(toStartOfMonth(toDate(pane))) AS month {from} ORDER BY month")).await?;
         let day = |text: &str| When::parse(text).map(|date| calendar.day(date));
         let last = calendar.day(When::Instant(as_of));
-        let months = months.iter().filter_map(|row| day(&row[0])).filter(|first| *first <= last).map(Window::Month);
-        let windows: Vec<Window> = ROLLING.into_iter().chain([Window::All]).chain(months).collect();
+        let months = months
+            .iter()
+            .filter_map(|row| day(&row[0]))
+            .filter(|first| *first <= last)
+            .map(Window::Month);
+        let windows: Vec<Window> = ROLLING
+            .into_iter()
+            .chain([Window::All])
+            .chain(months)
+            .collect();
 
         let mut reading = Reading::default();
         for windows in windows.chunks(AT_A_TIME) {
             let plan = Plan::new(windows.to_vec(), now, calendar);
-            let part = clickhouse.sums(epoch, definitions, &plan).await?.read(&plan, definitions.sets.len());
+            let part = clickhouse
+                .sums(epoch, definitions, &plan)
+                .await?
+                .read(&plan, definitions.sets.len());
             reading.windows.extend(part.windows);
             if reading.metrics.is_empty() {
                 reading.metrics = part.metrics;
@@ -79,19 +98,41 @@ impl<'d> Answer<'d> {
 
         let mut records = [("leads", 0), ("deals", 0), ("accounts", 0)];
         for (table, count) in &mut records {
-            let sql = format!("SELECT toString(count()) FROM {table} FINAL WHERE deleted = 0 AND merged_into = ''");
-            *count = rows(clickhouse, &sql).await?.first().and_then(|row| row[0].parse().ok()).context("counting records")?;
+            let sql = format!(
+                "SELECT toString(count()) FROM {table} FINAL WHERE deleted = 0 AND merged_into = ''"
+            );
+            *count = rows(clickhouse, &sql)
+                .await?
+                .first()
+                .and_then(|row| row[0].parse().ok())
+                .context("counting records")?;
         }
         // Customers are counted on days that may lie long before the first deal.
-        let sql =
-            format!("SELECT toString(toDate(min(pane))), toString(toDate(max(pane))), toString(count()) {from} AND series != 'upsell.customers'");
-        let period = rows(clickhouse, &sql).await?.pop().filter(|row| row[2] != "0").and_then(|row| Some((day(&row[0])?, day(&row[1])?)));
-        Ok(Answer { definitions, as_of, reading, records, period, top_accounts: top_accounts(clickhouse, epoch).await? })
+        let sql = format!(
+            "SELECT toString(toDate(min(pane))), toString(toDate(max(pane))), toString(count()) {from} AND series != 'upsell.customers'"
+        );
+        let period = rows(clickhouse, &sql)
+            .await?
+            .pop()
+            .filter(|row| row[2] != "0")
+            .and_then(|row| Some((day(&row[0])?, day(&row[1])?)));
+        Ok(Answer {
+            definitions,
+            as_of,
+            reading,
+            records,
+            period,
+            top_accounts: top_accounts(clickhouse, epoch).await?,
+        })
     }
 
     /// The report as one JSON object.
     pub fn to_json(&self, tally: &Tally, rejected: &Counts) -> Json {
-        let records: serde_json::Map<String, Json> = self.records.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        let records: serde_json::Map<String, Json> = self
+            .records
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+            .collect();
         let accounts = self.top_accounts.iter().map(|top| {
             let name = Some(&top.name).filter(|name| !name.is_empty());
             json!({ "account": top.id, "name": name, "currency": top.currency, "won": top.won, "amount": top.amount })
@@ -110,7 +151,9 @@ impl<'d> Answer<'d> {
 
 /// An instant (µs) in RFC 3339.
 fn instant(micros: i64) -> Json {
-    chrono::DateTime::from_timestamp_micros(micros).map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)).into()
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true))
+        .into()
 }
 
 /// Of every currency, the accounts most was won with; of equals, by name.
@@ -123,15 +166,28 @@ async fn top_accounts(clickhouse: &ClickHouse, epoch: u32) -> Result<Vec<TopAcco
         GROUP BY account, code ORDER BY code, total DESC, account LIMIT {TOP} BY code"
     );
     let read = |row: &Vec<String>| {
-        let amount = crate::event::Decimal::parse(&row[4]).map_or_else(|| row[4].clone(), |amount| amount.to_string());
-        TopAccount { id: row[0].clone(), name: row[1].clone(), currency: row[2].clone(), won: row[3].parse().unwrap_or_default(), amount }
+        let amount = crate::event::Decimal::parse(&row[4])
+            .map_or_else(|| row[4].clone(), |amount| amount.to_string());
+        TopAccount {
+            id: row[0].clone(),
+            name: row[1].clone(),
+            currency: row[2].clone(),
+            won: row[3].parse().unwrap_or_default(),
+            amount,
+        }
     };
     Ok(rows(clickhouse, &sql).await?.iter().map(read).collect())
 }
 
 /// The rows of a query whose columns are all texts.
 async fn rows(clickhouse: &ClickHouse, sql: &str) -> Result<Vec<Vec<String>>> {
-    let text = clickhouse.fetch("reading the report", sql, "JSONCompactEachRow").await?;
-    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).context("ClickHouse's answer can't be read")).collect()
+    let text = clickhouse
+        .fetch("reading the report", sql, "JSONCompactEachRow")
+        .await?;
+    let lines = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_slice(line).context("ClickHouse's answer can't be read"))
+        .collect()
 }

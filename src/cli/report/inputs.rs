@@ -57,7 +57,10 @@ pub struct Tally {
 impl Tally {
     /// What was read, and what of it could not be, as one object.
     pub fn to_json(&self, rejected: &Counts) -> Json {
-        let rejected: serde_json::Map<String, Json> = rejected.iter().map(|(reason, count)| (reason.name().to_owned(), (*count).into())).collect();
+        let rejected: serde_json::Map<String, Json> = rejected
+            .iter()
+            .map(|(reason, count)| (reason.name().to_owned(), (*count).into()))
+            .collect();
         json!({
             "files": self.files,
             "lines": self.lines,
@@ -87,7 +90,10 @@ struct Source<'m> {
 }
 
 enum Kind<'m> {
-    Events { reader: Box<dyn BufRead + Send>, line: u64 },
+    Events {
+        reader: Box<dyn BufRead + Send>,
+        line: u64,
+    },
     Table(Box<TableReader<'m>>),
 }
 
@@ -96,7 +102,13 @@ impl<'m> Inputs<'m> {
     ///
     /// # Errors
     /// A file that can't be opened, a table no mapping explains, a mapping that doesn't fit the tables.
-    pub fn open(files: &[PathBuf], mapping: Option<&'m Mapping>, as_of: Option<i64>, calendar: &'m Calendar, rejects: Rejects) -> Result<Inputs<'m>> {
+    pub fn open(
+        files: &[PathBuf],
+        mapping: Option<&'m Mapping>,
+        as_of: Option<i64>,
+        calendar: &'m Calendar,
+        rejects: Rejects,
+    ) -> Result<Inputs<'m>> {
         let tables = mapped(files, mapping)?;
         if let Some(mapping) = mapping {
             check_files(mapping, &tables, as_of)?;
@@ -107,21 +119,46 @@ impl<'m> Inputs<'m> {
             let name = path.display().to_string();
             let base = base_name(path);
             let topic = topic_number(&base);
-            let partition = sources.iter().filter(|source| source.topic == topic).count() as u32;
+            let partition = sources
+                .iter()
+                .filter(|source| source.topic == topic)
+                .count() as u32;
             let source = match mapping.filter(|mapping| mapping.names(&base)) {
                 // None, if it is only joined by others.
-                Some(mapping) => TableReader::open(path, &base, mapping, &tables)?.map(|reader| Kind::Table(Box::new(reader))),
+                Some(mapping) => TableReader::open(path, &base, mapping, &tables)?
+                    .map(|reader| Kind::Table(Box::new(reader))),
                 None if is_table(path) && mapping.is_some() => {
                     eprintln!("{name}: the mapping doesn't name it, so it is passed over");
                     continue;
                 }
-                None if is_table(path) => bail!("{name} is a table: say with --mapping FILE what its columns mean (docs/mapping.md)"),
-                None => Some(Kind::Events { reader: open(path)?, line: 0 }),
+                None if is_table(path) => bail!(
+                    "{name} is a table: say with --mapping FILE what its columns mean (docs/mapping.md)"
+                ),
+                None => Some(Kind::Events {
+                    reader: open(path)?,
+                    line: 0,
+                }),
             };
-            sources.extend(source.map(|kind| Source { name: name.clone(), topic, partition, kind }));
+            sources.extend(source.map(|kind| Source {
+                name: name.clone(),
+                topic,
+                partition,
+                kind,
+            }));
             names.push(name);
         }
-        Ok(Inputs { sources, at: 0, tally: Tally { files: names, ..Tally::default() }, as_of, namespace: None, calendar, rejects })
+        Ok(Inputs {
+            sources,
+            at: 0,
+            tally: Tally {
+                files: names,
+                ..Tally::default()
+            },
+            as_of,
+            namespace: None,
+            calendar,
+            rejects,
+        })
     }
 
     /// Qualifies ids and references, as those of a topic with this `id_namespace` are.
@@ -138,11 +175,19 @@ impl<'m> Inputs<'m> {
             let (as_of, name) = (self.as_of, source.name.clone());
             let (topic, partition) = (source.topic, source.partition);
             let namespace = self.namespace;
-            let context = |offset| Context { namespace, ..context(topic, partition, offset, as_of) };
-            let mut heard = Heard { tally: &mut self.tally, rejects: &mut self.rejects, name: &name };
+            let context = |offset| Context {
+                namespace,
+                ..context(topic, partition, offset, as_of)
+            };
+            let mut heard = Heard {
+                tally: &mut self.tally,
+                rejects: &mut self.rejects,
+                name: &name,
+            };
             let messages = match &mut source.kind {
                 Kind::Events { reader, line } => {
-                    let lines = read_lines(reader.as_mut(), line).with_context(|| format!("{name} can't be read on"))?;
+                    let lines = read_lines(reader.as_mut(), line)
+                        .with_context(|| format!("{name} can't be read on"))?;
                     let Some(lines) = lines else {
                         self.at += 1;
                         continue;
@@ -161,7 +206,9 @@ impl<'m> Inputs<'m> {
                     spread(&assertions, shards)
                 }
                 Kind::Table(table) => {
-                    let rows = table.read(PIECE).with_context(|| format!("{name} can't be read on"))?;
+                    let rows = table
+                        .read(PIECE)
+                        .with_context(|| format!("{name} can't be read on"))?;
                     if rows.is_empty() {
                         self.at += 1;
                         continue;
@@ -170,14 +217,23 @@ impl<'m> Inputs<'m> {
                     for row in &rows {
                         heard.tally.rows += 1;
                         if row.bytes.as_slice().len() > LIMIT {
-                            let detail = format!("a row of {} bytes: is a quote never closed?", row.bytes.as_slice().len());
+                            let detail = format!(
+                                "a row of {} bytes: is a quote never closed?",
+                                row.bytes.as_slice().len()
+                            );
                             heard.reject(row.line, 0, &Bad::new(Reason::TooLarge, detail), &[])?;
                             continue;
                         }
-                        for (index, said) in table.apply(row, &context(row.number), self.calendar).into_iter().enumerate() {
+                        for (index, said) in table
+                            .apply(row, &context(row.number), self.calendar)
+                            .into_iter()
+                            .enumerate()
+                        {
                             match said {
                                 Ok(assertion) => assertions.push(assertion),
-                                Err(bad) => heard.reject(row.line, index as u32, &bad, &table.raw(row))?,
+                                Err(bad) => {
+                                    heard.reject(row.line, index as u32, &bad, &table.raw(row))?
+                                }
                             }
                         }
                     }
@@ -185,7 +241,10 @@ impl<'m> Inputs<'m> {
                     spread(&assertions, shards)
                 }
             };
-            return Ok(Some(Piece { messages, time: self.tally.latest.unwrap_or_default() }));
+            return Ok(Some(Piece {
+                messages,
+                time: self.tally.latest.unwrap_or_default(),
+            }));
         }
         Ok(None)
     }
@@ -213,42 +272,82 @@ impl Heard<'_> {
 
     fn note(&mut self, assertions: &[Assertion<'_>]) {
         self.tally.assertions += assertions.len() as u64;
-        self.tally.latest = self.tally.latest.max(assertions.iter().map(|assertion| assertion.stamp.clock.time).max());
+        self.tally.latest = self.tally.latest.max(
+            assertions
+                .iter()
+                .map(|assertion| assertion.stamp.clock.time)
+                .max(),
+        );
     }
 }
 
 /// A file has no broker: no timestamps but `as_of`, and nothing in it is compared with the clock of this machine, so that the same
 /// files give the same report on any day.
 fn context(topic: u32, partition: u32, offset: u64, as_of: Option<i64>) -> Context<'static> {
-    Context { topic, namespace: None, partition, offset, attempt: 0, timestamp: as_of, is_append_time: false, now: i64::MAX, limit: LIMIT }
+    Context {
+        topic,
+        namespace: None,
+        partition,
+        offset,
+        attempt: 0,
+        timestamp: as_of,
+        is_append_time: false,
+        now: i64::MAX,
+        limit: LIMIT,
+    }
 }
 
 /// The tables that the mapping names, read for their columns, by base name.
 fn mapped(files: &[PathBuf], mapping: Option<&Mapping>) -> Result<HashMap<String, Table>> {
     let mut tables = HashMap::new();
-    let Some(mapping) = mapping else { return Ok(tables) };
+    let Some(mapping) = mapping else {
+        return Ok(tables);
+    };
     for path in files {
         let base = base_name(path);
         if !mapping.names(&base) {
             continue;
         }
-        let is_joined = mapping.rules.iter().any(|rule| rule.joins.iter().any(|join| join.file == base));
+        let is_joined = mapping
+            .rules
+            .iter()
+            .any(|rule| rule.joins.iter().any(|join| join.file == base));
         let table = Table::read(path, mapping.delimiter, is_joined)?;
-        ensure!(tables.insert(base.clone(), table).is_none(), "two files are called {base}: give the one that the mapping means");
+        ensure!(
+            tables.insert(base.clone(), table).is_none(),
+            "two files are called {base}: give the one that the mapping means"
+        );
     }
     Ok(tables)
 }
 
-fn check_files(mapping: &Mapping, tables: &HashMap<String, Table>, as_of: Option<i64>) -> Result<()> {
+fn check_files(
+    mapping: &Mapping,
+    tables: &HashMap<String, Table>,
+    as_of: Option<i64>,
+) -> Result<()> {
     let given = || {
         let mut names: Vec<&str> = tables.keys().map(String::as_str).collect();
         names.sort_unstable();
-        if names.is_empty() { "none of those given are in the mapping".to_owned() } else { format!("given are {}", names.join(", ")) }
+        if names.is_empty() {
+            "none of those given are in the mapping".to_owned()
+        } else {
+            format!("given are {}", names.join(", "))
+        }
     };
     for rule in &mapping.rules {
-        let joined = rule.joins.iter().enumerate().map(|(i, join)| (format!("{}.join[{i}].file", rule.key), &join.file));
-        for (key, file) in std::iter::once((format!("{}.file", rule.key), &rule.file)).chain(joined) {
-            ensure!(tables.contains_key(file), "{key}: there is no file `{file}` among those to read; {}", given());
+        let joined = rule
+            .joins
+            .iter()
+            .enumerate()
+            .map(|(i, join)| (format!("{}.join[{i}].file", rule.key), &join.file));
+        for (key, file) in std::iter::once((format!("{}.file", rule.key), &rule.file)).chain(joined)
+        {
+            ensure!(
+                tables.contains_key(file),
+                "{key}: there is no file `{file}` among those to read; {}",
+                given()
+            );
         }
         ensure!(
             rule.has_time() || as_of.is_some(),
@@ -261,11 +360,18 @@ fn check_files(mapping: &Mapping, tables: &HashMap<String, Table>, as_of: Option
 }
 
 fn base_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn is_table(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["csv", "tsv"].iter().any(|table| extension.eq_ignore_ascii_case(table)))
+    path.extension().is_some_and(|extension| {
+        ["csv", "tsv"]
+            .iter()
+            .any(|table| extension.eq_ignore_ascii_case(table))
+    })
 }
 
 fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
@@ -279,7 +385,11 @@ fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
 /// Opens a file; a directory opens too, and can't be read, so it is refused here.
 pub fn open_file(path: &Path) -> Result<File> {
     let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
-    ensure!(!file.metadata().is_ok_and(|about| about.is_dir()), "{} is a directory: name the files in it", path.display());
+    ensure!(
+        !file.metadata().is_ok_and(|about| about.is_dir()),
+        "{} is a directory: name the files in it",
+        path.display()
+    );
     Ok(file)
 }
 
@@ -287,7 +397,10 @@ pub fn open_file(path: &Path) -> Result<File> {
 type Line = (u64, Vec<u8>);
 
 /// The next lines that aren't blank, with their numbers; `None` at the end.
-fn read_lines(reader: &mut (dyn BufRead + Send), number: &mut u64) -> io::Result<Option<Vec<Line>>> {
+fn read_lines(
+    reader: &mut (dyn BufRead + Send),
+    number: &mut u64,
+) -> io::Result<Option<Vec<Line>>> {
     let (mut lines, mut size) = (Vec::new(), 0);
     while lines.len() < PIECE && size < LIMIT {
         let mut line = Vec::new();
@@ -299,7 +412,11 @@ fn read_lines(reader: &mut (dyn BufRead + Send), number: &mut u64) -> io::Result
             reader.skip_until(b'\n')?;
         }
         *number += 1;
-        let start = if *number == 1 && line.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let start = if *number == 1 && line.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
+        };
         let text = line[start..].trim_ascii();
         if !text.is_empty() {
             size += text.len();

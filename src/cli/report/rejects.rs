@@ -28,10 +28,18 @@ impl Rejects {
     /// The file can't be made.
     pub fn new(path: Option<&Path>) -> Result<Rejects> {
         let open = |path: &Path| {
-            let file = File::create(path).with_context(|| format!("can't write to {}: name another --rejects FILE", path.display()))?;
+            let file = File::create(path).with_context(|| {
+                format!(
+                    "can't write to {}: name another --rejects FILE",
+                    path.display()
+                )
+            })?;
             Ok::<_, anyhow::Error>((BufWriter::new(file), path.display().to_string()))
         };
-        Ok(Rejects { counts: Counts::new(), file: path.map(open).transpose()? })
+        Ok(Rejects {
+            counts: Counts::new(),
+            file: path.map(open).transpose()?,
+        })
     }
 
     /// Notes one line, row or item of a batch.
@@ -67,11 +75,16 @@ impl Rejects {
     /// The file can't be written.
     pub fn finish(mut self) -> Result<Counts> {
         if let Some((out, path)) = &mut self.file {
-            out.flush().with_context(|| format!("can't write to {path}"))?;
+            out.flush()
+                .with_context(|| format!("can't write to {path}"))?;
         }
         let more = self.total().saturating_sub(SHOWN);
         if more > 0 {
-            let hint = if self.file.is_none() { "; --rejects FILE writes all of them" } else { "" };
+            let hint = if self.file.is_none() {
+                "; --rejects FILE writes all of them"
+            } else {
+                ""
+            };
             eprintln!("… and {more} more rejected{hint}");
         }
         Ok(self.counts)

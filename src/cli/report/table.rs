@@ -60,7 +60,10 @@ enum Cell {
 }
 
 fn reader(path: &Path, delimiter: u8) -> Result<csv::Reader<File>> {
-    Ok(csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(open_file(path)?))
+    Ok(csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .from_reader(open_file(path)?))
 }
 
 impl Table {
@@ -71,11 +74,26 @@ impl Table {
     pub fn read(path: &Path, delimiter: u8, whole: bool) -> Result<Table> {
         let name = path.display();
         let mut reader = reader(path, delimiter)?;
-        let header = reader.headers().with_context(|| format!("the header of {name} can't be read"))?;
-        let columns: Vec<String> = header.iter().map(|column| column.trim().to_owned()).collect();
-        ensure!(columns.iter().any(|column| !column.is_empty()), "{name} has no header: its first line must name the columns");
-        let rows = if whole { reader.records().collect::<Result<_, _>>() } else { Ok(Vec::new()) };
-        Ok(Table { columns, rows: rows.with_context(|| format!("{name} can't be read"))? })
+        let header = reader
+            .headers()
+            .with_context(|| format!("the header of {name} can't be read"))?;
+        let columns: Vec<String> = header
+            .iter()
+            .map(|column| column.trim().to_owned())
+            .collect();
+        ensure!(
+            columns.iter().any(|column| !column.is_empty()),
+            "{name} has no header: its first line must name the columns"
+        );
+        let rows = if whole {
+            reader.records().collect::<Result<_, _>>()
+        } else {
+            Ok(Vec::new())
+        };
+        Ok(Table {
+            columns,
+            rows: rows.with_context(|| format!("{name} can't be read"))?,
+        })
     }
 }
 
@@ -84,13 +102,29 @@ impl<'m> TableReader<'m> {
     ///
     /// # Errors
     /// A column of a rule that no table has.
-    pub fn open(path: &Path, base: &str, mapping: &'m Mapping, tables: &HashMap<String, Table>) -> Result<Option<TableReader<'m>>> {
-        let rules = mapping.rules.iter().filter(|rule| rule.file == base).map(|rule| Bound::new(rule, tables)).collect::<Result<Vec<_>>>()?;
+    pub fn open(
+        path: &Path,
+        base: &str,
+        mapping: &'m Mapping,
+        tables: &HashMap<String, Table>,
+    ) -> Result<Option<TableReader<'m>>> {
+        let rules = mapping
+            .rules
+            .iter()
+            .filter(|rule| rule.file == base)
+            .map(|rule| Bound::new(rule, tables))
+            .collect::<Result<Vec<_>>>()?;
         if rules.is_empty() {
             return Ok(None);
         }
         let width = tables.get(base).map_or(0, |table| table.columns.len());
-        Ok(Some(TableReader { reader: reader(path, mapping.delimiter)?, delimiter: mapping.delimiter, width, number: 0, rules }))
+        Ok(Some(TableReader {
+            reader: reader(path, mapping.delimiter)?,
+            delimiter: mapping.delimiter,
+            width,
+            number: 0,
+            rules,
+        }))
     }
 
     /// The next rows; none at the end.
@@ -105,52 +139,107 @@ impl<'m> TableReader<'m> {
                 break;
             }
             let line = bytes.position().map_or(0, csv::Position::line);
-            rows.push(Row { bytes, line, number: self.number });
+            rows.push(Row {
+                bytes,
+                line,
+                number: self.number,
+            });
             self.number += 1;
         }
         Ok(rows)
     }
 
     /// What a row says by each rule.
-    pub fn apply<'r>(&'r self, row: &'r Row, context: &Context<'_>, calendar: &Calendar) -> Vec<Result<Assertion<'r>, Bad>> {
+    pub fn apply<'r>(
+        &'r self,
+        row: &'r Row,
+        context: &Context<'_>,
+        calendar: &Calendar,
+    ) -> Vec<Result<Assertion<'r>, Bad>> {
         let bad = |detail: String| vec![Err(Bad::new(Reason::NotAnEvent, detail))];
-        if row.bytes.iter().skip(self.width).any(|cell| !cell.is_empty()) {
-            return bad(format!("{} cells where the header names {}: is a quote missing?", row.bytes.len(), self.width));
+        if row
+            .bytes
+            .iter()
+            .skip(self.width)
+            .any(|cell| !cell.is_empty())
+        {
+            return bad(format!(
+                "{} cells where the header names {}: is a quote missing?",
+                row.bytes.len(),
+                self.width
+            ));
         }
-        if let Some(column) = row.bytes.iter().position(|cell| std::str::from_utf8(cell).is_err()) {
-            return bad(format!("cell {} is not UTF-8; write the file as UTF-8", column + 1));
+        if let Some(column) = row
+            .bytes
+            .iter()
+            .position(|cell| std::str::from_utf8(cell).is_err())
+        {
+            return bad(format!(
+                "cell {} is not UTF-8; write the file as UTF-8",
+                column + 1
+            ));
         }
-        self.rules.iter().enumerate().map(|(index, rule)| rule.apply(row, context, index as u32, calendar)).collect()
+        self.rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| rule.apply(row, context, index as u32, calendar))
+            .collect()
     }
 
     /// The row as a line of CSV.
     pub fn raw(&self, row: &Row) -> Vec<u8> {
-        let mut writer = csv::WriterBuilder::new().delimiter(self.delimiter).from_writer(Vec::new());
+        let mut writer = csv::WriterBuilder::new()
+            .delimiter(self.delimiter)
+            .from_writer(Vec::new());
         // Writing to memory can't fail.
         let _ = writer.write_byte_record(&row.bytes);
-        writer.into_inner().unwrap_or_default().trim_ascii_end().to_vec()
+        writer
+            .into_inner()
+            .unwrap_or_default()
+            .trim_ascii_end()
+            .to_vec()
     }
 }
 
 impl<'m> Bound<'m> {
     fn new(rule: &'m Rule, tables: &HashMap<String, Table>) -> Result<Bound<'m>> {
-        let columns_of = |file: &str| tables.get(file).map(|table| table.columns.as_slice()).unwrap_or_default();
+        let columns_of = |file: &str| {
+            tables
+                .get(file)
+                .map(|table| table.columns.as_slice())
+                .unwrap_or_default()
+        };
         let mut columns = HashMap::new();
         // The nearer table's column counts where two have the same name; a `prefix` tells them apart.
         let mut add = |name: String, cell: Cell| {
             columns.entry(name).or_insert(cell);
         };
-        columns_of(&rule.file).iter().enumerate().for_each(|(i, name)| add(name.clone(), Cell::Own(i)));
+        columns_of(&rule.file)
+            .iter()
+            .enumerate()
+            .for_each(|(i, name)| add(name.clone(), Cell::Own(i)));
         for (number, join) in rule.joins.iter().enumerate() {
-            columns_of(&join.file).iter().enumerate().for_each(|(i, name)| add(format!("{}{name}", join.prefix), Cell::Joined(number, i)));
+            columns_of(&join.file)
+                .iter()
+                .enumerate()
+                .for_each(|(i, name)| {
+                    add(format!("{}{name}", join.prefix), Cell::Joined(number, i))
+                });
         }
         let find = |key: &str, column: &str| match columns.get(column) {
             Some(cell) => Ok(*cell),
             None => {
                 let mut known: Vec<&str> = columns.keys().map(String::as_str).collect();
                 known.sort_unstable();
-                let files = if rule.joins.is_empty() { rule.file.clone() } else { format!("{} or the files joined to it", rule.file) };
-                bail!("{key}: there is no column `{column}` in {files}; there are {}", known.join(", "))
+                let files = if rule.joins.is_empty() {
+                    rule.file.clone()
+                } else {
+                    format!("{} or the files joined to it", rule.file)
+                };
+                bail!(
+                    "{key}: there is no column `{column}` in {files}; there are {}",
+                    known.join(", ")
+                )
             }
         };
         for (key, column) in rule.columns() {
@@ -167,18 +256,35 @@ impl<'m> Bound<'m> {
                 join.file,
                 rule.file
             );
-            joins.push(Lookup { on, rows: by_key(&key, join, tables)? });
+            joins.push(Lookup {
+                on,
+                rows: by_key(&key, join, tables)?,
+            });
         }
-        Ok(Bound { rule, joins, columns })
+        Ok(Bound {
+            rule,
+            joins,
+            columns,
+        })
     }
 
-    fn apply<'r>(&'r self, row: &'r Row, context: &Context<'_>, index: u32, calendar: &Calendar) -> Result<Assertion<'r>, Bad> {
+    fn apply<'r>(
+        &'r self,
+        row: &'r Row,
+        context: &Context<'_>,
+        index: u32,
+        calendar: &Calendar,
+    ) -> Result<Assertion<'r>, Bad> {
         let mut partners: Vec<Option<&'r StringRecord>> = Vec::with_capacity(self.joins.len());
         for join in &self.joins {
             let key = cell(row, &partners, join.on).unwrap_or_default().trim();
             partners.push(join.rows.get(key));
         }
-        let look_up = |name: &str| self.columns.get(name).and_then(|at| cell(row, &partners, *at));
+        let look_up = |name: &str| {
+            self.columns
+                .get(name)
+                .and_then(|at| cell(row, &partners, *at))
+        };
         let mut assertion = self.rule.apply(look_up, context, index, calendar)?;
         // A row of an export is there, so its record is: one that was deleted before has come back.
         let deleted = FieldName::Known(Field::DELETED);
@@ -192,22 +298,40 @@ impl<'m> Bound<'m> {
 fn cell<'r>(row: &'r Row, partners: &[Option<&'r StringRecord>], at: Cell) -> Option<&'r str> {
     match at {
         // Every cell was seen to be UTF-8 before rules are applied.
-        Cell::Own(column) => row.bytes.get(column).and_then(|cell| std::str::from_utf8(cell).ok()),
+        Cell::Own(column) => row
+            .bytes
+            .get(column)
+            .and_then(|cell| std::str::from_utf8(cell).ok()),
         Cell::Joined(join, column) => partners.get(join).copied().flatten()?.get(column),
     }
 }
 
 /// The rows of a joined table by key. Two rows of one key would make the numbers depend on which is taken.
-fn by_key(key: &str, join: &Join, tables: &HashMap<String, Table>) -> Result<HashMap<String, StringRecord>> {
-    let Some(table) = tables.get(&join.file) else { return Ok(HashMap::new()) };
+fn by_key(
+    key: &str,
+    join: &Join,
+    tables: &HashMap<String, Table>,
+) -> Result<HashMap<String, StringRecord>> {
+    let Some(table) = tables.get(&join.file) else {
+        return Ok(HashMap::new());
+    };
     let Some(column) = table.columns.iter().position(|column| *column == join.key) else {
-        bail!("{key}.key: there is no column `{}` in {}; there are {}", join.key, join.file, table.columns.join(", "));
+        bail!(
+            "{key}.key: there is no column `{}` in {}; there are {}",
+            join.key,
+            join.file,
+            table.columns.join(", ")
+        );
     };
     let mut rows = HashMap::with_capacity(table.rows.len());
     for row in &table.rows {
         let value = row.get(column).unwrap_or_default().trim();
         if !value.is_empty() && rows.insert(value.to_owned(), row.clone()).is_some() {
-            bail!("{key}.key: `{value}` stands twice in column `{}` of {}; a join needs one row to each key", join.key, join.file);
+            bail!(
+                "{key}.key: `{value}` stands twice in column `{}` of {}; a join needs one row to each key",
+                join.key,
+                join.file
+            );
         }
     }
     Ok(rows)

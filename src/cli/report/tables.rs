@@ -31,15 +31,27 @@ pub fn show(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
 
 fn heading(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
     let zone = &answer.definitions.spec.time_zone;
-    let end = chrono::DateTime::from_timestamp_micros(answer.as_of).unwrap_or_default().with_timezone(&answer.definitions.calendar.zone());
-    let period = answer.period.map_or_else(String::new, |(from, to)| format!("{} to {}, ", civil(from), civil(to)));
-    let opened = answer.of("win_rate", &Window::All).and_then(|figures| find(figures, &["opened"]));
+    let end = chrono::DateTime::from_timestamp_micros(answer.as_of)
+        .unwrap_or_default()
+        .with_timezone(&answer.definitions.calendar.zone());
+    let period = answer.period.map_or_else(String::new, |(from, to)| {
+        format!("{} to {}, ", civil(from), civil(to))
+    });
+    let opened = answer
+        .of("win_rate", &Window::All)
+        .and_then(|figures| find(figures, &["opened"]));
     let deals = |name| match opened {
         Some(Figure::Group(figures)) => count(figures, &[name]),
         _ => 0,
     };
     let [leads, all_deals, accounts] = answer.records.map(|(_, count)| grouped(&count.to_string()));
-    let plural = |n: u64, one: &str| format!("{} {one}{}", grouped(&n.to_string()), if n == 1 { "" } else { "s" });
+    let plural = |n: u64, one: &str| {
+        format!(
+            "{} {one}{}",
+            grouped(&n.to_string()),
+            if n == 1 { "" } else { "s" }
+        )
+    };
     let mut read: Vec<String> = vec![plural(tally.files.len() as u64, "file")];
     read.extend((tally.lines > 0).then(|| plural(tally.lines, "line")));
     read.extend((tally.rows > 0).then(|| plural(tally.rows, "row")));
@@ -53,11 +65,17 @@ fn heading(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
         read.join(", "),
     );
     if !rejected.is_empty() {
-        let reasons: Vec<String> = rejected.iter().map(|(reason, count)| format!("{} {}", grouped(&count.to_string()), reason.name())).collect();
+        let reasons: Vec<String> = rejected
+            .iter()
+            .map(|(reason, count)| format!("{} {}", grouped(&count.to_string()), reason.name()))
+            .collect();
         out.push_str(&format!("  rejected: {}\n", reasons.join(", ")));
     }
     if tally.unknown_fields > 0 {
-        out.push_str(&format!("  passed over: {} of fields no record has\n", plural(tally.unknown_fields, "value")));
+        out.push_str(&format!(
+            "  passed over: {} of fields no record has\n",
+            plural(tally.unknown_fields, "value")
+        ));
     }
     out
 }
@@ -65,19 +83,40 @@ fn heading(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
 impl Answer<'_> {
     /// The totals of a metric for a window.
     fn of(&self, metric: &str, window: &Window) -> Option<&Figures> {
-        let at = self.reading.windows.iter().position(|known| known == window)?;
-        self.reading.metrics.iter().find(|known| known.name == metric)?.total(at)
+        let at = self
+            .reading
+            .windows
+            .iter()
+            .position(|known| known == window)?;
+        self.reading
+            .metrics
+            .iter()
+            .find(|known| known.name == metric)?
+            .total(at)
     }
 }
 
 /// A metric's totals: figures down, windows across.
 fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
-    let windows: Vec<(usize, &Window)> = answer.reading.windows.iter().enumerate().filter(|(_, w)| !matches!(w, Window::Month(_))).collect();
+    let windows: Vec<(usize, &Window)> = answer
+        .reading
+        .windows
+        .iter()
+        .enumerate()
+        .filter(|(_, w)| !matches!(w, Window::Month(_)))
+        .collect();
     // The widest window has every figure and currency the others have.
     let mut paths: Vec<(Vec<&'static str>, String)> = Vec::new();
     let mut cells: BTreeMap<(Vec<&'static str>, String, usize), Figure> = BTreeMap::new();
     for (column, (at, _)) in windows.iter().enumerate().rev() {
-        let Some(figures) = answer.reading.metrics.get(number).and_then(|reading| reading.total(*at)) else { continue };
+        let Some(figures) = answer
+            .reading
+            .metrics
+            .get(number)
+            .and_then(|reading| reading.total(*at))
+        else {
+            continue;
+        };
         for (name, figure) in figures {
             figure.visit(&mut vec![*name], "", &mut |path, currency, figure| {
                 let row = (path.to_vec(), currency.to_owned());
@@ -89,14 +128,24 @@ fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
         }
     }
     let grid = |exact: bool| {
-        let mut grid = Grid::new(std::iter::once(String::new()).chain(windows.iter().map(|(_, window)| window.label())));
+        let mut grid = Grid::new(
+            std::iter::once(String::new()).chain(windows.iter().map(|(_, window)| window.label())),
+        );
         for (path, currency) in &paths {
-            let figures: Vec<Option<&Figure>> = (0..windows.len()).map(|column| cells.get(&(path.clone(), currency.clone(), column))).collect();
+            let figures: Vec<Option<&Figure>> = (0..windows.len())
+                .map(|column| cells.get(&(path.clone(), currency.clone(), column)))
+                .collect();
             let cents = exact && figures.iter().any(|figure| matches!(figure, Some(Figure::Money(n)) if n % i128::from(DECIMAL_ONE) != 0));
-            let unit = if currency.is_empty() { String::new() } else { format!(", {currency}") };
+            let unit = if currency.is_empty() {
+                String::new()
+            } else {
+                format!(", {currency}")
+            };
             grid.row(
                 &format!("{}{unit}", words(&path.join(": "))),
-                figures.into_iter().map(|figure| figure.map_or_else(nothing, |f| cell(f, cents))),
+                figures
+                    .into_iter()
+                    .map(|figure| figure.map_or_else(nothing, |f| cell(f, cents))),
             );
         }
         grid.without_empty_rows()
@@ -108,26 +157,57 @@ fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
     if table.is_empty() {
         return String::new();
     }
-    let sentence = metric.definition().split_once(". ").map_or(metric.definition(), |(first, _)| first).trim_end_matches('.');
-    format!("\n{}\n{}{}", title(metric.name()), wrapped(sentence), table.show())
+    let sentence = metric
+        .definition()
+        .split_once(". ")
+        .map_or(metric.definition(), |(first, _)| first)
+        .trim_end_matches('.');
+    format!(
+        "\n{}\n{}{}",
+        title(metric.name()),
+        wrapped(sentence),
+        table.show()
+    )
 }
 
 /// One grouping set: its values down, the main figures of every metric across, for the widest window.
 fn by_set(answer: &Answer<'_>, set: usize) -> String {
-    let Some(all) = answer.reading.windows.iter().position(|window| *window == Window::All) else { return String::new() };
+    let Some(all) = answer
+        .reading
+        .windows
+        .iter()
+        .position(|window| *window == Window::All)
+    else {
+        return String::new();
+    };
     let mut groups: BTreeMap<&Vec<String>, BTreeMap<&str, &Figures>> = BTreeMap::new();
     for metric in &answer.reading.metrics {
         for group in metric.windows[all].iter().filter(|group| group.set == set) {
-            groups.entry(&group.values).or_default().insert(metric.name, &group.figures);
+            groups
+                .entry(&group.values)
+                .or_default()
+                .insert(metric.name, &group.figures);
         }
     }
-    if groups.keys().all(|values| values.iter().all(String::is_empty)) {
+    if groups
+        .keys()
+        .all(|values| values.iter().all(String::is_empty))
+    {
         return String::new();
     }
-    let get = |figures: &BTreeMap<&str, &Figures>, metric: &str, path: &[&str]| figures.get(metric).and_then(|f| find(f, path)).cloned();
+    let get = |figures: &BTreeMap<&str, &Figures>, metric: &str, path: &[&str]| {
+        figures.get(metric).and_then(|f| find(f, path)).cloned()
+    };
     let size = |figures: &BTreeMap<&str, &Figures>| {
-        let counts = [("lead_source", "leads"), ("win_rate", "won"), ("win_rate", "lost")];
-        counts.iter().map(|(metric, name)| figures.get(metric).map_or(0, |f| count(f, &[name]))).sum::<i64>()
+        let counts = [
+            ("lead_source", "leads"),
+            ("win_rate", "won"),
+            ("win_rate", "lost"),
+        ];
+        counts
+            .iter()
+            .map(|(metric, name)| figures.get(metric).map_or(0, |f| count(f, &[name])))
+            .sum::<i64>()
     };
     let mut ordered: Vec<_> = groups.into_iter().collect();
     ordered.sort_by_key(|(values, figures)| (-size(figures), *values));
@@ -150,80 +230,190 @@ fn by_set(answer: &Answer<'_>, set: usize) -> String {
     for (values, figures) in &ordered {
         let values: Vec<&str> = values.iter().map(|value| or_none(value)).collect();
         let amounts = amounts(get(figures, "win_rate", &["amount"]).as_ref(), "won");
-        let single = COLUMNS.map(|(_, metric, path)| get(figures, metric, path)).into_iter().take(COLUMNS.len() - 1);
+        let single = COLUMNS
+            .map(|(_, metric, path)| get(figures, metric, path))
+            .into_iter()
+            .take(COLUMNS.len() - 1);
         let mut rest = amounts.into_iter();
         let amount = rest.next().unwrap_or_else(nothing);
-        grid.row(&values.join(" / "), single.map(|figure| figure.as_ref().map_or_else(nothing, |f| cell(f, false))).chain([amount]));
+        grid.row(
+            &values.join(" / "),
+            single
+                .map(|figure| figure.as_ref().map_or_else(nothing, |f| cell(f, false)))
+                .chain([amount]),
+        );
         // A further currency stands below, alone in its line.
         for amount in rest {
-            grid.row("", (1..COLUMNS.len()).map(|_| Cell { text: String::new(), is_nothing: true }).chain([amount]));
+            grid.row(
+                "",
+                (1..COLUMNS.len())
+                    .map(|_| Cell {
+                        text: String::new(),
+                        is_nothing: true,
+                    })
+                    .chain([amount]),
+            );
         }
     }
-    format!("\nBy {}\n{}{}", words(&name), grid.without_empty_columns().show(), and_more(more))
+    format!(
+        "\nBy {}\n{}{}",
+        words(&name),
+        grid.without_empty_columns().show(),
+        and_more(more)
+    )
 }
 
 fn months(answer: &Answer<'_>) -> String {
     let mut grid = Grid::new(["", "won", "lost", "win rate", "won amount"]);
     let closed = |window: &&Window| {
-        matches!(window, Window::Month(_)) && answer.of("win_rate", window).is_some_and(|f| count(f, &["won"]) + count(f, &["lost"]) != 0)
+        matches!(window, Window::Month(_))
+            && answer
+                .of("win_rate", window)
+                .is_some_and(|f| count(f, &["won"]) + count(f, &["lost"]) != 0)
     };
     let months: Vec<&Window> = answer.reading.windows.iter().filter(closed).collect();
     let earlier = months.len().saturating_sub(MONTHS);
     for window in months.into_iter().skip(earlier) {
-        let Some(figures) = answer.of("win_rate", window) else { continue };
+        let Some(figures) = answer.of("win_rate", window) else {
+            continue;
+        };
         let mut amounts = amounts(find(figures, &["amount"]), "won").into_iter();
-        let counts = ["won", "lost", "rate"].map(|name| find(figures, &[name]).map_or_else(nothing, |f| cell(f, false)));
-        grid.row(&window.label(), counts.into_iter().chain([amounts.next().unwrap_or_else(nothing)]));
+        let counts = ["won", "lost", "rate"]
+            .map(|name| find(figures, &[name]).map_or_else(nothing, |f| cell(f, false)));
+        grid.row(
+            &window.label(),
+            counts
+                .into_iter()
+                .chain([amounts.next().unwrap_or_else(nothing)]),
+        );
         for amount in amounts {
-            grid.row("", (0..3).map(|_| Cell { text: String::new(), is_nothing: true }).chain([amount]));
+            grid.row(
+                "",
+                (0..3)
+                    .map(|_| Cell {
+                        text: String::new(),
+                        is_nothing: true,
+                    })
+                    .chain([amount]),
+            );
         }
     }
     if grid.is_empty() {
         return String::new();
     }
-    let note = if earlier == 0 { String::new() } else { format!("  … and {earlier} earlier\n") };
+    let note = if earlier == 0 {
+        String::new()
+    } else {
+        format!("  … and {earlier} earlier\n")
+    };
     format!("\nWin rate by month of close\n{}{note}", grid.show())
 }
 
 fn top_accounts(answer: &Answer<'_>) -> String {
     let mut grid = Grid::new(["", "won deals", "won amount"]);
     for top in &answer.top_accounts {
-        let name = if top.name.is_empty() || top.name == top.id { top.id.clone() } else { format!("{} ({})", top.name, top.id) };
-        let amount = Cell { text: format!("{} {}", grouped(top.amount.trim_end_matches(".00")), top.currency), is_nothing: false };
-        grid.row(&name, [Cell { text: grouped(&top.won.to_string()), is_nothing: false }, amount]);
+        let name = if top.name.is_empty() || top.name == top.id {
+            top.id.clone()
+        } else {
+            format!("{} ({})", top.name, top.id)
+        };
+        let amount = Cell {
+            text: format!(
+                "{} {}",
+                grouped(top.amount.trim_end_matches(".00")),
+                top.currency
+            ),
+            is_nothing: false,
+        };
+        grid.row(
+            &name,
+            [
+                Cell {
+                    text: grouped(&top.won.to_string()),
+                    is_nothing: false,
+                },
+                amount,
+            ],
+        );
     }
-    if grid.is_empty() { String::new() } else { format!("\nTop accounts by won amount\n{}", grid.show()) }
+    if grid.is_empty() {
+        String::new()
+    } else {
+        format!("\nTop accounts by won amount\n{}", grid.show())
+    }
 }
 
 fn top_owners(answer: &Answer<'_>) -> String {
-    let all = answer.reading.windows.iter().position(|window| *window == Window::All);
-    let Some(owner) = (1..answer.definitions.sets.len()).find(|set| answer.definitions.set_name(*set) == "owner") else { return String::new() };
-    let metric = answer.reading.metrics.iter().find(|metric| metric.name == "win_rate");
-    let groups = metric.zip(all).map(|(metric, all)| metric.windows[all].as_slice()).unwrap_or_default();
+    let all = answer
+        .reading
+        .windows
+        .iter()
+        .position(|window| *window == Window::All);
+    let Some(owner) =
+        (1..answer.definitions.sets.len()).find(|set| answer.definitions.set_name(*set) == "owner")
+    else {
+        return String::new();
+    };
+    let metric = answer
+        .reading
+        .metrics
+        .iter()
+        .find(|metric| metric.name == "win_rate");
+    let groups = metric
+        .zip(all)
+        .map(|(metric, all)| metric.windows[all].as_slice())
+        .unwrap_or_default();
     let mut by_currency: BTreeMap<&str, BTreeSet<(i128, &str, i64)>> = BTreeMap::new();
     for group in groups.iter().filter(|group| group.set == owner) {
-        let Some(Figure::ByCurrency(amounts)) = find(&group.figures, &["amount"]) else { continue };
+        let Some(Figure::ByCurrency(amounts)) = find(&group.figures, &["amount"]) else {
+            continue;
+        };
         for (currency, figure) in amounts {
-            let Figure::Group(figures) = figure else { continue };
+            let Figure::Group(figures) = figure else {
+                continue;
+            };
             if let Some(Figure::Money(won)) = find(figures, &["won"]) {
                 let name = group.values.first().map_or("", String::as_str);
                 // Negative, so that the greatest comes first and names of equals in order.
-                by_currency.entry(currency).or_default().insert((-won, name, count(&group.figures, &["won"])));
+                by_currency.entry(currency).or_default().insert((
+                    -won,
+                    name,
+                    count(&group.figures, &["won"]),
+                ));
             }
         }
     }
     let mut grid = Grid::new(["", "won deals", "won amount"]);
     for (currency, owners) in by_currency {
-        for (amount, name, won) in owners.into_iter().filter(|(amount, ..)| *amount != 0).take(TOP) {
-            grid.row(or_none(name), [Cell { text: shown(won), is_nothing: false }, amount_cell(-amount, currency)]);
+        for (amount, name, won) in owners
+            .into_iter()
+            .filter(|(amount, ..)| *amount != 0)
+            .take(TOP)
+        {
+            grid.row(
+                or_none(name),
+                [
+                    Cell {
+                        text: shown(won),
+                        is_nothing: false,
+                    },
+                    amount_cell(-amount, currency),
+                ],
+            );
         }
     }
-    if grid.is_empty() { String::new() } else { format!("\nTop owners by won amount\n{}", grid.show()) }
+    if grid.is_empty() {
+        String::new()
+    } else {
+        format!("\nTop owners by won amount\n{}", grid.show())
+    }
 }
 
 /// The amounts of a name in every currency, with the currency.
 fn amounts(figure: Option<&Figure>, name: &str) -> Vec<Cell> {
-    let Some(Figure::ByCurrency(figures)) = figure else { return Vec::new() };
+    let Some(Figure::ByCurrency(figures)) = figure else {
+        return Vec::new();
+    };
     let amount = |(currency, figure): (&String, &Figure)| match figure {
         Figure::Group(figures) => match find(figures, &[name]) {
             Some(Figure::Money(n)) => Some(amount_cell(*n, currency)),
@@ -236,12 +426,21 @@ fn amounts(figure: Option<&Figure>, name: &str) -> Vec<Cell> {
 
 fn amount_cell(ten_thousandths: i128, currency: &str) -> Cell {
     let text = money(ten_thousandths);
-    Cell { text: format!("{} {currency}", grouped(text.strip_suffix(".00").unwrap_or(&text))), is_nothing: ten_thousandths == 0 }
+    Cell {
+        text: format!(
+            "{} {currency}",
+            grouped(text.strip_suffix(".00").unwrap_or(&text))
+        ),
+        is_nothing: ten_thousandths == 0,
+    }
 }
 
 fn find<'f>(figures: &'f Figures, path: &[&str]) -> Option<&'f Figure> {
     let (first, rest) = path.split_first()?;
-    let figure = figures.iter().find(|(name, _)| name == first).map(|(_, figure)| figure)?;
+    let figure = figures
+        .iter()
+        .find(|(name, _)| name == first)
+        .map(|(_, figure)| figure)?;
     match figure {
         _ if rest.is_empty() => Some(figure),
         Figure::Group(figures) => find(figures, rest),
@@ -250,11 +449,18 @@ fn find<'f>(figures: &'f Figures, path: &[&str]) -> Option<&'f Figure> {
 }
 
 fn count(figures: &Figures, path: &[&str]) -> i64 {
-    if let Some(Figure::Count(n)) = find(figures, path) { *n } else { 0 }
+    if let Some(Figure::Count(n)) = find(figures, path) {
+        *n
+    } else {
+        0
+    }
 }
 
 fn nothing() -> Cell {
-    Cell { text: "–".into(), is_nothing: true }
+    Cell {
+        text: "–".into(),
+        is_nothing: true,
+    }
 }
 
 /// One figure. Money loses its cents unless they are asked for.
@@ -264,8 +470,13 @@ fn cell(figure: &Figure, cents: bool) -> Cell {
         Figure::Ratio(Some(n)) => (format!("{:.2} %", n * 100.0), false),
         Figure::Days(Some(n)) => (grouped(&format!("{n:.2}")), false),
         Figure::Money(n) if cents => (grouped(&money(*n)), *n == 0),
-        Figure::Money(n) => (grouped(&format!("{:.0}", *n as f64 / DECIMAL_ONE as f64)), *n == 0),
-        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => return nothing(),
+        Figure::Money(n) => (
+            grouped(&format!("{:.0}", *n as f64 / DECIMAL_ONE as f64)),
+            *n == 0,
+        ),
+        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
+            return nothing();
+        }
     };
     Cell { text, is_nothing }
 }
@@ -279,7 +490,11 @@ fn or_none(value: &str) -> &str {
 }
 
 fn and_more(more: usize) -> String {
-    if more == 0 { String::new() } else { format!("  … and {more} more\n") }
+    if more == 0 {
+        String::new()
+    } else {
+        format!("  … and {more} more\n")
+    }
 }
 
 fn words(name: &str) -> String {
@@ -289,7 +504,9 @@ fn words(name: &str) -> String {
 fn title(name: &str) -> String {
     let words = words(name);
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// A sentence in lines that fit.
@@ -297,7 +514,8 @@ fn wrapped(sentence: &str) -> String {
     let mut lines = vec![String::new()];
     for word in sentence.split_whitespace() {
         let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() + 3 > WIDTH {
+        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() + 3 > WIDTH
+        {
             lines.push(String::new());
         }
         let last = lines.len() - 1;

@@ -89,7 +89,10 @@ pub struct Bad {
 impl Bad {
     /// A reason with its detail.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Bad { reason, detail: detail.into() }
+        Bad {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -140,13 +143,30 @@ impl Context<'_> {
             (Some(event), Some(broker)) if self.is_append_time => event.min(broker),
             (Some(event), _) => event,
             (None, Some(message)) => message,
-            (None, None) => return Err(Bad::new(Reason::MissingTime, "the event has no `time` and its message no timestamp")),
+            (None, None) => {
+                return Err(Bad::new(
+                    Reason::MissingTime,
+                    "the event has no `time` and its message no timestamp",
+                ));
+            }
         };
         if time > self.now.saturating_add(FUTURE) {
-            return Err(Bad::new(Reason::FutureTime, "its time lies more than 24 h ahead of the clock here; mend the source's clock"));
+            return Err(Bad::new(
+                Reason::FutureTime,
+                "its time lies more than 24 h ahead of the clock here; mend the source's clock",
+            ));
         }
-        let origin = Origin { topic: self.topic, partition: self.partition, offset: self.offset, index, attempt: self.attempt };
-        Ok(Stamp { clock: Clock { time, sequence }, origin })
+        let origin = Origin {
+            topic: self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            index,
+            attempt: self.attempt,
+        };
+        Ok(Stamp {
+            clock: Clock { time, sequence },
+            origin,
+        })
     }
 
     /// An id as records are known by: qualified by the topic's namespace. `None` for ids that mean none.
@@ -178,20 +198,41 @@ pub struct Decoded<'a> {
 fn event_time(text: &str) -> Result<i64, Bad> {
     match When::parse(text) {
         Some(When::Instant(micros)) => Ok(micros),
-        Some(When::Date(_)) => {
-            Err(Bad::new(Reason::BadTime, format!("`time` is `{}`, a date; write an instant like 2026-03-04T10:00:00Z", short(text))))
-        }
-        None => Err(Bad::new(Reason::BadTime, format!("`time` is `{}`; write an RFC 3339 instant like 2026-03-04T10:00:00Z", short(text)))),
+        Some(When::Date(_)) => Err(Bad::new(
+            Reason::BadTime,
+            format!(
+                "`time` is `{}`, a date; write an instant like 2026-03-04T10:00:00Z",
+                short(text)
+            ),
+        )),
+        None => Err(Bad::new(
+            Reason::BadTime,
+            format!(
+                "`time` is `{}`; write an RFC 3339 instant like 2026-03-04T10:00:00Z",
+                short(text)
+            ),
+        )),
     }
 }
 
 /// The start of a text, for messages.
 pub(super) fn short(text: &str) -> String {
     let start: String = text.chars().take(40).collect();
-    if start.len() < text.len() { start + "…" } else { start }
+    if start.len() < text.len() {
+        start + "…"
+    } else {
+        start
+    }
 }
 
 fn entity(name: &str) -> Result<Entity, Bad> {
-    Entity::from_name(name)
-        .ok_or_else(|| Bad::new(Reason::UnknownEntity, format!("there is no entity `{}`; there are lead, deal, account", short(name))))
+    Entity::from_name(name).ok_or_else(|| {
+        Bad::new(
+            Reason::UnknownEntity,
+            format!(
+                "there is no entity `{}`; there are lead, deal, account",
+                short(name)
+            ),
+        )
+    })
 }

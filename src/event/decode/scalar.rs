@@ -10,8 +10,17 @@ use crate::record::{FieldSpec, Kind};
 ///
 /// # Errors
 /// The reason and the field, with what would be right.
-pub fn read_text<'a>(spec: &FieldSpec, text: Cow<'a, str>, namespace: Option<&str>) -> Result<Value<'a>, Bad> {
-    let wrong = |expected: &str| Bad::new(Reason::WrongType, format!("`{}` is `{}`; expected {expected}", spec.name, short(&text)));
+pub fn read_text<'a>(
+    spec: &FieldSpec,
+    text: Cow<'a, str>,
+    namespace: Option<&str>,
+) -> Result<Value<'a>, Bad> {
+    let wrong = |expected: &str| {
+        Bad::new(
+            Reason::WrongType,
+            format!("`{}` is `{}`; expected {expected}", spec.name, short(&text)),
+        )
+    };
     Ok(match spec.kind {
         Kind::Text => Value::Text(text),
         Kind::Reference => qualify(namespace, text).map_or(Value::Null, Value::Text),
@@ -22,14 +31,22 @@ pub fn read_text<'a>(spec: &FieldSpec, text: Cow<'a, str>, namespace: Option<&st
         Kind::When => match When::parse(&text) {
             Some(when) => Value::When(when),
             None => {
-                let detail = format!("`{}` is `{}`; expected an RFC 3339 instant, a date or epoch milliseconds", spec.name, short(&text));
+                let detail = format!(
+                    "`{}` is `{}`; expected an RFC 3339 instant, a date or epoch milliseconds",
+                    spec.name,
+                    short(&text)
+                );
                 return Err(Bad::new(Reason::BadTime, detail));
             }
         },
         Kind::Money => match Decimal::parse(&text) {
             Some(decimal) => Value::Decimal(decimal),
             None => {
-                let detail = format!("`{}` is `{}`; expected a decimal with at most four places, below 922 trillion", spec.name, short(&text));
+                let detail = format!(
+                    "`{}` is `{}`; expected a decimal with at most four places, below 922 trillion",
+                    spec.name,
+                    short(&text)
+                );
                 return Err(Bad::new(Reason::BadMoney, detail));
             }
         },
@@ -40,7 +57,14 @@ pub fn read_text<'a>(spec: &FieldSpec, text: Cow<'a, str>, namespace: Option<&st
         Kind::Currency => {
             let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
             if !is_code {
-                return Err(Bad::new(Reason::BadMoney, format!("`{}` is `{}`; expected an ISO 4217 code like EUR", spec.name, short(&text))));
+                return Err(Bad::new(
+                    Reason::BadMoney,
+                    format!(
+                        "`{}` is `{}`; expected an ISO 4217 code like EUR",
+                        spec.name,
+                        short(&text)
+                    ),
+                ));
             }
             Value::Text(text)
         }

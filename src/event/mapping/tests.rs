@@ -45,15 +45,27 @@ fn problem(mapping: &str) -> String {
 }
 
 /// What a row of these cells says, by field.
-fn read(mapping: &Mapping, cells: &[(&'static str, &'static str)]) -> Result<HashMap<String, String>, Bad> {
+fn read(
+    mapping: &Mapping,
+    cells: &[(&'static str, &'static str)],
+) -> Result<HashMap<String, String>, Bad> {
     let rule = &mapping.rules[0];
-    let cell = |name: &str| cells.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    let cell = |name: &str| {
+        cells
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, text)| *text)
+    };
     let assertion = rule.apply(cell, &context(), 0, &calendar())?;
     let name = |name: &FieldName<'_>| match name {
         FieldName::Known(field) => rule.entity.spec(*field).name.to_owned(),
         FieldName::Custom(name) => format!("custom.{name}"),
     };
-    let mut said: HashMap<String, String> = assertion.values.iter().map(|(field, value)| (name(field), format!("{value:?}"))).collect();
+    let mut said: HashMap<String, String> = assertion
+        .values
+        .iter()
+        .map(|(field, value)| (name(field), format!("{value:?}")))
+        .collect();
     said.insert("time".into(), assertion.stamp.clock.time.to_string());
     said.insert("id".into(), assertion.id.into_owned());
     Ok(said)
@@ -74,23 +86,50 @@ fn a_row_says_what_its_columns_map_to() {
     let said = read(&mapping, &cells).unwrap();
     assert_eq!(said["id"], "D-1");
     // Noon in Berlin, which is in summer time since that morning.
-    assert_eq!(said["time"], calendar().instant(When::parse("2026-03-29T10:00:00Z").unwrap()).to_string());
+    assert_eq!(
+        said["time"],
+        calendar()
+            .instant(When::parse("2026-03-29T10:00:00Z").unwrap())
+            .to_string()
+    );
     assert_eq!(said["owner_id"], r#"Text("Ana")"#);
     assert_eq!(said["currency"], r#"Text("EUR")"#);
     assert_eq!(said["status"], r#"Text("won")"#);
     assert_eq!(said["amount"], "Decimal(Decimal(125000))");
-    assert_eq!(said["created_at"], format!("When({:?})", When::parse("2026-01-02").unwrap()));
+    assert_eq!(
+        said["created_at"],
+        format!("When({:?})", When::parse("2026-01-02").unwrap())
+    );
     assert_eq!(said["closed_at"], "When(Instant(1000000))");
-    assert!(!said.contains_key("custom.tier"), "a cell that isn't there says nothing");
+    assert!(
+        !said.contains_key("custom.tier"),
+        "a cell that isn't there says nothing"
+    );
 }
 
 #[test]
 fn an_empty_cell_clears_and_a_row_without_a_time_is_of_its_source() {
     let mapping = Mapping::parse(DEALS).unwrap();
-    let said = read(&mapping, &[("key", "D-1"), ("changed", ""), ("phase", " "), ("worth", ""), ("tier", "")]).unwrap();
+    let said = read(
+        &mapping,
+        &[
+            ("key", "D-1"),
+            ("changed", ""),
+            ("phase", " "),
+            ("worth", ""),
+            ("tier", ""),
+        ],
+    )
+    .unwrap();
     assert_eq!(said["time"], "99");
-    assert_eq!((said["amount"].as_str(), said["custom.tier"].as_str()), ("Null", "Null"));
-    assert_eq!(said["status"], r#"Text("open")"#, "the map may say what an empty cell means");
+    assert_eq!(
+        (said["amount"].as_str(), said["custom.tier"].as_str()),
+        ("Null", "Null")
+    );
+    assert_eq!(
+        said["status"], r#"Text("open")"#,
+        "the map may say what an empty cell means"
+    );
 }
 
 #[test]
@@ -101,13 +140,47 @@ fn bad_cells_are_refused_with_their_reason() {
         assert_eq!(reason(&[("key", id)]), Reason::MissingId);
     }
     assert_eq!(reason(&[("seller", "Ana")]), Reason::MissingId);
-    assert_eq!(reason(&[("key", "D"), ("phase", "Lost")]), Reason::WrongType, "a word that isn't in the map passes through and is no status");
-    assert_eq!(reason(&[("key", "D"), ("worth", "1,000")]), Reason::BadMoney);
-    assert_eq!(reason(&[("key", "D"), ("begun", "2026-01-02")]), Reason::BadTime);
-    assert_eq!(reason(&[("key", "D"), ("changed", "29.03.2026 02:30")]), Reason::BadTime, "an hour the zone skips");
-    let untimed = Context { timestamp: None, ..context() };
-    assert_eq!(mapping.rules[0].apply(|_| Some("1"), &untimed, 0, &calendar()).unwrap_err().reason, Reason::BadTime);
-    assert_eq!(mapping.rules[0].apply(|name| (name == "key").then_some("1"), &untimed, 0, &calendar()).unwrap_err().reason, Reason::MissingTime);
+    assert_eq!(
+        reason(&[("key", "D"), ("phase", "Lost")]),
+        Reason::WrongType,
+        "a word that isn't in the map passes through and is no status"
+    );
+    assert_eq!(
+        reason(&[("key", "D"), ("worth", "1,000")]),
+        Reason::BadMoney
+    );
+    assert_eq!(
+        reason(&[("key", "D"), ("begun", "2026-01-02")]),
+        Reason::BadTime
+    );
+    assert_eq!(
+        reason(&[("key", "D"), ("changed", "29.03.2026 02:30")]),
+        Reason::BadTime,
+        "an hour the zone skips"
+    );
+    let untimed = Context {
+        timestamp: None,
+        ..context()
+    };
+    assert_eq!(
+        mapping.rules[0]
+            .apply(|_| Some("1"), &untimed, 0, &calendar())
+            .unwrap_err()
+            .reason,
+        Reason::BadTime
+    );
+    assert_eq!(
+        mapping.rules[0]
+            .apply(
+                |name| (name == "key").then_some("1"),
+                &untimed,
+                0,
+                &calendar()
+            )
+            .unwrap_err()
+            .reason,
+        Reason::MissingTime
+    );
 }
 
 #[test]
@@ -115,14 +188,35 @@ fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
     assert!(problem("").starts_with("records: there is none"));
     assert!(problem("colour = 1").contains("unknown field `colour`"));
     let with = |from: &str, to: &str| problem(&DEALS.replace(from, to));
-    assert!(with("\"deal\"", "\"payment\"").starts_with("records[0].entity: there is no entity `payment`; write one of lead, deal, account"));
-    assert!(with("amount =", "value_eur =").starts_with("records[0].fields.value_eur: a deal has no field `value_eur`; it has deleted,"));
-    assert!(with("Signed = \"won\"", "Signed = \"wonn\"").starts_with("records[0].fields.status.map.Signed: `status` is `wonn`; expected one of"));
-    assert!(with("\"EUR\"", "\"euro\"").starts_with("records[0].fields.currency.value: `currency` is `euro`; expected an ISO 4217"));
-    assert!(with("{ value = \"EUR\" }", "{}").starts_with("records[0].fields.currency: write either"));
-    assert!(with("value = \"EUR\"", "value = \"EUR\", map = { a = \"USD\" }").starts_with("records[0].fields.currency.map"));
-    assert!(with("%d/%m/%y", "day").starts_with("records[0].fields.created_at.format: `day` is no format"));
-    assert!(with("\"worth\"", "{ column = \"worth\", format = \"%d\" }").starts_with("records[0].fields.amount.format: `amount` is no time"));
+    assert!(with("\"deal\"", "\"payment\"").starts_with(
+        "records[0].entity: there is no entity `payment`; write one of lead, deal, account"
+    ));
+    assert!(with("amount =", "value_eur =").starts_with(
+        "records[0].fields.value_eur: a deal has no field `value_eur`; it has deleted,"
+    ));
+    assert!(
+        with("Signed = \"won\"", "Signed = \"wonn\"").starts_with(
+            "records[0].fields.status.map.Signed: `status` is `wonn`; expected one of"
+        )
+    );
+    assert!(with("\"EUR\"", "\"euro\"").starts_with(
+        "records[0].fields.currency.value: `currency` is `euro`; expected an ISO 4217"
+    ));
+    assert!(
+        with("{ value = \"EUR\" }", "{}").starts_with("records[0].fields.currency: write either")
+    );
+    assert!(
+        with("value = \"EUR\"", "value = \"EUR\", map = { a = \"USD\" }")
+            .starts_with("records[0].fields.currency.map")
+    );
+    assert!(
+        with("%d/%m/%y", "day")
+            .starts_with("records[0].fields.created_at.format: `day` is no format")
+    );
+    assert!(
+        with("\"worth\"", "{ column = \"worth\", format = \"%d\" }")
+            .starts_with("records[0].fields.amount.format: `amount` is no time")
+    );
     assert!(with("id = \"key\"", "").contains("missing field `id`"));
     assert!(with("id = \"key\"", "id = \"key\"\nidd = \"x\"").contains("unknown field `idd`"));
     assert!(with("\"worth\"", "7").contains("the name of a column, or a table like"));
@@ -131,18 +225,32 @@ fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
 
 #[test]
 fn names_every_column_it_reads() {
-    let mapping = Mapping::parse(&format!("delimiter = \";\"\n[definitions]\ntime_zone = \"Europe/Berlin\"\n{DEALS}")).unwrap();
+    let mapping = Mapping::parse(&format!(
+        "delimiter = \";\"\n[definitions]\ntime_zone = \"Europe/Berlin\"\n{DEALS}"
+    ))
+    .unwrap();
     let columns: Vec<(String, &str)> = mapping.rules[0].columns().collect();
     assert_eq!(columns.len(), 8);
     assert!(columns.contains(&("records[0].fields.owner_id".into(), "seller")));
-    assert!(mapping.names("people.csv") && mapping.names("deals.csv") && !mapping.names("other.csv"));
-    assert_eq!((mapping.delimiter, mapping.definitions.unwrap().time_zone.as_str()), (b';', "Europe/Berlin"));
+    assert!(
+        mapping.names("people.csv") && mapping.names("deals.csv") && !mapping.names("other.csv")
+    );
+    assert_eq!(
+        (
+            mapping.delimiter,
+            mapping.definitions.unwrap().time_zone.as_str()
+        ),
+        (b';', "Europe/Berlin")
+    );
 }
 
 #[test]
 fn the_mapping_of_the_guide_is_a_mapping() {
     let guide = include_str!("../../../docs/mapping.md");
-    let example: Vec<&str> = guide.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let example: Vec<&str> = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .collect();
     let mapping = Mapping::parse(&example.join("\n")).unwrap();
     assert_eq!(mapping.rules[0].columns().count(), 8);
 }

@@ -28,7 +28,10 @@ pub struct At {
 
 impl At {
     fn of(message: &BorrowedMessage<'_>) -> At {
-        At { partition: message.partition(), offset: message.offset() }
+        At {
+            partition: message.partition(),
+            offset: message.offset(),
+        }
     }
 }
 
@@ -42,10 +45,16 @@ impl FromStr for At {
     type Err = String;
 
     fn from_str(text: &str) -> Result<At, String> {
-        let numbers = text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+        let numbers = text
+            .split_once(':')
+            .and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
         match numbers {
-            Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok(At { partition, offset }),
-            _ => Err(format!("`{text}` is no letter's place; write partition:offset as `dlq list` shows it, like 0:17")),
+            Some((partition, offset)) if partition >= 0 && offset >= 0 => {
+                Ok(At { partition, offset })
+            }
+            _ => Err(format!(
+                "`{text}` is no letter's place; write partition:offset as `dlq list` shows it, like 0:17"
+            )),
         }
     }
 }
@@ -88,9 +97,17 @@ type Identity = u128;
 
 fn identity(letter: &DeadLetter) -> Identity {
     let place = letter.place;
-    let numbers = [place.offset, u64::from(place.partition), u64::from(place.index), u64::from(place.attempt), letter.topic.len() as u64];
+    let numbers = [
+        place.offset,
+        u64::from(place.partition),
+        u64::from(place.index),
+        u64::from(place.attempt),
+        letter.topic.len() as u64,
+    ];
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    numbers.iter().for_each(|number| hash.update(&number.to_le_bytes()));
+    numbers
+        .iter()
+        .for_each(|number| hash.update(&number.to_le_bytes()));
     hash.update(letter.topic.as_bytes());
     hash.update(&letter.raw);
     hash.digest128()
@@ -120,22 +137,53 @@ impl Letters {
     pub fn open(kafka: &Kafka, topic: &str) -> Result<Letters, OutsideError> {
         let fail = |error| outside(reading(topic), error);
         let mut config = client::onlooker(kafka, "dlq");
-        let consumer: Onlooker = config.set("enable.partition.eof", "true").create_with_context(Hearing).map_err(fail)?;
-        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(|error| {
-            let told = fail(error);
-            OutsideError { message: format!("{}; is Kafka running, and is [kafka] brokers right?", told.message), ..told }
-        })?;
+        let consumer: Onlooker = config
+            .set("enable.partition.eof", "true")
+            .create_with_context(Hearing)
+            .map_err(fail)?;
+        let metadata = consumer
+            .fetch_metadata(Some(topic), PATIENCE)
+            .map_err(|error| {
+                let told = fail(error);
+                OutsideError {
+                    message: format!(
+                        "{}; is Kafka running, and is [kafka] brokers right?",
+                        told.message
+                    ),
+                    ..told
+                }
+            })?;
         let mut spans = Vec::new();
-        for partition in metadata.topics().iter().filter(|topic| topic.error().is_none()).flat_map(|topic| topic.partitions()) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).map_err(fail)?;
-            spans.push(Span { partition: partition.id(), low, high });
+        for partition in metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none())
+            .flat_map(|topic| topic.partitions())
+        {
+            let (low, high) = consumer
+                .fetch_watermarks(topic, partition.id(), PATIENCE)
+                .map_err(fail)?;
+            spans.push(Span {
+                partition: partition.id(),
+                low,
+                high,
+            });
         }
         if spans.is_empty() {
             let problem = "there is no such topic: either the pipeline was never started, or [dead_letters] topic is not right";
-            return Err(OutsideError { fault: Fault::User, ..OutsideError::fatal(reading(topic), problem) });
+            return Err(OutsideError {
+                fault: Fault::User,
+                ..OutsideError::fatal(reading(topic), problem)
+            });
         }
         spans.sort_by_key(|span| span.partition);
-        let mut letters = Letters { consumer, topic: topic.to_owned(), spans, replayed: HashSet::new(), foreign: 0 };
+        let mut letters = Letters {
+            consumer,
+            topic: topic.to_owned(),
+            spans,
+            replayed: HashSet::new(),
+            foreign: 0,
+        };
         letters.note_marks()?;
         Ok(letters)
     }
@@ -150,7 +198,10 @@ impl Letters {
             }
             Ok(())
         })?;
-        self.replayed = marks.iter().filter_map(|at| items.get(at).copied()).collect();
+        self.replayed = marks
+            .iter()
+            .filter_map(|at| items.get(at).copied())
+            .collect();
         self.foreign = foreign;
         Ok(())
     }
@@ -164,25 +215,38 @@ impl Letters {
     ///
     /// # Errors
     /// What Kafka answered, or the first error of `take`.
-    pub fn each<E: From<OutsideError>>(&self, mut take: impl FnMut(Lying) -> Result<(), E>) -> Result<(), E> {
+    pub fn each<E: From<OutsideError>>(
+        &self,
+        mut take: impl FnMut(Lying) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut seen = HashSet::new();
         self.scan(|message| {
-            let Some(letter) = DeadLetter::read(message).filter(|_| mark(message).is_none()) else { return Ok(()) };
+            let Some(letter) = DeadLetter::read(message).filter(|_| mark(message).is_none()) else {
+                return Ok(());
+            };
             let identity = identity(&letter);
             let state = match (seen.insert(identity), self.replayed.contains(&identity)) {
                 (false, _) => State::Repeated,
                 (true, true) => State::Replayed,
                 (true, false) => State::Open,
             };
-            take(Lying { at: At::of(message), state, letter })
+            take(Lying {
+                at: At::of(message),
+                state,
+                letter,
+            })
         })
     }
 
-    fn scan<E: From<OutsideError>>(&self, mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn scan<E: From<OutsideError>>(
+        &self,
+        mut take: impl FnMut(&BorrowedMessage<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let fail = |error| outside(reading(&self.topic), error);
         for span in self.spans.iter().filter(|span| span.low < span.high) {
             let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.low)).map_err(fail)?;
+            list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.low))
+                .map_err(fail)?;
             self.consumer.assign(&list).map_err(fail)?;
             let (mut next, mut heard) = (span.low, Instant::now());
             while next < span.high {
@@ -198,7 +262,13 @@ impl Letters {
                     Some(Err(error)) if !is_outage(&error) => return Err(fail(error).into()),
                     // Brokers come back.
                     Some(Err(_)) | None if heard.elapsed() < PATIENCE => {}
-                    Some(Err(_)) | None => return Err(OutsideError::transient(reading(&self.topic), "no answer in time; is Kafka running?").into()),
+                    Some(Err(_)) | None => {
+                        return Err(OutsideError::transient(
+                            reading(&self.topic),
+                            "no answer in time; is Kafka running?",
+                        )
+                        .into());
+                    }
                 }
             }
         }
@@ -212,7 +282,9 @@ fn reading(topic: &str) -> String {
 
 /// The letter that a message marks as put back.
 fn mark(message: &BorrowedMessage<'_>) -> Option<At> {
-    place::text(&place::headers(message), header::REPLAYED)?.parse().ok()
+    place::text(&place::headers(message), header::REPLAYED)?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -221,9 +293,22 @@ mod tests {
 
     #[test]
     fn a_letters_place_is_read_as_it_is_shown() {
-        let at = At { partition: 3, offset: 17 };
+        let at = At {
+            partition: 3,
+            offset: 17,
+        };
         assert_eq!(at.to_string().parse(), Ok(at));
-        for wrong in ["", "3", "3:", ":3", "-1:3", "1:-3", "a:b", "1:2:3", "1:99999999999999999999"] {
+        for wrong in [
+            "",
+            "3",
+            "3:",
+            ":3",
+            "-1:3",
+            "1:-3",
+            "a:b",
+            "1:2:3",
+            "1:99999999999999999999",
+        ] {
             let problem = wrong.parse::<At>().unwrap_err();
             assert!(problem.contains("partition:offset"), "{problem}");
         }

@@ -28,7 +28,9 @@ pub fn judge(letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
     if letter.reason == Reason::Gone.name() {
         return Verdict::StillBad(Bad::new(Reason::Gone, letter.detail.clone())); // there are no bytes to be put back
     }
-    let Some(topic) = topics.iter().find(|topic| topic.name == letter.topic) else { return Verdict::NoTopic };
+    let Some(topic) = topics.iter().find(|topic| topic.name == letter.topic) else {
+        return Verdict::NoTopic;
+    };
     let decoded = letter.decode(topic, now);
     match decoded.rejected.into_iter().next() {
         Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
@@ -48,46 +50,81 @@ impl Replay {
     /// # Errors
     /// If the properties make no producer.
     pub fn new(config: &Config) -> Result<Replay, OutsideError> {
-        Ok(Replay { producers: Producers::new(&config.kafka)?, dead_letters: config.dead_letters.clone() })
+        Ok(Replay {
+            producers: Producers::new(&config.kafka)?,
+            dead_letters: config.dead_letters.clone(),
+        })
     }
 
     /// Puts letters back where they came from, then marks those that were taken; gives what Kafka answered for each.
     ///
     /// # Errors
     /// A letter was put back and can't be marked. The next replay sends it once more, which changes nothing.
-    pub async fn put_back(&self, letters: &[Lying]) -> Result<Vec<Result<(), OutsideError>>, OutsideError> {
-        let sent = join_all(letters.iter().map(|lying| twice(|attempt| self.send(&lying.letter, attempt)))).await;
+    pub async fn put_back(
+        &self,
+        letters: &[Lying],
+    ) -> Result<Vec<Result<(), OutsideError>>, OutsideError> {
+        let sent = join_all(
+            letters
+                .iter()
+                .map(|lying| twice(|attempt| self.send(&lying.letter, attempt))),
+        )
+        .await;
         let taken = letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok());
-        let marked = join_all(taken.map(|(lying, _)| twice(|attempt| self.mark(lying.at, attempt)))).await;
+        let marked =
+            join_all(taken.map(|(lying, _)| twice(|attempt| self.mark(lying.at, attempt)))).await;
         marked.into_iter().collect::<Result<(), OutsideError>>()?;
         Ok(sent)
     }
 
     async fn send(&self, letter: &DeadLetter, attempt: u32) -> Result<(), OutsideError> {
         let place = letter.place.again().headers(&letter.topic);
-        let headers = letter.own_headers().chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(&letter.topic).payload(&letter.raw).headers(owned(headers));
+        let headers = letter
+            .own_headers()
+            .chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(&letter.topic)
+            .payload(&letter.raw)
+            .headers(owned(headers));
         record.key = letter.key.as_ref();
         // Whoever else reads the topic may rely on which partition a key is in.
         record.partition = i32::try_from(letter.place.partition).ok();
-        let sent = self.producers.attempt(attempt).send(record, Timeout::Never).await;
-        sent.map(drop).map_err(|(error, _)| outside(format!("writing to `{}`", letter.topic), error))
+        let sent = self
+            .producers
+            .attempt(attempt)
+            .send(record, Timeout::Never)
+            .await;
+        sent.map(drop)
+            .map_err(|(error, _)| outside(format!("writing to `{}`", letter.topic), error))
     }
 
     async fn mark(&self, at: At, attempt: u32) -> Result<(), OutsideError> {
         let place = at.to_string();
         let headers = owned([(header::REPLAYED, place.as_bytes())]);
-        let record: FutureRecord<'_, (), ()> = FutureRecord::to(&self.dead_letters).partition(at.partition).headers(headers);
-        let sent = self.producers.attempt(attempt).send(record, Timeout::Never).await;
+        let record: FutureRecord<'_, (), ()> = FutureRecord::to(&self.dead_letters)
+            .partition(at.partition)
+            .headers(headers);
+        let sent = self
+            .producers
+            .attempt(attempt)
+            .send(record, Timeout::Never)
+            .await;
         sent.map(drop).map_err(|(error, _)| {
             let told = outside(format!("marking {at} of `{}`", self.dead_letters), error);
-            OutsideError { message: format!("{}; it was put back, and to replay it once more changes nothing", told.message), ..told }
+            OutsideError {
+                message: format!(
+                    "{}; it was put back, and to replay it once more changes nothing",
+                    told.message
+                ),
+                ..told
+            }
         })
     }
 }
 
 /// Does something with the first attempt, and with the second if that failed.
-async fn twice<F: Future<Output = Result<(), OutsideError>>>(act: impl Fn(u32) -> F) -> Result<(), OutsideError> {
+async fn twice<F: Future<Output = Result<(), OutsideError>>>(
+    act: impl Fn(u32) -> F,
+) -> Result<(), OutsideError> {
     match act(0).await {
         Ok(()) => Ok(()),
         Err(_) => act(1).await,
@@ -103,29 +140,63 @@ mod tests {
     const GOOD: &str = r#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","time":"2026-03-04T10:00:00Z"}"#;
 
     fn letter(raw: &str) -> DeadLetter {
-        let place = Place { partition: 0, offset: 5, index: 0, attempt: 0, timestamp: None, is_append_time: false };
+        let place = Place {
+            partition: 0,
+            offset: 5,
+            index: 0,
+            attempt: 0,
+            timestamp: None,
+            is_append_time: false,
+        };
         let (key, headers, detail) = (None, Vec::new(), String::new());
-        DeadLetter { topic: "crm".into(), place, key, headers, reason: "too_large".into(), detail, raw: raw.into() }
+        DeadLetter {
+            topic: "crm".into(),
+            place,
+            key,
+            headers,
+            reason: "too_large".into(),
+            detail,
+            raw: raw.into(),
+        }
     }
 
     fn judged(letter: &DeadLetter, limit: usize, now: i64) -> Verdict {
-        judge(letter, &[Topic { name: "crm".into(), number: topic_number("crm"), namespace: None, max_message_bytes: limit }], now)
+        judge(
+            letter,
+            &[Topic {
+                name: "crm".into(),
+                number: topic_number("crm"),
+                namespace: None,
+                max_message_bytes: limit,
+            }],
+            now,
+        )
     }
 
     #[test]
     fn a_letter_is_judged_by_the_present_configuration_and_clock() {
         let good = letter(GOOD);
         assert_eq!(judged(&good, 1_000, i64::MAX), Verdict::Mended);
-        let Verdict::StillBad(bad) = judged(&good, 10, i64::MAX) else { panic!("it is too long") };
+        let Verdict::StillBad(bad) = judged(&good, 10, i64::MAX) else {
+            panic!("it is too long")
+        };
         assert_eq!(bad.reason, Reason::TooLarge);
-        let Verdict::StillBad(bad) = judged(&good, 1_000, 0) else { panic!("it lies in the future") };
+        let Verdict::StillBad(bad) = judged(&good, 1_000, 0) else {
+            panic!("it lies in the future")
+        };
         assert_eq!(bad.reason, Reason::FutureTime);
         assert_eq!(judge(&good, &[], 0), Verdict::NoTopic);
     }
 
     #[test]
     fn a_batch_goes_back_when_any_of_it_can_be_read() {
-        assert_eq!(judged(&letter(&format!("[{GOOD}, 1]")), 1_000, i64::MAX), Verdict::Mended);
-        assert!(matches!(judged(&letter("[1, 2]"), 1_000, i64::MAX), Verdict::StillBad(_)));
+        assert_eq!(
+            judged(&letter(&format!("[{GOOD}, 1]")), 1_000, i64::MAX),
+            Verdict::Mended
+        );
+        assert!(matches!(
+            judged(&letter("[1, 2]"), 1_000, i64::MAX),
+            Verdict::StillBad(_)
+        ));
     }
 }

@@ -34,7 +34,14 @@ impl Gap {
         let (topic, partition) = self.input.name();
         DeadLetter {
             topic: topic.to_owned(),
-            place: Place { partition: partition as u32, offset: self.from as u64, index: 0, attempt: 0, timestamp: None, is_append_time: false },
+            place: Place {
+                partition: partition as u32,
+                offset: self.from as u64,
+                index: 0,
+                attempt: 0,
+                timestamp: None,
+                is_append_time: false,
+            },
             key: None,
             headers: Vec::new(),
             reason: Reason::Gone.name().to_owned(),
@@ -66,7 +73,11 @@ pub fn runs(messages: &[impl Message]) -> Vec<Run> {
         let offset = message.offset();
         match runs.last_mut() {
             Some(last) if last.to == offset && last.input.is_of(message) => last.to += 1,
-            _ => runs.push(Run { input: Input::of(message), from: offset, to: offset + 1 }),
+            _ => runs.push(Run {
+                input: Input::of(message),
+                from: offset,
+                to: offset + 1,
+            }),
         }
     }
     runs
@@ -76,9 +87,21 @@ pub fn runs(messages: &[impl Message]) -> Vec<Run> {
 /// the topic was recreated, or is read again.
 pub fn jumps(runs: Vec<Run>, next: &mut BTreeMap<Input, i64>) -> Vec<Gap> {
     let mut gaps = Vec::new();
-    for Run { input, from: found, to } in runs {
-        if let Some(from) = next.insert(input.clone(), to).filter(|expected| *expected < found) {
-            gaps.push(Gap { input, from, to: found });
+    for Run {
+        input,
+        from: found,
+        to,
+    } in runs
+    {
+        if let Some(from) = next
+            .insert(input.clone(), to)
+            .filter(|expected| *expected < found)
+        {
+            gaps.push(Gap {
+                input,
+                from,
+                to: found,
+            });
         }
     }
     gaps
@@ -93,33 +116,86 @@ mod tests {
 
     fn gaps(expected: Option<i64>, offsets: &[i64]) -> (Vec<(i64, i64)>, i64) {
         let input = Input::new("crm", 1);
-        let mut next: BTreeMap<Input, i64> = expected.map(|offset| (input.clone(), offset)).into_iter().collect();
-        let message = |offset: &i64| OwnedMessage::new(None, None, "crm".to_owned(), Timestamp::NotAvailable, 1, *offset, None);
-        let found = jumps(runs(&offsets.iter().map(message).collect::<Vec<_>>()), &mut next);
-        (found.into_iter().map(|gap| (gap.from, gap.to)).collect(), next[&input])
+        let mut next: BTreeMap<Input, i64> = expected
+            .map(|offset| (input.clone(), offset))
+            .into_iter()
+            .collect();
+        let message = |offset: &i64| {
+            OwnedMessage::new(
+                None,
+                None,
+                "crm".to_owned(),
+                Timestamp::NotAvailable,
+                1,
+                *offset,
+                None,
+            )
+        };
+        let found = jumps(
+            runs(&offsets.iter().map(message).collect::<Vec<_>>()),
+            &mut next,
+        );
+        (
+            found.into_iter().map(|gap| (gap.from, gap.to)).collect(),
+            next[&input],
+        )
     }
 
     #[test]
     fn what_is_left_out_between_two_messages_or_before_the_first_is_found() {
         assert_eq!(gaps(Some(3), &[3, 4, 5]), (vec![], 6));
         assert_eq!(gaps(Some(3), &[7, 8, 12]), (vec![(3, 7), (9, 12)], 13));
-        assert_eq!(gaps(None, &[7, 8]), (vec![], 9), "nobody has read it before: it begins where it begins");
-        assert_eq!(gaps(Some(30), &[0, 1]), (vec![], 2), "the topic was recreated");
+        assert_eq!(
+            gaps(None, &[7, 8]),
+            (vec![], 9),
+            "nobody has read it before: it begins where it begins"
+        );
+        assert_eq!(
+            gaps(Some(30), &[0, 1]),
+            (vec![], 2),
+            "the topic was recreated"
+        );
     }
 
     #[test]
     fn messages_of_several_partitions_are_told_apart() {
-        let message =
-            |(partition, offset): &(i32, i64)| OwnedMessage::new(None, None, "crm".to_owned(), Timestamp::NotAvailable, *partition, *offset, None);
-        let read: Vec<OwnedMessage> = [(0, 4), (0, 5), (1, 6), (0, 6)].iter().map(message).collect();
-        let run = |partition, from, to| Run { input: Input::new("crm", partition), from, to };
+        let message = |(partition, offset): &(i32, i64)| {
+            OwnedMessage::new(
+                None,
+                None,
+                "crm".to_owned(),
+                Timestamp::NotAvailable,
+                *partition,
+                *offset,
+                None,
+            )
+        };
+        let read: Vec<OwnedMessage> = [(0, 4), (0, 5), (1, 6), (0, 6)]
+            .iter()
+            .map(message)
+            .collect();
+        let run = |partition, from, to| Run {
+            input: Input::new("crm", partition),
+            from,
+            to,
+        };
         assert_eq!(runs(&read), [run(0, 4, 6), run(1, 6, 7), run(0, 6, 7)]);
-        assert_eq!(jumps(runs(&read), &mut BTreeMap::from([(Input::new("crm", 0), 4), (Input::new("crm", 1), 6)])), []);
+        assert_eq!(
+            jumps(
+                runs(&read),
+                &mut BTreeMap::from([(Input::new("crm", 0), 4), (Input::new("crm", 1), 6)])
+            ),
+            []
+        );
     }
 
     #[test]
     fn only_what_lies_below_the_oldest_offset_kept_is_gone() {
-        let gap = |from, to| Gap { input: Input::new("crm", 1), from, to };
+        let gap = |from, to| Gap {
+            input: Input::new("crm", 1),
+            from,
+            to,
+        };
         let below = |low| gap(3, 7).below(&BTreeMap::from([(Input::new("crm", 1), low)]));
         assert_eq!((below(7), below(100)), (Some(gap(3, 7)), Some(gap(3, 7))));
         assert_eq!(below(5), Some(gap(3, 5)), "the rest of it are markers");

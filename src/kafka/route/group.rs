@@ -36,7 +36,10 @@ pub struct Input {
 impl Input {
     /// A partition of a topic.
     pub fn new(topic: &str, partition: i32) -> Input {
-        Input { topic: topic.to_owned(), partition }
+        Input {
+            topic: topic.to_owned(),
+            partition,
+        }
     }
 
     /// Its topic and its number.
@@ -71,13 +74,21 @@ heard!(Watch);
 
 impl ConsumerContext for Watch {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(partitions) = rebalance else { return };
+        let Rebalance::Revoke(partitions) = rebalance else {
+            return;
+        };
         // librdkafka would remember a pause, should the partition come back.
         if let Err(error) = consumer.resume(partitions) {
             tracing::debug!(%error, "partitions that are given up can't be resumed");
         }
-        let inputs = partitions.elements().into_iter().map(|element| Input::new(element.topic(), element.partition()));
-        self.revoked.lock().unwrap_or_else(PoisonError::into_inner).extend(inputs);
+        let inputs = partitions
+            .elements()
+            .into_iter()
+            .map(|element| Input::new(element.topic(), element.partition()));
+        self.revoked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(inputs);
     }
 }
 
@@ -91,9 +102,16 @@ impl Group {
     ///
     /// # Errors
     /// If the properties make no consumer.
-    pub fn join(kafka: &Kafka, name: &str, topics: &[&str], reset: &str) -> Result<Group, OutsideError> {
+    pub fn join(
+        kafka: &Kafka,
+        name: &str,
+        topics: &[&str],
+        reset: &str,
+    ) -> Result<Group, OutsideError> {
         let fail = |error| outside("joining the route group", error);
-        let consumer: BaseConsumer<Watch> = client::member(kafka, name, reset).create_with_context(Watch::default()).map_err(fail)?;
+        let consumer: BaseConsumer<Watch> = client::member(kafka, name, reset)
+            .create_with_context(Watch::default())
+            .map_err(fail)?;
         consumer.subscribe(topics).map_err(fail)?;
         Ok(Group { consumer })
     }
@@ -114,9 +132,15 @@ impl Group {
                     messages.push(message);
                 }
                 // Brokers come back; librdkafka says so once a second meanwhile.
-                Some(Err(error)) if is_outage(&error) => tracing::debug!(%error, "reading the input topics"),
-                Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                    let problem = format!("{error}: messages are gone that were not carried over; make another new log: dealpulse rebuild log");
+                Some(Err(error)) if is_outage(&error) => {
+                    tracing::debug!(%error, "reading the input topics")
+                }
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
+                {
+                    let problem = format!(
+                        "{error}: messages are gone that were not carried over; make another new log: dealpulse rebuild log"
+                    );
                     return Err(OutsideError::fatal("carrying the old log over", problem));
                 }
                 Some(Err(error)) => tracing::warn!(%error, "reading the input topics"),
@@ -131,14 +155,25 @@ impl Group {
 
     /// The partitions taken away since this was asked last. What [`Group::collect`] has just given of them was read before.
     pub fn revoked(&self) -> Vec<Input> {
-        std::mem::take(&mut *self.consumer.context().revoked.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .consumer
+                .context()
+                .revoked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Pauses a partition, or resumes it, where it was. Says whether it is paused now.
     pub fn pause(&self, input: &Input, paused: bool) -> bool {
         let mut list = TopicPartitionList::new();
         list.add_partition(&input.topic, input.partition);
-        let done: KafkaResult<()> = if paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        let done: KafkaResult<()> = if paused {
+            self.consumer.pause(&list)
+        } else {
+            self.consumer.resume(&list)
+        };
         match done {
             Ok(()) => paused,
             Err(error) => {
@@ -159,7 +194,9 @@ impl Group {
         }
         let committed = self.consumer.committed_offsets(list, PATIENCE)?;
         let done = |element: &TopicPartitionListElem<'_>| match element.offset() {
-            Offset::Offset(offset) => Some((Input::new(element.topic(), element.partition()), offset)),
+            Offset::Offset(offset) => {
+                Some((Input::new(element.topic(), element.partition()), offset))
+            }
             _ => None,
         };
         Ok(committed.elements().iter().filter_map(done).collect())
@@ -170,7 +207,10 @@ impl Group {
     /// # Errors
     /// What Kafka answered.
     pub fn low(&self, input: &Input) -> KafkaResult<i64> {
-        Ok(self.consumer.fetch_watermarks(&input.topic, input.partition, PATIENCE)?.0)
+        Ok(self
+            .consumer
+            .fetch_watermarks(&input.topic, input.partition, PATIENCE)?
+            .0)
     }
 
     /// Commits up to where inputs are done.
@@ -179,8 +219,9 @@ impl Group {
             return;
         }
         let mut list = TopicPartitionList::new();
-        let added =
-            positions.iter().try_for_each(|(input, offset)| list.add_partition_offset(&input.topic, input.partition, Offset::Offset(*offset)));
+        let added = positions.iter().try_for_each(|(input, offset)| {
+            list.add_partition_offset(&input.topic, input.partition, Offset::Offset(*offset))
+        });
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
             // Another member has the partition by now; it will route these once more, which changes nothing.
             tracing::debug!(%error, "a commit of the route group failed");

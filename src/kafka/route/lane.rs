@@ -35,7 +35,10 @@ impl Writer {
     /// Writes a letter, however long it takes. Even a refusal is tried again: whoever mends the topic need not restart anything.
     async fn write(self, letter: DeadLetter, failure: Failure) {
         let mut attempt = 0;
-        while let Err(error) = letter.write(self.producers.attempt(attempt), &self.topic).await {
+        while let Err(error) = letter
+            .write(self.producers.attempt(attempt), &self.topic)
+            .await
+        {
             // The first failure may be that of its neighbours.
             if attempt > 0 {
                 note(&failure, &letter, &error);
@@ -43,7 +46,10 @@ impl Writer {
             }
             attempt += 1;
         }
-        self.telemetry.dead_letters.with_label_values(&[&letter.topic, &letter.reason]).inc();
+        self.telemetry
+            .dead_letters
+            .with_label_values(&[&letter.topic, &letter.reason])
+            .inc();
     }
 }
 
@@ -53,8 +59,12 @@ fn note(failure: &Failure, letter: &DeadLetter, error: &OutsideError) {
     let (topic, partition) = (&letter.topic, letter.place.partition);
     match before {
         Some(_) => {}
-        None if error.is_transient => tracing::warn!(%error, topic, partition, "a dead letter can't be written yet; its partition waits for it"),
-        None => tracing::error!(%error, topic, partition, "a dead letter can't be written; its partition stands still until it can"),
+        None if error.is_transient => {
+            tracing::warn!(%error, topic, partition, "a dead letter can't be written yet; its partition waits for it")
+        }
+        None => {
+            tracing::error!(%error, topic, partition, "a dead letter can't be written; its partition stands still until it can")
+        }
     }
 }
 
@@ -84,12 +94,27 @@ pub struct Lane {
 
 impl Lane {
     /// Sees to it that a letter of the message at `offset` is written.
-    pub fn set_aside(&mut self, offset: i64, letter: DeadLetter, writer: &Writer, runtime: &Handle) {
-        let (size, writing) = (letter.size(), writer.clone().write(letter, self.failure.clone()));
+    pub fn set_aside(
+        &mut self,
+        offset: i64,
+        letter: DeadLetter,
+        writer: &Writer,
+        runtime: &Handle,
+    ) {
+        let (size, writing) = (
+            letter.size(),
+            writer.clone().write(letter, self.failure.clone()),
+        );
         self.wait_for(offset, size, writing, runtime);
     }
 
-    fn wait_for(&mut self, offset: i64, size: usize, writing: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
+    fn wait_for(
+        &mut self,
+        offset: i64,
+        size: usize,
+        writing: impl Future<Output = ()> + Send + 'static,
+        runtime: &Handle,
+    ) {
         *self.waiting.entry(offset).or_default() += 1;
         self.bytes += size;
         let done = async move {
@@ -136,12 +161,18 @@ impl Lane {
     pub fn problem(&self) -> Option<String> {
         let (offset, _) = self.waiting.first_key_value()?;
         let why = lock(&self.failure);
-        Some(format!("it stands at offset {offset} until its dead letters can be written: {}", why.as_ref()?))
+        Some(format!(
+            "it stands at offset {offset} until its dead letters can be written: {}",
+            why.as_ref()?
+        ))
     }
 
     /// The offset to be committed, if there is a new one: everything below it is in the log or among the dead letters.
     pub fn commit(&mut self) -> Option<i64> {
-        let waiting = self.waiting.first_key_value().map_or(i64::MAX, |(offset, _)| *offset);
+        let waiting = self
+            .waiting
+            .first_key_value()
+            .map_or(i64::MAX, |(offset, _)| *offset);
         let done = self.routed?.min(waiting);
         // Not only a greater one: a topic that was recreated begins anew.
         (self.committed != Some(done)).then(|| *self.committed.insert(done))
@@ -160,7 +191,12 @@ mod tests {
     fn waiting(lane: &mut Lane, offsets: &[i64]) -> Vec<oneshot::Sender<()>> {
         let letter = |offset: &i64| {
             let (acknowledge, acknowledged) = oneshot::channel();
-            lane.wait_for(*offset, 10, async { drop(acknowledged.await) }, &Handle::current());
+            lane.wait_for(
+                *offset,
+                10,
+                async { drop(acknowledged.await) },
+                &Handle::current(),
+            );
             acknowledge
         };
         offsets.iter().map(letter).collect()
@@ -182,7 +218,11 @@ mod tests {
         let mut letters = waiting(&mut lane, &[5, 7, 7]);
         assert_eq!(lane.commit(), None);
         lane.routed(20);
-        assert_eq!((lane.commit(), lane.commit()), (Some(5), None), "an offset is committed once");
+        assert_eq!(
+            (lane.commit(), lane.commit()),
+            (Some(5), None),
+            "an offset is committed once"
+        );
         after(&mut lane, letters.pop().unwrap()).await;
         assert_eq!(lane.commit(), None, "the letters of 5 and one of 7 wait");
         after(&mut lane, letters.remove(0)).await;
@@ -209,7 +249,10 @@ mod tests {
         let mut letters = waiting(&mut lane, &vec![3; LETTERS]);
         assert!(!lane.should_pause());
         letters.extend(waiting(&mut lane, &[4]));
-        assert!(lane.should_pause() && lane.is_writing() && lane.problem().is_none(), "it only waits");
+        assert!(
+            lane.should_pause() && lane.is_writing() && lane.problem().is_none(),
+            "it only waits"
+        );
         lane.is_paused = true;
         let last = letters.pop().unwrap();
         for letter in letters {
@@ -230,9 +273,16 @@ mod tests {
         let mut letters = waiting(&mut lane, &[8, 9]);
         *lock(&lane.failure) = Some("refused".into());
         assert!(lane.should_pause() && !lane.is_writing());
-        assert!(lane.problem().is_some_and(|problem| problem.starts_with("it stands at offset 8 ") && problem.ends_with(": refused")));
+        assert!(
+            lane.problem()
+                .is_some_and(|problem| problem.starts_with("it stands at offset 8 ")
+                    && problem.ends_with(": refused"))
+        );
         after(&mut lane, letters.remove(0)).await;
-        assert!(lane.problem().is_some_and(|problem| problem.starts_with("it stands at offset 9 ")));
+        assert!(
+            lane.problem()
+                .is_some_and(|problem| problem.starts_with("it stands at offset 9 "))
+        );
         after(&mut lane, letters.remove(0)).await;
         assert!(lane.problem().is_none() && !lane.should_pause());
     }
@@ -240,7 +290,12 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_panics_is_not_taken_for_done() {
         let mut lane = Lane::default();
-        lane.wait_for(1, 10, async { panic!("as intended by this test") }, &Handle::current());
+        lane.wait_for(
+            1,
+            10,
+            async { panic!("as intended by this test") },
+            &Handle::current(),
+        );
         lane.wait_for(2, 10, ready(()), &Handle::current());
         lane.routed(3);
         while !lane.writes.is_empty() {

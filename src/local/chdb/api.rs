@@ -84,7 +84,14 @@ impl Api {
     }
 
     /// Calls one of the three functions that begin a statement; they share their parameters.
-    pub fn begin(&self, function: QueryFn, session: Session, sql: &[u8], format: &str, params: &[Param]) -> *mut c_void {
+    pub fn begin(
+        &self,
+        function: QueryFn,
+        session: Session,
+        sql: &[u8],
+        format: &str,
+        params: &[Param],
+    ) -> *mut c_void {
         let names: Vec<_> = params.iter().map(|(n, _)| n.as_ptr().cast()).collect();
         let name_lengths: Vec<_> = params.iter().map(|(n, _)| n.len()).collect();
         let values: Vec<_> = params.iter().map(|(_, v)| v.as_ptr().cast()).collect();
@@ -121,7 +128,11 @@ impl Api {
                 None => {
                     let length = (self.result_length)(result);
                     let buffer = (self.result_buffer)(result);
-                    if length == 0 || buffer.is_null() { Ok(Vec::new()) } else { Ok(slice::from_raw_parts(buffer, length).to_vec()) }
+                    if length == 0 || buffer.is_null() {
+                        Ok(Vec::new())
+                    } else {
+                        Ok(slice::from_raw_parts(buffer, length).to_vec())
+                    }
                 }
             };
             (self.destroy_query_result)(result);

@@ -36,11 +36,17 @@ impl Blocks {
             return Err(malformed("a compressed block is cut short"));
         }
         if raw_size > MAX_RAW {
-            return Err(malformed(format_args!("a compressed block of {raw_size} bytes is above the limit of {MAX_RAW}")));
+            return Err(malformed(format_args!(
+                "a compressed block of {raw_size} bytes is above the limit of {MAX_RAW}"
+            )));
         }
         let block = self.0.split_to(CHECKSUM + size);
         if checksum_of(&block[CHECKSUM..]) != checksum {
-            return Err(EngineError::new(40, "CHECKSUM_DOESNT_MATCH", "Checksum doesn't match: corrupted data"));
+            return Err(EngineError::new(
+                40,
+                "CHECKSUM_DOESNT_MATCH",
+                "Checksum doesn't match: corrupted data",
+            ));
         }
 
         let data = &block[CHECKSUM + HEADER..];
@@ -48,7 +54,13 @@ impl Blocks {
             METHOD_LZ4 => lz4_flex::block::decompress(data, raw_size).map_err(malformed)?,
             METHOD_NONE => data.to_vec(),
             other => {
-                return Err(EngineError::new(432, "UNKNOWN_CODEC", format_args!("the local engine reads LZ4 blocks, not codec family {other:#04x}")));
+                return Err(EngineError::new(
+                    432,
+                    "UNKNOWN_CODEC",
+                    format_args!(
+                        "the local engine reads LZ4 blocks, not codec family {other:#04x}"
+                    ),
+                ));
             }
         };
         if raw.len() != raw_size {
@@ -102,7 +114,9 @@ mod tests {
 
     fn read(body: impl Into<Bytes>) -> Result<Vec<u8>, u32> {
         let blocks: Result<Vec<_>, _> = Blocks::new(body.into()).collect();
-        blocks.map(|blocks| blocks.concat()).map_err(|error| error.code)
+        blocks
+            .map(|blocks| blocks.concat())
+            .map_err(|error| error.code)
     }
 
     #[test]

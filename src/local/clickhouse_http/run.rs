@@ -51,7 +51,9 @@ impl Job {
                     return Err(not_implemented(detail));
                 }
                 "client_protocol_version" if value != "0" => {
-                    return Err(not_implemented("the local engine knows only client_protocol_version 0"));
+                    return Err(not_implemented(
+                        "the local engine knows only client_protocol_version 0",
+                    ));
                 }
                 "user"
                 | "password"
@@ -80,8 +82,16 @@ impl Job {
         }
         let mut assignments = Vec::new();
         for (name, value) in &self.settings {
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.') {
-                return Err(EngineError::new(115, "UNKNOWN_SETTING", format_args!("Unknown setting {name:?}")));
+            if name.is_empty()
+                || !name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
+            {
+                return Err(EngineError::new(
+                    115,
+                    "UNKNOWN_SETTING",
+                    format_args!("Unknown setting {name:?}"),
+                ));
             }
             let value = value.replace('\\', "\\\\").replace('\'', "\\'");
             assignments.push(format!("{name} = '{value}'"));
@@ -91,7 +101,11 @@ impl Job {
             assignments.push("readonly = 2".to_owned());
         }
         if !assignments.is_empty() {
-            connection.query(format!("SET {}", assignments.join(", ")).as_bytes(), "Null", &[])?;
+            connection.query(
+                format!("SET {}", assignments.join(", ")).as_bytes(),
+                "Null",
+                &[],
+            )?;
         }
         Ok(())
     }
@@ -113,7 +127,10 @@ impl Job {
         for piece in self.body_pieces() {
             let piece = piece?;
             if text.len() + piece.len() > BODY_LIMIT {
-                return Err(bad_body(axum::http::StatusCode::PAYLOAD_TOO_LARGE, String::new()));
+                return Err(bad_body(
+                    axum::http::StatusCode::PAYLOAD_TOO_LARGE,
+                    String::new(),
+                ));
             }
             text.extend_from_slice(&piece);
         }
@@ -145,8 +162,21 @@ pub struct Sink {
 
 impl Sink {
     /// `cut_off` turning true ends the response from our side; `tag` marks an error inside a response.
-    pub fn new(runtime: Handle, parts: mpsc::Sender<Part>, cut_off: watch::Receiver<bool>, job: &Job, tag: String) -> Self {
-        Self { runtime, parts, cut_off, compress: job.compress, tag, begun: false }
+    pub fn new(
+        runtime: Handle,
+        parts: mpsc::Sender<Part>,
+        cut_off: watch::Receiver<bool>,
+        job: &Job,
+        tag: String,
+    ) -> Self {
+        Self {
+            runtime,
+            parts,
+            cut_off,
+            compress: job.compress,
+            tag,
+            begun: false,
+        }
     }
 
     fn send(&mut self, part: Part) -> Result<(), Stop> {
@@ -166,7 +196,9 @@ impl Sink {
         if !self.compress {
             return self.send(Part::Chunk(bytes));
         }
-        bytes.chunks(BLOCK).try_for_each(|raw| self.send(Part::Chunk(blocks::compress(raw))))
+        bytes
+            .chunks(BLOCK)
+            .try_for_each(|raw| self.send(Part::Chunk(blocks::compress(raw))))
     }
 
     fn finish(mut self, outcome: Result<(), Stop>) {
@@ -176,7 +208,9 @@ impl Sink {
             Err(Stop::Failed(error)) if !self.begun => self.send(Part::Failed(error)),
             Err(Stop::Failed(error)) => {
                 let (tag, length) = (&self.tag, error.message.len() + 1);
-                let text = format!("\r\n__exception__\r\n{tag}\r\n{error}\n{length} {tag}\r\n__exception__\r\n");
+                let text = format!(
+                    "\r\n__exception__\r\n{tag}\r\n{error}\n{length} {tag}\r\n__exception__\r\n"
+                );
                 self.chunk(text.into())
             }
         };
@@ -206,11 +240,15 @@ pub fn run(engine: &Arc<Engine>, job: &Job, mut sink: Sink) {
 
 /// Asks every running statement to end.
 pub fn kill_statements(engine: &Arc<Engine>) -> Result<(), EngineError> {
-    connect(engine)?.query(b"KILL QUERY WHERE 1 ASYNC", "Null", &[]).map(drop)
+    connect(engine)?
+        .query(b"KILL QUERY WHERE 1 ASYNC", "Null", &[])
+        .map(drop)
 }
 
 fn connect(engine: &Arc<Engine>) -> Result<Connection, EngineError> {
-    engine.connect().map_err(|error| EngineError::new(1002, "UNKNOWN_EXCEPTION", error))
+    engine
+        .connect()
+        .map_err(|error| EngineError::new(1002, "UNKNOWN_EXCEPTION", error))
 }
 
 fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop> {
@@ -218,7 +256,12 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
     job.prepare(&mut connection)?;
 
     // Where the query string says all but the rows, the body is rows, and is not copied into a text.
-    if let Ok(Statement::Insert { head, format: Some(format), rows }) = statement::parse(&job.sql) {
+    if let Ok(Statement::Insert {
+        head,
+        format: Some(format),
+        rows,
+    }) = statement::parse(&job.sql)
+    {
         let rows = Bytes::copy_from_slice(rows);
         let rows = [Ok(rows)].into_iter().chain(job.body_pieces());
         return Ok(insert(&mut connection, job, head, format, rows)?);
@@ -269,17 +312,28 @@ fn insert(
 /// Refuses, as ClickHouse would, where the disk is all but full.
 fn check_space(connection: &mut Connection) -> Result<(), EngineError> {
     let answer = connection.query(b"SELECT filesystemAvailable()", "TabSeparated", &[])?;
-    let free: Option<u64> = str::from_utf8(&answer).ok().and_then(|text| text.trim().parse().ok());
+    let free: Option<u64> = str::from_utf8(&answer)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     match free {
         Some(free) if free >= RESERVE => Ok(()),
         _ => {
-            let detail = format_args!("Less than {} MiB of disk space are left: make space", RESERVE >> 20);
+            let detail = format_args!(
+                "Less than {} MiB of disk space are left: make space",
+                RESERVE >> 20
+            );
             Err(EngineError::new(243, "NOT_ENOUGH_SPACE", detail))
         }
     }
 }
 
-fn select(connection: &mut Connection, job: &Job, text: &[u8], format: &str, sink: &mut Sink) -> Result<(), Stop> {
+fn select(
+    connection: &mut Connection,
+    job: &Job,
+    text: &[u8],
+    format: &str,
+    sink: &mut Sink,
+) -> Result<(), Stop> {
     let has_header = format == "RowBinaryWithNamesAndTypes";
     let streams = has_header || format == "RowBinary" || format == "Native";
     if streams
@@ -341,10 +395,19 @@ mod tests {
 
     #[test]
     fn query_string_is_sorted_into_names_parameters_and_settings() {
-        let pairs = [("query", "SELECT 1"), ("database", ""), ("param_id", "7"), ("max_threads", "2"), ("decompress", "1")];
+        let pairs = [
+            ("query", "SELECT 1"),
+            ("database", ""),
+            ("param_id", "7"),
+            ("max_threads", "2"),
+            ("decompress", "1"),
+        ];
         let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let job = Job::from_query_string(owned.into()).unwrap();
-        assert_eq!((&job.sql[..], job.database, job.decompress), (&b"SELECT 1"[..], None, true));
+        assert_eq!(
+            (&job.sql[..], job.database, job.decompress),
+            (&b"SELECT 1"[..], None, true)
+        );
         assert_eq!(job.params, [("id".to_owned(), b"7".to_vec())]);
         assert_eq!(job.settings, [("max_threads".to_owned(), "2".to_owned())]);
     }
@@ -353,7 +416,11 @@ mod tests {
     fn what_the_engine_lacks_is_refused() {
         for name in ["session_id", "role", "client_protocol_version"] {
             let pairs = vec![(name.to_owned(), "54460".to_owned())];
-            assert_eq!(Job::from_query_string(pairs).unwrap_err().code, 48, "{name}");
+            assert_eq!(
+                Job::from_query_string(pairs).unwrap_err().code,
+                48,
+                "{name}"
+            );
         }
     }
 }

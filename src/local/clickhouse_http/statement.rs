@@ -5,7 +5,11 @@
 pub enum Statement<'a> {
     /// An INSERT of rows: the statement without FORMAT or VALUES, the format of the rows if it was named, and the rows
     /// that stood in the text itself.
-    Insert { head: &'a [u8], format: Option<&'a str>, rows: &'a [u8] },
+    Insert {
+        head: &'a [u8],
+        format: Option<&'a str>,
+        rows: &'a [u8],
+    },
     /// Anything else, with the format that its text asks for.
     Other { format: Option<&'a str> },
 }
@@ -74,11 +78,18 @@ fn insert<'a>(sql: &'a [u8], mut tokens: Tokens<'a>) -> Option<Statement<'a>> {
         if !keyword {
             continue;
         }
-        if ["select", "with", "infile", "watch"].iter().any(|word| token.is(word)) {
+        if ["select", "with", "infile", "watch"]
+            .iter()
+            .any(|word| token.is(word))
+        {
             return None;
         }
         if token.is("values") {
-            return Some(Statement::Insert { head: &sql[..token.start], format: Some("Values"), rows: &sql[tokens.at..] });
+            return Some(Statement::Insert {
+                head: &sql[..token.start],
+                format: Some("Values"),
+                rows: &sql[tokens.at..],
+            });
         }
         if token.is("format") {
             let format = tokens.next().filter(|token| token.word)?;
@@ -89,12 +100,19 @@ fn insert<'a>(sql: &'a [u8], mut tokens: Tokens<'a>) -> Option<Statement<'a>> {
             });
         }
     }
-    Some(Statement::Insert { head: sql, format: None, rows: &[] })
+    Some(Statement::Insert {
+        head: sql,
+        format: None,
+        rows: &[],
+    })
 }
 
 /// Rows begin after the blanks and the one line end that follow the format's name, as ClickHouse reads them.
 fn after_line_end(rows: &[u8]) -> &[u8] {
-    let blanks = rows.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\x0c')).count();
+    let blanks = rows
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t' | b'\x0c'))
+        .count();
     let rows = &rows[blanks..];
     let rows = rows.strip_prefix(b"\r").unwrap_or(rows);
     rows.strip_prefix(b"\n").unwrap_or(rows)
@@ -151,7 +169,11 @@ impl<'a> Iterator for Tokens<'a> {
             _ => 1,
         };
         self.at += length;
-        Some(Token { text: &rest[..length], start, word: is_word(rest[0]) })
+        Some(Token {
+            text: &rest[..length],
+            start,
+            word: is_word(rest[0]),
+        })
     }
 }
 
@@ -176,22 +198,44 @@ fn quoted_length(text: &[u8], quote: u8) -> usize {
 mod tests {
     use super::*;
 
-    fn insert(head: &'static str, format: Option<&'static str>, rows: &'static str) -> Statement<'static> {
-        Statement::Insert { head: head.as_bytes(), format, rows: rows.as_bytes() }
+    fn insert(
+        head: &'static str,
+        format: Option<&'static str>,
+        rows: &'static str,
+    ) -> Statement<'static> {
+        Statement::Insert {
+            head: head.as_bytes(),
+            format,
+            rows: rows.as_bytes(),
+        }
     }
 
     #[test]
     fn insert_is_parted_from_its_rows() {
         let table = [
-            ("INSERT INTO t(a, `format`, values) FORMAT RowBinary", insert("INSERT INTO t(a, `format`, values) ", Some("RowBinary"), "")),
+            (
+                "INSERT INTO t(a, `format`, values) FORMAT RowBinary",
+                insert("INSERT INTO t(a, `format`, values) ", Some("RowBinary"), ""),
+            ),
             (
                 "-- rows; FORMAT no\ninsert into t format JSONEachRow\r\n\n{\"a\":1}",
-                insert("-- rows; FORMAT no\ninsert into t ", Some("JSONEachRow"), "\n{\"a\":1}"),
+                insert(
+                    "-- rows; FORMAT no\ninsert into t ",
+                    Some("JSONEachRow"),
+                    "\n{\"a\":1}",
+                ),
             ),
-            ("INSERT INTO t VALUES (1, 'FORMAT'); ", insert("INSERT INTO t ", Some("Values"), " (1, 'FORMAT'); ")),
+            (
+                "INSERT INTO t VALUES (1, 'FORMAT'); ",
+                insert("INSERT INTO t ", Some("Values"), " (1, 'FORMAT'); "),
+            ),
             (
                 "INSERT INTO format.values SETTINGS a = 'values' VALUES (1)",
-                insert("INSERT INTO format.values SETTINGS a = 'values' ", Some("Values"), " (1)"),
+                insert(
+                    "INSERT INTO format.values SETTINGS a = 'values' ",
+                    Some("Values"),
+                    " (1)",
+                ),
             ),
             ("INSERT INTO t", insert("INSERT INTO t", None, "")),
         ];
@@ -202,8 +246,15 @@ mod tests {
 
     #[test]
     fn insert_without_rows_is_left_to_the_engine() {
-        for sql in ["INSERT INTO t SELECT 1", "INSERT INTO t WITH 1 AS x SELECT x", "INSERT INTO t FROM INFILE 'f' FORMAT CSV"] {
-            assert!(matches!(parse(sql.as_bytes()), Ok(Statement::Other { .. })), "{sql}");
+        for sql in [
+            "INSERT INTO t SELECT 1",
+            "INSERT INTO t WITH 1 AS x SELECT x",
+            "INSERT INTO t FROM INFILE 'f' FORMAT CSV",
+        ] {
+            assert!(
+                matches!(parse(sql.as_bytes()), Ok(Statement::Other { .. })),
+                "{sql}"
+            );
         }
     }
 
@@ -217,7 +268,11 @@ mod tests {
             ("SELECT 'it''s \\' FORMAT CSV", None),
         ];
         for (sql, format) in table {
-            assert_eq!(parse(sql.as_bytes()), Ok(Statement::Other { format }), "{sql}");
+            assert_eq!(
+                parse(sql.as_bytes()),
+                Ok(Statement::Other { format }),
+                "{sql}"
+            );
         }
     }
 
@@ -225,7 +280,15 @@ mod tests {
     fn anything_but_one_statement_is_refused() {
         assert_eq!(parse(b"SELECT 1; SELECT 2"), Err(NotOne::Several));
         assert_eq!(parse(b" -- nothing"), Err(NotOne::Empty));
-        for sql in ["exit", "Quit;", "?? how many deals", "\\d", ";", "1", "\u{feff}SELECT 1"] {
+        for sql in [
+            "exit",
+            "Quit;",
+            "?? how many deals",
+            "\\d",
+            ";",
+            "1",
+            "\u{feff}SELECT 1",
+        ] {
             assert_eq!(parse(sql.as_bytes()), Err(NotOne::Foreign), "{sql}");
         }
         assert!(parse(b"SELECT ';'; -- done;\n;").is_ok());
@@ -233,7 +296,15 @@ mod tests {
 
     #[test]
     fn any_bytes_are_read_without_panic() {
-        for sql in [&b"\xff\xfe"[..], b"'\\", b"/*", b"--", b"insert", b"insert into t format", b"\"\xc3"] {
+        for sql in [
+            &b"\xff\xfe"[..],
+            b"'\\",
+            b"/*",
+            b"--",
+            b"insert",
+            b"insert into t format",
+            b"\"\xc3",
+        ] {
             let _ = parse(sql);
         }
     }

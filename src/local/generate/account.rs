@@ -33,7 +33,15 @@ impl World {
     pub(super) fn found_account(&mut self, at: i64, region: u8, owner: u8) -> u32 {
         let account = self.accounts.len() as u32;
         let segment = self.random.weighted(SEGMENTS.iter().map(|s| s.share)) as u8;
-        self.accounts.push(Account { owner, region, segment, bought: 0, merged_into: None, customer_since: None, churned: false });
+        self.accounts.push(Account {
+            owner,
+            region,
+            segment,
+            bought: 0,
+            merged_into: None,
+            customer_since: None,
+            churned: false,
+        });
         let event = self.describe_account(at, account);
         self.publish(event);
 
@@ -43,7 +51,10 @@ impl World {
             let noticed = at + self.random.between(2 * DAY, 30 * DAY);
             let offset = REGIONS[usize::from(region)].offset;
             let noticed = at_work(noticed, offset, &mut self.random);
-            self.schedule(noticed, Task::Account(account, AccountStep::MergeInto(other)));
+            self.schedule(
+                noticed,
+                Task::Account(account, AccountStep::MergeInto(other)),
+            );
         }
         account
     }
@@ -61,7 +72,12 @@ impl World {
 
     fn describe_account(&mut self, at: i64, account: u32) -> Event {
         let event = self.event("account", "upserted", account_key(account), at);
-        let Account { owner, region, segment, .. } = self.accounts[account as usize];
+        let Account {
+            owner,
+            region,
+            segment,
+            ..
+        } = self.accounts[account as usize];
         let segment = &SEGMENTS[usize::from(segment)];
         let (fewest, most) = segment.employees;
         let employees = self.random.between(fewest, most);
@@ -71,7 +87,11 @@ impl World {
             .text("segment", segment.name)
             .text("owner_id", &self.reps.get(owner).id)
             .text("region", REGIONS[usize::from(region)].name)
-            .custom(|event| event.text("industry", industry).number("employees", employees))
+            .custom(|event| {
+                event
+                    .text("industry", industry)
+                    .number("employees", employees)
+            })
     }
 
     /// The account's first win, or its first after it had left.
@@ -128,7 +148,12 @@ impl World {
             return;
         }
         self.accounts[account as usize].merged_into = Some(root);
-        let Account { bought, customer_since, churned, .. } = self.accounts[account as usize];
+        let Account {
+            bought,
+            customer_since,
+            churned,
+            ..
+        } = self.accounts[account as usize];
         let survivor = &mut self.accounts[root as usize];
         survivor.bought |= bought;
         if survivor.customer_since.is_none() && customer_since.is_some() && !churned {

@@ -10,7 +10,10 @@ pub(super) const MINUTE: i64 = 60_000;
 
 const MONTHS: [u64; 12] = [95, 100, 110, 105, 100, 95, 80, 70, 105, 115, 110, 75];
 const WEEKDAYS: [u64; 7] = [115, 120, 118, 110, 95, 22, 20];
-const HOURS: [u64; 24] = [4, 3, 3, 4, 8, 20, 40, 70, 100, 115, 120, 110, 95, 105, 115, 110, 100, 85, 65, 50, 38, 28, 16, 8];
+const HOURS: [u64; 24] = [
+    4, 3, 3, 4, 8, 20, 40, 70, 100, 115, 120, 110, 95, 105, 115, 110, 100, 85, 65, 50, 38, 28, 16,
+    8,
+];
 
 /// The time as chrono has it; past chrono's last year it is that year's end.
 pub(super) fn utc(at: i64) -> DateTime<Utc> {
@@ -20,7 +23,9 @@ pub(super) fn utc(at: i64) -> DateTime<Utc> {
 /// How busy the hour beginning at this time is, against the other hours.
 pub(super) fn busyness(at: i64) -> u64 {
     let time = utc(at);
-    MONTHS[time.month0() as usize] * WEEKDAYS[time.weekday().num_days_from_monday() as usize] * HOURS[time.hour() as usize]
+    MONTHS[time.month0() as usize]
+        * WEEKDAYS[time.weekday().num_days_from_monday() as usize]
+        * HOURS[time.hour() as usize]
 }
 
 /// The first moment at or after `at` at which somebody is at work, `offset` hours east of UTC.

@@ -14,7 +14,12 @@ pub(super) struct Source {
 }
 
 const fn source(name: Option<&'static str>, share: u32, converts: u32, wins: u32) -> Source {
-    Source { name, share, converts, wins }
+    Source {
+        name,
+        share,
+        converts,
+        wins,
+    }
 }
 
 pub(super) const SOURCES: [Source; 9] = [
@@ -134,15 +139,56 @@ pub(super) struct Segment {
 }
 
 pub(super) const SEGMENTS: [Segment; 3] = [
-    Segment { name: "smb", share: 600, units: (1, 8), typical_days: 18, employees: (5, 99) },
-    Segment { name: "mid-market", share: 300, units: (5, 40), typical_days: 40, employees: (100, 999) },
-    Segment { name: "enterprise", share: 100, units: (30, 250), typical_days: 85, employees: (1000, 60_000) },
+    Segment {
+        name: "smb",
+        share: 600,
+        units: (1, 8),
+        typical_days: 18,
+        employees: (5, 99),
+    },
+    Segment {
+        name: "mid-market",
+        share: 300,
+        units: (5, 40),
+        typical_days: 40,
+        employees: (100, 999),
+    },
+    Segment {
+        name: "enterprise",
+        share: 100,
+        units: (30, 250),
+        typical_days: 85,
+        employees: (1000, 60_000),
+    },
 ];
 
-pub(super) const INDUSTRIES: [&str; 8] = ["logistics", "manufacturing", "retail", "software", "healthcare", "energy", "media", "finance"];
-pub(super) const CAMPAIGNS: [&str; 6] = ["spring-launch", "summer-webinars", "autumn-roadshow", "year-end", "always-on", "partner-days"];
+pub(super) const INDUSTRIES: [&str; 8] = [
+    "logistics",
+    "manufacturing",
+    "retail",
+    "software",
+    "healthcare",
+    "energy",
+    "media",
+    "finance",
+];
+pub(super) const CAMPAIGNS: [&str; 6] = [
+    "spring-launch",
+    "summer-webinars",
+    "autumn-roadshow",
+    "year-end",
+    "always-on",
+    "partner-days",
+];
 pub(super) const COMPETITORS: [&str; 4] = ["Northbeam", "Quillon", "Tessera", "in-house"];
-pub(super) const LOST_REASONS: [&str; 6] = ["price", "competitor", "no decision", "timing", "missing feature", "no budget"];
+pub(super) const LOST_REASONS: [&str; 6] = [
+    "price",
+    "competitor",
+    "no decision",
+    "timing",
+    "missing feature",
+    "no budget",
+];
 
 /// Somebody who sells.
 pub(super) struct Rep {
@@ -197,9 +243,11 @@ impl Reps {
 }
 
 const FIRST: [&str; 40] = [
-    "Alder", "Amber", "Aster", "Baltic", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Copper", "Crescent", "Delta", "Dover", "Elm", "Falcon",
-    "Fjord", "Granite", "Harbor", "Hazel", "Helios", "Iris", "Juniper", "Kestrel", "Lantern", "Linden", "Lumen", "Marlow", "Meridian", "Nordwind",
-    "Orchard", "Pioneer", "Quarry", "Raven", "Sable", "Sierra", "Solstice", "Summit", "Tidal", "Vantage", "Willow",
+    "Alder", "Amber", "Aster", "Baltic", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Copper",
+    "Crescent", "Delta", "Dover", "Elm", "Falcon", "Fjord", "Granite", "Harbor", "Hazel", "Helios",
+    "Iris", "Juniper", "Kestrel", "Lantern", "Linden", "Lumen", "Marlow", "Meridian", "Nordwind",
+    "Orchard", "Pioneer", "Quarry", "Raven", "Sable", "Sierra", "Solstice", "Summit", "Tidal",
+    "Vantage", "Willow",
 ];
 const SECOND: [&str; 33] = [
     "Logistics",
@@ -237,8 +285,8 @@ const SECOND: [&str; 33] = [
     "Dairy",
 ];
 const CITIES: [&str; 16] = [
-    "Hamburg", "Oslo", "Leeds", "Denver", "Osaka", "Graz", "Malmo", "Cork", "Austin", "Nagoya", "Basel", "Aarhus", "Bristol", "Boston", "Kyoto",
-    "Leipzig",
+    "Hamburg", "Oslo", "Leeds", "Denver", "Osaka", "Graz", "Malmo", "Cork", "Austin", "Nagoya",
+    "Basel", "Aarhus", "Bristol", "Boston", "Kyoto", "Leipzig",
 ];
 
 /// A company's name, another one for every number: twenty thousand before the names have to be numbered.
@@ -247,11 +295,18 @@ pub(super) fn company_name(number: u32, region: u8) -> String {
     let plain_names = FIRST.len() * SECOND.len();
     // A step that shares no factor with the count visits every name once, in no visible order.
     let shuffled = number % plain_names * 797 % plain_names;
-    let (first, second) = (FIRST[shuffled % FIRST.len()], SECOND[shuffled / FIRST.len()]);
+    let (first, second) = (
+        FIRST[shuffled % FIRST.len()],
+        SECOND[shuffled / FIRST.len()],
+    );
     let forms = &REGIONS[usize::from(region)].legal_forms;
     let form = forms[number % forms.len()];
     let round = number / plain_names;
-    let city = if round == 0 { "" } else { CITIES[(round - 1) % CITIES.len()] };
+    let city = if round == 0 {
+        ""
+    } else {
+        CITIES[(round - 1) % CITIES.len()]
+    };
     let again = round.saturating_sub(1) / CITIES.len();
     match (round, again) {
         (0, _) => format!("{first} {second} {form}"),

@@ -72,8 +72,12 @@ pub(super) enum DealStep {
 }
 
 /// The stages of an open deal with the probability and the forecast category that go with them.
-pub(super) const STAGES: [(&str, &str, &str); 4] =
-    [("qualification", "0.1", "pipeline"), ("discovery", "0.25", "pipeline"), ("proposal", "0.5", "best_case"), ("negotiation", "0.75", "commit")];
+pub(super) const STAGES: [(&str, &str, &str); 4] = [
+    ("qualification", "0.1", "pipeline"),
+    ("discovery", "0.25", "pipeline"),
+    ("proposal", "0.5", "best_case"),
+    ("negotiation", "0.75", "commit"),
+];
 
 pub(super) fn deal_key(deal: u32) -> String {
     format!("D-{deal}")
@@ -89,11 +93,18 @@ impl World {
     pub(super) fn create_deal(&mut self, at: i64, origin: Origin) {
         self.deals += 1;
         let (kind, account, owner, source, lead) = match origin {
-            Origin::Lead(lead) => (Kind::New, lead.account, lead.owner, Some(lead.source), lead.named),
+            Origin::Lead(lead) => (
+                Kind::New,
+                lead.account,
+                lead.owner,
+                Some(lead.source),
+                lead.named,
+            ),
             Origin::Direct => self.bring_in(at),
             Origin::Customer => match self.any_customer() {
                 Some(account) => (
-                    [Kind::Upsell, Kind::CrossSell, Kind::Renewal][self.random.weighted([350, 250, 400].into_iter())],
+                    [Kind::Upsell, Kind::CrossSell, Kind::Renewal]
+                        [self.random.weighted([350, 250, 400].into_iter())],
                     Some(account),
                     self.accounts[account as usize].owner,
                     None,
@@ -106,7 +117,17 @@ impl World {
         let (kind, product) = self.choose_product(kind, bought);
         let currency = self.choose_currency(owner);
         let amount = self.price(product, currency, account);
-        let mut deal = Deal { id: self.deals, account, owner, product, kind, currency, amount, closed_at: at, plan: Plan::of(vec![]) };
+        let mut deal = Deal {
+            id: self.deals,
+            account,
+            owner,
+            product,
+            kind,
+            currency,
+            amount,
+            closed_at: at,
+            plan: Plan::of(vec![]),
+        };
         let (plan, expected) = self.plan_deal(at, &deal, source);
         deal.plan = plan;
         self.announce_deal(at, &deal, source, lead, expected);
@@ -174,13 +195,19 @@ impl World {
             (Kind::Renewal, _) => 780,
         };
         let is_won = self.random.chance(self.reps.achieved(deal.owner, wins));
-        let segment = deal.account.map_or(0, |account| self.accounts[account as usize].segment);
+        let segment = deal
+            .account
+            .map_or(0, |account| self.accounts[account as usize].segment);
         let mut typical = SEGMENTS[usize::from(segment)].typical_days * DAY;
         if deal.expands() {
             typical /= 2;
         }
         // Hope dies slowly: what is lost takes longer than what is won.
-        let typical = if is_won { typical * 9 / 10 } else { typical * 12 / 10 };
+        let typical = if is_won {
+            typical * 9 / 10
+        } else {
+            typical * 12 / 10
+        };
         let ready = match self.random.chance(20) {
             true => at + self.random.below(8 * HOUR as u64) as i64,
             false => at + self.random.long_tailed(typical),
@@ -189,7 +216,11 @@ impl World {
             true => signing(ready, offset, &mut self.random),
             false => at_work(ready, offset, &mut self.random),
         };
-        let reached = if is_won { 3 } else { self.random.weighted([25, 30, 30, 15].into_iter()) };
+        let reached = if is_won {
+            3
+        } else {
+            self.random.weighted([25, 30, 30, 15].into_iter())
+        };
 
         let mut steps = Vec::with_capacity(8);
         for (stage, share) in [(1, (80, 300)), (2, (320, 560)), (3, (580, 860))] {
@@ -212,14 +243,28 @@ impl World {
     }
 
     /// The close, and what is done to a deal after it.
-    fn plan_close(&mut self, close: i64, is_won: bool, offset: i64, steps: &mut Vec<(i64, DealStep)>) {
+    fn plan_close(
+        &mut self,
+        close: i64,
+        is_won: bool,
+        offset: i64,
+        steps: &mut Vec<(i64, DealStep)>,
+    ) {
         let result = |is_won| {
-            if is_won { DealStep::Win } else { DealStep::Lose }
+            if is_won {
+                DealStep::Win
+            } else {
+                DealStep::Lose
+            }
         };
         let faults = self.config.faults;
         let mut last = close;
         steps.push((close, result(is_won)));
-        let reopens = if is_won { faults.reopened } else { faults.reopened / 3 };
+        let reopens = if is_won {
+            faults.reopened
+        } else {
+            faults.reopened / 3
+        };
         if self.random.chance(reopens) {
             let reopened = last + self.random.between(2 * DAY, 30 * DAY);
             let reopened = at_work(reopened, offset, &mut self.random);
@@ -229,7 +274,11 @@ impl World {
             steps.extend([(reopened, DealStep::Reopen), (last, result(wins_now))]);
         }
         if self.random.chance(faults.corrected) {
-            let correction = if self.random.chance(700) { DealStep::Reprice } else { DealStep::Redate };
+            let correction = if self.random.chance(700) {
+                DealStep::Reprice
+            } else {
+                DealStep::Redate
+            };
             last += self.random.between(HOUR, 20 * DAY);
             steps.push((last, correction));
         }
@@ -247,7 +296,14 @@ impl World {
         }
     }
 
-    fn announce_deal(&mut self, at: i64, deal: &Deal, source: Option<u8>, lead: Option<u32>, expected: i64) {
+    fn announce_deal(
+        &mut self,
+        at: i64,
+        deal: &Deal,
+        source: Option<u8>,
+        lead: Option<u32>,
+        expected: i64,
+    ) {
         let event = self.event("deal", "upserted", deal_key(deal.id), at);
         let product = PRODUCTS[usize::from(deal.product)].0;
         let name = match deal.account {
@@ -269,7 +325,14 @@ impl World {
             .text("owner_id", &rep.id)
             .text("team", rep.team)
             .text("region", REGIONS[usize::from(rep.region)].name)
-            .text("pipeline", if deal.expands() { "expansion" } else { "new-business" })
+            .text(
+                "pipeline",
+                if deal.expands() {
+                    "expansion"
+                } else {
+                    "new-business"
+                },
+            )
             .text("stage", stage)
             .instant("stage_entered_at", at)
             .text("status", "open")
@@ -278,7 +341,11 @@ impl World {
             .money("amount", deal.amount, deal.currency)
             .text("currency", deal.currency.code())
             .text("product", product)
-            .date("expected_close_date", expected, REGIONS[usize::from(rep.region)].offset);
+            .date(
+                "expected_close_date",
+                expected,
+                REGIONS[usize::from(rep.region)].offset,
+            );
         if self.random.chance(600) {
             event = event.text("deal_type", deal.kind.name());
         }
@@ -291,7 +358,12 @@ impl World {
             let rival = self.random.pick(&COMPETITORS);
             let months = self.random.pick(&[12, 24, 36]);
             let is_pilot = self.random.chance(200);
-            event = event.custom(|event| event.text("competitor", rival).number("contract_months", months).number("pilot", is_pilot));
+            event = event.custom(|event| {
+                event
+                    .text("competitor", rival)
+                    .number("contract_months", months)
+                    .number("pilot", is_pilot)
+            });
         }
         self.publish(event);
     }

@@ -16,7 +16,9 @@ impl World {
             Some(DealStep::Reopen) => self.reopen(at, &deal),
             Some(DealStep::Reprice) => {
                 deal.amount = deal.amount * self.random.between(70, 110) / 100;
-                let event = self.change(at, &deal).money("amount", deal.amount, deal.currency);
+                let event = self
+                    .change(at, &deal)
+                    .money("amount", deal.amount, deal.currency);
                 self.publish(event);
             }
             Some(DealStep::Redate) => {
@@ -46,9 +48,13 @@ impl World {
         // Some rules in a CRM write a second time within the same instant: then only the sequence says which was last.
         if self.random.chance(30) {
             let passing = deal.amount * self.random.between(80, 120) / 100;
-            let event = self.change(at, deal).money("amount", passing, deal.currency);
+            let event = self
+                .change(at, deal)
+                .money("amount", passing, deal.currency);
             self.publish(event);
-            let event = self.change(at, deal).money("amount", deal.amount, deal.currency);
+            let event = self
+                .change(at, deal)
+                .money("amount", deal.amount, deal.currency);
             self.publish(event);
         }
         let (stage, probability, category) = STAGES[stage];
@@ -64,7 +70,11 @@ impl World {
         }
         if self.random.chance(250) {
             let expected = at + self.random.between(5, 60) * DAY;
-            event = event.date("expected_close_date", expected, self.offset_of_rep(deal.owner));
+            event = event.date(
+                "expected_close_date",
+                expected,
+                self.offset_of_rep(deal.owner),
+            );
         }
         self.publish(event);
     }

@@ -17,7 +17,11 @@ pub(super) struct Event {
 impl Event {
     /// Opens an event of `crm.<kind>.<verb>`. The sequence is the source's commit number, and the event's id.
     pub(super) fn new(kind: &str, verb: &str, key: String, at: i64, sequence: u64) -> Self {
-        let mut event = Self { key, at, json: Vec::with_capacity(512) };
+        let mut event = Self {
+            key,
+            at,
+            json: Vec::with_capacity(512),
+        };
         event.raw(r#"{"specversion":"1.0","id":"e-"#);
         event.display(sequence);
         event.raw(r#"","source":"crm/demo","type":"crm."#);

@@ -44,8 +44,19 @@ impl World {
         let owner = self.reps.any_of(region, &mut self.random);
         // Some ask on behalf of a company that buys already.
         let asks_for_customer = self.random.chance(100);
-        let account = if asks_for_customer { self.any_customer() } else { None };
-        let mut lead = Lead { id: self.leads, owner, region, source, account, plan: Plan::of(vec![]) };
+        let account = if asks_for_customer {
+            self.any_customer()
+        } else {
+            None
+        };
+        let mut lead = Lead {
+            id: self.leads,
+            owner,
+            region,
+            source,
+            account,
+            plan: Plan::of(vec![]),
+        };
         lead.plan = self.plan_lead(at, &lead);
         self.announce_lead(at, &lead);
         self.follow_lead(lead);
@@ -90,7 +101,11 @@ impl World {
         let event = self.event("lead", "upserted", lead_key(lead.id), at);
         // A source nobody filled in is left out by one form and sent empty by another.
         let source = SOURCES[usize::from(lead.source)].name;
-        let source = source.or(if self.random.chance(500) { Some("") } else { None });
+        let source = source.or(if self.random.chance(500) {
+            Some("")
+        } else {
+            None
+        });
         let rep = self.reps.get(lead.owner);
         let account = lead.account.map(account_key);
         let mut event = event
@@ -124,7 +139,11 @@ impl World {
         match lead.plan.take() {
             Some(LeadStep::Qualify) => {
                 let event = self.event("lead", "upserted", key, at);
-                self.publish(event.text("status", "qualified").instant("qualified_at", at));
+                self.publish(
+                    event
+                        .text("status", "qualified")
+                        .instant("qualified_at", at),
+                );
             }
             Some(LeadStep::Disqualify) => {
                 let event = self.event("lead", "upserted", key, at);
@@ -165,9 +184,20 @@ impl World {
             .event("lead", "upserted", lead_key(lead.id), at)
             .text("status", "converted")
             .instant("converted_at", at)
-            .maybe_text("converted_deal_id", lead_names_deal.then_some(becomes.as_str()))
+            .maybe_text(
+                "converted_deal_id",
+                lead_names_deal.then_some(becomes.as_str()),
+            )
             .maybe_text("account_id", account.map(account_key).as_deref());
         self.publish(event);
-        self.create_deal(at, Origin::Lead(FromLead { named: deal_names_lead.then_some(lead.id), owner: lead.owner, source: lead.source, account }));
+        self.create_deal(
+            at,
+            Origin::Lead(FromLead {
+                named: deal_names_lead.then_some(lead.id),
+                owner: lead.owner,
+                source: lead.source,
+                account,
+            }),
+        );
     }
 }

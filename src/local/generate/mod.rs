@@ -75,13 +75,25 @@ pub struct Faults {
 impl Faults {
     /// A feed that never fails: events come in time, once, and a close stands.
     pub const fn none() -> Self {
-        Self { late: 0, disordered: 0, duplicate: 0, corrected: 0, reopened: 0 }
+        Self {
+            late: 0,
+            disordered: 0,
+            duplicate: 0,
+            corrected: 0,
+            reopened: 0,
+        }
     }
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { late: 20, disordered: 20, duplicate: 10, corrected: 40, reopened: 30 }
+        Self {
+            late: 20,
+            disordered: 20,
+            duplicate: 10,
+            corrected: 40,
+            reopened: 30,
+        }
     }
 }
 
@@ -107,7 +119,10 @@ impl Generator {
     /// Founds the organisation. An end at or before the start gives no events.
     pub fn new(config: GeneratorConfig) -> Self {
         let end = config.end.timestamp_micros();
-        Self { world: World::new(config), end }
+        Self {
+            world: World::new(config),
+            end,
+        }
     }
 }
 
@@ -115,6 +130,8 @@ impl Iterator for Generator {
     type Item = GeneratedEvent;
 
     fn next(&mut self) -> Option<GeneratedEvent> {
-        self.world.next_published().filter(|event| event.emitted_at < self.end)
+        self.world
+            .next_published()
+            .filter(|event| event.emitted_at < self.end)
     }
 }

@@ -71,6 +71,8 @@ impl Random {
         // A binomial of four slots an expected arrival is close to Poisson and needs no exponential.
         let slots = expected / (1 << 14) + 1;
         let threshold = expected / slots;
-        (0..slots).filter(|_| self.below(1 << 16) < threshold).count() as u64
+        (0..slots)
+            .filter(|_| self.below(1 << 16) < threshold)
+            .count() as u64
     }
 }

@@ -10,7 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
 fn config(deals: u64, faults: Faults) -> GeneratorConfig {
-    GeneratorConfig { deals, faults, ..GeneratorConfig::default() }
+    GeneratorConfig {
+        deals,
+        faults,
+        ..GeneratorConfig::default()
+    }
 }
 
 fn hash(config: GeneratorConfig) -> (u64, u64) {
@@ -67,13 +71,19 @@ fn held_back(event: &Read) -> i64 {
 /// The figures change whenever the organisation is made to behave otherwise; then they are to be set anew.
 #[test]
 fn gives_the_same_bytes_for_a_seed_on_every_machine() {
-    assert_eq!(hash(config(500, Faults::default())), (6670, 15_315_176_232_323_262_951));
+    assert_eq!(
+        hash(config(500, Faults::default())),
+        (6670, 15_315_176_232_323_262_951)
+    );
 }
 
 #[test]
 fn gives_another_stream_for_another_seed() {
     let one = config(100, Faults::default());
-    let other = GeneratorConfig { seed: 2, ..one.clone() };
+    let other = GeneratorConfig {
+        seed: 2,
+        ..one.clone()
+    };
     assert_eq!(hash(one.clone()), hash(one.clone()));
     assert_ne!(hash(one).1, hash(other).1);
 }
@@ -81,7 +91,10 @@ fn gives_another_stream_for_another_seed() {
 #[test]
 fn publishes_in_order_within_the_period_and_never_before_it_happened() {
     let config = config(1000, Faults::default());
-    let (start, end) = (config.start.timestamp_micros(), config.end.timestamp_micros());
+    let (start, end) = (
+        config.start.timestamp_micros(),
+        config.end.timestamp_micros(),
+    );
     let events = read(config);
     assert!(events.is_sorted_by_key(|event| event.emitted_at));
     for event in &events {
@@ -94,9 +107,16 @@ fn publishes_in_order_within_the_period_and_never_before_it_happened() {
 fn makes_about_as_many_deals_as_asked_for() {
     for asked in [300, 3000] {
         let events = read(config(asked, Faults::none()));
-        let deals: HashSet<&str> = events.iter().filter(|e| e.kind == "crm.deal.upserted").map(|e| e.key.as_str()).collect();
+        let deals: HashSet<&str> = events
+            .iter()
+            .filter(|e| e.kind == "crm.deal.upserted")
+            .map(|e| e.key.as_str())
+            .collect();
         let made = deals.len() as u64;
-        assert!((asked * 85 / 100..asked * 115 / 100).contains(&made), "{made} for {asked}");
+        assert!(
+            (asked * 85 / 100..asked * 115 / 100).contains(&made),
+            "{made} for {asked}"
+        );
     }
 }
 
@@ -126,7 +146,10 @@ fn every_fault_occurs_by_default() {
         }
         *last = event.sequence.max(*last);
     }
-    for event in by_time.iter().filter(|event| event.kind == "crm.deal.upserted") {
+    for event in by_time
+        .iter()
+        .filter(|event| event.kind == "crm.deal.upserted")
+    {
         let before = status.get(event.key.as_str()).copied().unwrap_or("open");
         let now = event.data("status");
         match (before, now) {
@@ -139,7 +162,16 @@ fn every_fault_occurs_by_default() {
         status.insert(&event.key, now.unwrap_or(before));
     }
     let faults: Vec<&str> = seen.keys().copied().collect();
-    let all = ["corrected amount", "corrected date", "disordered", "duplicate", "late", "overtaken", "reopened when lost", "reopened when won"];
+    let all = [
+        "corrected amount",
+        "corrected date",
+        "disordered",
+        "duplicate",
+        "late",
+        "overtaken",
+        "reopened when lost",
+        "reopened when won",
+    ];
     assert_eq!(faults, all);
     let per_mille = |fault| seen[fault] * 1000 / events.len();
     assert!((15..25).contains(&per_mille("late")));
@@ -187,13 +219,23 @@ fn refers_only_to_what_has_been_announced() {
 #[test]
 fn shows_the_kinds_of_record_that_metrics_stumble_over() {
     let events = read(config(3000, Faults::default()));
-    let deals_with_lead: HashSet<&str> = events.iter().filter(|e| e.data("lead_id").is_some()).map(|e| e.key.as_str()).collect();
+    let deals_with_lead: HashSet<&str> = events
+        .iter()
+        .filter(|e| e.data("lead_id").is_some())
+        .map(|e| e.key.as_str())
+        .collect();
     let mut seen = BTreeSet::new();
     for event in &events {
         let data = event.json["data"].as_object().unwrap();
         let is_new = data.contains_key("expected_close_date") && data.contains_key("name");
         seen.insert(event.kind.clone());
-        for field in ["lead_source", "currency", "deal_type", "status", "lost_reason"] {
+        for field in [
+            "lead_source",
+            "currency",
+            "deal_type",
+            "status",
+            "lost_reason",
+        ] {
             if let Some(value) = event.data(field) {
                 seen.insert(format!("{field} {value}"));
             }
@@ -212,16 +254,31 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
                 seen.insert(what.to_string());
             }
         };
-        note(is_new && event.data("account_id").is_none(), "deal without account");
-        note(is_new && event.data("deal_type").is_none(), "deal without type");
-        note(event.data("owner_id").is_some() && event.kind.contains("deal") && !is_new, "handover");
+        note(
+            is_new && event.data("account_id").is_none(),
+            "deal without account",
+        );
+        note(
+            is_new && event.data("deal_type").is_none(),
+            "deal without type",
+        );
+        note(
+            event.data("owner_id").is_some() && event.kind.contains("deal") && !is_new,
+            "handover",
+        );
         note(event.data("upsell_amount").is_some(), "upsell amount");
         note(data.contains_key("custom"), "custom");
         if let Some(deal) = event.data("converted_deal_id") {
-            note(!deals_with_lead.contains(deal), "deal known by its lead only");
+            note(
+                !deals_with_lead.contains(deal),
+                "deal known by its lead only",
+            );
         }
         let is_converted = event.data("status") == Some("converted");
-        note(is_converted && event.data("converted_deal_id").is_none(), "lead known by its deal only");
+        note(
+            is_converted && event.data("converted_deal_id").is_none(),
+            "lead known by its deal only",
+        );
     }
     for expected in [
         "crm.lead.upserted",
@@ -264,33 +321,56 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
 
 #[test]
 fn keeps_only_what_is_open_in_memory() {
-    let mut generator =
-        Generator::new(GeneratorConfig { end: GeneratorConfig::default().start + TimeDelta::days(1460), ..config(20_000, Faults::default()) });
+    let mut generator = Generator::new(GeneratorConfig {
+        end: GeneratorConfig::default().start + TimeDelta::days(1460),
+        ..config(20_000, Faults::default())
+    });
     let (mut events, mut most_waiting) = (0, 0);
     while generator.next().is_some() {
         events += 1;
         most_waiting = generator.world.waiting().max(most_waiting);
     }
-    assert!(most_waiting < events / 40, "{most_waiting} waiting of {events}");
+    assert!(
+        most_waiting < events / 40,
+        "{most_waiting} waiting of {events}"
+    );
 }
 
 #[test]
 fn lives_with_nothing_to_do() {
     let start = GeneratorConfig::default().start;
-    let backwards = GeneratorConfig { end: start - TimeDelta::days(1), ..config(10, Faults::none()) };
+    let backwards = GeneratorConfig {
+        end: start - TimeDelta::days(1),
+        ..config(10, Faults::none())
+    };
     assert_eq!(Generator::new(backwards).count(), 0);
-    let empty = GeneratorConfig { end: start, ..config(10, Faults::none()) };
+    let empty = GeneratorConfig {
+        end: start,
+        ..config(10, Faults::none())
+    };
     assert_eq!(Generator::new(empty).count(), 0);
     assert!(Generator::new(config(0, Faults::none())).count() < 10);
-    let always = Faults { late: 1000, disordered: 1000, duplicate: 1000, corrected: 1000, reopened: 1000 };
+    let always = Faults {
+        late: 1000,
+        disordered: 1000,
+        duplicate: 1000,
+        corrected: 1000,
+        reopened: 1000,
+    };
     assert!(Generator::new(config(50, always)).count() > 100);
 }
 
 #[test]
 fn keeps_to_the_currencies_it_is_given() {
     for (given, expected) in [(vec![], "EUR"), (vec![Currency::Usd], "USD")] {
-        let events = read(GeneratorConfig { currencies: given, ..config(100, Faults::none()) });
-        let used: HashSet<&str> = events.iter().filter_map(|event| event.data("currency")).collect();
+        let events = read(GeneratorConfig {
+            currencies: given,
+            ..config(100, Faults::none())
+        });
+        let used: HashSet<&str> = events
+            .iter()
+            .filter_map(|event| event.data("currency"))
+            .collect();
         assert_eq!(used, HashSet::from([expected]));
     }
 }
@@ -302,11 +382,20 @@ fn works_on_working_days_and_signs_towards_a_quarters_end() {
     for _ in 0..10_000 {
         let ready = random.between(-400 * DAY, 20_000 * DAY);
         let offset = random.between(-11, 12);
-        for at in [at_work(ready, offset, &mut random), signing(ready, offset, &mut random)] {
+        for at in [
+            at_work(ready, offset, &mut random),
+            signing(ready, offset, &mut random),
+        ] {
             assert!(at >= ready);
             let local = utc(at + offset * HOUR);
             assert!(local.weekday().num_days_from_monday() < 5, "{local}");
-            assert!((8 * HOUR..18 * HOUR).contains(&at.rem_euclid(DAY).wrapping_add(offset * HOUR).rem_euclid(DAY)));
+            assert!(
+                (8 * HOUR..18 * HOUR).contains(
+                    &at.rem_euclid(DAY)
+                        .wrapping_add(offset * HOUR)
+                        .rem_euclid(DAY)
+                )
+            );
         }
         let signed = utc(signing(ready, 0, &mut random));
         let next_weeks = signed + TimeDelta::days(16);
@@ -321,13 +410,18 @@ fn draws_as_often_as_the_weights_say() {
     let mut random = Random::new(5);
     let arrivals: u64 = (0..10_000).map(|_| random.arrivals(3 << 15)).sum();
     assert!((14_500..15_500).contains(&arrivals), "{arrivals}");
-    let shorter = (0..10_000).filter(|_| random.long_tailed(1000) < 1000).count();
+    let shorter = (0..10_000)
+        .filter(|_| random.long_tailed(1000) < 1000)
+        .count();
     assert!((4_800..5_200).contains(&shorter), "{shorter}");
     let mut drawn = [0; 3];
     for _ in 0..10_000 {
         drawn[random.weighted([1, 0, 3].into_iter())] += 1;
     }
-    assert!((2_300..2_700).contains(&drawn[0]) && drawn[1] == 0, "{drawn:?}");
+    assert!(
+        (2_300..2_700).contains(&drawn[0]) && drawn[1] == 0,
+        "{drawn:?}"
+    );
     assert_eq!(random.below(0), 0);
 }
 

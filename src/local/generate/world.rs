@@ -195,7 +195,11 @@ impl World {
 
     pub(super) fn schedule(&mut self, at: i64, what: Task) {
         self.turn += 1;
-        self.tasks.push(Reverse(Due { at, turn: self.turn, what }));
+        self.tasks.push(Reverse(Due {
+            at,
+            turn: self.turn,
+            what,
+        }));
     }
 
     /// Opens an event, with the next number of the CRM's own commit sequence.
@@ -229,7 +233,15 @@ impl World {
     fn post(&mut self, at: i64, key: String, payload: Vec<u8>) {
         self.turn += 1;
         let emitted_at = at * 1000;
-        let what = GeneratedEvent { key, emitted_at, payload };
-        self.outbox.push(Reverse(Due { at, turn: self.turn, what }));
+        let what = GeneratedEvent {
+            key,
+            emitted_at,
+            payload,
+        };
+        self.outbox.push(Reverse(Due {
+            at,
+            turn: self.turn,
+            what,
+        }));
     }
 }

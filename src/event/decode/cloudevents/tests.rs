@@ -19,7 +19,9 @@ fn context() -> Context<'static> {
 }
 
 fn event(kind: &str, subject: &str, data: &str) -> String {
-    format!(r#"{{"specversion":"1.0","id":"1","source":"crm","type":"{kind}","subject":"{subject}","time":"2026-03-04T10:00:00Z","data":{data}}}"#)
+    format!(
+        r#"{{"specversion":"1.0","id":"1","source":"crm","type":"{kind}","subject":"{subject}","time":"2026-03-04T10:00:00Z","data":{data}}}"#
+    )
 }
 
 fn decode_text<'a>(text: &'a str, context: &Context<'_>) -> Decoded<'a> {
@@ -42,14 +44,40 @@ fn the_canonical_example_becomes_an_assertion() {
     let decoded = decode_text(&text, &context());
     let assertion = &decoded.assertions[0];
     assert_eq!((assertion.entity, &*assertion.id), (Entity::Deal, "D-17"));
-    assert_eq!(assertion.stamp.clock, Clock { time: NOW, sequence: 0 });
-    assert_eq!((assertion.stamp.origin.offset, assertion.stamp.origin.partition), (42, 1));
-    let of = |field| assertion.values.iter().find(|(f, _)| *f == FieldName::Known(field)).map(|(_, v)| v.clone());
+    assert_eq!(
+        assertion.stamp.clock,
+        Clock {
+            time: NOW,
+            sequence: 0
+        }
+    );
+    assert_eq!(
+        (
+            assertion.stamp.origin.offset,
+            assertion.stamp.origin.partition
+        ),
+        (42, 1)
+    );
+    let of = |field| {
+        assertion
+            .values
+            .iter()
+            .find(|(f, _)| *f == FieldName::Known(field))
+            .map(|(_, v)| v.clone())
+    };
     assert_eq!(of(deal::STAGE), Some(Value::Text("negotiation".into())));
     assert_eq!(of(deal::AMOUNT), Some(Value::Decimal(Decimal(125_000_000))));
-    assert_eq!(of(deal::CLOSED_AT), Some(Value::Null), "an explicit null clears");
+    assert_eq!(
+        of(deal::CLOSED_AT),
+        Some(Value::Null),
+        "an explicit null clears"
+    );
     assert_eq!(of(deal::LEAD_ID), Some(Value::Null), "the id 0 means none");
-    assert!(assertion.values.contains(&(FieldName::Custom("tier".into()), Value::Text("3".into()))));
+    assert!(
+        assertion
+            .values
+            .contains(&(FieldName::Custom("tier".into()), Value::Text("3".into())))
+    );
 }
 
 #[test]
@@ -62,10 +90,22 @@ fn every_bad_input_has_its_reason() {
         ("\"text\"".to_owned(), Reason::NotAnEvent),
         ("{}".to_owned(), Reason::NotAnEvent),
         (deal("{}").replace("1.0", "0.3"), Reason::NotAnEvent),
-        (deal("{}").replace("\"subject\":\"D-1\"", "\"subject\":17"), Reason::NotAnEvent),
-        (event("crm.robot.upserted", "R-1", "{}"), Reason::UnknownEntity),
-        (event("crm.alias.upserted", "R-1", "{}"), Reason::UnknownEntity),
-        (event("crm.deal.exploded", "D-1", "{}"), Reason::UnknownEntity),
+        (
+            deal("{}").replace("\"subject\":\"D-1\"", "\"subject\":17"),
+            Reason::NotAnEvent,
+        ),
+        (
+            event("crm.robot.upserted", "R-1", "{}"),
+            Reason::UnknownEntity,
+        ),
+        (
+            event("crm.alias.upserted", "R-1", "{}"),
+            Reason::UnknownEntity,
+        ),
+        (
+            event("crm.deal.exploded", "D-1", "{}"),
+            Reason::UnknownEntity,
+        ),
         (event("deal", "D-1", "{}"), Reason::UnknownEntity),
         (event("crm.deal.upserted", "", "{}"), Reason::MissingId),
         (event("crm.deal.upserted", "0", "{}"), Reason::MissingId),
@@ -81,13 +121,31 @@ fn every_bad_input_has_its_reason() {
         (deal(r#"{"currency":"euro"}"#), Reason::BadMoney),
         (deal(r#"{"closed_at":"tomorrow"}"#), Reason::BadTime),
         (deal(r#"{"closed_at":1.5}"#), Reason::BadTime),
-        (deal(r#"{"closed_at":99999999999999999999}"#), Reason::BadTime),
-        (deal("{}").replace("2026-03-04T10:00:00Z", "now"), Reason::BadTime),
-        (deal("{}").replace("2026-03-04T10:00:00Z", "2026-03-04"), Reason::BadTime),
-        (deal("{}").replace("2026-03-04", "2026-03-06"), Reason::FutureTime),
+        (
+            deal(r#"{"closed_at":99999999999999999999}"#),
+            Reason::BadTime,
+        ),
+        (
+            deal("{}").replace("2026-03-04T10:00:00Z", "now"),
+            Reason::BadTime,
+        ),
+        (
+            deal("{}").replace("2026-03-04T10:00:00Z", "2026-03-04"),
+            Reason::BadTime,
+        ),
+        (
+            deal("{}").replace("2026-03-04", "2026-03-06"),
+            Reason::FutureTime,
+        ),
         (event("crm.account.merged", "A-1", "{}"), Reason::WrongType),
-        (event("crm.account.merged", "A-1", r#"{"merged_into":"0"}"#), Reason::WrongType),
-        (format!("{}{}", deal("{}"), " ".repeat(1 << 20)), Reason::TooLarge),
+        (
+            event("crm.account.merged", "A-1", r#"{"merged_into":"0"}"#),
+            Reason::WrongType,
+        ),
+        (
+            format!("{}{}", deal("{}"), " ".repeat(1 << 20)),
+            Reason::TooLarge,
+        ),
     ] {
         assert_eq!(reason(&text), expected, "{}", short(&text));
     }
@@ -97,20 +155,41 @@ fn every_bad_input_has_its_reason() {
 
 #[test]
 fn a_number_is_taken_digit_by_digit() {
-    let text = event("crm.deal.upserted", "D-1", r#"{"amount":90071992547409.9301,"created_at":1772618400000,"account_id":7}"#);
+    let text = event(
+        "crm.deal.upserted",
+        "D-1",
+        r#"{"amount":90071992547409.9301,"created_at":1772618400000,"account_id":7}"#,
+    );
     let values = &decode_text(&text, &context()).assertions[0].values;
-    assert_eq!(values[0].1, Value::Decimal(Decimal(900_719_925_474_099_301)), "a float would have lost the last digits");
+    assert_eq!(
+        values[0].1,
+        Value::Decimal(Decimal(900_719_925_474_099_301)),
+        "a float would have lost the last digits"
+    );
     assert_eq!(values[1].1, Value::When(When::Instant(NOW)));
     assert_eq!(values[2].1, Value::Text("7".into()));
 }
 
 #[test]
 fn one_bad_item_of_a_batch_leaves_the_others_standing() {
-    let (good, bad) = (event("crm.deal.upserted", "D-1", "{}"), event("crm.deal.upserted", "", "{}"));
+    let (good, bad) = (
+        event("crm.deal.upserted", "D-1", "{}"),
+        event("crm.deal.upserted", "", "{}"),
+    );
     let text = format!("[{good},{bad},{good}]");
     let decoded = decode_text(&text, &context());
-    assert_eq!(decoded.assertions.iter().map(|a| a.stamp.origin.index).collect::<Vec<_>>(), [0, 2]);
-    assert_eq!((decoded.rejected[0].index, decoded.rejected[0].raw), (1, bad.as_bytes()));
+    assert_eq!(
+        decoded
+            .assertions
+            .iter()
+            .map(|a| a.stamp.origin.index)
+            .collect::<Vec<_>>(),
+        [0, 2]
+    );
+    assert_eq!(
+        (decoded.rejected[0].index, decoded.rejected[0].raw),
+        (1, bad.as_bytes())
+    );
 }
 
 #[test]
@@ -124,7 +203,10 @@ fn binary_mode_takes_its_attributes_from_headers() {
     ];
     let decoded = decode(None, &headers, &context());
     let assertion = &decoded.assertions[0];
-    assert_eq!(assertion.values, [(FieldName::Known(Field::DELETED), Value::Flag(true))]);
+    assert_eq!(
+        assertion.values,
+        [(FieldName::Known(Field::DELETED), Value::Flag(true))]
+    );
     assert_eq!(assertion.stamp.clock.sequence, 12);
 }
 
@@ -136,26 +218,56 @@ fn a_tombstone_says_nothing() {
 
 #[test]
 fn ids_and_references_are_qualified_by_the_namespace() {
-    let context = Context { namespace: Some("eu"), ..context() };
-    let text = event("crm.deal.upserted", "7", r#"{"account_id":"7","owner_id":"","stage":"7"}"#);
+    let context = Context {
+        namespace: Some("eu"),
+        ..context()
+    };
+    let text = event(
+        "crm.deal.upserted",
+        "7",
+        r#"{"account_id":"7","owner_id":"","stage":"7"}"#,
+    );
     let assertion = &decode_text(&text, &context).assertions[0];
     assert_eq!(assertion.id, "eu/7");
     assert_eq!(assertion.values[0].1, Value::Text("eu/7".into()));
     assert_eq!(assertion.values[1].1, Value::Null);
-    assert_eq!(assertion.values[2].1, Value::Text("7".into()), "a stage is no reference");
+    assert_eq!(
+        assertion.values[2].1,
+        Value::Text("7".into()),
+        "a stage is no reference"
+    );
 }
 
 #[test]
 fn the_broker_knows_that_nothing_happened_after_it_arrived() {
     let late = event("crm.deal.upserted", "D-1", "{}").replace("2026-03-04", "2027-03-04");
-    let context = Context { is_append_time: true, ..context() };
-    assert_eq!(decode_text(&late, &context).assertions[0].stamp.clock.time, NOW + 1);
+    let context = Context {
+        is_append_time: true,
+        ..context()
+    };
+    assert_eq!(
+        decode_text(&late, &context).assertions[0].stamp.clock.time,
+        NOW + 1
+    );
 }
 
 #[test]
 fn an_event_without_time_is_of_its_messages_time() {
-    let text = event("crm.deal.upserted", "D-1", "{}").replace(r#""time":"2026-03-04T10:00:00Z","#, "");
-    assert_eq!(decode_text(&text, &context()).assertions[0].stamp.clock.time, NOW + 1);
-    let nothing = Context { timestamp: None, ..context() };
-    assert_eq!(decode_text(&text, &nothing).rejected[0].bad.reason, Reason::MissingTime);
+    let text =
+        event("crm.deal.upserted", "D-1", "{}").replace(r#""time":"2026-03-04T10:00:00Z","#, "");
+    assert_eq!(
+        decode_text(&text, &context()).assertions[0]
+            .stamp
+            .clock
+            .time,
+        NOW + 1
+    );
+    let nothing = Context {
+        timestamp: None,
+        ..context()
+    };
+    assert_eq!(
+        decode_text(&text, &nothing).rejected[0].bad.reason,
+        Reason::MissingTime
+    );
 }
