@@ -4,7 +4,7 @@
 //! says what a record contributes; [`window`] keeps the sums; [`shard`] holds these together; [`pipeline`] is the protocol by which
 //! shards are fed, flushed and restarted.
 
-pub mod admission;
+pub mod compatibility;
 pub mod cli;
 pub mod clickhouse;
 pub mod codec;

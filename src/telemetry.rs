@@ -58,7 +58,7 @@ pub struct Telemetry {
     /// Steps of flushes that failed for now and were tried again.
     pub flush_retries: IntCounter,
     /// Rows waiting to be written that later ones don't replace.
-    pub unmerged_rows: IntGauge,
+    pub append_only_rows: IntGauge,
     /// Shards that don't fold because so many rows wait.
     pub shards_held_back: IntGauge,
     /// Bytes all records, links and cells of the shards owned take in memory.
@@ -148,8 +148,8 @@ impl Telemetry {
                 "flush_retries_total",
                 "Steps of flushes that failed for now and were tried again.",
             ),
-            unmerged_rows: names.gauge(
-                "unmerged_rows",
+            append_only_rows: names.gauge(
+                "append_only_rows",
                 "Rows waiting to be written that later ones don't replace.",
             ),
             shards_held_back: names.gauge(

@@ -12,9 +12,9 @@ use std::time::Duration;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::cloudevents;
 use dealpulse::pipeline::Log;
-use dealpulse::pipeline::flush::{Batch, Once};
+use dealpulse::pipeline::flush::{FlushBatch, Once};
 use dealpulse::pipeline::owner::{Flush, Owner};
-use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::route::partition_by_home;
 use serde_json::json;
 use support::course::{self, Course};
 use support::faults;
@@ -33,7 +33,7 @@ async fn shard(lines: impl Iterator<Item = String>) -> Pure {
         let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(offset));
         assert!(decoded.rejected.is_empty(), "{line}");
         pure.log
-            .append(spread(&decoded.assertions, 1))
+            .append(partition_by_home(&decoded.assertions, 1))
             .await
             .expect("the log");
     }
@@ -72,7 +72,7 @@ fn fold(owner: &mut Owner, pure: &Pure) -> u64 {
 }
 
 async fn write(flush: Flush, pure: &Pure) {
-    Batch::new(1, 1, vec![flush])
+    FlushBatch::new(1, 1, vec![flush])
         .write(&pure.log, &pure.store, &Once)
         .await
         .expect("it is written");
@@ -94,14 +94,14 @@ async fn without_an_acknowledgement_a_shard_folds_until_the_bound_and_goes_on_wi
             assert!(owner.must_wait(BOUND), "it stopped for no reason");
         }
         end = reached;
-        let waiting = owner.shard().unmerged_rows();
+        let waiting = owner.shard().append_only_rows();
         assert!(waiting < BOUND + A_MESSAGE, "{waiting} rows wait");
         // The store is back: what was on its way is written, and what waited follows.
         waits += usize::from(owner.must_wait(BOUND));
         write(on_its_way, &pure).await;
         owner.acknowledge();
         on_its_way = owner.flush().expect("something was folded");
-        assert_eq!(owner.shard().unmerged_rows(), 0);
+        assert_eq!(owner.shard().append_only_rows(), 0);
     }
     assert!(waits > 10, "it had to wait {waits} times only");
     write(on_its_way, &pure).await;
@@ -138,19 +138,19 @@ async fn what_a_shard_keeps_unacknowledged_is_the_state_and_the_bound_however_lo
     free.feed(std::iter::empty(), 1).await;
     let state = free.owners[0].shard().bytes();
 
-    let mut held_back = Pure {
+    let mut backpressured = Pure {
         log: pure.log,
         ..Pure::new(1, DefinitionsSpec::default()).await
     };
-    let mut owner = held_back.owners.remove(0);
+    let mut owner = backpressured.owners.remove(0);
     owner
-        .fold(&held_back.log.read(0, 0, 1)[0])
+        .fold(&backpressured.log.read(0, 0, 1)[0])
         .expect("it can be folded");
     let _on_its_way = owner.flush().expect("something was touched");
-    let reached = fold(&mut owner, &held_back);
+    let reached = fold(&mut owner, &backpressured);
     for _ in 0..10 {
         assert_eq!(
-            fold(&mut owner, &held_back),
+            fold(&mut owner, &backpressured),
             reached,
             "without an acknowledgement it stays where it is"
         );

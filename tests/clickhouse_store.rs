@@ -11,12 +11,12 @@ use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::{Figure, Figures, METRICS, Plan, Reading};
+use dealpulse::metric::{Figure, Figures, METRICS, QueryPlan, MetricValues};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
-use dealpulse::pipeline::route::spread;
-use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Checkpoint, Epoch, Log, Row, Store};
 use dealpulse::record::Entity;
 use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
@@ -114,8 +114,8 @@ async fn fold(
             );
             assertions.extend(decoded.assertions);
         }
-        log.append(spread(&assertions, SHARDS)).await.unwrap();
-        settle(&mut owners, 1, &log, store).await.unwrap();
+        log.append(partition_by_home(&assertions, SHARDS)).await.unwrap();
+        run_to_completion(&mut owners, 1, &log, store).await.unwrap();
     }
     owners
 }
@@ -606,7 +606,7 @@ fn figure<'f>(figures: &'f Figures, path: &str) -> &'f Figure {
 }
 
 /// What a figure of the total over everything is, as the text of a view's sum.
-fn total(reading: &Reading, metric: &str, path: &str) -> String {
+fn total(reading: &MetricValues, metric: &str, path: &str) -> String {
     let metric = reading
         .metrics
         .iter()
@@ -628,7 +628,7 @@ async fn views_of_the_metrics_sum_to_what_is_read() {
         .filter_map(|owner| owner.shard().last_instant())
         .max()
         .unwrap();
-    let plan = Plan::new(
+    let plan = QueryPlan::new(
         vec![Window::All],
         Now {
             now: end,

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
-use dealpulse::metric::{self, Plan, Sums};
+use dealpulse::metric::{self, QueryPlan, Sums};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
@@ -52,7 +52,7 @@ impl Source for Rollups {
         &self,
         _: &Epoch,
         definitions: &Definitions,
-        plan: &Plan,
+        plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         let mut sums = Sums::default();
         for Row { row, .. } in &self.rows {

@@ -36,7 +36,7 @@ use oracle::story::{Dice, Event, deliver, story};
 use process::Instance;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use rebuilding::{Plan, Rebuilder};
+use rebuilding::{QueryPlan, Rebuilder};
 use routing::{Carrier, Router};
 use world::{Seen, Sim};
 
@@ -80,16 +80,16 @@ pub enum Broken {
     ThreeTurns,
     /// The switch comes after four.
     FourTurns,
-    /// Of tied values only the one that counts is poured into the new log.
-    TiesNotPoured,
-    /// The smallest clock of a record is not poured.
-    FirstNotPoured,
+    /// Of tied values only the one that counts is copied into the new log.
+    TiesNotCopied,
+    /// The smallest clock of a record is not copied.
+    FirstNotCopied,
     /// Poured values get new origins.
     OriginsAnew,
     /// Poured values get the record's newest clock.
     ClocksOfTheNewest,
-    /// That a history was cut is not poured.
-    CutsNotPoured,
+    /// That a history was cut is not copied.
+    CutsNotCopied,
     /// The old log is carried over from a checkpoint read after the facts.
     CarriedFromLater,
     /// The old log is carried over only until the switch.
@@ -164,7 +164,7 @@ enum World {
 }
 
 /// What there is to be rebuilt, if anything; decided by the dice.
-fn plan(dice: &mut Dice) -> Option<Plan> {
+fn plan(dice: &mut Dice) -> Option<QueryPlan> {
     let first = Epoch::first(definitions("Europe/Berlin", "won"), 0);
     let other = DefinitionsSpec {
         credit: Credit::Current,
@@ -209,7 +209,7 @@ fn plan(dice: &mut Dice) -> Option<Plan> {
             ..next
         },
     };
-    Some(Plan { form, next })
+    Some(QueryPlan { form, next })
 }
 
 /// Everything that runs in a history.

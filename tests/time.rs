@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, Reason, cloudevents};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
-use dealpulse::pipeline::route::spread;
-use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::watermark::watermark;
 use dealpulse::pipeline::{Checkpoint, Epoch, Log, Store};
 use dealpulse::record::Home;
@@ -54,10 +54,10 @@ async fn zone(time_zone: &str) -> Pure {
 async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
     let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
     pure.log
-        .append(spread(&decoded.assertions, pure.log.partitions()))
+        .append(partition_by_home(&decoded.assertions, pure.log.partitions()))
         .await
         .expect("the log");
-    settle(&mut pure.owners, 1, &pure.log, &pure.store)
+    run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store)
         .await
         .expect("settling");
     decoded

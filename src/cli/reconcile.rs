@@ -38,7 +38,7 @@ pub struct Reconcile {
 pub async fn run(args: Reconcile) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let (epoch, live) = epoch(&clickhouse, args.epoch).await?;
-    let pace = Patience(Duration::from_secs(10) + 2 * config.flush_interval);
+    let pace = Backoff(Duration::from_secs(10) + 2 * config.flush_interval);
     let mut findings = Findings::default();
     for shard in shards(&epoch, &clickhouse).await? {
         findings.merge(reconcile(shard, &epoch, &live, &clickhouse, &pace).await?);
@@ -70,9 +70,9 @@ pub async fn run(args: Reconcile) -> Result<ExitCode> {
 }
 
 /// How long a checkpoint is waited for: some flushes, also slow ones.
-struct Patience(Duration);
+struct Backoff(Duration);
 
-impl Pace for Patience {
+impl Pace for Backoff {
     async fn wait(&self, attempt: u32) -> bool {
         const STEP: Duration = Duration::from_millis(100);
         tokio::time::sleep(STEP).await;

@@ -22,7 +22,7 @@ use crate::local::clickhouse_child::ClickhouseChild;
 use crate::pipeline::memory::MemoryLog;
 use crate::pipeline::owner::Owner;
 use crate::pipeline::restart::restore;
-use crate::pipeline::settle::settle;
+use crate::pipeline::run_to_completion::run_to_completion;
 use crate::pipeline::{Epoch, Store};
 use crate::window::Calendar;
 use answer::Answer;
@@ -142,7 +142,7 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
             log.append_at(piece.messages, piece.time);
             pieces += 1;
         }
-        settle(&mut owners, GENERATION, &log, clickhouse).await?;
+        run_to_completion(&mut owners, GENERATION, &log, clickhouse).await?;
         owners
             .iter()
             .for_each(|owner| log.forget(owner.number(), owner.flushed()));

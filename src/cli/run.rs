@@ -11,16 +11,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admission::admit;
+use crate::compatibility::check_compatible;
 use crate::clickhouse::{ClickHouse, migrate};
 use crate::config::{Config, PARTITIONS};
 use crate::definitions::Definitions;
 use crate::kafka::instance::{Parts, Running, disagreement, inputs};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
-use crate::metric::{Plan, Sums};
+use crate::metric::{QueryPlan, Sums};
 use crate::pipeline::epochs::{building, current};
-use crate::pipeline::flush::{KeepTrying, backoff, retrying};
+use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
 use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::serve::model::{Model, Refresh, Source, refresh_forever};
@@ -101,7 +101,7 @@ impl Pipeline {
         } = parts.clone();
         retrying(&at_start, || migrate::tables(&store)).await?;
         let mut epochs = store.epochs().await?;
-        admit(&config, &epochs)?;
+        check_compatible(&config, &epochs)?;
         migrate::views(
             &store,
             current(&epochs).map_or(&config.definitions, |epoch| &epoch.definitions),
@@ -124,7 +124,7 @@ impl Pipeline {
         note_inputs(&store, &config, &epoch, epochs.is_empty()).await?;
         epochs = store.epochs().await?;
         // Another instance may have begun at the same moment, by other definitions: one of the two stands.
-        admit(&config, &epochs)?;
+        check_compatible(&config, &epochs)?;
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -252,8 +252,8 @@ async fn note_inputs(
 /// Waits half a minute for what is started at the same time as we are. It goes by the clock, since to ask an absent Kafka takes long itself.
 pub(super) struct AtStart(pub Instant);
 
-impl KeepTrying for AtStart {
-    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
+impl RetryPolicy for AtStart {
+    async fn should_retry(&self, attempt: u32, error: &OutsideError) -> bool {
         tracing::warn!(%error, attempt, "not there yet");
         tokio::time::sleep(backoff(attempt)).await;
         self.0.elapsed() < Duration::from_secs(30)
@@ -294,7 +294,7 @@ impl Source for Rollups {
         &self,
         epoch: &Epoch,
         definitions: &Definitions,
-        plan: &Plan,
+        plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         self.clickhouse.sums(epoch.epoch, definitions, plan).await
     }

@@ -6,7 +6,7 @@ use super::ClickHouse;
 use super::rowbinary::{array, cell};
 use crate::codec::{Damaged, Reader};
 use crate::definitions::Definitions;
-use crate::metric::{self, Plan, Sums};
+use crate::metric::{self, QueryPlan, Sums};
 use crate::pipeline::OutsideError;
 use crate::window::Cell;
 use crate::window::rolling::PaneRange;
@@ -20,7 +20,7 @@ impl ClickHouse {
         &self,
         epoch: u32,
         definitions: &Definitions,
-        plan: &Plan,
+        plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         let doing = "reading the rollups";
         let rollups: HashMap<&str, u8> = metric::rollups()

@@ -66,13 +66,13 @@ impl Store for ClickHouse {
         epochs::write(self, epoch).await
     }
 
-    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+    async fn copied(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         let sql = format!("SELECT DISTINCT shard FROM poured WHERE epoch = {epoch}");
         self.rows("reading which shards were poured", &sql, |r| r.u32())
             .await
     }
 
-    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
+    async fn record_copied(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
         let mut writer = Writer::default();
         writer.fixed(epoch.to_le_bytes());
         writer.fixed(shard.to_le_bytes());

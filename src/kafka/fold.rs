@@ -15,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::{self, is_outage, outside};
 use super::log::{KafkaLog, entry};
-use super::member::{Hands, Member};
+use super::member::{AssignmentHandler, Member};
 use crate::config::Kafka;
 use crate::pipeline::epochs::Known;
-use crate::pipeline::flush::{Batch, KeepTrying, backoff, retrying};
+use crate::pipeline::flush::{FlushBatch, RetryPolicy, backoff, retrying};
 use crate::pipeline::owner::{Flush, FoldError, Owner};
 use crate::pipeline::restart::{RestartError, restore};
 use crate::pipeline::{Entry, Epoch, Log, OutsideError, Store};
@@ -76,8 +76,8 @@ impl<S> Folding<S> {
         format!("log {} {name}", self.generation)
     }
 
-    fn patience(&self, name: &str, stop: &Arc<AtomicBool>, until: Duration) -> Patience {
-        Patience {
+    fn backoff(&self, name: &str, stop: &Arc<AtomicBool>, until: Duration) -> Backoff {
+        Backoff {
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
             stop: stop.clone(),
@@ -106,7 +106,7 @@ impl Fold {
             Arc::new(AtomicBool::new(false)),
         );
         let (flushes, inbox) = mpsc::unbounded_channel();
-        let hands = Arc::new(Shards {
+        let handler = Arc::new(Shards {
             folding: folding.clone(),
             runtime: Handle::current(),
             flushes,
@@ -119,7 +119,7 @@ impl Fold {
         let mut config = client::member(&folding.kafka, &group(folding.generation), "error");
         // Where the checkpoints say is where we start; an offset that is not there is for somebody to look at.
         config.set("auto.offset.reset", "error");
-        let member = Member::new(folding.log.topic(), hands.clone());
+        let member = Member::new(folding.log.topic(), handler.clone());
         let consumer: BaseConsumer<Member> = config
             .create_with_context(member)
             .map_err(|error| outside(doing, error))?;
@@ -136,11 +136,11 @@ impl Fold {
             while !stopped.load(Ordering::Acquire) {
                 // Messages come through the shards' own queues; here are rebalances and errors.
                 if let Some(Err(error)) = consumer.poll(Duration::from_millis(100)) {
-                    hands.member_error(&error);
+                    handler.member_error(&error);
                 }
             }
-            let all: Vec<Home> = lock(&hands.owned).keys().copied().collect();
-            hands.release(&all, false);
+            let all: Vec<Home> = lock(&handler.owned).keys().copied().collect();
+            handler.on_revoked(&all, false);
             consumer.unsubscribe();
             let left = Instant::now() + Duration::from_secs(5);
             while consumer.assignment().is_ok_and(|a| a.count() > 0) && Instant::now() < left {
@@ -174,15 +174,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// A flush on its way to the writer, with the way back.
-type Parcel = (Flush, sync::Sender<Result<(), String>>);
+type FlushRequest = (Flush, sync::Sender<Result<(), String>>);
 
 /// The one writer of an instance: whatever shards have handed in goes out together.
 async fn write_all<S: Store>(
     folding: Folding<S>,
-    mut inbox: mpsc::UnboundedReceiver<Parcel>,
+    mut inbox: mpsc::UnboundedReceiver<FlushRequest>,
     stop: Arc<AtomicBool>,
 ) {
-    let keep_trying = folding.patience("flush", &stop, HAND_OVER);
+    let retry = folding.backoff("flush", &stop, HAND_OVER);
     while let Some(first) = inbox.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut parcels = vec![first];
@@ -196,8 +196,8 @@ async fn write_all<S: Store>(
             .map(|flush| flush.checkpoint.append_time)
             .collect();
         let started = Instant::now();
-        let written = Batch::new(folding.generation, folding.partitions, flushes)
-            .write(&folding.log, &folding.store, &keep_trying)
+        let written = FlushBatch::new(folding.generation, folding.partitions, flushes)
+            .write(&folding.log, &folding.store, &retry)
             .await;
         folding
             .telemetry
@@ -238,7 +238,7 @@ fn count_rows(telemetry: &Telemetry, flushes: &[Flush]) {
 }
 
 /// Tries again for as long as the process runs, and for a while after it was told to stop.
-pub(super) struct Patience {
+pub(super) struct Backoff {
     pub telemetry: Arc<Telemetry>,
     pub health: Health,
     pub stop: Arc<AtomicBool>,
@@ -248,8 +248,8 @@ pub(super) struct Patience {
     pub until: Duration,
 }
 
-impl KeepTrying for Patience {
-    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
+impl RetryPolicy for Backoff {
+    async fn should_retry(&self, attempt: u32, error: &OutsideError) -> bool {
         self.telemetry.flush_retries.inc();
         if attempt == 1 || attempt.is_power_of_two() {
             tracing::warn!(%error, attempt, "{}: not done yet, trying again; nothing is lost meanwhile", self.name);
@@ -263,19 +263,19 @@ impl KeepTrying for Patience {
 
 /// A shard's thread.
 struct Running {
-    stop: Arc<Orders>,
+    stop: Arc<StopSignal>,
     thread: JoinHandle<()>,
 }
 
 /// What a shard is told.
 #[derive(Default)]
-struct Orders {
+struct StopSignal {
     stop: AtomicBool,
     /// Another owner is at work: write nothing more.
     fence: AtomicBool,
 }
 
-impl Orders {
+impl StopSignal {
     fn give_up(&self, lost: bool) {
         self.fence.store(lost, Ordering::Release);
         self.stop.store(true, Ordering::Release);
@@ -286,7 +286,7 @@ impl Orders {
 struct Shards<S> {
     folding: Folding<S>,
     runtime: Handle,
-    flushes: mpsc::UnboundedSender<Parcel>,
+    flushes: mpsc::UnboundedSender<FlushRequest>,
     owned: Mutex<HashMap<Home, Running>>,
     stop: Arc<AtomicBool>,
     /// Something folded was not flushed when the process stopped.
@@ -303,7 +303,7 @@ impl<S> Shards<S> {
     }
 }
 
-impl<S: Store + Clone + 'static> Hands for Shards<S> {
+impl<S: Store + Clone + 'static> AssignmentHandler for Shards<S> {
     fn start_of(&self, shard: Home) -> Option<u64> {
         let Folding {
             store,
@@ -311,13 +311,13 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
             health,
             ..
         } = &self.folding;
-        let (patience, part) = (
-            self.folding.patience("restart", &self.stop, Duration::ZERO),
+        let (backoff, part) = (
+            self.folding.backoff("restart", &self.stop, Duration::ZERO),
             self.folding.part("restart"),
         );
         let asked = self
             .runtime
-            .block_on(retrying(&patience, || store.checkpoint(*generation, shard)));
+            .block_on(retrying(&backoff, || store.checkpoint(*generation, shard)));
         match asked {
             Ok(checkpoint) => {
                 health.set(&part, None);
@@ -331,14 +331,14 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
         }
     }
 
-    fn take(&self, shard: Home, queue: PartitionQueue<Member>) {
-        let orders = Arc::new(Orders::default());
+    fn on_assigned(&self, shard: Home, queue: PartitionQueue<Member>) {
+        let stop_signal = Arc::new(StopSignal::default());
         let hand = ShardThread {
             shard,
             folding: self.folding.clone(),
             runtime: self.runtime.clone(),
             flushes: self.flushes.clone(),
-            orders: orders.clone(),
+            stop_signal: stop_signal.clone(),
             process_stop: self.stop.clone(),
             left_over: self.left_over.clone(),
         };
@@ -349,7 +349,7 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
             Ok(thread) => match lock(&self.owned).insert(
                 shard,
                 Running {
-                    stop: orders,
+                    stop: stop_signal,
                     thread,
                 },
             ) {
@@ -362,7 +362,7 @@ impl<S: Store + Clone + 'static> Hands for Shards<S> {
         }
     }
 
-    fn release(&self, shards: &[Home], lost: bool) {
+    fn on_revoked(&self, shards: &[Home], lost: bool) {
         let leaving: Vec<Running> = shards
             .iter()
             .filter_map(|shard| lock(&self.owned).remove(shard))
@@ -382,8 +382,8 @@ struct ShardThread<S> {
     shard: Home,
     folding: Folding<S>,
     runtime: Handle,
-    flushes: mpsc::UnboundedSender<Parcel>,
-    orders: Arc<Orders>,
+    flushes: mpsc::UnboundedSender<FlushRequest>,
+    stop_signal: Arc<StopSignal>,
     process_stop: Arc<AtomicBool>,
     left_over: Arc<AtomicBool>,
 }
@@ -391,11 +391,11 @@ struct ShardThread<S> {
 impl<S: Store + Clone + 'static> ShardThread<S> {
     fn run(mut self, queue: &PartitionQueue<Member>) {
         let Some(owner) = self.restore() else { return };
-        let mut shown = Shown::default();
-        if let Err(problem) = self.fold(owner, queue, &mut shown) {
+        let mut exported = ExportedGauges::default();
+        if let Err(problem) = self.fold(owner, queue, &mut exported) {
             self.stand_still(&problem);
         }
-        self.show(&shown, &Shown::default());
+        self.show(&exported, &ExportedGauges::default());
     }
 
     /// Says what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
@@ -411,7 +411,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         telemetry.shards_stopped.inc();
         let part = self.folding.part(&format!("shard {}", self.shard));
         health.set(&part, Some(problem.to_owned()));
-        while !self.orders.stop.load(Ordering::Acquire) {
+        while !self.stop_signal.stop.load(Ordering::Acquire) {
             std::thread::sleep(POLL);
         }
         telemetry.shards_stopped.dec();
@@ -450,7 +450,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     );
                     health.set(&part, None);
                     // An earlier owner's commit may have been refused in the rebalance; until something is folded there would be no other,
-                    // and a lag would be shown that is none. It can't fail: what Kafka refuses is only noted.
+                    // and a lag would be exported that is none. It can't fail: what Kafka refuses is only noted.
                     let _ = self
                         .runtime
                         .block_on(log.commit(&[(self.shard, owner.position())]));
@@ -461,7 +461,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     tracing::warn!(%error, shard = self.shard, attempt, "the shard can't be restored yet, trying again");
                     health.set(&part, Some(error.to_string()));
                     std::thread::sleep(backoff(attempt).min(Duration::from_secs(2)));
-                    if self.orders.stop.load(Ordering::Acquire)
+                    if self.stop_signal.stop.load(Ordering::Acquire)
                         || self.process_stop.load(Ordering::Acquire)
                     {
                         return None;
@@ -479,7 +479,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         &mut self,
         mut owner: Owner,
         queue: &PartitionQueue<Member>,
-        shown: &mut Shown,
+        exported: &mut ExportedGauges,
     ) -> Result<(), String> {
         let (answer, answers) = sync::channel();
         let mut counted = owner.shard().counters();
@@ -488,8 +488,8 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         let bound = UNMERGED_FLUSHES.saturating_mul(self.folding.flush_rows);
         loop {
             let must_wait = owner.must_wait(bound);
-            self.gauge_waiting(&owner, must_wait, shown);
-            let stopping = self.orders.stop.load(Ordering::Acquire);
+            self.gauge_waiting(&owner, must_wait, exported);
+            let stopping = self.stop_signal.stop.load(Ordering::Acquire);
             if self.folding.epochs.has_changed().unwrap_or(false) {
                 let epochs = self.folding.epochs.borrow_and_update().clone();
                 owner.learn(
@@ -503,7 +503,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                 self.fold_some(&mut owner, queue, bound)?;
                 counted = self.count(&owner, counted);
             }
-            self.gauge(&owner, shown);
+            self.gauge(&owner, exported);
             while let Ok(result) = answers.try_recv() {
                 match result {
                     Ok(()) => owner.acknowledge(),
@@ -514,7 +514,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     Err(problem) => return Err(problem),
                 }
             }
-            if self.orders.fence.load(Ordering::Acquire) {
+            if self.stop_signal.fence.load(Ordering::Acquire) {
                 return Ok(());
             }
             let is_due = stopping
@@ -582,12 +582,12 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         let Folding {
             store, generation, ..
         } = &self.folding;
-        let patience = self
+        let backoff = self
             .folding
-            .patience("epochs", &self.process_stop, Duration::ZERO);
+            .backoff("epochs", &self.process_stop, Duration::ZERO);
         let epochs = self
             .runtime
-            .block_on(retrying(&patience, || store.epochs()))
+            .block_on(retrying(&backoff, || store.epochs()))
             .map_err(|error| error.to_string())?;
         self.folding.health.set(&self.folding.part("epochs"), None);
         owner.learn(&Known::of(&epochs, *generation).map_err(|error| error.to_string())?);
@@ -610,39 +610,39 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
     }
 
     /// Tells how much the shard holds. Looking takes a while, so it is done rarely.
-    fn gauge(&self, owner: &Owner, shown: &mut Shown) {
-        if shown.at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+    fn gauge(&self, owner: &Owner, exported: &mut ExportedGauges) {
+        if exported.at.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
             return;
         }
-        let now = Shown {
+        let now = ExportedGauges {
             at: Some(Instant::now()),
             bytes: owner.shard().bytes() as i64,
             records: Entity::ALL.map(|entity| owner.shard().record_count(entity) as i64),
-            ..*shown
+            ..*exported
         };
-        self.show(shown, &now);
-        *shown = now;
+        self.show(exported, &now);
+        *exported = now;
     }
 
     /// Tells how many rows wait that later ones don't replace, and whether folding waits for them.
-    fn gauge_waiting(&self, owner: &Owner, must_wait: bool, shown: &mut Shown) {
-        let now = Shown {
-            unmerged: owner.shard().unmerged_rows() as i64,
-            held_back: i64::from(must_wait),
-            ..*shown
+    fn gauge_waiting(&self, owner: &Owner, must_wait: bool, exported: &mut ExportedGauges) {
+        let now = ExportedGauges {
+            unmerged: owner.shard().append_only_rows() as i64,
+            backpressured: i64::from(must_wait),
+            ..*exported
         };
-        self.show(shown, &now);
-        *shown = now;
+        self.show(exported, &now);
+        *exported = now;
     }
 
     /// The gauges are sums over the shards of this instance: each adds what changed of its own.
-    fn show(&self, before: &Shown, now: &Shown) {
+    fn show(&self, before: &ExportedGauges, now: &ExportedGauges) {
         let telemetry = &self.folding.telemetry;
         telemetry.state_bytes.add(now.bytes - before.bytes);
-        telemetry.unmerged_rows.add(now.unmerged - before.unmerged);
+        telemetry.append_only_rows.add(now.unmerged - before.unmerged);
         telemetry
             .shards_held_back
-            .add(now.held_back - before.held_back);
+            .add(now.backpressured - before.backpressured);
         for (i, entity) in Entity::ALL.iter().enumerate() {
             telemetry
                 .records
@@ -654,10 +654,10 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
 
 /// What a shard last told of its size.
 #[derive(Default, Clone, Copy)]
-struct Shown {
+struct ExportedGauges {
     at: Option<Instant>,
     bytes: i64,
     records: [i64; Entity::ALL.len()],
     unmerged: i64,
-    held_back: i64,
+    backpressured: i64,
 }

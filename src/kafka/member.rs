@@ -1,4 +1,4 @@
-//! A member of the fold group: hands partitions over at the offsets of their checkpoints, and gives them up only when they are flushed.
+//! A member of the fold group: handler partitions over at the offsets of their checkpoints, and gives them up only when they are flushed.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -12,31 +12,31 @@ use super::client::heard;
 use crate::record::Home;
 
 /// Who folds the partitions a member is given.
-pub(super) trait Hands: Send + Sync {
+pub(super) trait AssignmentHandler: Send + Sync {
     /// The offset a shard goes on from. Blocks until the store has answered; `None` when the process is ending.
     fn start_of(&self, shard: Home) -> Option<u64>;
 
     /// Takes a shard on: its messages come from `queue`.
-    fn take(&self, shard: Home, queue: PartitionQueue<Member>);
+    fn on_assigned(&self, shard: Home, queue: PartitionQueue<Member>);
 
     /// Gives shards up: fences them, flushes what is folded, and returns when nothing of them runs any more.
     /// Of those that were lost already, nothing is flushed: another owner is at work.
-    fn release(&self, shards: &[Home], lost: bool);
+    fn on_revoked(&self, shards: &[Home], lost: bool);
 }
 
 /// The member's side of a rebalance.
 pub struct Member {
     topic: Arc<str>,
-    hands: Arc<dyn Hands>,
+    handler: Arc<dyn AssignmentHandler>,
     /// Weak, because the consumer owns this context: it would keep itself alive.
     consumer: OnceLock<Weak<BaseConsumer<Member>>>,
 }
 
 impl Member {
-    pub(super) fn new(topic: &str, hands: Arc<dyn Hands>) -> Self {
+    pub(super) fn new(topic: &str, handler: Arc<dyn AssignmentHandler>) -> Self {
         Member {
             topic: topic.into(),
-            hands,
+            handler,
             consumer: OnceLock::new(),
         }
     }
@@ -47,7 +47,7 @@ impl Member {
         let _ = consumer.context().consumer.set(Arc::downgrade(consumer));
     }
 
-    fn take(
+    fn on_assigned(
         &self,
         consumer: &BaseConsumer<Self>,
         partitions: &mut TopicPartitionList,
@@ -57,14 +57,14 @@ impl Member {
         };
         for mut element in partitions.elements() {
             let shard = element.partition() as Home;
-            let Some(start) = self.hands.start_of(shard) else {
+            let Some(start) = self.handler.start_of(shard) else {
                 return Ok(());
             };
             // Written into the list that is assigned, so that no seek can come too late.
             element.set_offset(Offset::Offset(start as i64))?;
             // Split before assigning: what is fetched earlier would go to the consumer's own queue.
             if let Some(queue) = shared.split_partition_queue(&self.topic, element.partition()) {
-                self.hands.take(shard, queue);
+                self.handler.on_assigned(shard, queue);
             }
         }
         match consumer.rebalance_protocol() {
@@ -83,7 +83,7 @@ impl Member {
             .iter()
             .map(|element| element.partition() as Home)
             .collect();
-        self.hands.release(&shards, consumer.assignment_lost());
+        self.handler.on_revoked(&shards, consumer.assignment_lost());
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
             _ => consumer.unassign(),
@@ -101,7 +101,7 @@ impl ConsumerContext for Member {
         partitions: &mut TopicPartitionList,
     ) {
         let done = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.take(consumer, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.on_assigned(consumer, partitions),
             _ => self.give_up(consumer, partitions),
         };
         if let Err(error) = done {

@@ -12,7 +12,7 @@ use super::lag::{Progress, progress};
 use super::{admin, log::blocking};
 use crate::config::Config;
 use crate::pipeline::epochs::Epoch;
-use crate::pipeline::flush::{KeepTrying, backoff};
+use crate::pipeline::flush::{RetryPolicy, backoff};
 use crate::pipeline::rebuild::{Around, Form, TURNS, Waiting};
 use crate::pipeline::{Fault, OutsideError};
 use crate::telemetry::wall_clock;
@@ -157,8 +157,8 @@ fn stage(waiting: &Waiting) -> u32 {
     }
 }
 
-impl KeepTrying for Surroundings {
-    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
+impl RetryPolicy for Surroundings {
+    async fn should_retry(&self, attempt: u32, error: &OutsideError) -> bool {
         tracing::warn!(%error, attempt, "the rebuild: not done yet, trying again");
         tokio::time::sleep(backoff(attempt)).await;
         true

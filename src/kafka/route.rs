@@ -2,7 +2,7 @@
 
 mod gaps;
 mod group;
-mod lane;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 
 use super::dead_letter::{DeadLetter, Producers};
-use super::fold::Patience;
+use super::fold::Backoff;
 use super::log::KafkaLog;
 use super::place::{self, Place};
 use crate::config::{Kafka, Topic};
 use crate::pipeline::flush::{backoff, retrying};
-use crate::pipeline::route::spread;
+use crate::pipeline::route::partition_by_home;
 use crate::pipeline::{Log, OutsideError, rebuild};
 use crate::record::Home;
 use crate::serve::Health;
 use crate::telemetry::Telemetry;
 use gaps::{Gap, jumps, runs};
 use group::{Group, Input};
-use lane::{Lane, Writer};
+use worker::{PartitionWorker, Writer};
 
 /// How many batches may wait for their acknowledgements at once: the queue's bound.
 const IN_FLIGHT: usize = 4;
@@ -107,7 +107,7 @@ impl Route {
             runtime,
             stop: stop.clone(),
             in_flight: VecDeque::new(),
-            lanes: BTreeMap::new(),
+            workers: BTreeMap::new(),
             next: BTreeMap::new(),
         };
         let thread = std::thread::Builder::new()
@@ -146,7 +146,7 @@ struct Router {
     runtime: Handle,
     stop: Arc<AtomicBool>,
     in_flight: VecDeque<OnItsWay>,
-    lanes: BTreeMap<Input, Lane>,
+    workers: BTreeMap<Input, PartitionWorker>,
     /// The offset that is to come of each input topic's partition.
     next: BTreeMap<Input, i64>,
 }
@@ -194,7 +194,7 @@ impl Router {
             for batch in &mut self.in_flight {
                 batch.next_offsets.remove(input);
             }
-            self.lanes.remove(input);
+            self.workers.remove(input);
             self.next.remove(input);
             self.routing.health.set(&input.to_string(), None);
         }
@@ -246,7 +246,7 @@ impl Router {
         for gap in gaps {
             let letter = gap.letter();
             tracing::error!(input = %gap.input, detail = letter.detail, "messages are gone that were never read");
-            self.lanes.entry(gap.input.clone()).or_default().set_aside(
+            self.workers.entry(gap.input.clone()).or_default().set_aside(
                 gap.from,
                 letter,
                 &self.writer,
@@ -311,14 +311,14 @@ impl Router {
         batch.assertions = assertions.len() as u64;
         batch
             .messages
-            .extend(spread(&assertions, self.routing.partitions));
+            .extend(partition_by_home(&assertions, self.routing.partitions));
         Ok(batch)
     }
 
     /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is neither folded nor dead-lettered.
     fn send(&mut self, batch: Batch) -> OnItsWay {
         for (input, offset, letter) in batch.letters {
-            self.lanes.entry(input).or_default().set_aside(
+            self.workers.entry(input).or_default().set_aside(
                 offset,
                 letter,
                 &self.writer,
@@ -333,7 +333,7 @@ impl Router {
             ..
         } = self.routing.clone();
         let (name, until) = (group.clone(), Duration::from_secs(10));
-        let patience = Patience {
+        let backoff = Backoff {
             telemetry: telemetry.clone(),
             health: health.clone(),
             stop: self.stop.clone(),
@@ -341,7 +341,7 @@ impl Router {
             until,
         };
         let written = self.runtime.spawn(async move {
-            retrying(&patience, || log.append(batch.messages.clone())).await?;
+            retrying(&backoff, || log.append(batch.messages.clone())).await?;
             telemetry.assertions_routed.inc_by(batch.assertions);
             health.set(&group, None);
             Ok(())
@@ -375,7 +375,7 @@ impl Router {
         };
         written.map_err(|error| OutsideError::fatal("routing", error))??;
         for (input, offset) in oldest.next_offsets {
-            self.lanes.entry(input).or_default().routed(offset);
+            self.workers.entry(input).or_default().routed(offset);
         }
         Ok(true)
     }
@@ -383,20 +383,20 @@ impl Router {
     /// Commits what is done, pauses partitions whose letters wait, and says which stand still.
     fn look_at_lanes(&mut self) {
         let mut commits = Vec::new();
-        for (input, lane) in &mut self.lanes {
-            lane.look();
-            commits.extend(lane.commit().map(|offset| (input, offset)));
-            let should_pause = lane.should_pause();
-            if should_pause != lane.is_paused {
-                lane.is_paused = self.group.pause(input, should_pause);
+        for (input, worker) in &mut self.workers {
+            worker.look();
+            commits.extend(worker.commit().map(|offset| (input, offset)));
+            let should_pause = worker.should_pause();
+            if should_pause != worker.is_paused {
+                worker.is_paused = self.group.pause(input, should_pause);
             }
-            let problem = lane.problem();
-            if problem != lane.told {
+            let problem = worker.problem();
+            if problem != worker.told {
                 if problem.is_none() {
                     tracing::info!(%input, "its dead letters are written; it goes on");
                 }
                 self.routing.health.set(&input.to_string(), problem.clone());
-                lane.told = problem;
+                worker.told = problem;
             }
         }
         self.group.commit(&commits);
@@ -409,16 +409,16 @@ impl Router {
             is_settled &= self.settle_oldest()?;
         }
         let stopped_at = Instant::now();
-        while self.lanes.values().any(Lane::is_writing) && stopped_at.elapsed() < LAST_WAIT {
+        while self.workers.values().any(PartitionWorker::is_writing) && stopped_at.elapsed() < LAST_WAIT {
             std::thread::sleep(Duration::from_millis(5));
-            self.lanes.values_mut().for_each(Lane::look);
+            self.workers.values_mut().for_each(PartitionWorker::look);
         }
         self.look_at_lanes();
         Ok(is_settled
             && !self
-                .lanes
+                .workers
                 .values()
-                .any(|lane| lane.is_writing() || lane.problem().is_some()))
+                .any(|worker| worker.is_writing() || worker.problem().is_some()))
     }
 }
 

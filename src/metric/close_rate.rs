@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::ratio;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
 use crate::record::Status;
 use crate::record::lead::LeadReading;
 use crate::window::calendar::DAY;
@@ -46,7 +46,7 @@ impl Metric for CloseRate {
         if !lead.live {
             return;
         }
-        let calendar = &at.view.lens.definitions.calendar;
+        let calendar = &at.view.compiled.definitions.calendar;
         let won = lead
             .deals
             .iter()
@@ -74,7 +74,7 @@ impl Metric for CloseRate {
         ]
     }
 
-    fn read(&self, cells: &Slice<'_>) -> Figures {
+    fn read(&self, cells: &CellView<'_>) -> Figures {
         let rate = |span, measure| {
             let cohort = cells.cell(0, span);
             let (leads, won) = (cohort.counted(LEADS), cohort.counted(measure));

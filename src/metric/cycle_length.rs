@@ -1,7 +1,7 @@
 //! Sales-cycle length: how long a deal takes from its opening to its close.
 
 use super::contribution::HOURS_AND_DAYS;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
 use crate::event::{DECIMAL_ONE, When};
 use crate::record::Status;
 use crate::record::{deal::DealReading, lead::LeadReading};
@@ -89,7 +89,7 @@ impl Metric for CycleLength {
         ]
     }
 
-    fn read(&self, cells: &Slice<'_>) -> Figures {
+    fn read(&self, cells: &CellView<'_>) -> Figures {
         let (won, lost) = (
             cells.cell(WON, Span::Window),
             cells.cell(LOST, Span::Window),
@@ -122,7 +122,7 @@ impl Metric for CycleLength {
 }
 
 fn span(rollup: usize, from: When, to: When, dims: &Dims, at: &Place<'_>, out: &mut Contributions) {
-    let seconds = at.view.lens.definitions.calendar.span(from, to);
+    let seconds = at.view.compiled.definitions.calendar.span(from, to);
     let contribution = out.add(rollup, to, dims);
     if seconds < 0 {
         contribution.count(NEGATIVE);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::ratio;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
 use crate::record::Status;
 use crate::record::{deal::DealReading, lead::LeadReading};
 use crate::window::rolling::Span;
@@ -108,7 +108,7 @@ impl Metric for LeadSource {
         ]
     }
 
-    fn read(&self, cells: &Slice<'_>) -> Figures {
+    fn read(&self, cells: &CellView<'_>) -> Figures {
         let cohort = cells.cell(COHORT, Span::Window);
         let all = cells.total(COHORT, Span::Window).counted(LEADS);
         let revenue = |rollup| {

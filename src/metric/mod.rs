@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use figure::{Figure, Figures, figures_to_json, money};
-pub use reading::{Group, MetricReading, Plan, Reading, Slice, Sums};
+pub use reading::{Group, WindowedValues, QueryPlan, MetricValues, CellView, Sums};
 
 use crate::definitions::{BadDefinition, Exclusion};
-use crate::record::{Entity, Key, View as Seen};
+use crate::record::{Entity, Key, ReadContext};
 use crate::record::{account::AccountReading, deal::DealReading, lead::LeadReading};
 use crate::window::rolling::Span;
 
@@ -55,7 +55,7 @@ pub trait Metric: Sync {
     fn spans(&self) -> &'static [(usize, Span)];
 
     /// Its figures for one window and group.
-    fn read(&self, cells: &Slice<'_>) -> Figures;
+    fn read(&self, cells: &CellView<'_>) -> Figures;
 
     /// Its views in ClickHouse, over `cells_by_day`, which hides shards, epochs and the engine.
     fn views(&self) -> Vec<View>;
@@ -84,7 +84,7 @@ pub struct Place<'a> {
     /// The record.
     pub key: Key,
     /// The definitions and the shard's texts.
-    pub view: Seen<'a>,
+    pub view: ReadContext<'a>,
     /// Position of the present metric in [`METRICS`].
     metric: u8,
 }
@@ -120,7 +120,7 @@ pub enum Subject<'a> {
 }
 
 /// Collects what a record contributes to every metric.
-pub fn contribute(subject: &Subject<'_>, key: Key, view: Seen<'_>, out: &mut Contributions) {
+pub fn contribute(subject: &Subject<'_>, key: Key, view: ReadContext<'_>, out: &mut Contributions) {
     let mut base = 0;
     for (number, metric) in METRICS.iter().enumerate() {
         out.begin(base);

@@ -13,7 +13,7 @@ static NOTHING: LazyLock<BTreeMap<String, Cell>> = LazyLock::new(BTreeMap::new);
 
 /// Which pane ranges have to be summed to read all metrics for some windows.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct QueryPlan {
     /// The windows.
     pub windows: Vec<Window>,
     /// The ranges, each once.
@@ -24,10 +24,10 @@ pub struct Plan {
     index: HashMap<(usize, Span), usize>,
 }
 
-impl Plan {
+impl QueryPlan {
     /// What is needed for `windows`, cut at `now`.
     pub fn new(windows: Vec<Window>, now: Now, calendar: &Calendar) -> Self {
-        let mut plan = Plan {
+        let mut plan = QueryPlan {
             windows: Vec::new(),
             ranges: Vec::new(),
             rollups: Vec::new(),
@@ -121,7 +121,7 @@ impl Sums {
     }
 
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
-    pub fn read(&self, plan: &Plan, sets: usize) -> Reading {
+    pub fn read(&self, plan: &QueryPlan, sets: usize) -> MetricValues {
         let mut base = 0;
         let mut metrics = Vec::with_capacity(METRICS.len());
         for metric in METRICS {
@@ -129,16 +129,16 @@ impl Sums {
             for window in 0..plan.windows.len() {
                 let mut groups = Vec::new();
                 for set in 0..sets {
-                    let look = Look {
+                    let query = CellQuery {
                         sums: self,
                         plan,
                         window,
                         base,
                         set: set as u8,
                     };
-                    for values in look.values(metric) {
-                        let figures = metric.read(&Slice {
-                            look,
+                    for values in query.values(metric) {
+                        let figures = metric.read(&CellView {
+                            query,
                             values: &values,
                         });
                         groups.push(Group {
@@ -151,12 +151,12 @@ impl Sums {
                 windows.push(groups);
             }
             base += metric.rollups().len() as u8;
-            metrics.push(MetricReading {
+            metrics.push(WindowedValues {
                 name: metric.name(),
                 windows,
             });
         }
-        Reading {
+        MetricValues {
             windows: plan.windows.clone(),
             metrics,
         }
@@ -165,15 +165,15 @@ impl Sums {
 
 /// Where is looked: the cells of one metric, window and grouping set.
 #[derive(Clone, Copy)]
-struct Look<'a> {
+struct CellQuery<'a> {
     sums: &'a Sums,
-    plan: &'a Plan,
+    plan: &'a QueryPlan,
     window: usize,
     base: u8,
     set: u8,
 }
 
-impl<'a> Look<'a> {
+impl<'a> CellQuery<'a> {
     fn cells(&self, rollup: usize, span: Span) -> Option<&'a ByValues> {
         let range = self.plan.index.get(&(self.window, span))?;
         self.sums
@@ -198,15 +198,15 @@ impl<'a> Look<'a> {
 }
 
 /// The cells of one metric, window and group.
-pub struct Slice<'a> {
-    look: Look<'a>,
+pub struct CellView<'a> {
+    query: CellQuery<'a>,
     values: &'a [String],
 }
 
-impl Slice<'_> {
+impl CellView<'_> {
     /// The cells of a rollup by currency.
     pub fn by_currency(&self, rollup: usize, span: Span) -> &BTreeMap<String, Cell> {
-        at(self.look.cells(rollup, span), self.values)
+        at(self.query.cells(rollup, span), self.values)
     }
 
     /// The cell of a rollup, with the counts of all currencies together; its sums mean something only without currency.
@@ -217,9 +217,9 @@ impl Slice<'_> {
     /// The same for the total, whatever group this is.
     pub fn total(&self, rollup: usize, span: Span) -> Cell {
         merged(at(
-            Look {
+            CellQuery {
                 set: 0,
-                ..self.look
+                ..self.query
             }
             .cells(rollup, span),
             &[],
@@ -228,12 +228,12 @@ impl Slice<'_> {
 
     /// True if the span means something for this window.
     pub fn has_panes(&self, span: Span) -> bool {
-        self.look.plan.index.contains_key(&(self.look.window, span))
+        self.query.plan.index.contains_key(&(self.query.window, span))
     }
 
     /// True for the total itself.
     pub fn is_total(&self) -> bool {
-        self.look.set == 0
+        self.query.set == 0
     }
 }
 
@@ -252,16 +252,16 @@ fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
 
 /// All metrics, read for some windows.
 #[derive(Debug, Clone, Default)]
-pub struct Reading {
+pub struct MetricValues {
     /// The windows.
     pub windows: Vec<Window>,
     /// The metrics in the order of [`METRICS`].
-    pub metrics: Vec<MetricReading>,
+    pub metrics: Vec<WindowedValues>,
 }
 
 /// One metric, read.
 #[derive(Debug, Clone)]
-pub struct MetricReading {
+pub struct WindowedValues {
     /// Which.
     pub name: &'static str,
     /// Its groups, by window: the total first, then set by set, values in order.
@@ -279,7 +279,7 @@ pub struct Group {
     pub figures: Figures,
 }
 
-impl Reading {
+impl MetricValues {
     /// As JSON: metric → window → group → figures. A group is `all` or `dimension=value`, several joined by commas.
     pub fn to_json(&self, definitions: &Definitions) -> serde_json::Value {
         use serde_json::{Map, Value as Json};
@@ -318,7 +318,7 @@ impl Group {
     }
 }
 
-impl MetricReading {
+impl WindowedValues {
     /// The figures of the total for a window, if there are any.
     pub fn total(&self, window: usize) -> Option<&Figures> {
         self.windows

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{Figures, ratio, ratio_of};
-use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, Slice, View};
+use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, CellView, View};
 use crate::event::When;
 use crate::record::{Status, Symbol};
 use crate::record::{account::AccountReading, account::Win, deal::DealReading};
@@ -138,7 +138,7 @@ impl Metric for Upsell {
     }
 
     fn account(&self, account: &AccountReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        let calendar = &at.view.lens.definitions.calendar;
+        let calendar = &at.view.compiled.definitions.calendar;
         let mut expansions: Vec<When> = Vec::new();
         for (win, class) in classified(account, at) {
             let (deal, measure) = (win.deal, class as usize);
@@ -183,7 +183,7 @@ impl Metric for Upsell {
         ]
     }
 
-    fn read(&self, cells: &Slice<'_>) -> Figures {
+    fn read(&self, cells: &CellView<'_>) -> Figures {
         let won = cells.cell(WON, Span::Window);
         let all: i64 = won.counts.iter().sum();
         let mut figures: Figures = vec![("won", Figure::Count(all))];
@@ -275,7 +275,7 @@ fn classified<'a>(
     account: &'a AccountReading<'_>,
     at: &'a Place<'_>,
 ) -> impl Iterator<Item = (&'a Win<'a>, Class)> {
-    let calendar = &at.view.lens.definitions.calendar;
+    let calendar = &at.view.compiled.definitions.calendar;
     let mut bought: Vec<Symbol> = Vec::new();
     account
         .wins

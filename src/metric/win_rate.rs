@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::figure::{ratio, ratio_of};
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, Slice, View};
+use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
 use crate::record::Status;
 use crate::record::deal::DealReading;
 use crate::window::rolling::Span;
@@ -76,7 +76,7 @@ impl Metric for WinRate {
         &[(CLOSED, Span::Window), (OPENED, Span::Window)]
     }
 
-    fn read(&self, cells: &Slice<'_>) -> Figures {
+    fn read(&self, cells: &CellView<'_>) -> Figures {
         let closed = cells.cell(CLOSED, Span::Window);
         let (won, lost) = (closed.counted(WON), closed.counted(LOST));
         let money = cells

@@ -17,13 +17,13 @@ const BATCH: usize = 500;
 
 /// The flushes of several shards, merged: one insert a table and step.
 #[derive(Debug)]
-pub struct Batch {
+pub struct FlushBatch {
     generation: u32,
     flushes: Vec<Flush>,
     links: Vec<(Home, Vec<u8>)>,
 }
 
-impl Batch {
+impl FlushBatch {
     /// Merges flushes. Links are addressed by the partition count of the log, `partitions`.
     pub fn new(generation: u32, partitions: u32, flushes: Vec<Flush>) -> Self {
         let mut by_home: BTreeMap<Home, Vec<LinkMessage<'_>>> = BTreeMap::new();
@@ -54,7 +54,7 @@ impl Batch {
                 .collect::<Vec<_>>()
         });
         let links = links.collect();
-        Batch {
+        FlushBatch {
             generation,
             flushes,
             links,
@@ -75,15 +75,15 @@ impl Batch {
     }
 
     /// Writes all of it, each step acknowledged before the next. A step that fails for now is tried again as it is, for as long as
-    /// `keep_trying` allows: the batch is kept, since what was folded can't be taken out a second time.
+    /// `retry` allows: the batch is kept, since what was folded can't be taken out a second time.
     ///
     /// # Errors
-    /// What can't be mended by trying again, or the last failure when `keep_trying` said no.
+    /// What can't be mended by trying again, or the last failure when `retry` said no.
     pub async fn write(
         self,
         log: &impl Log,
         store: &impl Store,
-        keep_trying: &impl KeepTrying,
+        retry: &impl RetryPolicy,
     ) -> Result<(), OutsideError> {
         let generation = self.generation;
         let mut checkpoints = Vec::new();
@@ -97,7 +97,7 @@ impl Batch {
             checkpoints.push((flush.shard, flush.checkpoint));
         }
         let produced = self.links;
-        retrying(keep_trying, || async {
+        retrying(retry, || async {
             let (cells, changes, told) = futures::join!(
                 async {
                     if cells.is_empty() {
@@ -124,7 +124,7 @@ impl Batch {
             cells.and(changes).and(told)
         })
         .await?;
-        retrying(keep_trying, || async {
+        retrying(retry, || async {
             let (records, links) = futures::join!(
                 insert_records(store, generation, &records),
                 insert_links(store, &links)
@@ -132,7 +132,7 @@ impl Batch {
             records.and(links)
         })
         .await?;
-        retrying(keep_trying, || {
+        retrying(retry, || {
             store.insert_checkpoints(generation, &checkpoints)
         })
         .await?;
@@ -140,7 +140,7 @@ impl Batch {
             .iter()
             .map(|(shard, checkpoint)| (*shard, checkpoint.next_offset))
             .collect();
-        retrying(keep_trying, || log.commit(&positions)).await
+        retrying(retry, || log.commit(&positions)).await
     }
 }
 
@@ -168,16 +168,16 @@ async fn insert_links<T: Store>(
 }
 
 /// Says whether and when to try again. A trait, so that the simulation needs no clock.
-pub trait KeepTrying: Sync {
+pub trait RetryPolicy: Sync {
     /// Called after failure number `attempt` (from 1) that may pass; waits, then says whether to try again.
-    fn again(&self, attempt: u32, error: &OutsideError) -> impl Future<Output = bool> + Send;
+    fn should_retry(&self, attempt: u32, error: &OutsideError) -> impl Future<Output = bool> + Send;
 }
 
 /// Never tries again.
 pub struct Once;
 
-impl KeepTrying for Once {
-    async fn again(&self, _attempt: u32, _error: &OutsideError) -> bool {
+impl RetryPolicy for Once {
+    async fn should_retry(&self, _attempt: u32, _error: &OutsideError) -> bool {
         false
     }
 }
@@ -187,12 +187,12 @@ pub fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(100u64 << attempt.saturating_sub(1).min(7)).min(Duration::from_secs(10))
 }
 
-/// Does something until it is done, is refused, or `keep_trying` says no.
+/// Does something until it is done, is refused, or `retry` says no.
 ///
 /// # Errors
 /// The last failure.
 pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(
-    keep_trying: &impl KeepTrying,
+    retry: &impl RetryPolicy,
     mut act: impl FnMut() -> F,
 ) -> Result<T, OutsideError> {
     let mut attempt = 0;
@@ -200,7 +200,7 @@ pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(
         match act().await {
             Err(error) if error.is_transient => {
                 attempt += 1;
-                if !keep_trying.again(attempt, &error).await {
+                if !retry.should_retry(attempt, &error).await {
                     return Err(error);
                 }
             }

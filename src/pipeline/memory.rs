@@ -128,7 +128,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default, Clone)]
 struct Tables {
     epochs: BTreeMap<u32, Epoch>,
-    poured: BTreeSet<(u32, Home)>,
+    copied: BTreeSet<(u32, Home)>,
     cells: BTreeMap<CellKey, Row<CellRow>>,
     changes: BTreeMap<(u32, Home, Entity, String, u64), ChangeRow>,
     records: BTreeMap<(u32, Home, Entity, String), Row<RecordRow>>,
@@ -183,17 +183,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+    async fn copied(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         Ok(lock(&self.tables)
-            .poured
+            .copied
             .iter()
             .filter(|(of, _)| *of == epoch)
             .map(|(_, shard)| *shard)
             .collect())
     }
 
-    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
-        lock(&self.tables).poured.insert((epoch, shard));
+    async fn record_copied(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
+        lock(&self.tables).copied.insert((epoch, shard));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod restart;
 pub mod route;
-pub mod settle;
+pub mod run_to_completion;
 pub mod watermark;
 
 pub use epochs::Epoch;
@@ -219,11 +219,11 @@ pub trait Store: Send + Sync {
     /// Writes an epoch, new or further in its life: of rows of one epoch the one of the latest stage counts.
     fn put_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// The shards whose records were poured into the new log that an epoch is being built on.
-    fn poured(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
+    /// The shards whose records were copied into the new log that an epoch is being built on.
+    fn copied(&self, epoch: u32) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
     /// Notes that a shard's records were.
-    fn note_poured(
+    fn record_copied(
         &self,
         epoch: u32,
         shard: Home,

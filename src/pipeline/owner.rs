@@ -183,7 +183,7 @@ impl Owner {
     /// acknowledgement of the store, and for nothing else. Memory thus stays within the state, one copy of the touched rows on their way, and `bound`.
     /// Never before the greatest version restored is passed, since nothing may be flushed until then; an earlier owner folded as much under the same bound.
     pub fn must_wait(&self, bound: usize) -> bool {
-        self.position >= self.restored && self.shard.unmerged_rows() >= bound
+        self.position >= self.restored && self.shard.append_only_rows() >= bound
     }
 
     /// The flush on its way was acknowledged, to its last step.

@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use super::epochs::{Epoch, Stage};
-use super::flush::{KeepTrying, retrying};
+use super::flush::{RetryPolicy, retrying};
 use super::restart::check_log;
 use super::{Checkpoint, Log, OutsideError, Store, route};
 use crate::event::Assertion;
@@ -43,7 +43,7 @@ pub enum Waiting {
 }
 
 /// What a rebuild needs besides log and store. A trait, so that the simulation needs no clock and no broker.
-pub trait Around: KeepTrying {
+pub trait Around: RetryPolicy {
     /// Sets where the old log is read on from, a position a shard, unless that was done already.
     fn carry_from(
         &self,
@@ -85,10 +85,10 @@ pub async fn rebuild(
     match form {
         Form::Definitions => retrying(around, || new_log.append(start_messages(next))).await?,
         Form::Log => {
-            let done = retrying(around, || store.poured(next.epoch)).await?;
+            let done = retrying(around, || store.copied(next.epoch)).await?;
             for shard in (0..current.partitions).filter(|shard| !done.contains(shard)) {
-                pour(shard, current, next.partitions, new_log, store, around).await?;
-                retrying(around, || store.note_poured(next.epoch, shard)).await?;
+                copy_records(shard, current, next.partitions, new_log, store, around).await?;
+                retrying(around, || store.record_copied(next.epoch, shard)).await?;
             }
         }
         Form::Mapping => {}
@@ -109,7 +109,7 @@ async fn carry_positions(
     current: &Epoch,
     log: &impl Log,
     store: &impl Store,
-    patience: &impl KeepTrying,
+    patience: &impl RetryPolicy,
 ) -> Result<Vec<u64>, OutsideError> {
     let mut positions = Vec::new();
     for shard in 0..current.partitions {
@@ -167,13 +167,13 @@ pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
 }
 
 /// Brings the records of a shard into a log of so many partitions: whole, with every value's clock and origin, ties and cuts.
-async fn pour(
+async fn copy_records(
     shard: Home,
     from: &Epoch,
     partitions: u32,
     log: &impl Log,
     store: &impl Store,
-    patience: &impl KeepTrying,
+    patience: &impl RetryPolicy,
 ) -> Result<(), OutsideError> {
     let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
     records.retain(|record| match record.entity {
@@ -240,7 +240,7 @@ pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, Wi
     Ok(match wire::read(message)? {
         Message::Assertions(mut assertions) => {
             assertions.retain(|assertion| assertion.entity != Entity::Epoch);
-            route::spread(&assertions, partitions)
+            route::partition_by_home(&assertions, partitions)
         }
         Message::Records(records) => address(&records, partitions),
         Message::Links(_) => Vec::new(),

@@ -11,7 +11,7 @@ const BATCH: usize = 500;
 /// Spreads assertions over the shards' partitions, in order, as messages of the log.
 ///
 /// What an event says of a merge goes to every shard besides, as an alias, so that each finds the root of its links' targets itself.
-pub fn spread(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
+pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
     let aliases: Vec<Assertion<'_>> = assertions.iter().filter_map(alias).collect();
     let mut by_home: BTreeMap<Home, Vec<&Assertion<'_>>> = BTreeMap::new();
     for assertion in assertions.iter().chain(&aliases) {

@@ -1,6 +1,6 @@
 //! The account: a customer, or one to be, with the deals made with it.
 
-use super::lens::View;
+use super::compiled::ReadContext;
 use super::schema::fields;
 use super::{AccountLink, DealLink, Entity, Key, Link, Record, Status, Symbol};
 use crate::event::When;
@@ -47,8 +47,8 @@ pub struct Win<'a> {
 
 impl<'a> AccountReading<'a> {
     /// Reads an account. One that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
-        let calendar = &view.lens.definitions.calendar;
+    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: ReadContext<'_>) -> Self {
+        let calendar = &view.compiled.definitions.calendar;
         let mut wins: Vec<(i64, Key, Win<'a>)> = Vec::new();
         for (sender, deal) in super::link_contents(links, |link| {
             if let Link::Deal(deal) = link {
@@ -70,7 +70,7 @@ impl<'a> AccountReading<'a> {
         dims[Dimension::SEGMENT.0 as usize] = record.text(SEGMENT);
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
-        view.lens.custom_dims(record, view.customs, &mut dims);
+        view.compiled.custom_dims(record, view.customs, &mut dims);
 
         let own = view.is_live(key, record).then(|| content(record));
         let merged = super::link_contents(links, |link| {
@@ -102,14 +102,14 @@ impl<'a> AccountReading<'a> {
             dims,
             wins: wins.into_iter().map(|(_, _, win)| win).collect(),
             excluded: view
-                .lens
+                .compiled
                 .excluded(Entity::Account, record, view.customs, view.symbols),
         }
     }
 }
 
 /// What an account says: to the one it was merged into, what it knows of being a customer.
-pub fn links(key: Key, record: &Record, view: View<'_>, out: &mut Vec<(Key, Link)>) {
+pub fn links(key: Key, record: &Record, view: ReadContext<'_>, out: &mut Vec<(Key, Link)>) {
     let root = view.aliases.root(key, view.symbols);
     if record.exists() && root != key {
         out.push((root, Link::Account(content(record))));

@@ -1,6 +1,6 @@
 //! The deal: an opportunity, open or closed.
 
-use super::lens::View;
+use super::compiled::ReadContext;
 use super::schema::fields;
 use super::{DealLink, Entity, Field, Held, Key, LeadLink, Link, Record, Status, Symbol};
 use crate::definitions::Credit;
@@ -87,16 +87,16 @@ pub struct DealReading {
 
 impl DealReading {
     /// Reads a deal.
-    pub fn new(key: Key, record: &Record, links: &[super::Received], view: View<'_>) -> Self {
-        let calendar = &view.lens.definitions.calendar;
-        let run = super::status::status(record, view.lens);
+    pub fn new(key: Key, record: &Record, links: &[super::Received], view: ReadContext<'_>) -> Self {
+        let calendar = &view.compiled.definitions.calendar;
+        let run = super::status::status(record, view.compiled);
         let first = When::Instant(record.first().unwrap_or_default().time);
         let (created_at, stated_close) = (record.when(CREATED_AT), record.when(CLOSED_AT));
         let is_closed = run.status != Status::Open;
         let stand_in = run.since.map_or(first, |clock| When::Instant(clock.time));
         let closed_at = is_closed.then(|| stated_close.unwrap_or(stand_in));
 
-        let credit_until = match (view.lens.definitions.spec.credit, closed_at) {
+        let credit_until = match (view.compiled.definitions.spec.credit, closed_at) {
             (Credit::AtClose, Some(closed_at)) => Some(calendar.last_instant(closed_at)),
             _ => None,
         };
@@ -128,7 +128,7 @@ impl DealReading {
         dims[Dimension::TEAM.0 as usize] = credited(record, TEAM, credit_until);
         dims[Dimension::OWNER.0 as usize] = credited(record, OWNER_ID, credit_until);
         dims[Dimension::PIPELINE.0 as usize] = record.text(PIPELINE);
-        view.lens.custom_dims(record, view.customs, &mut dims);
+        view.compiled.custom_dims(record, view.customs, &mut dims);
 
         DealReading {
             live: view.is_live(key, record),
@@ -142,7 +142,7 @@ impl DealReading {
             currency: record.text(CURRENCY),
             dims,
             excluded: view
-                .lens
+                .compiled
                 .excluded(Entity::Deal, record, view.customs, view.symbols),
             account: root(Entity::Account, record.text(ACCOUNT_ID)),
             lead,
@@ -180,7 +180,7 @@ impl DealReading {
 }
 
 /// Of the leads naming the deal, the one converted first; of equals, the smaller id.
-fn earliest_converted(leads: &[(Key, &LeadLink)], view: View<'_>) -> Option<Key> {
+fn earliest_converted(leads: &[(Key, &LeadLink)], view: ReadContext<'_>) -> Option<Key> {
     let naming = leads.iter().filter(|(_, lead)| lead.named);
     let first =
         naming.min_by_key(|(sender, lead)| (lead.converted_at, view.symbols.text(sender.id)));

@@ -1,6 +1,6 @@
 //! The lead: somebody who may buy, and what became of them.
 
-use super::lens::View;
+use super::compiled::ReadContext;
 use super::schema::fields;
 use super::{DealLink, Entity, Key, LeadLink, Link, Record, Symbol};
 use crate::event::When;
@@ -52,14 +52,14 @@ pub struct LeadReading<'a> {
 
 impl<'a> LeadReading<'a> {
     /// Reads a lead. A record that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: View<'_>) -> Self {
+    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: ReadContext<'_>) -> Self {
         let status = record.text(STATUS);
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         dims[Dimension::SOURCE.0 as usize] = record.text(LEAD_SOURCE);
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
         dims[Dimension::TEAM.0 as usize] = record.text(TEAM);
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
-        view.lens.custom_dims(record, view.customs, &mut dims);
+        view.compiled.custom_dims(record, view.customs, &mut dims);
         let converted = status == Symbol::CONVERTED
             || record.when(CONVERTED_AT).is_some()
             || !record.text(CONVERTED_DEAL_ID).is_blank();
@@ -75,7 +75,7 @@ impl<'a> LeadReading<'a> {
             converted,
             dims,
             excluded: view
-                .lens
+                .compiled
                 .excluded(Entity::Lead, record, view.customs, view.symbols),
             deals: super::link_contents(links, |link| {
                 if let Link::Deal(deal) = link {
@@ -92,7 +92,7 @@ impl<'a> LeadReading<'a> {
 pub fn links(
     record: &Record,
     links: &[super::Received],
-    view: View<'_>,
+    view: ReadContext<'_>,
     out: &mut Vec<(Key, Link)>,
 ) {
     if record.first().is_none() || record.is_deleted() {
@@ -128,9 +128,9 @@ pub fn links(
 }
 
 /// When the lead was converted: as stated, else since it has that status, else since it names the deal.
-fn converted_at(record: &Record, view: View<'_>) -> i64 {
+fn converted_at(record: &Record, view: ReadContext<'_>) -> i64 {
     if let Some(stated) = record.when(CONVERTED_AT) {
-        return view.lens.definitions.calendar.instant(stated);
+        return view.compiled.definitions.calendar.instant(stated);
     }
     let run = record
         .history(STATUS)

@@ -6,7 +6,7 @@ mod blob;
 mod clock;
 pub mod deal;
 pub mod lead;
-mod lens;
+mod compiled;
 mod link;
 mod schema;
 mod status;
@@ -15,7 +15,7 @@ mod value;
 
 pub use blob::{BlobError, CustomFields};
 pub use clock::{Clock, Origin, Stamp, topic_number};
-pub use lens::{Lens, View};
+pub use compiled::{CompiledDefinitions, ReadContext};
 pub use link::{AccountLink, DealLink, LeadLink, Link, read as read_link, write as write_link};
 pub use schema::{Entity, Field, FieldSpec, Home, Keep, Kind, Placement, home};
 pub use status::{Status, StatusRun};

@@ -1,7 +1,7 @@
 //! A deal's status: what the source asserted, or what its stage stands for, whichever was said last; and since when.
 
 use super::deal::{STAGE, STATUS};
-use super::lens::Lens;
+use super::compiled::CompiledDefinitions;
 use super::{Clock, Field, Held, Record, Stamp, Symbol};
 
 /// Where a deal stands.
@@ -51,15 +51,15 @@ pub struct StatusRun {
 }
 
 /// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock counts; at one clock, the status.
-pub fn status(record: &Record, lens: &Lens) -> StatusRun {
+pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
     let mut said: Vec<(Stamp, Status)> = Vec::new();
-    if lens.has_no_stages() {
+    if compiled.has_no_stages() {
         said.extend(record.history(STATUS).map(|s| (s.stamp, asserted(s.held))));
     } else {
         // Statuses go after stages and the sort is stable: at one clock the status has the last word.
         let stages = record
             .history(STAGE)
-            .filter_map(|s| Some((s.stamp, of_stage(s.held, lens)?)));
+            .filter_map(|s| Some((s.stamp, of_stage(s.held, compiled)?)));
         said.extend(stages.chain(record.history(STATUS).map(|s| (s.stamp, asserted(s.held)))));
         said.sort_by_key(|(stamp, _)| stamp.clock);
     }
@@ -76,7 +76,7 @@ pub fn status(record: &Record, lens: &Lens) -> StatusRun {
     let before = said.iter().rev().nth(length).map(|(stamp, _)| stamp.clock);
     through_the_cut(
         record,
-        lens,
+        compiled,
         StatusRun {
             status,
             since: Some(since),
@@ -90,7 +90,7 @@ pub fn status(record: &Record, lens: &Lens) -> StatusRun {
 /// latest lies before it, else the latest of the others, since the run can't have begun sooner. `before` is the last clock kept of another.
 fn through_the_cut(
     record: &Record,
-    lens: &Lens,
+    compiled: &CompiledDefinitions,
     run: StatusRun,
     before: Option<Clock>,
 ) -> StatusRun {
@@ -98,7 +98,7 @@ fn through_the_cut(
         record
             .cuts()
             .iter()
-            .filter_map(|c| Some((cut_status(c.field, c.held, lens)?, c)))
+            .filter_map(|c| Some((cut_status(c.field, c.held, compiled)?, c)))
     };
     let other = before.max(
         cuts()
@@ -117,10 +117,10 @@ fn through_the_cut(
     }
 }
 
-fn cut_status(field: Field, held: Held, lens: &Lens) -> Option<Status> {
+fn cut_status(field: Field, held: Held, compiled: &CompiledDefinitions) -> Option<Status> {
     match field {
         STATUS => Some(asserted(held)),
-        STAGE => of_stage(held, lens),
+        STAGE => of_stage(held, compiled),
         _ => None,
     }
 }
@@ -133,9 +133,9 @@ fn asserted(held: Held) -> Status {
     }
 }
 
-fn of_stage(held: Held, lens: &Lens) -> Option<Status> {
+fn of_stage(held: Held, compiled: &CompiledDefinitions) -> Option<Status> {
     if let Held::Text(symbol) = held {
-        lens.status_of_stage(symbol)
+        compiled.status_of_stage(symbol)
     } else {
         None
     }

@@ -111,7 +111,7 @@ impl Shelf {
     fn run(&self) -> StatusRun {
         status::status(
             &self.record,
-            &Lens::new(DEFINITIONS.clone(), &mut self.symbols.clone()),
+            &CompiledDefinitions::new(DEFINITIONS.clone(), &mut self.symbols.clone()),
         )
     }
 }

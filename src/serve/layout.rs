@@ -185,7 +185,7 @@ pub static LAYOUTS: [Layout; 5] = [
 mod tests {
     use super::*;
     use crate::definitions::{Definitions, DefinitionsSpec};
-    use crate::metric::{METRICS, Plan, Sums, rollups};
+    use crate::metric::{METRICS, QueryPlan, Sums, rollups};
     use crate::serve::figures::find;
     use crate::window::Cell;
     use crate::window::rolling::{Now, Window};
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn every_metric_has_a_layout_and_every_path_leads_to_a_figure() {
         let definitions = Definitions::new(DefinitionsSpec::default()).unwrap();
-        let plan = Plan::new(
+        let plan = QueryPlan::new(
             vec![Window::All],
             Now {
                 now: 0,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::definitions::{BadDefinition, Definitions};
-use crate::metric::{Figure, Figures, Group, Plan, Reading, Sums};
+use crate::metric::{Figure, Figures, Group, QueryPlan, MetricValues, Sums};
 use crate::pipeline::{Epoch, OutsideError};
 use crate::telemetry::{Telemetry, wall_clock};
 use crate::window::rolling::{Now, ROLLING, Window};
@@ -32,7 +32,7 @@ pub trait Source: Send + Sync {
         &self,
         epoch: &Epoch,
         definitions: &Definitions,
-        plan: &Plan,
+        plan: &QueryPlan,
     ) -> impl Future<Output = Result<Sums, OutsideError>> + Send;
 }
 
@@ -61,7 +61,7 @@ impl Default for Refresh {
 #[derive(Debug)]
 pub struct Snapshot {
     /// The numbers, for [`ROLLING`].
-    pub reading: Reading,
+    pub reading: MetricValues,
     /// What they mean.
     pub definitions: Arc<Definitions>,
     /// The epoch they were read in.
@@ -84,7 +84,7 @@ pub struct Top {
 
 impl Top {
     /// The `count` greatest of each set by leads and decided deals of the last 90 days, ties by name.
-    pub fn of(reading: &Reading, sets: usize, count: usize) -> Self {
+    pub fn of(reading: &MetricValues, sets: usize, count: usize) -> Self {
         let quarter = reading.windows.iter().position(|w| *w == Window::Days(90));
         let mut sizes: Vec<BTreeMap<&[String], i64>> = vec![BTreeMap::new(); sets];
         for metric in &reading.metrics {
@@ -307,7 +307,7 @@ async fn read(
     // The watermark first: numbers read after it hold at least what it promises.
     let watermark = source.watermark(&epoch).await?;
     let as_of = (refresh.clock)();
-    let plan = Plan::new(
+    let plan = QueryPlan::new(
         ROLLING.to_vec(),
         Now {
             now: as_of,

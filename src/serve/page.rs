@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::figures::{Escaped, NO_VALUE, ago, find, first_sentence, in_a_sentence, written};
 use super::layout::{Column, LAYOUTS, Layout};
 use super::model::{Model, Snapshot};
-use crate::metric::{Figure, Figures, Group, METRICS, MetricReading};
+use crate::metric::{Figure, Figures, Group, METRICS, WindowedValues};
 use crate::window::Grain;
 use crate::window::rolling::Window;
 
@@ -183,7 +183,7 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
 }
 
 /// The metrics that are shown, in the order of the layouts.
-fn laid_out(snapshot: &Snapshot) -> impl Iterator<Item = (&'static Layout, &MetricReading)> {
+fn laid_out(snapshot: &Snapshot) -> impl Iterator<Item = (&'static Layout, &WindowedValues)> {
     LAYOUTS.iter().filter_map(|layout| {
         Some((
             layout,
@@ -257,7 +257,7 @@ fn section(
     snapshot: &Snapshot,
     choice: &Choice,
     layout: &Layout,
-    metric: &MetricReading,
+    metric: &WindowedValues,
 ) -> fmt::Result {
     let gist = first_sentence(definition(metric.name));
     write!(
@@ -298,7 +298,7 @@ fn table(
     snapshot: &Snapshot,
     choice: &Choice,
     layout: &Layout,
-    metric: &MetricReading,
+    metric: &WindowedValues,
 ) -> fmt::Result {
     let groups: &[Group] = metric.windows.get(choice.window).map_or(&[], Vec::as_slice);
     let of_set = || groups.iter().filter(|g| g.set == choice.set && g.set != 0);

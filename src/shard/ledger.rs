@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::rows::{CellRow, LinkRow, OutLink, Touched};
 use crate::definitions::Definitions;
 use crate::metric::{self, Contribution, Rollup};
-use crate::record::{Key, Lens, Link, Received, Symbol, Symbols};
+use crate::record::{Key, CompiledDefinitions, Link, Received, Symbol, Symbols};
 use crate::window::{Cell, CellKey, Grain, MAX_CROSS, Pane};
 
 /// The numbers of one epoch in one shard.
@@ -15,7 +15,7 @@ pub struct Ledger {
     epoch: u32,
     /// Numbers are kept; before that only the links received are.
     begun: bool,
-    lens: Lens,
+    compiled: CompiledDefinitions,
     /// By rollup, the grouping sets and grains its contributions go to.
     layout: Vec<Vec<(u8, Vec<Grain>)>>,
     rollups: Vec<&'static Rollup>,
@@ -27,7 +27,7 @@ pub struct Ledger {
     /// What is to be told, by target and sender: the latest only, so that the queue is bounded by the records.
     outbox: FxHashMap<(Key, Key), Option<Link>>,
     /// How often a row came to stand for nothing any more since the last were taken: a cell at zero, a link withdrawn.
-    spent: usize,
+    tombstoned: usize,
 }
 
 impl Ledger {
@@ -55,13 +55,13 @@ impl Ledger {
             begun: false,
             layout: layout.collect(),
             rollups,
-            lens: Lens::new(definitions, symbols),
+            compiled: CompiledDefinitions::new(definitions, symbols),
             links: FxHashMap::default(),
             cells: FxHashMap::default(),
             touched_cells: FxHashSet::default(),
             touched_links: FxHashSet::default(),
             outbox: FxHashMap::default(),
-            spent: 0,
+            tombstoned: 0,
         }
     }
 
@@ -81,8 +81,8 @@ impl Ledger {
     }
 
     /// Its definitions, in the shard's symbols.
-    pub fn lens(&self) -> &Lens {
-        &self.lens
+    pub fn compiled(&self) -> &CompiledDefinitions {
+        &self.compiled
     }
 
     /// The cells, zeros included until they are taken.
@@ -134,7 +134,7 @@ impl Ledger {
         for (target, _) in old.1 {
             if !new.1.iter().any(|(still, _)| still == target) {
                 self.outbox.insert((*target, key), None);
-                self.spent += 1;
+                self.tombstoned += 1;
             }
         }
         for (target, link) in new.1 {
@@ -149,13 +149,13 @@ impl Ledger {
     }
 
     fn add(&mut self, contribution: &Contribution, sign: i64) {
-        let calendar = &self.lens.definitions.calendar;
+        let calendar = &self.compiled.definitions.calendar;
         let rollup = usize::from(contribution.rollup);
         for (set, grains) in &self.layout[rollup] {
             let mut values = [Symbol::BLANK; MAX_CROSS];
             for (value, dimension) in values
                 .iter_mut()
-                .zip(&self.lens.definitions.sets[usize::from(*set)].dimensions)
+                .zip(&self.compiled.definitions.sets[usize::from(*set)].dimensions)
             {
                 *value = contribution.dims[usize::from(dimension.0)];
             }
@@ -185,7 +185,7 @@ impl Ledger {
                     cell.sketch.add(bucket, sign);
                 }
                 if sign < 0 && cell.is_zero() {
-                    self.spent += 1;
+                    self.tombstoned += 1;
                 }
                 self.touched_cells.insert(key);
                 if pane == Pane::UNDATED {
@@ -204,7 +204,7 @@ impl Ledger {
         self.touched_cells.clear();
         self.touched_links.clear();
         self.outbox.clear();
-        self.spent = 0;
+        self.tombstoned = 0;
     }
 
     pub(super) fn touched_rows(&self) -> usize {
@@ -212,12 +212,12 @@ impl Ledger {
     }
 
     /// Of the rows that wait, how many may stand for nothing that is there any more: what is not bounded by the state.
-    pub(super) fn spent_rows(&self) -> usize {
-        self.spent
+    pub(super) fn tombstoned_rows(&self) -> usize {
+        self.tombstoned
     }
 
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
-        self.spent = 0;
+        self.tombstoned = 0;
         for key in std::mem::take(&mut self.touched_cells) {
             let Some(cell) = self.cells.get(&key) else {
                 continue;
@@ -258,13 +258,13 @@ impl Ledger {
     }
 
     fn row(&self, key: &CellKey, cell: &Cell, symbols: &Symbols) -> CellRow {
-        let dimensions = self.lens.definitions.sets[usize::from(key.set)]
+        let dimensions = self.compiled.definitions.sets[usize::from(key.set)]
             .dimensions
             .len();
         CellRow {
             epoch: self.epoch,
             rollup: self.rollups[usize::from(key.rollup)].name,
-            grouping: self.lens.definitions.set_name(usize::from(key.set)),
+            grouping: self.compiled.definitions.set_name(usize::from(key.set)),
             pane: key.pane,
             values: key.values[..dimensions]
                 .iter()

@@ -5,7 +5,7 @@
 mod ledger;
 mod references;
 mod rows;
-mod said;
+mod fold_input;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 pub use ledger::Ledger;
 use references::References;
 pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
-use said::{Saying, Whole};
+use fold_input::{Foldable, Whole};
 
 use crate::codec::{Damaged, Reader};
 use crate::definitions::Definitions;
@@ -24,7 +24,7 @@ use crate::event::{Assertion, When};
 use crate::metric::{self, Contributions, Subject};
 use crate::record::alias::Aliases;
 use crate::record::{
-    BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, View, account,
+    BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, ReadContext, account,
     deal, lead, read_link,
 };
 
@@ -69,24 +69,24 @@ pub enum Unfolded {
 }
 
 /// What a record of the shard said before a message, kept until the message is folded whole.
-struct Before {
+struct Previous {
     key: Key,
     changed: bool,
     stated: [Option<Key>; 2],
-    said: Vec<Said>,
-    noted: Noted,
+    said: Vec<Derived>,
+    noted: TrackedFields,
 }
 
 /// What a record says in one epoch: to the rollups and to other records.
 #[derive(Default)]
-struct Said {
+struct Derived {
     contributions: Contributions,
     links: Vec<(Key, Link)>,
 }
 
 /// What of a record goes into `changes`.
 #[derive(Clone, Copy, PartialEq, Default)]
-struct Noted {
+struct TrackedFields {
     status: Symbol,
     owner: Symbol,
     amount: Option<i64>,
@@ -141,7 +141,7 @@ impl Shard {
                     .iter()
                     .map(|record| self.whole(record))
                     .collect::<Result<Vec<_>, _>>()?;
-                self.fold_sayings(version, append_time, &records);
+                self.fold_inputs(version, append_time, &records);
             }
         }
         Ok(())
@@ -192,41 +192,41 @@ impl Shard {
         append_time: i64,
         assertions: &[Assertion<'_>],
     ) {
-        self.fold_sayings(version, append_time, assertions);
+        self.fold_inputs(version, append_time, assertions);
     }
 
-    fn fold_sayings(&mut self, version: u64, append_time: i64, sayings: &[impl Saying]) {
-        let mut touched: Vec<Before> = Vec::with_capacity(sayings.len());
+    fn fold_inputs(&mut self, version: u64, append_time: i64, inputs: &[impl Foldable]) {
+        let mut touched: Vec<Previous> = Vec::with_capacity(inputs.len());
         let mut index: FxHashMap<Key, usize> = FxHashMap::default();
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
-        for saying in sayings {
-            let (entity, id) = saying.of();
+        for input in inputs {
+            let (entity, id) = input.of();
             let key = Key {
                 entity,
                 id: self.symbols.intern(id),
             };
             match entity {
                 Entity::Alias => {
-                    if self.fold_one(key, saying) {
+                    if self.fold_one(key, input) {
                         aliases.push(key.id);
                     }
                     continue;
                 }
                 Entity::Epoch => {
                     // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
-                    self.fold_one(key, saying);
+                    self.fold_one(key, input);
                     begun.push(key.id);
                     continue;
                 }
                 Entity::Lead | Entity::Deal | Entity::Account => {}
             }
             let at = *index.entry(key).or_insert_with(|| {
-                touched.push(self.before(key));
+                touched.push(self.capture_previous(key));
                 touched.len() - 1
             });
-            let changed = self.fold_one(key, saying);
+            let changed = self.fold_one(key, input);
             touched[at].changed |= changed;
-            touched[at].noted.time = touched[at].noted.time.max(saying.time());
+            touched[at].noted.time = touched[at].noted.time.max(input.time());
         }
         for before in touched.iter().filter(|before| before.changed) {
             self.refer(before.key, before.stated);
@@ -235,8 +235,8 @@ impl Shard {
             self.fold_aliases(&aliases, &mut touched, &index);
         }
         for before in touched.iter().filter(|b| b.changed) {
-            self.after(before);
-            self.note_change(before, version, append_time);
+            self.apply_difference(before);
+            self.record_change(before, version, append_time);
         }
         for epoch in begun {
             self.begin(epoch);
@@ -244,9 +244,9 @@ impl Shard {
     }
 
     /// Takes one thing said into its record. True if the record changed.
-    fn fold_one(&mut self, key: Key, saying: &impl Saying) -> bool {
+    fn fold_one(&mut self, key: Key, input: &impl Foldable) -> bool {
         self.counters.assertions += 1;
-        let changed = saying.fold(self, key);
+        let changed = input.fold(self, key);
         if changed {
             self.touched_records.insert(key);
         } else {
@@ -274,7 +274,7 @@ impl Shard {
     /// Works out from records and links received what there is to say in an epoch, as if nothing had been said in it yet.
     fn work_out(&mut self, number: usize) {
         for key in self.subjects(number) {
-            let said = self.say(key, &self.ledgers[number]);
+            let said = self.derive(key, &self.ledgers[number]);
             self.ledgers[number].replace(key, (&[], &[]), (&said.contributions.items, said.links));
         }
     }
@@ -283,10 +283,10 @@ impl Shard {
     fn fold_aliases(
         &mut self,
         alias_ids: &[Symbol],
-        touched: &mut Vec<Before>,
+        touched: &mut Vec<Previous>,
         index: &FxHashMap<Key, usize>,
     ) {
-        // Said before anything is learned: what a record said went to the roots of that time.
+        // Derived before anything is learned: what a record said went to the roots of that time.
         let before = self.aliases.clone();
         for id in alias_ids {
             if let Some(record) = self.records.get(&Key {
@@ -308,9 +308,9 @@ impl Shard {
         for key in senders {
             match index.get(&key) {
                 Some(at) => touched[*at].changed = true,
-                None => touched.push(Before {
+                None => touched.push(Previous {
                     changed: true,
-                    ..self.before(key)
+                    ..self.capture_previous(key)
                 }),
             }
         }
@@ -319,7 +319,7 @@ impl Shard {
 
     /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
     fn fold_links(&mut self, links: &[LinkMessage<'_>]) -> Result<(), Damaged> {
-        let mut touched: Vec<Before> = Vec::new();
+        let mut touched: Vec<Previous> = Vec::new();
         let mut index: FxHashSet<Key> = FxHashSet::default();
         // Read all before folding any, so that a damaged one leaves nothing half done.
         let contents: Vec<Option<Link>> = links
@@ -330,9 +330,9 @@ impl Shard {
             self.counters.links += 1;
             let (target, sender) = (self.key(&message.target), self.key(&message.sender));
             if index.insert(target) {
-                touched.push(Before {
+                touched.push(Previous {
                     changed: true,
-                    ..self.before(target)
+                    ..self.capture_previous(target)
                 });
             }
             self.note_lead(target, sender);
@@ -347,7 +347,7 @@ impl Shard {
                 );
             }
         }
-        touched.iter().for_each(|before| self.after(before));
+        touched.iter().for_each(|before| self.apply_difference(before));
         Ok(())
     }
 
@@ -366,19 +366,19 @@ impl Shard {
     }
 
     /// What a record says now, in every epoch that has begun.
-    fn before(&self, key: Key) -> Before {
+    fn capture_previous(&self, key: Key) -> Previous {
         let said = self
             .ledgers
             .iter()
             .map(|ledger| {
                 if ledger.has_begun() {
-                    self.say(key, ledger)
+                    self.derive(key, ledger)
                 } else {
-                    Said::default()
+                    Derived::default()
                 }
             })
             .collect();
-        Before {
+        Previous {
             key,
             changed: false,
             stated: self.stated(key),
@@ -420,10 +420,10 @@ impl Shard {
         }
     }
 
-    fn say(&self, key: Key, ledger: &Ledger) -> Said {
+    fn derive(&self, key: Key, ledger: &Ledger) -> Derived {
         static NOBODY: std::sync::LazyLock<Record> = std::sync::LazyLock::new(Record::default);
-        let view = View {
-            lens: ledger.lens(),
+        let view = ReadContext {
+            compiled: ledger.compiled(),
             symbols: &self.symbols,
             customs: &self.customs,
             aliases: &self.aliases,
@@ -432,7 +432,7 @@ impl Shard {
             self.records.get(&key).unwrap_or(&NOBODY),
             ledger.received(key),
         );
-        let mut said = Said::default();
+        let mut said = Derived::default();
         let subject = match key.entity {
             Entity::Lead => {
                 lead::links(record, received, view, &mut said.links);
@@ -454,12 +454,12 @@ impl Shard {
     }
 
     /// Takes back what a record said before and adds what it says now.
-    fn after(&mut self, before: &Before) {
+    fn apply_difference(&mut self, before: &Previous) {
         for (number, old) in before.said.iter().enumerate() {
             if !self.ledgers[number].has_begun() {
                 continue;
             }
-            let new = self.say(before.key, &self.ledgers[number]);
+            let new = self.derive(before.key, &self.ledgers[number]);
             self.ledgers[number].replace(
                 before.key,
                 (&old.contributions.items, &old.links),
@@ -468,9 +468,9 @@ impl Shard {
         }
     }
 
-    fn noted(&self, key: Key) -> Noted {
+    fn noted(&self, key: Key) -> TrackedFields {
         let Some(record) = self.records.get(&key) else {
-            return Noted::default();
+            return TrackedFields::default();
         };
         let (status, owner) = match key.entity {
             Entity::Lead => (record.text(lead::STATUS), record.text(lead::OWNER_ID)),
@@ -481,7 +481,7 @@ impl Shard {
         };
         let is_deal = key.entity == Entity::Deal;
         let amount = record.decimal(deal::AMOUNT).filter(|_| is_deal);
-        Noted {
+        TrackedFields {
             status,
             owner,
             amount,
@@ -490,8 +490,8 @@ impl Shard {
         }
     }
 
-    fn note_change(&mut self, before: &Before, version: u64, append_time: i64) {
-        let now = Noted {
+    fn record_change(&mut self, before: &Previous, version: u64, append_time: i64) {
+        let now = TrackedFields {
             time: before.noted.time,
             ..self.noted(before.key)
         };
@@ -594,7 +594,7 @@ impl Shard {
         };
         let mut cells = Ledger::new(
             epoch,
-            self.ledgers[number].lens().definitions.clone(),
+            self.ledgers[number].compiled().definitions.clone(),
             &mut self.symbols,
         );
         for key in self
@@ -602,7 +602,7 @@ impl Shard {
             .into_iter()
             .filter(|key| wanted(key.entity, self.symbols.text(key.id)))
         {
-            let said = self.say(key, &self.ledgers[number]);
+            let said = self.derive(key, &self.ledgers[number]);
             cells.replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
         }
         cells.rows(&self.symbols)
@@ -617,8 +617,8 @@ impl Shard {
 
     /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero, links withdrawn. A row for every touched
     /// record, cell and link that is there waits besides; these can't be more than the state holds.
-    pub fn unmerged_rows(&self) -> usize {
-        self.changes.len() + self.ledgers.iter().map(Ledger::spent_rows).sum::<usize>()
+    pub fn append_only_rows(&self) -> usize {
+        self.changes.len() + self.ledgers.iter().map(Ledger::tombstoned_rows).sum::<usize>()
     }
 
     /// Takes all that was touched, at its present value, be it equal to what it was.
@@ -643,13 +643,13 @@ impl Shard {
     /// The greatest instant (µs) at which a live lead or deal was created or closed, in the first epoch: where history ends.
     pub fn last_instant(&self) -> Option<i64> {
         let ledger = self.ledgers.first()?;
-        let view = View {
-            lens: ledger.lens(),
+        let view = ReadContext {
+            compiled: ledger.compiled(),
             symbols: &self.symbols,
             customs: &self.customs,
             aliases: &self.aliases,
         };
-        let calendar = &view.lens.definitions.calendar;
+        let calendar = &view.compiled.definitions.calendar;
         let live = self
             .records
             .iter()

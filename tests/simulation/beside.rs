@@ -167,7 +167,7 @@ fn run(seed: u64, told: &mut Told) {
     while !router.is_done() {
         router.step();
     }
-    settle(&mut instances);
+    run_to_completion(&mut instances);
     assert_rested(&sim, shards, planted.get(&0), seed);
     assert_spoilt(&sim, shards, &mut dice, seed);
 }
@@ -180,7 +180,7 @@ fn land_one(sim: &Sim, dice: &mut Dice) {
     }
 }
 
-fn settle(instances: &mut [Instance]) {
+fn run_to_completion(instances: &mut [Instance]) {
     for _ in 0..20_000 {
         if instances.iter().all(Instance::is_at_rest) {
             return;

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use dealpulse::event::wire::{self, LinkMessage, Name};
 use dealpulse::metric;
 use dealpulse::pipeline::epochs::{Epoch, Known};
-use dealpulse::pipeline::flush::{Batch, retrying};
+use dealpulse::pipeline::flush::{FlushBatch, retrying};
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
 use dealpulse::pipeline::{Log, OutsideError, Store};
@@ -184,7 +184,7 @@ impl Instance {
                     let messages: Vec<(Home, Vec<u8>)> = messages.collect();
                     retrying(&sim, || sim.append(messages.clone())).await?;
                 }
-                Batch::new(generation, addressed_by, flushes)
+                FlushBatch::new(generation, addressed_by, flushes)
                     .write(&sim, &sim, &sim)
                     .await?;
             }
@@ -272,7 +272,7 @@ fn spoil(flush: &mut Flush, base: &mut BTreeMap<Key, Cell>, broken: Broken) {
 fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
     let (symbols, mut cells) = (owner.shard().symbols(), BTreeMap::new());
     for ledger in owner.shard().ledgers() {
-        let definitions = &ledger.lens().definitions;
+        let definitions = &ledger.compiled().definitions;
         for (key, cell) in ledger.cells() {
             let rollup = metric::rollups()
                 .nth(usize::from(key.rollup))

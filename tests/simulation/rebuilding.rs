@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use dealpulse::event::wire::{self, Message, RecordMessage};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
-use dealpulse::pipeline::flush::KeepTrying;
+use dealpulse::pipeline::flush::RetryPolicy;
 use dealpulse::pipeline::rebuild::{Around, Form, Waiting, rebuild};
 use dealpulse::pipeline::{Entry, Log, OutsideError};
 use dealpulse::record::{Clock, CustomFields, Entity, Field, Home, Origin, Record, Stamp, Symbols};
@@ -17,7 +17,7 @@ use super::world::{Key, Sim, Value, pause};
 
 /// What the next epoch is to be.
 #[derive(Clone)]
-pub struct Plan {
+pub struct QueryPlan {
     pub form: Form,
     pub next: Epoch,
 }
@@ -25,14 +25,14 @@ pub struct Plan {
 /// The process that rebuilds.
 pub struct Rebuilder {
     sim: Sim,
-    plan: Plan,
+    plan: QueryPlan,
     /// Where the routers of the new reading are, and have to be.
     pub routed: Arc<Mutex<Vec<(u64, u64)>>>,
     working: Option<BoxFuture<'static, Result<(), OutsideError>>>,
 }
 
 impl Rebuilder {
-    pub fn new(sim: &Sim, plan: Plan) -> Rebuilder {
+    pub fn new(sim: &Sim, plan: QueryPlan) -> Rebuilder {
         Rebuilder {
             sim: sim.clone(),
             plan,
@@ -64,7 +64,7 @@ impl Rebuilder {
             return;
         }
         let working = self.working.get_or_insert_with(|| {
-            let (sim, Plan { form, next }) = (self.sim.clone(), self.plan.clone());
+            let (sim, QueryPlan { form, next }) = (self.sim.clone(), self.plan.clone());
             let current = sim.lock().epochs[&1].clone();
             let new = NewLog {
                 sim: sim.on(next.generation),
@@ -167,9 +167,9 @@ impl Surroundings {
     }
 }
 
-impl KeepTrying for Surroundings {
-    async fn again(&self, attempt: u32, error: &OutsideError) -> bool {
-        self.sim.again(attempt, error).await
+impl RetryPolicy for Surroundings {
+    async fn should_retry(&self, attempt: u32, error: &OutsideError) -> bool {
+        self.sim.should_retry(attempt, error).await
     }
 }
 
@@ -229,11 +229,11 @@ impl Around for Surroundings {
 fn retold(payload: Vec<u8>, broken: Broken) -> Vec<u8> {
     let spoils = matches!(
         broken,
-        Broken::TiesNotPoured
-            | Broken::FirstNotPoured
+        Broken::TiesNotCopied
+            | Broken::FirstNotCopied
             | Broken::OriginsAnew
             | Broken::ClocksOfTheNewest
-            | Broken::CutsNotPoured
+            | Broken::CutsNotCopied
     );
     let Ok(Message::Records(records)) = wire::read(&payload) else {
         return payload;
@@ -265,7 +265,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
     let mut first: Option<Clock> = None;
     for field in fields {
         let said: Vec<_> = record.history(field).collect();
-        let keep = if broken == Broken::TiesNotPoured
+        let keep = if broken == Broken::TiesNotCopied
             && entity.spec(field).keep == dealpulse::record::Keep::Latest
         {
             1
@@ -303,7 +303,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
                 .expect("room");
         }
     }
-    let witnessed = if broken == Broken::FirstNotPoured {
+    let witnessed = if broken == Broken::FirstNotCopied {
         first
     } else {
         record.first()

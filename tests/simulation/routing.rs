@@ -4,7 +4,7 @@
 use dealpulse::event::decode::cloudevents;
 use dealpulse::event::wire::{self, LinkMessage, Message};
 use dealpulse::pipeline::epochs::{Epoch, current};
-use dealpulse::pipeline::route::spread;
+use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::{Log, OutsideError, rebuild};
 use dealpulse::record::{Entity, Home, home};
 use futures::future::BoxFuture;
@@ -108,7 +108,7 @@ impl Router {
             }
         }
         let shards = self.sim.partitions();
-        let mut messages = spread(&assertions, shards);
+        let mut messages = partition_by_home(&assertions, shards);
         if self.sim.lock().broken == Broken::AliasesAtHomeOnly {
             messages = messages
                 .into_iter()

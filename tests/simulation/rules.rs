@@ -37,11 +37,11 @@ fn concerns(broken: Broken, history: &History) -> bool {
         Broken::EpochsBegunByTable | Broken::EarlyLinksIgnored | Broken::LinksSharedByEpochs => {
             form().0 == Some(Form::Definitions)
         }
-        Broken::TiesNotPoured
-        | Broken::FirstNotPoured
+        Broken::TiesNotCopied
+        | Broken::FirstNotCopied
         | Broken::OriginsAnew
         | Broken::ClocksOfTheNewest
-        | Broken::CutsNotPoured => form().0 == Some(Form::Log),
+        | Broken::CutsNotCopied => form().0 == Some(Form::Log),
         Broken::CarriedFromLater | Broken::LinksCarried => form().0 == Some(Form::Log),
         Broken::CarryingEndsWithTheSwitch => form() == (Some(Form::Log), true),
         _ => true,
@@ -52,7 +52,7 @@ fn concerns(broken: Broken, history: &History) -> bool {
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
     let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
     // Only the rule about cuts may show by them.
-    let without = if broken == Broken::CutsNotPoured {
+    let without = if broken == Broken::CutsNotCopied {
         0
     } else {
         Mischief::Burst as u8
@@ -175,11 +175,11 @@ rules! {
     rule_the_switch_waits_for_links_of_assertions: without OneTurn, SWITCH, needed Always;
     rule_the_switch_waits_for_links_caused_by_links: without TwoTurns, SWITCH, needed Always;
     rule_the_switch_waits_for_what_an_answer_causes: without ThreeTurns, SWITCH, needed Always;
-    rule_tied_values_are_poured: without TiesNotPoured, RECORDS, needed Always;
-    rule_the_earliest_clock_is_poured: without FirstNotPoured, RECORDS, needed Always;
-    rule_poured_values_keep_their_origin: without OriginsAnew, RECORDS, needed Always;
-    rule_poured_values_keep_their_own_clock: without ClocksOfTheNewest, RECORDS, needed Always;
-    rule_that_a_history_was_cut_is_poured: without CutsNotPoured, RECORDS, needed Always;
+    rule_tied_values_are_copied: without TiesNotCopied, RECORDS, needed Always;
+    rule_the_earliest_clock_is_copied: without FirstNotCopied, RECORDS, needed Always;
+    rule_copied_values_keep_their_origin: without OriginsAnew, RECORDS, needed Always;
+    rule_copied_values_keep_their_own_clock: without ClocksOfTheNewest, RECORDS, needed Always;
+    rule_that_a_history_was_cut_is_copied: without CutsNotCopied, RECORDS, needed Always;
     rule_the_old_log_is_carried_from_a_checkpoint_read_before_the_facts: without CarriedFromLater, NUMBERS, needed Always;
     rule_the_old_log_is_carried_also_after_the_switch: without CarryingEndsWithTheSwitch, NUMBERS, needed Always;
     rule_links_are_made_anew_in_a_new_log: without LinksCarried, NUMBERS, needed Always;

@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use dealpulse::event::wire::{self, LinkMessage, Message};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
-use dealpulse::pipeline::flush::KeepTrying;
+use dealpulse::pipeline::flush::RetryPolicy;
 use dealpulse::pipeline::{
     CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink,
     StoredRecord,
@@ -97,7 +97,7 @@ pub struct World {
     pub writes: Vec<(u32, Write)>,
     pub told: Vec<Told>,
     pub epochs: BTreeMap<u32, Epoch>,
-    pub poured: BTreeSet<(u32, Home)>,
+    pub copied: BTreeSet<(u32, Home)>,
     /// How far the old log is carried over; `None` before a rebuild says from where.
     pub carried: Option<Vec<u64>>,
     /// The numbers of the new epoch at the moment of the switch.
@@ -256,7 +256,7 @@ impl Sim {
             writes: Vec::new(),
             told: Vec::new(),
             epochs: BTreeMap::from([(1, first)]),
-            poured: BTreeSet::new(),
+            copied: BTreeSet::new(),
             carried: None,
             at_switch: None,
             late: Vec::new(),
@@ -471,19 +471,19 @@ impl Store for Sim {
         self.fails(4)
     }
 
-    async fn poured(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
+    async fn copied(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         Ok(self
             .lock()
-            .poured
+            .copied
             .iter()
             .filter(|(of, _)| *of == epoch)
             .map(|(_, shard)| *shard)
             .collect())
     }
 
-    async fn note_poured(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
+    async fn record_copied(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
         pause().await;
-        self.lock().poured.insert((epoch, shard));
+        self.lock().copied.insert((epoch, shard));
         self.fails(4)
     }
 
@@ -623,8 +623,8 @@ impl Store for Sim {
     }
 }
 
-impl KeepTrying for Sim {
-    async fn again(&self, _attempt: u32, _error: &OutsideError) -> bool {
+impl RetryPolicy for Sim {
+    async fn should_retry(&self, _attempt: u32, _error: &OutsideError) -> bool {
         pause().await;
         self.percent(80)
     }

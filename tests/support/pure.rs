@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::metric::{self, Plan, Reading, Sums};
+use dealpulse::metric::{self, QueryPlan, MetricValues, Sums};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
-use dealpulse::pipeline::route::spread;
-use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Store};
 use dealpulse::record::topic_number;
 use dealpulse::window::rolling::{Now, Window};
@@ -94,11 +94,11 @@ impl Pure {
                 assertions.extend(decoded.assertions);
             }
             self.log
-                .append(spread(&assertions, self.log.partitions()))
+                .append(partition_by_home(&assertions, self.log.partitions()))
                 .await
                 .expect("the log");
         }
-        settle(&mut self.owners, 1, &self.log, &self.store)
+        run_to_completion(&mut self.owners, 1, &self.log, &self.store)
             .await
             .expect("settling");
     }
@@ -133,8 +133,8 @@ impl Pure {
     }
 
     /// What all metrics read out of the stored rollups.
-    pub fn read(&self, windows: Vec<Window>, now: Now) -> Reading {
-        let plan = Plan::new(windows, now, &self.definitions.calendar);
+    pub fn read(&self, windows: Vec<Window>, now: Now) -> MetricValues {
+        let plan = QueryPlan::new(windows, now, &self.definitions.calendar);
         let rollups: HashMap<&str, u8> = metric::rollups()
             .enumerate()
             .map(|(i, r)| (r.name, i as u8))

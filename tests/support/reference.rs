@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use dealpulse::clickhouse::{ClickHouse, migrate};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::pipeline::route::spread;
-use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Row, Store};
 use dealpulse::record::{Entity, topic_number};
 use dealpulse::serve::metrics::business;
@@ -154,13 +154,13 @@ impl Reference {
                 );
                 assertions.extend(decoded.assertions);
             }
-            let routed = spread(&assertions, reference.pure.log.partitions());
+            let routed = partition_by_home(&assertions, reference.pure.log.partitions());
             reference.pure.log.append(routed).await.expect("the log");
         }
         let Pure {
             owners, log, store, ..
         } = &mut reference.pure;
-        settle(owners, 1, log, store).await.expect("settling");
+        run_to_completion(owners, 1, log, store).await.expect("settling");
         reference
     }
 

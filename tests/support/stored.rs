@@ -12,8 +12,8 @@ use dealpulse::local::generate::{Generator, GeneratorConfig};
 use dealpulse::pipeline::memory::MemoryLog;
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
-use dealpulse::pipeline::route::spread;
-use dealpulse::pipeline::settle::settle;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Store};
 
 use super::clickhouse::spawn;
@@ -86,10 +86,10 @@ impl Stored {
             self.next += 1;
         }
         self.log
-            .append(spread(&assertions, self.setup.shards))
+            .append(partition_by_home(&assertions, self.setup.shards))
             .await
             .expect("the log");
-        settle(&mut self.owners, 1, &self.log, &self.clickhouse)
+        run_to_completion(&mut self.owners, 1, &self.log, &self.clickhouse)
             .await
             .expect("settling");
     }

@@ -8,7 +8,7 @@ use super::rejects::Counts;
 use crate::clickhouse::ClickHouse;
 use crate::definitions::Definitions;
 use crate::event::When;
-use crate::metric::{Plan, Reading};
+use crate::metric::{QueryPlan, MetricValues};
 use crate::window::calendar::{Day, civil};
 use crate::window::rolling::{Now, ROLLING, Window};
 
@@ -24,7 +24,7 @@ pub struct Answer<'d> {
     /// Where windows end (µs).
     pub as_of: i64,
     /// The metrics, for the rolling windows, everything, and every month with data.
-    pub reading: Reading,
+    pub reading: MetricValues,
     /// Leads, deals and accounts that are neither deleted nor merged away.
     pub records: [(&'static str, u64); 3],
     /// The first and the last day a lead or deal was created or closed on.
@@ -79,9 +79,9 @@ impl<'d> Answer<'d> {
             .chain(months)
             .collect();
 
-        let mut reading = Reading::default();
+        let mut reading = MetricValues::default();
         for windows in windows.chunks(AT_A_TIME) {
-            let plan = Plan::new(windows.to_vec(), now, calendar);
+            let plan = QueryPlan::new(windows.to_vec(), now, calendar);
             let part = clickhouse
                 .sums(epoch, definitions, &plan)
                 .await?

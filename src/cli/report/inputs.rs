@@ -13,7 +13,7 @@ use super::table::{Table, TableReader};
 use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, cloudevents};
 use crate::event::mapping::Mapping;
-use crate::pipeline::route::spread;
+use crate::pipeline::route::partition_by_home;
 use crate::record::{Home, topic_number};
 use crate::window::Calendar;
 
@@ -166,7 +166,7 @@ impl<'m> Inputs<'m> {
         Inputs { namespace, ..self }
     }
 
-    /// The next piece, spread over so many shards; `None` when everything was read.
+    /// The next piece, partition_by_home over so many shards; `None` when everything was read.
     ///
     /// # Errors
     /// A file that can't be read on, or the file of rejects not written.
@@ -203,7 +203,7 @@ impl<'m> Inputs<'m> {
                         assertions.extend(decoded.assertions);
                     }
                     heard.note(&assertions);
-                    spread(&assertions, shards)
+                    partition_by_home(&assertions, shards)
                 }
                 Kind::Table(table) => {
                     let rows = table
@@ -238,7 +238,7 @@ impl<'m> Inputs<'m> {
                         }
                     }
                     heard.note(&assertions);
-                    spread(&assertions, shards)
+                    partition_by_home(&assertions, shards)
                 }
             };
             return Ok(Some(Piece {

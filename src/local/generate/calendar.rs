@@ -44,7 +44,7 @@ pub(super) fn at_work(at: i64, offset: i64, random: &mut Random) -> i64 {
     while is_weekend(day) {
         day += 1;
     }
-    // A closing rush in the morning would look odd, so the resumed work is spread over its day.
+    // A closing rush in the morning would look odd, so the resumed work is partition_by_home over its day.
     day * DAY + random.between(8 * HOUR, 18 * HOUR - 1) - offset * HOUR
 }
 

@@ -401,7 +401,7 @@ fn works_on_working_days_and_signs_towards_a_quarters_end() {
         let next_weeks = signed + TimeDelta::days(16);
         in_last_weeks += usize::from(next_weeks.month0() / 3 != signed.month0() / 3);
     }
-    // Evenly spread it would be a sixth.
+    // Evenly partition_by_home it would be a sixth.
     assert!(in_last_weeks > 2_400, "{in_last_weeks}");
 }
 

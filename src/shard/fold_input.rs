@@ -5,7 +5,7 @@ use crate::event::{Assertion, FieldName};
 use crate::record::{Entity, Held, Key};
 
 /// Something said of one record.
-pub(super) trait Saying {
+pub(super) trait Foldable {
     /// Of which.
     fn of(&self) -> (Entity, &str);
 
@@ -16,7 +16,7 @@ pub(super) trait Saying {
     fn fold(&self, shard: &mut Shard, key: Key) -> bool;
 }
 
-impl Saying for Assertion<'_> {
+impl Foldable for Assertion<'_> {
     fn of(&self) -> (Entity, &str) {
         (self.entity, &self.id)
     }
@@ -59,7 +59,7 @@ pub(super) struct Whole {
     pub record: Record,
 }
 
-impl Saying for Whole {
+impl Foldable for Whole {
     fn of(&self) -> (Entity, &str) {
         (self.entity, &self.id)
     }

@@ -1,4 +1,4 @@
-//! A lane: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
+//! A worker: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
 //! committed. Lanes don't wait for each other: one whose letters can't be written stands still, and the others go on.
 
 use std::collections::BTreeMap;
@@ -74,8 +74,8 @@ fn lock(failure: &Failure) -> MutexGuard<'_, Option<String>> {
 
 /// One input partition.
 #[derive(Default)]
-pub struct Lane {
-    /// The writes on their way, by offset and size. Dropping the lane calls them off.
+pub struct PartitionWorker {
+    /// The writes on their way, by offset and size. Dropping the worker calls them off.
     writes: JoinSet<(i64, usize)>,
     /// How many letters of a message are not acknowledged yet, by its offset.
     waiting: BTreeMap<i64, usize>,
@@ -92,7 +92,7 @@ pub struct Lane {
     pub told: Option<String>,
 }
 
-impl Lane {
+impl PartitionWorker {
     /// Sees to it that a letter of the message at `offset` is written.
     pub fn set_aside(
         &mut self,
@@ -188,10 +188,10 @@ mod tests {
     use super::*;
 
     /// Letters of these offsets, each with the means to acknowledge it.
-    fn waiting(lane: &mut Lane, offsets: &[i64]) -> Vec<oneshot::Sender<()>> {
+    fn waiting(worker: &mut PartitionWorker, offsets: &[i64]) -> Vec<oneshot::Sender<()>> {
         let letter = |offset: &i64| {
             let (acknowledge, acknowledged) = oneshot::channel();
-            lane.wait_for(
+            worker.wait_for(
                 *offset,
                 10,
                 async { drop(acknowledged.await) },
@@ -202,106 +202,106 @@ mod tests {
         offsets.iter().map(letter).collect()
     }
 
-    async fn after(lane: &mut Lane, acknowledged: oneshot::Sender<()>) {
-        let before = lane.writes.len();
+    async fn after(worker: &mut PartitionWorker, acknowledged: oneshot::Sender<()>) {
+        let before = worker.writes.len();
         acknowledged.send(()).unwrap();
-        while lane.writes.len() == before {
+        while worker.writes.len() == before {
             tokio::task::yield_now().await;
-            lane.look();
+            worker.look();
         }
     }
 
     #[tokio::test]
     async fn nothing_is_committed_past_a_message_with_a_letter_that_waits() {
-        let mut lane = Lane::default();
-        assert_eq!(lane.commit(), None, "nothing is routed yet");
-        let mut letters = waiting(&mut lane, &[5, 7, 7]);
-        assert_eq!(lane.commit(), None);
-        lane.routed(20);
+        let mut worker = PartitionWorker::default();
+        assert_eq!(worker.commit(), None, "nothing is routed yet");
+        let mut letters = waiting(&mut worker, &[5, 7, 7]);
+        assert_eq!(worker.commit(), None);
+        worker.routed(20);
         assert_eq!(
-            (lane.commit(), lane.commit()),
+            (worker.commit(), worker.commit()),
             (Some(5), None),
             "an offset is committed once"
         );
-        after(&mut lane, letters.pop().unwrap()).await;
-        assert_eq!(lane.commit(), None, "the letters of 5 and one of 7 wait");
-        after(&mut lane, letters.remove(0)).await;
-        assert_eq!(lane.commit(), Some(7));
-        after(&mut lane, letters.remove(0)).await;
-        assert_eq!((lane.commit(), lane.bytes), (Some(20), 0));
-        lane.routed(3);
-        assert_eq!(lane.commit(), Some(3), "the topic was recreated");
+        after(&mut worker, letters.pop().unwrap()).await;
+        assert_eq!(worker.commit(), None, "the letters of 5 and one of 7 wait");
+        after(&mut worker, letters.remove(0)).await;
+        assert_eq!(worker.commit(), Some(7));
+        after(&mut worker, letters.remove(0)).await;
+        assert_eq!((worker.commit(), worker.bytes), (Some(20), 0));
+        worker.routed(3);
+        assert_eq!(worker.commit(), Some(3), "the topic was recreated");
     }
 
     #[tokio::test]
     async fn nothing_is_committed_that_is_not_in_the_log_though_its_letters_are_written() {
-        let mut lane = Lane::default();
-        let letter = waiting(&mut lane, &[5]).remove(0);
-        after(&mut lane, letter).await;
-        assert_eq!(lane.commit(), None);
-        lane.routed(6);
-        assert_eq!(lane.commit(), Some(6));
+        let mut worker = PartitionWorker::default();
+        let letter = waiting(&mut worker, &[5]).remove(0);
+        after(&mut worker, letter).await;
+        assert_eq!(worker.commit(), None);
+        worker.routed(6);
+        assert_eq!(worker.commit(), Some(6));
     }
 
     #[tokio::test]
     async fn a_lane_with_too_many_letters_is_paused_until_none_waits() {
-        let mut lane = Lane::default();
-        let mut letters = waiting(&mut lane, &vec![3; LETTERS]);
-        assert!(!lane.should_pause());
-        letters.extend(waiting(&mut lane, &[4]));
+        let mut worker = PartitionWorker::default();
+        let mut letters = waiting(&mut worker, &vec![3; LETTERS]);
+        assert!(!worker.should_pause());
+        letters.extend(waiting(&mut worker, &[4]));
         assert!(
-            lane.should_pause() && lane.is_writing() && lane.problem().is_none(),
+            worker.should_pause() && worker.is_writing() && worker.problem().is_none(),
             "it only waits"
         );
-        lane.is_paused = true;
+        worker.is_paused = true;
         let last = letters.pop().unwrap();
         for letter in letters {
-            after(&mut lane, letter).await;
-            assert!(lane.should_pause());
+            after(&mut worker, letter).await;
+            assert!(worker.should_pause());
         }
-        after(&mut lane, last).await;
-        assert!(!lane.should_pause());
+        after(&mut worker, last).await;
+        assert!(!worker.should_pause());
 
-        let mut heavy = Lane::default();
+        let mut heavy = PartitionWorker::default();
         heavy.wait_for(1, LETTER_BYTES + 1, pending(), &Handle::current());
         assert!(heavy.should_pause());
     }
 
     #[tokio::test]
     async fn a_lane_whose_letters_fail_stands_at_the_first_of_them_until_all_are_written() {
-        let mut lane = Lane::default();
-        let mut letters = waiting(&mut lane, &[8, 9]);
-        *lock(&lane.failure) = Some("refused".into());
-        assert!(lane.should_pause() && !lane.is_writing());
+        let mut worker = PartitionWorker::default();
+        let mut letters = waiting(&mut worker, &[8, 9]);
+        *lock(&worker.failure) = Some("refused".into());
+        assert!(worker.should_pause() && !worker.is_writing());
         assert!(
-            lane.problem()
+            worker.problem()
                 .is_some_and(|problem| problem.starts_with("it stands at offset 8 ")
                     && problem.ends_with(": refused"))
         );
-        after(&mut lane, letters.remove(0)).await;
+        after(&mut worker, letters.remove(0)).await;
         assert!(
-            lane.problem()
+            worker.problem()
                 .is_some_and(|problem| problem.starts_with("it stands at offset 9 "))
         );
-        after(&mut lane, letters.remove(0)).await;
-        assert!(lane.problem().is_none() && !lane.should_pause());
+        after(&mut worker, letters.remove(0)).await;
+        assert!(worker.problem().is_none() && !worker.should_pause());
     }
 
     #[tokio::test]
     async fn a_write_that_panics_is_not_taken_for_done() {
-        let mut lane = Lane::default();
-        lane.wait_for(
+        let mut worker = PartitionWorker::default();
+        worker.wait_for(
             1,
             10,
             async { panic!("as intended by this test") },
             &Handle::current(),
         );
-        lane.wait_for(2, 10, ready(()), &Handle::current());
-        lane.routed(3);
-        while !lane.writes.is_empty() {
+        worker.wait_for(2, 10, ready(()), &Handle::current());
+        worker.routed(3);
+        while !worker.writes.is_empty() {
             tokio::task::yield_now().await;
-            lane.look();
+            worker.look();
         }
-        assert_eq!(lane.commit(), Some(1));
+        assert_eq!(worker.commit(), Some(1));
     }
 }

@@ -1,4 +1,4 @@
-//! The lens: definitions in a shard's own symbols, through which records are read.
+//! The compiled: definitions in a shard's own symbols, through which records are read.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::window::{CANONICAL, Dims};
 
 /// Definitions made ready for one shard.
 #[derive(Debug)]
-pub struct Lens {
+pub struct CompiledDefinitions {
     /// The definitions.
     pub definitions: Arc<Definitions>,
     stages: FxHashMap<Symbol, Status>,
@@ -27,7 +27,7 @@ struct Exclusion {
     values: Vec<String>,
 }
 
-impl Lens {
+impl CompiledDefinitions {
     /// Takes definitions into a shard.
     pub fn new(definitions: Arc<Definitions>, symbols: &mut Symbols) -> Self {
         let stages = definitions.spec.stages.iter();
@@ -53,7 +53,7 @@ impl Lens {
                 }
             }
         }
-        Lens {
+        CompiledDefinitions {
             definitions,
             stages,
             exclusions,
@@ -114,9 +114,9 @@ fn field(entity: Entity, name: &str, customs: &CustomFields) -> Option<Field> {
 
 /// Everything needed to read a record besides the record.
 #[derive(Clone, Copy)]
-pub struct View<'a> {
+pub struct ReadContext<'a> {
     /// The definitions.
-    pub lens: &'a Lens,
+    pub compiled: &'a CompiledDefinitions,
     /// The shard's texts.
     pub symbols: &'a Symbols,
     /// The shard's custom fields.
@@ -125,7 +125,7 @@ pub struct View<'a> {
     pub aliases: &'a super::alias::Aliases,
 }
 
-impl View<'_> {
+impl ReadContext<'_> {
     /// A record that counts for itself: it exists and is not merged into another. Of records merged in a circle, one is not.
     pub fn is_live(&self, key: Key, record: &Record) -> bool {
         record.exists() && self.aliases.root(key, self.symbols) == key

@@ -49,7 +49,7 @@ pub enum Refusal {
 ///
 /// # Errors
 /// What fits none of them.
-pub fn admit(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
+pub fn check_compatible(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
     let Some(current) = current(epochs) else {
         return Ok(());
     };
@@ -132,13 +132,13 @@ mod tests {
             config("", "", "Europe/Berlin"),
             config("", "", "Asia/Kolkata"),
         );
-        assert_eq!(admit(&berlin, &[]), Ok(()));
+        assert_eq!(check_compatible(&berlin, &[]), Ok(()));
         let (first, second) = (
             epoch(1, Stage::Live, &berlin),
             epoch(2, Stage::Building, &delhi),
         );
-        assert_eq!(admit(&berlin, std::slice::from_ref(&first)), Ok(()));
-        let Err(refusal) = admit(&delhi, std::slice::from_ref(&first)) else {
+        assert_eq!(check_compatible(&berlin, std::slice::from_ref(&first)), Ok(()));
+        let Err(refusal) = check_compatible(&delhi, std::slice::from_ref(&first)) else {
             panic!("changed definitions are admitted")
         };
         assert!(
@@ -149,7 +149,7 @@ mod tests {
         );
         let both = [first.clone(), second.clone()];
         assert_eq!(
-            (admit(&berlin, &both), admit(&delhi, &both)),
+            (check_compatible(&berlin, &both), check_compatible(&delhi, &both)),
             (Ok(()), Ok(()))
         );
         let after = [
@@ -163,7 +163,7 @@ mod tests {
             },
         ];
         assert!(matches!(
-            admit(&berlin, &after),
+            check_compatible(&berlin, &after),
             Err(Refusal::Definitions { .. })
         ));
     }
@@ -177,11 +177,11 @@ mod tests {
         );
         let epochs = [epoch(1, Stage::Live, &four)];
         assert_eq!(
-            (admit(&four, &epochs), admit(&none, &epochs)),
+            (check_compatible(&four, &epochs), check_compatible(&none, &epochs)),
             (Ok(()), Ok(()))
         );
         assert!(matches!(
-            admit(&six, &epochs),
+            check_compatible(&six, &epochs),
             Err(Refusal::Partitions {
                 wanted: 6,
                 recorded: 4,
@@ -198,14 +198,14 @@ mod tests {
         );
         let epochs = [epoch(1, Stage::Live, &plain)];
         assert!(
-            matches!(admit(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm")
+            matches!(check_compatible(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm")
         );
         let unheard_of = [Epoch {
             inputs: Default::default(),
             ..epochs[0].clone()
         }];
-        assert_eq!(admit(&named, &unheard_of), Ok(()));
+        assert_eq!(check_compatible(&named, &unheard_of), Ok(()));
         let both = [epochs[0].clone(), epoch(2, Stage::Building, &named)];
-        assert_eq!(admit(&named, &both), Ok(()));
+        assert_eq!(check_compatible(&named, &both), Ok(()));
     }
 }

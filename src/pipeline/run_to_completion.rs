@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::epochs::{FoldingError, fold};
-use super::flush::{Batch, Once};
+use super::flush::{FlushBatch, Once};
 use super::memory::MemoryLog;
 use super::owner::Owner;
 
@@ -13,7 +13,7 @@ const STRIDE: usize = 2_000;
 ///
 /// # Errors
 /// What a message or the store made impossible.
-pub async fn settle(
+pub async fn run_to_completion(
     owners: &mut [Owner],
     generation: u32,
     log: &MemoryLog,
@@ -30,7 +30,7 @@ pub async fn settle(
         if flushes.is_empty() {
             return Ok(());
         }
-        Batch::new(generation, log.partitions(), flushes)
+        FlushBatch::new(generation, log.partitions(), flushes)
             .write(log, store, &Once)
             .await?;
         owners.iter_mut().for_each(Owner::acknowledge);
