@@ -110,15 +110,15 @@ fn report(what: &str, rates: &[f64]) {
 }
 
 fn memory(shard: &Shard) {
-    let deals = shard.record_count(Entity::Deal);
+    let deals = shard.record_count(Entity::DEAL);
     println!(
         "records held: {} leads, {deals} deals, {} accounts",
-        shard.record_count(Entity::Lead),
-        shard.record_count(Entity::Account)
+        shard.record_count(Entity::LEAD),
+        shard.record_count(Entity::ACCOUNT)
     );
     println!(
         "bytes a deal: {} in its record (goal to come: 400); all state ÷ deals: {}",
-        shard.record_bytes(Entity::Deal) / deals.max(1),
+        shard.record_bytes(Entity::DEAL) / deals.max(1),
         shard.bytes() / deals.max(1)
     );
 }

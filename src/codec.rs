@@ -1,9 +1,4 @@
-//! The bytes of logs and facts: variable-length integers, texts and values. Small, versioned by their users, and safe on any input.
-
-use std::borrow::Cow;
-
-use crate::event::{Decimal, Value, When};
-use crate::record::{Clock, Origin, Stamp};
+//! The bytes of logs and facts: variable-length integers and texts. Small, versioned by their users, and safe on any input.
 
 /// The bytes don't say what their version should: cut short, or written by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,63 +43,15 @@ impl Writer {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    /// A value with its kind.
-    pub fn value(&mut self, value: &Value<'_>) {
-        match value {
-            Value::Null => self.byte(0),
-            Value::Text(text) => {
-                self.byte(1);
-                self.text(text);
-            }
-            Value::When(when) => self.when(Some(*when)),
-            Value::Decimal(Decimal(number)) => {
-                self.byte(4);
-                self.signed(*number);
-            }
-            Value::Flag(flag) => self.byte(5 + u8::from(*flag)),
-        }
+    /// A little-endian number of fixed width.
+    pub fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes.extend_from_slice(&bytes);
     }
 
-    /// An instant, a date or nothing; as [`Writer::value`] would write it.
-    pub fn when(&mut self, when: Option<When>) {
-        match when {
-            None => self.byte(0),
-            Some(When::Instant(time)) => {
-                self.byte(2);
-                self.signed(time);
-            }
-            Some(When::Date(day)) => {
-                self.byte(3);
-                self.signed(i64::from(day));
-            }
-        }
-    }
-
-    /// A clock.
-    pub fn clock(&mut self, clock: Clock) {
-        self.signed(clock.time);
-        self.number(clock.sequence);
-    }
-
-    /// A clock and an origin.
-    pub fn stamp(&mut self, stamp: &Stamp) {
-        self.clock(stamp.clock);
-        let Origin {
-            topic,
-            partition,
-            offset,
-            index,
-            attempt,
-        } = stamp.origin;
-        for number in [
-            u64::from(topic),
-            u64::from(partition),
-            offset,
-            u64::from(index),
-            u64::from(attempt),
-        ] {
-            self.number(number);
-        }
+    /// Bytes with their length.
+    pub fn blob(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
     }
 }
 
@@ -126,7 +73,7 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
-    fn damaged(&self, what: &'static str) -> Damaged {
+    pub(crate) fn damaged(&self, what: &'static str) -> Damaged {
         Damaged { at: self.at, what }
     }
 
@@ -203,55 +150,5 @@ impl<'a> Reader<'a> {
     /// A text.
     pub fn text(&mut self) -> Result<&'a str, Damaged> {
         std::str::from_utf8(self.bytes()?).map_err(|_| self.damaged("UTF-8"))
-    }
-
-    /// A value.
-    pub fn value(&mut self) -> Result<Value<'a>, Damaged> {
-        Ok(match self.byte()? {
-            0 => Value::Null,
-            1 => Value::Text(Cow::Borrowed(self.text()?)),
-            2 => Value::When(When::Instant(self.signed()?)),
-            3 => Value::When(When::Date(self.day()?)),
-            4 => Value::Decimal(Decimal(self.signed()?)),
-            tag @ (5 | 6) => Value::Flag(tag == 6),
-            _ => return Err(self.damaged("a kind of value")),
-        })
-    }
-
-    fn day(&mut self) -> Result<i32, Damaged> {
-        i32::try_from(self.signed()?).map_err(|_| self.damaged("a day"))
-    }
-
-    /// An instant, a date or nothing.
-    pub fn when(&mut self) -> Result<Option<When>, Damaged> {
-        match self.value()? {
-            Value::Null => Ok(None),
-            Value::When(when) => Ok(Some(when)),
-            _ => Err(self.damaged("an instant or a date")),
-        }
-    }
-
-    /// A clock.
-    pub fn clock(&mut self) -> Result<Clock, Damaged> {
-        Ok(Clock {
-            time: self.signed()?,
-            sequence: self.number()?,
-        })
-    }
-
-    /// A clock and an origin.
-    pub fn stamp(&mut self) -> Result<Stamp, Damaged> {
-        let clock = self.clock()?;
-        let (topic, partition, offset) = (self.narrow()?, self.narrow()?, self.number()?);
-        Ok(Stamp {
-            clock,
-            origin: Origin {
-                topic,
-                partition,
-                offset,
-                index: self.narrow()?,
-                attempt: self.narrow()?,
-            },
-        })
     }
 }

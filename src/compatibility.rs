@@ -137,7 +137,10 @@ mod tests {
             epoch(1, Stage::Live, &berlin),
             epoch(2, Stage::Building, &delhi),
         );
-        assert_eq!(check_compatible(&berlin, std::slice::from_ref(&first)), Ok(()));
+        assert_eq!(
+            check_compatible(&berlin, std::slice::from_ref(&first)),
+            Ok(())
+        );
         let Err(refusal) = check_compatible(&delhi, std::slice::from_ref(&first)) else {
             panic!("changed definitions are admitted")
         };
@@ -149,7 +152,10 @@ mod tests {
         );
         let both = [first.clone(), second.clone()];
         assert_eq!(
-            (check_compatible(&berlin, &both), check_compatible(&delhi, &both)),
+            (
+                check_compatible(&berlin, &both),
+                check_compatible(&delhi, &both)
+            ),
             (Ok(()), Ok(()))
         );
         let after = [
@@ -177,7 +183,10 @@ mod tests {
         );
         let epochs = [epoch(1, Stage::Live, &four)];
         assert_eq!(
-            (check_compatible(&four, &epochs), check_compatible(&none, &epochs)),
+            (
+                check_compatible(&four, &epochs),
+                check_compatible(&none, &epochs)
+            ),
             (Ok(()), Ok(()))
         );
         assert!(matches!(

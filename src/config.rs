@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::clickhouse::Access;
-use crate::definitions::{Definitions, DefinitionsSpec};
+use crate::definitions::DefinitionsSpec;
+use crate::metric::Catalogue;
 use crate::record::topic_number;
 
 /// The configuration can't be used; the message names the file, the line and the fix.
@@ -279,7 +280,7 @@ impl Checker<'_> {
                 format!("{} is no version of this file; write 1", raw.version),
             ));
         }
-        Definitions::new(raw.definitions.clone())
+        Catalogue::new(raw.definitions.clone())
             .map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
         let topics = self.topics(&raw)?;
         if raw

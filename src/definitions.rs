@@ -5,18 +5,8 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+pub use crate::record::Credit;
 use crate::window::{CANONICAL, Calendar, DIMENSIONS, Dimension, Grain, GroupingSet, MAX_CROSS};
-
-/// Whose a closed deal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Credit {
-    /// The owner and team as of the close.
-    #[default]
-    AtClose,
-    /// The owner and team of today.
-    Current,
-}
 
 /// What a stage of the source's pipeline means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,7 +99,7 @@ pub struct BadDefinition {
 }
 
 /// Definitions made ready for use: nothing in them can be wrong any more.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Definitions {
     /// As they were written.
     pub spec: DefinitionsSpec,
@@ -125,7 +115,7 @@ impl Definitions {
     /// Checks definitions and makes them ready.
     ///
     /// # Errors
-    /// The first contradiction: an unknown time zone, dimension or status, a set too wide, a metric that does not exist.
+    /// The first contradiction: an unknown time zone, dimension or status, a set too wide.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
         let bad = |key: &str, problem: String| BadDefinition {
             key: key.to_owned(),
@@ -187,7 +177,6 @@ impl Definitions {
             }
             definitions.sets.push(set);
         }
-        crate::metric::check_exclusions(&definitions.spec.exclude)?;
         Ok(definitions)
     }
 
@@ -221,19 +210,6 @@ impl Definitions {
                 return Err(bad("by", format!("`{name}` stands here twice")));
             }
             dimensions.push(dimension);
-        }
-        if !crate::metric::rollups().any(|rollup| {
-            dimensions
-                .iter()
-                .all(|dimension| rollup.cut_by.supplies(*dimension))
-        }) {
-            return Err(bad(
-                "by",
-                format!(
-                    "no metric of this version can be cut by {}; take it out",
-                    set.by.join(" and ")
-                ),
-            ));
         }
         let mut grains = Vec::new();
         for name in &set.every {
@@ -316,10 +292,6 @@ mod tests {
         );
         assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
         assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
-        assert!(
-            problem(|s| s.groups[0].by = vec!["segment".into()])
-                .starts_with("groups[0].by: no metric of this version can be cut by segment")
-        );
         assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
         assert!(
             problem(|s| drop(s.stages.insert(

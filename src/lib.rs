@@ -4,10 +4,10 @@
 //! says what a record contributes; [`window`] keeps the sums; [`shard`] holds these together; [`pipeline`] is the protocol by which
 //! shards are fed, flushed and restarted.
 
-pub mod compatibility;
 pub mod cli;
 pub mod clickhouse;
 pub mod codec;
+pub mod compatibility;
 pub mod config;
 pub mod definitions;
 pub mod event;
@@ -18,5 +18,6 @@ pub mod pipeline;
 pub mod record;
 pub mod serve;
 pub mod shard;
+pub mod symbol;
 pub mod telemetry;
 pub mod window;

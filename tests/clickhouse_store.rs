@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use dealpulse::clickhouse::migrate::migrate;
 use dealpulse::clickhouse::{Access, ClickHouse, FACT_TABLES};
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::{Figure, Figures, METRICS, QueryPlan, MetricValues};
+use dealpulse::metric::Catalogue;
+use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -32,7 +33,7 @@ const SHARDS: u32 = 3;
 /// An engine with an empty database of ours.
 struct Kept {
     clickhouse: ClickHouse,
-    definitions: Arc<Definitions>,
+    definitions: Arc<Catalogue>,
     _child: ClickhouseChild,
 }
 
@@ -56,11 +57,13 @@ impl Kept {
         };
         let child = spawn(None);
         let clickhouse = client(&child, "sales");
-        migrate(&clickhouse, &spec).await.unwrap();
+        migrate(&clickhouse, &Catalogue::new(spec.clone()).unwrap())
+            .await
+            .unwrap();
         clickhouse.put_epoch(&epoch(&spec)).await.unwrap();
         Kept {
             clickhouse,
-            definitions: Arc::new(Definitions::new(spec).unwrap()),
+            definitions: Arc::new(Catalogue::new(spec).unwrap()),
             _child: child,
         }
     }
@@ -96,7 +99,7 @@ async fn fold(
     lines: &[String],
     stride: usize,
     store: &impl Store,
-    definitions: &Arc<Definitions>,
+    definitions: &Arc<Catalogue>,
 ) -> Vec<Owner> {
     let log = MemoryLog::new(SHARDS);
     store.put_epoch(&epoch(&definitions.spec)).await.unwrap();
@@ -114,8 +117,12 @@ async fn fold(
             );
             assertions.extend(decoded.assertions);
         }
-        log.append(partition_by_home(&assertions, SHARDS)).await.unwrap();
-        run_to_completion(&mut owners, 1, &log, store).await.unwrap();
+        log.append(partition_by_home(&assertions, SHARDS))
+            .await
+            .unwrap();
+        run_to_completion(&mut owners, 1, &log, store)
+            .await
+            .unwrap();
     }
     owners
 }
@@ -148,7 +155,7 @@ fn cell_row(pane: Pane, won: i64) -> CellRow {
     let (grouping, currency) = (String::new(), "EUR".into());
     CellRow {
         epoch: 1,
-        rollup: "win_rate.closed",
+        rollup: "win_rate.closed".into(),
         grouping,
         pane,
         values: Vec::new(),
@@ -224,7 +231,7 @@ async fn rule_facts_never_expire_and_views_read_only_rows_that_count() {
         }
         reads += tables_read;
     }
-    assert!(views.len() > METRICS.len() && reads > 2, "{views:?}");
+    assert!(views.len() > 5 && reads > 2, "{views:?}");
 }
 
 #[tokio::test]
@@ -312,9 +319,9 @@ async fn newest_version_wins_and_a_stale_write_loses() {
     let kept = Kept::new("UTC").await;
     let store = &kept.clickhouse;
     let record = |version: u64| {
-        let columns = vec![dealpulse::event::Value::Null; Entity::Account.fields().len()];
+        let columns = vec![dealpulse::event::Value::Null; Entity::ACCOUNT.fields().len()];
         let row = RecordRow {
-            entity: Entity::Account,
+            entity: Entity::ACCOUNT,
             id: "A".into(),
             state: vec![version as u8],
             columns,
@@ -328,8 +335,8 @@ async fn newest_version_wins_and_a_stale_write_loses() {
     };
     let link = |version: u64| {
         let (target, sender) = (
-            (Entity::Account, "A".to_owned()),
-            (Entity::Deal, "D".to_owned()),
+            (Entity::ACCOUNT, "A".to_owned()),
+            (Entity::DEAL, "D".to_owned()),
         );
         let row = LinkRow {
             epoch: 1,
@@ -459,7 +466,7 @@ async fn migrating_again_changes_nothing_and_a_newer_database_is_refused() {
     let state = "SELECT toString(count()), toString(sum(cityHash64(state))) FROM deals FINAL";
     let before = kept.row(state).await;
     assert!(
-        migrate(&kept.clickhouse, &kept.definitions.spec)
+        migrate(&kept.clickhouse, &kept.definitions)
             .await
             .unwrap()
             .is_empty()
@@ -473,7 +480,7 @@ async fn migrating_again_changes_nothing_and_a_newer_database_is_refused() {
         )
         .await
         .unwrap();
-    let refused = migrate(&kept.clickhouse, &kept.definitions.spec)
+    let refused = migrate(&kept.clickhouse, &kept.definitions)
         .await
         .unwrap_err()
         .to_string();
@@ -487,10 +494,13 @@ async fn migrating_again_changes_nothing_and_a_newer_database_is_refused() {
 async fn a_database_that_is_not_of_its_own_is_refused() {
     let child = spawn(None);
     for name in ["default", "", "a-b", "x; DROP DATABASE y"] {
-        let refused = migrate(&client(&child, name), &DefinitionsSpec::default())
-            .await
-            .unwrap_err()
-            .to_string();
+        let refused = migrate(
+            &client(&child, name),
+            &Catalogue::new(DefinitionsSpec::default()).unwrap(),
+        )
+        .await
+        .unwrap_err()
+        .to_string();
         assert!(refused.contains("can't be the database"), "{refused}");
     }
 }
@@ -634,14 +644,14 @@ async fn views_of_the_metrics_sum_to_what_is_read() {
             now: end,
             watermark: end,
         },
-        &kept.definitions.calendar,
+        &kept.definitions,
     );
     let sums = kept
         .clickhouse
         .sums(1, &kept.definitions, &plan)
         .await
         .unwrap();
-    let reading = sums.read(&plan, kept.definitions.sets.len());
+    let reading = sums.read(&plan, &kept.definitions, kept.definitions.sets.len());
 
     let count = |what: &str| format!("toString(sum({what}))");
     let money = |what: &str, currency: &str| {
@@ -893,7 +903,7 @@ async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
         shard: 0,
         version,
         row: ChangeRow {
-            entity: Entity::Deal,
+            entity: Entity::DEAL,
             id: "D-1".into(),
             version,
             append_time: appended,

@@ -158,9 +158,13 @@ async fn records(setup: &Setup) -> (BTreeMap<String, String>, u32) {
     for shard in 0..setup.shards {
         for stored in setup.store().records(1, shard).await.expect("records") {
             let (mut customs, mut symbols) = (CustomFields::default(), Symbols::default());
-            let record =
-                Record::from_bytes(stored.entity, &stored.state, &mut customs, &mut symbols)
-                    .expect("a record");
+            let record = Record::from_bytes(
+                stored.entity.spec(),
+                &stored.state,
+                &mut customs,
+                &mut symbols,
+            )
+            .expect("a record");
             let mut text = format!("{record:?}");
             for attempt in 1..5 {
                 let here = format!("attempt: {attempt} }}");

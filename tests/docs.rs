@@ -12,7 +12,7 @@ use std::time::Instant;
 use dealpulse::config::{Config, Environment};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::Reason;
-use dealpulse::metric::METRICS;
+use dealpulse::metric::Catalogue;
 use dealpulse::serve::metrics::business;
 use dealpulse::serve::model::{Snapshot, Top};
 use dealpulse::window::rolling::{Now, ROLLING};
@@ -172,7 +172,8 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
 fn every_metric_is_defined_in_the_words_of_its_code() {
     let page = read("docs/metrics.md");
     let text = flowing(&page);
-    for metric in METRICS {
+    let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+    for metric in catalogue.metrics() {
         assert!(
             text.contains(&flowing(metric.definition())),
             "docs/metrics.md does not define {} as the code does",
@@ -218,7 +219,7 @@ async fn the_gauges_named_are_those_there_are() {
             watermark: as_of,
         },
     );
-    let top = Top::of(&reading, pure.definitions.sets.len(), 20);
+    let top = Top::of(&reading, &pure.definitions, 20);
     let definitions = Arc::clone(&pure.definitions);
     let snapshot = Snapshot {
         reading,
@@ -235,8 +236,9 @@ async fn the_gauges_named_are_those_there_are() {
         .collect();
 
     let page = read("docs/metrics.md");
-    let named: BTreeSet<String> = METRICS
-        .iter()
+    let named: BTreeSet<String> = pure
+        .definitions
+        .metrics()
         .flat_map(|metric| names(&page, &format!("dealpulse_{}_", metric.name())))
         .collect();
     assert_eq!(named, exported);

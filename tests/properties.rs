@@ -9,8 +9,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use dealpulse::definitions::{Credit, Definitions, DefinitionsSpec, SetSpec, StageMeaning};
-use dealpulse::metric;
+use dealpulse::definitions::{Credit, DefinitionsSpec, SetSpec, StageMeaning};
+use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::Row;
 use dealpulse::shard::LinkRow;
 use dealpulse::window::Pane;
@@ -23,7 +23,7 @@ use proptest::test_runner::TestRunner;
 use support::pure::Pure;
 
 /// The definitions the stories are read under: plain ones, and ones that use all there is.
-static DEFINITIONS: LazyLock<[Arc<Definitions>; 2]> = LazyLock::new(|| {
+static DEFINITIONS: LazyLock<[Arc<Catalogue>; 2]> = LazyLock::new(|| {
     let plain = DefinitionsSpec {
         time_zone: "Europe/Berlin".into(),
         ..DefinitionsSpec::default()
@@ -55,7 +55,7 @@ static DEFINITIONS: LazyLock<[Arc<Definitions>; 2]> = LazyLock::new(|| {
         by: words(&["product", "region", "team"]),
         every: words(&["hour", "day"]),
     });
-    [plain, rich].map(|spec| Arc::new(Definitions::new(spec).unwrap()))
+    [plain, rich].map(|spec| Arc::new(Catalogue::new(spec).unwrap()))
 });
 
 /// The stored rollups summed over the shards, without zeros.
@@ -63,7 +63,7 @@ fn rollups(pure: &Pure) -> BTreeMap<Name, Numbers> {
     let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
     for row in pure.store.cells().values().map(|row| &row.row) {
         let name = (
-            row.rollup.to_owned(),
+            row.rollup.clone(),
             row.grouping.clone(),
             row.pane,
             row.values.clone(),
@@ -208,10 +208,12 @@ fn the_stories_reach_every_measure_of_every_rollup() {
     for _ in 0..1_000 {
         let events = story(40).new_tree(&mut runner).unwrap().current();
         for ((name, ..), numbers) in Oracle::new(&DEFINITIONS[1], &events).cells() {
-            let rollup = metric::rollups()
+            let rollup = DEFINITIONS[1]
+                .rollups()
+                .iter()
                 .find(|r| r.name == name)
                 .expect("the oracle's rollups are the catalogue's");
-            let (counts, sums, sampled) = seen.entry(rollup.name).or_default();
+            let (counts, sums, sampled) = seen.entry(&rollup.name).or_default();
             numbers
                 .counts
                 .iter()
@@ -227,7 +229,7 @@ fn the_stories_reach_every_measure_of_every_rollup() {
             *sampled |= !numbers.sketch.is_empty();
         }
     }
-    for rollup in metric::rollups() {
+    for rollup in DEFINITIONS[1].rollups() {
         // A story is too short to have its history cut; src/record/tests.rs tells that one.
         let told = rollup
             .counts
@@ -239,6 +241,6 @@ fn the_stories_reach_every_measure_of_every_rollup() {
             (1 << rollup.sums.len()) - 1,
             rollup.sums == ["seconds"],
         );
-        assert_eq!(seen.get(rollup.name), Some(&expected), "{}", rollup.name);
+        assert_eq!(seen.get(&*rollup.name), Some(&expected), "{}", rollup.name);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::memory::MemoryStore;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
@@ -97,7 +98,7 @@ fn rule_of_what_retention_took_only_exactly_the_folded_is_accepted() {
 
 #[test]
 fn rule_a_gap_in_the_log_stops_the_shard() {
-    let definitions = Arc::new(Definitions::new(DefinitionsSpec::default()).unwrap());
+    let definitions = Arc::new(Catalogue::new(DefinitionsSpec::default()).unwrap());
     let mut owner = Owner::new(0, Shard::new(&[(1, definitions)]), None, 0);
     let entry = |offset| Entry {
         offset,

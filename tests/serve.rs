@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
-use dealpulse::metric::{self, QueryPlan, Sums};
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::metric::Catalogue;
+use dealpulse::metric::{QueryPlan, Sums};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
@@ -51,12 +52,14 @@ impl Source for Rollups {
     async fn sums(
         &self,
         _: &Epoch,
-        definitions: &Definitions,
+        definitions: &Catalogue,
         plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         let mut sums = Sums::default();
         for Row { row, .. } in &self.rows {
-            let rollup = metric::rollups()
+            let rollup = definitions
+                .rollups()
+                .iter()
                 .position(|r| r.name == row.rollup)
                 .unwrap() as u8;
             let set = (0..definitions.sets.len())

@@ -54,7 +54,10 @@ async fn zone(time_zone: &str) -> Pure {
 async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
     let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
     pure.log
-        .append(partition_by_home(&decoded.assertions, pure.log.partitions()))
+        .append(partition_by_home(
+            &decoded.assertions,
+            pure.log.partitions(),
+        ))
         .await
         .expect("the log");
     run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store)
@@ -84,7 +87,9 @@ async fn wins(time_zone: &str, instants: &[i64]) -> Pure {
 fn won(pure: &Pure, grain: Grain) -> BTreeMap<i64, i64> {
     let mut panes = BTreeMap::new();
     for row in pure.store.cells().values().map(|row| &row.row) {
-        if (row.rollup, row.grouping.as_str(), row.pane.grain) == ("win_rate.closed", "", grain) {
+        if (row.rollup.as_str(), row.grouping.as_str(), row.pane.grain)
+            == ("win_rate.closed", "", grain)
+        {
             *panes.entry(row.pane.start).or_default() += row.cell.counted(0);
         }
     }
@@ -291,6 +296,7 @@ async fn two_sources_with_the_same_ids_are_two_records_of_each() {
     ] {
         for (offset, line) in (0..).zip(&lines) {
             let context = Context {
+                schema: &dealpulse::record::SCHEMA,
                 topic,
                 namespace: Some(namespace),
                 ..context(offset)

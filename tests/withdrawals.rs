@@ -5,7 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::metric::Catalogue;
 use serde_json::{Value, json};
 use support::faults::Dice;
 use support::figures::differences;
@@ -48,7 +49,7 @@ type Course<'a> = (&'a str, &'a [Value]);
 
 async fn tell(steps: &[Step], courses: &[Course<'_>]) {
     // Made once: a calendar takes a while to lay out.
-    let definitions = Arc::new(Definitions::new(DefinitionsSpec::default()).expect("the defaults"));
+    let definitions = Arc::new(Catalogue::new(DefinitionsSpec::default()).expect("the defaults"));
     for shards in [1, 2, 5, 16] {
         let mut pure = Pure::with(shards, &definitions).await;
         let mut told = Vec::new();

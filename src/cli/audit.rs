@@ -15,7 +15,7 @@ use super::report::{print, read_as_of, read_mapping};
 use super::stored::{DIFFERS, UNJUDGED, epoch, open};
 use crate::config::Config;
 use crate::pipeline::Store;
-use crate::record::Entity;
+use crate::record::{Entity, SCHEMA};
 use crate::shard::Shard;
 use compare::{Audit as Audited, Question};
 use show::Export;
@@ -86,8 +86,9 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
         rejected: &rejected,
         as_of: as_of.unwrap_or(latest),
     };
-    let entities = Entity::OF_SOURCES
-        .into_iter()
+    let entities = SCHEMA
+        .of_sources()
+        .map(|spec| spec.entity)
         .filter(|entity| shards.iter().any(|shard| shard.record_count(*entity) > 0))
         .collect();
     let question = Question {
@@ -195,7 +196,7 @@ fn chosen(fields: &[String]) -> Result<Option<BTreeSet<String>>> {
         name.starts_with("custom.")
             || Entity::ALL
                 .into_iter()
-                .any(|entity| entity.field(name).is_some())
+                .any(|entity| entity.spec().field(name).is_some())
     };
     if let Some(unknown) = fields.iter().find(|name| !is_known(name)) {
         let known: BTreeSet<&str> = Entity::ALL

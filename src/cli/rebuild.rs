@@ -189,7 +189,7 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was done; the same command goes on")),
     };
     let made = match made {
-        Ok(()) => migrate::views(&parts.store, &next.definitions)
+        Ok(()) => migrate::views(&parts.store, &*next.ready()?)
             .await
             .map_err(anyhow::Error::from),
         failed => failed,

@@ -15,15 +15,17 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
-use crate::definitions::Definitions;
+use crate::definitions::DefinitionsSpec;
 use crate::event::When;
 use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
+use crate::metric::Catalogue;
 use crate::pipeline::memory::MemoryLog;
 use crate::pipeline::owner::Owner;
 use crate::pipeline::restart::restore;
 use crate::pipeline::run_to_completion::run_to_completion;
 use crate::pipeline::{Epoch, Store};
+use crate::record::SCHEMA;
 use crate::window::Calendar;
 use answer::Answer;
 use inputs::Inputs;
@@ -94,7 +96,7 @@ pub async fn run(args: Report) -> Result<()> {
         database: "dealpulse".into(),
         ..Access::default()
     });
-    migrate(&clickhouse, &definitions.spec).await?;
+    migrate(&clickhouse, &definitions).await?;
     clickhouse
         .put_epoch(&Epoch::first(definitions.spec.clone(), SHARDS))
         .await?;
@@ -158,18 +160,24 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
 pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the mapping {}", path.display()))?;
-    Mapping::parse(&text).with_context(|| format!("{} is refused", path.display()))
+    Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
 }
 
-fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Definitions> {
-    let mut spec = mapping
-        .and_then(|mapping| mapping.definitions.clone())
-        .unwrap_or_default();
+fn definitions(args: &Report, mapping: Option<&Mapping>) -> Result<Catalogue> {
+    let written = mapping.and_then(|mapping| mapping.definitions.clone());
+    let mut spec: DefinitionsSpec = written.map_or_else(
+        || Ok(Default::default()),
+        |definitions| {
+            definitions
+                .try_into()
+                .context("the mapping's [definitions] can't be read")
+        },
+    )?;
     if let Some(zone) = &args.time_zone {
         spec.time_zone.clone_from(zone);
     }
     spec.fiscal_year_start = args.fiscal_year_start.unwrap_or(spec.fiscal_year_start);
-    Ok(Definitions::new(spec)?)
+    Ok(Catalogue::new(spec)?)
 }
 
 pub(super) fn read_as_of(text: &str, calendar: &Calendar) -> Result<i64> {

@@ -11,14 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::compatibility::check_compatible;
 use crate::clickhouse::{ClickHouse, migrate};
+use crate::compatibility::check_compatible;
 use crate::config::{Config, PARTITIONS};
-use crate::definitions::Definitions;
 use crate::kafka::instance::{Parts, Running, disagreement, inputs};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
-use crate::metric::{QueryPlan, Sums};
+use crate::metric::{Catalogue, QueryPlan, Sums};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
@@ -102,11 +101,11 @@ impl Pipeline {
         retrying(&at_start, || migrate::tables(&store)).await?;
         let mut epochs = store.epochs().await?;
         check_compatible(&config, &epochs)?;
-        migrate::views(
-            &store,
-            current(&epochs).map_or(&config.definitions, |epoch| &epoch.definitions),
-        )
-        .await?;
+        let definitions = match current(&epochs) {
+            Some(epoch) => epoch.ready()?,
+            None => Arc::new(Catalogue::new(config.definitions.clone())?),
+        };
+        migrate::views(&store, &definitions).await?;
         retrying(&at_start, || admin::check_inputs(&config)).await?;
         admin::ensure_dead_letters(&config).await?;
         let epoch = current(&epochs)
@@ -293,7 +292,7 @@ impl Source for Rollups {
     async fn sums(
         &self,
         epoch: &Epoch,
-        definitions: &Definitions,
+        definitions: &Catalogue,
         plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         self.clickhouse.sums(epoch.epoch, definitions, plan).await

@@ -1,8 +1,7 @@
 //! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views, always anew.
 
 use super::ClickHouse;
-use crate::definitions::DefinitionsSpec;
-use crate::metric::METRICS;
+use crate::metric::Catalogue;
 use crate::pipeline::OutsideError;
 
 /// The files, in order. A file that was released is never changed; a change is a new file.
@@ -45,10 +44,10 @@ const MIGRATIONS: [(u32, &str, &str); 6] = [
 /// As [`tables`].
 pub async fn migrate(
     clickhouse: &ClickHouse,
-    definitions: &DefinitionsSpec,
+    catalogue: &Catalogue,
 ) -> Result<Vec<&'static str>, OutsideError> {
     let applied = tables(clickhouse).await?;
-    views(clickhouse, definitions).await?;
+    views(clickhouse, catalogue).await?;
     Ok(applied)
 }
 
@@ -130,12 +129,11 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
 ///
 /// # Errors
 /// What ClickHouse refused.
-pub async fn views(
-    clickhouse: &ClickHouse,
-    definitions: &DefinitionsSpec,
-) -> Result<(), OutsideError> {
-    for view in METRICS.iter().flat_map(|metric| metric.views()) {
-        let select = view.select.replace("{time_zone}", &definitions.time_zone);
+pub async fn views(clickhouse: &ClickHouse, catalogue: &Catalogue) -> Result<(), OutsideError> {
+    for view in catalogue.metrics().flat_map(|metric| metric.views()) {
+        let select = view
+            .select
+            .replace("{time_zone}", &catalogue.spec.time_zone);
         clickhouse
             .execute(
                 &format!("making the view {}", view.name),

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use super::ClickHouse;
 use super::rowbinary::{array, cell};
 use crate::codec::{Damaged, Reader};
-use crate::definitions::Definitions;
-use crate::metric::{self, QueryPlan, Sums};
+use crate::metric::{Catalogue, QueryPlan, Sums};
 use crate::pipeline::OutsideError;
 use crate::window::Cell;
 use crate::window::rolling::PaneRange;
@@ -19,13 +18,15 @@ impl ClickHouse {
     pub async fn sums(
         &self,
         epoch: u32,
-        definitions: &Definitions,
+        definitions: &Catalogue,
         plan: &QueryPlan,
     ) -> Result<Sums, OutsideError> {
         let doing = "reading the rollups";
-        let rollups: HashMap<&str, u8> = metric::rollups()
+        let rollups: HashMap<&str, u8> = definitions
+            .rollups()
+            .iter()
             .enumerate()
-            .map(|(number, rollup)| (rollup.name, number as u8))
+            .map(|(number, rollup)| (&*rollup.name, number as u8))
             .collect();
         let sets: HashMap<String, u8> = (0..definitions.sets.len())
             .map(|set| (definitions.set_name(set), set as u8))
@@ -83,7 +84,7 @@ fn select(
     epoch: u32,
     number: usize,
     range: &PaneRange,
-    rollups: &std::collections::BTreeSet<&'static str>,
+    rollups: &std::collections::BTreeSet<String>,
 ) -> String {
     let names = rollups
         .iter()

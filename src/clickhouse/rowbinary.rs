@@ -9,8 +9,6 @@ pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_0
 
 /// Writes columns.
 pub trait Columns {
-    /// UInt8, UInt16, …: little-endian.
-    fn fixed<const N: usize>(&mut self, bytes: [u8; N]);
     /// Nullable(T).
     fn nullable<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T));
     /// Nullable(DateTime64(6)).
@@ -22,10 +20,6 @@ pub trait Columns {
 }
 
 impl Columns for Writer {
-    fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.bytes.extend_from_slice(&bytes);
-    }
-
     fn nullable<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.byte(u8::from(value.is_none()));
         if let Some(value) = value {

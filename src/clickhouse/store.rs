@@ -16,11 +16,11 @@ use crate::window::{Grain, Pane};
 
 /// The table of each entity's facts.
 pub const FACT_TABLES: [(Entity, &str); 5] = [
-    (Entity::Lead, "leads"),
-    (Entity::Deal, "deals"),
-    (Entity::Account, "accounts"),
-    (Entity::Alias, "aliases"),
-    (Entity::Epoch, "epoch_starts"),
+    (Entity::LEAD, "leads"),
+    (Entity::DEAL, "deals"),
+    (Entity::ACCOUNT, "accounts"),
+    (Entity::ALIAS, "aliases"),
+    (Entity::EPOCH, "epoch_starts"),
 ];
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
@@ -304,7 +304,7 @@ fn write_cell(
     }: &Row<CellRow>,
 ) {
     writer.fixed(row.epoch.to_le_bytes());
-    writer.text(row.rollup);
+    writer.text(&row.rollup);
     writer.byte(row.pane.grain as u8);
     writer.text(&row.grouping);
     // Panes lie between 1970 and 2100, which a DateTime holds.

@@ -13,9 +13,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::decode::{Bad, Context, Reason, read_text, short};
-use super::{Assertion, FieldName, Value, When, date};
-use crate::definitions::DefinitionsSpec;
-use crate::record::{Entity, Field, FieldSpec, Kind};
+use super::{
+    Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When, date,
+};
 use crate::window::Calendar;
 
 /// Why a mapping is refused; the message names the key and says what would be right.
@@ -48,7 +48,7 @@ impl MappingError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spec {
-    definitions: Option<DefinitionsSpec>,
+    definitions: Option<toml::Value>,
     delimiter: Option<char>,
     #[serde(default)]
     records: Vec<RuleSpec>,
@@ -118,8 +118,8 @@ impl<'de> Deserialize<'de> for SourceSpec {
 /// A checked mapping: every entity, field and word in it exists.
 #[derive(Debug)]
 pub struct Mapping {
-    /// What the numbers mean, if the mapping says so.
-    pub definitions: Option<DefinitionsSpec>,
+    /// What the numbers mean, if the mapping says so: as it is written, for whoever knows definitions.
+    pub definitions: Option<toml::Value>,
     /// What separates the cells of a row.
     pub delimiter: u8,
     /// How rows become records, in the order they are written.
@@ -135,7 +135,7 @@ pub struct Rule {
     pub file: String,
     /// Where further columns come from.
     pub joins: Vec<Join>,
-    entity: Entity,
+    entity: &'static EntitySpec,
     id: String,
     time: Option<Source>,
     fields: Vec<(Field, Source)>,
@@ -182,7 +182,7 @@ impl Mapping {
     ///
     /// # Errors
     /// The first key that is wrong, and what would be right.
-    pub fn parse(toml: &str) -> Result<Mapping, MappingError> {
+    pub fn parse(toml: &str, schema: &Schema) -> Result<Mapping, MappingError> {
         let spec: Spec =
             toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
         if spec.records.is_empty() {
@@ -202,7 +202,7 @@ impl Mapping {
             .records
             .into_iter()
             .enumerate()
-            .map(|(number, rule)| Rule::new(format!("records[{number}]"), rule));
+            .map(|(number, rule)| Rule::new(format!("records[{number}]"), rule, schema));
         Ok(Mapping {
             definitions: spec.definitions,
             delimiter: delimiter as u8,
@@ -219,9 +219,12 @@ impl Mapping {
 }
 
 impl Rule {
-    fn new(key: String, spec: RuleSpec) -> Result<Rule, MappingError> {
-        let entities = || Entity::OF_SOURCES.map(Entity::name).join(", ");
-        let entity = Entity::from_name(&spec.entity).ok_or_else(|| {
+    fn new(key: String, spec: RuleSpec, schema: &Schema) -> Result<Rule, MappingError> {
+        let entities = || {
+            let known: Vec<&str> = schema.of_sources().map(|entity| entity.name).collect();
+            known.join(", ")
+        };
+        let entity = schema.of_name(&spec.entity).ok_or_else(|| {
             MappingError::wrong(
                 format!("{key}.entity"),
                 format!(
@@ -236,14 +239,14 @@ impl Rule {
             let key = format!("{key}.fields.{name}");
             let Some(field) = entity.field(&name) else {
                 let known = entity
-                    .fields()
+                    .fields
                     .iter()
                     .map(|f| f.name)
                     .collect::<Vec<_>>()
                     .join(", ");
                 let problem = format!(
                     "a {} has no field `{name}`; it has {known}; anything else goes under [records.custom]",
-                    entity.name()
+                    entity.name
                 );
                 return Err(MappingError::wrong(key, problem));
             };
@@ -257,7 +260,7 @@ impl Rule {
         let custom = custom.collect::<Result<_, _>>()?;
         static TIME: FieldSpec = FieldSpec {
             name: "time",
-            keep: crate::record::Keep::Latest,
+            keep: Keep::Latest,
             kind: Kind::When,
         };
         let time = spec
@@ -360,7 +363,7 @@ impl Rule {
             values.push((FieldName::Custom(Cow::Borrowed(name)), value));
         }
         Ok(Assertion {
-            entity: self.entity,
+            entity: self.entity.entity,
             id,
             stamp,
             values,

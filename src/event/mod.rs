@@ -1,15 +1,20 @@
 //! Events: what sources say, decoded into assertions about records.
 
+mod bytes;
 pub mod decode;
 pub mod mapping;
+mod schema;
+mod stamp;
 mod value;
 pub mod wire;
 
 use std::borrow::Cow;
 
-use crate::record::{Entity, Field, Stamp};
+pub use schema::{Entity, EntitySpec, Field, FieldSpec, Keep, Kind, Placement, Schema, SideInput};
+pub use stamp::{Clock, Origin, Stamp, topic_number};
+pub use value::{DECIMAL_ONE, Decimal, Value, write_decimal};
 
-pub use value::{DECIMAL_ONE, Decimal, Value, When, date, write_decimal};
+pub use crate::window::{When, date};
 
 /// What one event says of one record: some of its fields, as of a clock.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate};
 
+use crate::window::{When, date};
+
 /// One asserted value. `Null` is a value too: it clears the field.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value<'a> {
@@ -17,15 +19,6 @@ pub enum Value<'a> {
     Decimal(Decimal),
     /// True or false.
     Flag(bool),
-}
-
-/// A point in time as a source states it: an instant, or a whole day of the organisation's calendar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum When {
-    /// µs since the Unix epoch.
-    Instant(i64),
-    /// Days since 1970-01-01.
-    Date(i32),
 }
 
 /// A decimal with four places, the most any ISO 4217 currency has; ±922 trillion.
@@ -122,11 +115,6 @@ impl When {
     pub fn from_millis(millis: i64) -> Option<When> {
         millis.checked_mul(1_000).map(When::Instant)
     }
-}
-
-/// A calendar date as [`When::Date`].
-pub fn date(date: NaiveDate) -> When {
-    When::Date((date - NaiveDate::default()).num_days() as i32)
 }
 
 /// `YYYY-MM-DDTHH:MM:SSZ` and the same with a fraction, the form almost every event has, without a parser's generality.

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Assertion, FieldName};
+use super::{Assertion, Entity, Field, FieldName, Schema};
 use crate::codec::{Damaged, Reader, Writer};
-use crate::record::{Entity, Field};
 
 const VERSION: u8 = 1;
 const ASSERTIONS: u8 = 1;
@@ -70,7 +69,7 @@ pub struct LinkMessage<'a> {
     pub sender: Name<'a>,
     /// The offset, in the sender's log, of the state it was taken from.
     pub version: u64,
-    /// The link as [`crate::record::write_link`] writes it.
+    /// The link as `record::link` writes it.
     pub content: Cow<'a, [u8]>,
 }
 
@@ -79,7 +78,7 @@ pub struct LinkMessage<'a> {
 pub struct RecordMessage<'a> {
     /// Which.
     pub name: Name<'a>,
-    /// The record as [`crate::record::Record::to_bytes`] writes it.
+    /// The record as `record` writes it.
     pub state: Cow<'a, [u8]>,
 }
 
@@ -145,7 +144,7 @@ pub fn write_records<'a, 'b: 'a>(
 }
 
 /// Reads a message.
-pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
+pub fn read<'a>(bytes: &'a [u8], schema: &Schema) -> Result<Message<'a>, WireError> {
     let mut reader = Reader::new(bytes);
     let version = reader.byte()?;
     if version != VERSION {
@@ -156,17 +155,17 @@ pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
     Ok(match kind {
         ASSERTIONS => Message::Assertions(
             (0..count)
-                .map(|_| read_assertion(&mut reader))
+                .map(|_| read_assertion(&mut reader, schema))
                 .collect::<Result<_, _>>()?,
         ),
         LINKS => Message::Links(
             (0..count)
-                .map(|_| read_link(&mut reader))
+                .map(|_| read_link(&mut reader, schema))
                 .collect::<Result<_, _>>()?,
         ),
         RECORDS => Message::Records(
             (0..count)
-                .map(|_| read_record(&mut reader))
+                .map(|_| read_record(&mut reader, schema))
                 .collect::<Result<_, _>>()?,
         ),
         _ => {
@@ -179,8 +178,8 @@ pub fn read(bytes: &[u8]) -> Result<Message<'_>, WireError> {
     })
 }
 
-fn read_assertion<'a>(reader: &mut Reader<'a>) -> Result<Assertion<'a>, Damaged> {
-    let Name { entity, id } = read_name(reader)?;
+fn read_assertion<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<Assertion<'a>, Damaged> {
+    let Name { entity, id } = read_name(reader, schema)?;
     let stamp = reader.stamp()?;
     let count = reader.count()?;
     let values = (0..count).map(|_| {
@@ -198,11 +197,11 @@ fn read_assertion<'a>(reader: &mut Reader<'a>) -> Result<Assertion<'a>, Damaged>
     })
 }
 
-fn read_link<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, Damaged> {
+fn read_link<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<LinkMessage<'a>, Damaged> {
     let (epoch, target, sender, version) = (
         reader.narrow()?,
-        read_name(reader)?,
-        read_name(reader)?,
+        read_name(reader, schema)?,
+        read_name(reader, schema)?,
         reader.number()?,
     );
     Ok(LinkMessage {
@@ -214,23 +213,23 @@ fn read_link<'a>(reader: &mut Reader<'a>) -> Result<LinkMessage<'a>, Damaged> {
     })
 }
 
-fn read_record<'a>(reader: &mut Reader<'a>) -> Result<RecordMessage<'a>, Damaged> {
+fn read_record<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<RecordMessage<'a>, Damaged> {
     Ok(RecordMessage {
-        name: read_name(reader)?,
+        name: read_name(reader, schema)?,
         state: Cow::Borrowed(reader.bytes()?),
     })
 }
 
 fn write_name(writer: &mut Writer, entity: Entity, id: &str) {
-    writer.byte(entity as u8);
+    writer.byte(entity.0);
     writer.text(id);
 }
 
-fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Name<'a>, Damaged> {
-    let entity = Entity::from_number(reader.byte()?).ok_or(Damaged {
-        at: 0,
-        what: "an entity",
-    })?;
+fn read_name<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<Name<'a>, Damaged> {
+    let number = reader.byte()?;
+    let entity = schema
+        .of_number(number)
+        .ok_or(reader.damaged("an entity"))?;
     Ok(Name {
         entity,
         id: Cow::Borrowed(reader.text()?),
@@ -240,13 +239,14 @@ fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Name<'a>, Damaged> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Clock, Origin, Stamp};
     use crate::event::{Decimal, Value, When};
-    use crate::record::{Clock, Origin, Stamp};
+    use crate::record::SCHEMA;
     use proptest::prelude::*;
 
     fn assertion() -> Assertion<'static> {
         Assertion {
-            entity: Entity::Deal,
+            entity: Entity::DEAL,
             id: "eu/D-17".into(),
             stamp: Stamp {
                 clock: Clock {
@@ -285,7 +285,7 @@ mod tests {
             },
         ];
         let bytes = write_assertions(written.iter());
-        let Message::Assertions(read) = read(&bytes).unwrap() else {
+        let Message::Assertions(read) = read(&bytes, &SCHEMA).unwrap() else {
             panic!("not assertions")
         };
         assert_eq!(read, written);
@@ -295,13 +295,13 @@ mod tests {
     fn whole_records_come_back_as_they_were_written() {
         let written = [RecordMessage {
             name: Name {
-                entity: Entity::Deal,
+                entity: Entity::DEAL,
                 id: "D-1".into(),
             },
             state: vec![1, 0, 9].into(),
         }];
         let bytes = write_records(written.iter());
-        let Message::Records(read) = read(&bytes).unwrap() else {
+        let Message::Records(read) = read(&bytes, &SCHEMA).unwrap() else {
             panic!("not records")
         };
         assert_eq!(read, written);
@@ -309,18 +309,21 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_by_name() {
-        assert_eq!(read(&[9, 1, 0]).unwrap_err(), WireError::Version(9));
+        assert_eq!(
+            read(&[9, 1, 0], &SCHEMA).unwrap_err(),
+            WireError::Version(9)
+        );
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0usize..100, flip in any::<u8>()) {
-            let _ = read(&bytes);
+            let _ = read(&bytes, &SCHEMA);
             let mut damaged = write_assertions([assertion()].iter());
             let at = cut % damaged.len();
             damaged[at] ^= flip;
-            let _ = read(&damaged);
-            let _ = read(&damaged[..at]);
+            let _ = read(&damaged, &SCHEMA);
+            let _ = read(&damaged[..at], &SCHEMA);
         }
     }
 }

@@ -445,7 +445,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     tracing::info!(
                         shard = self.shard,
                         offset = owner.position(),
-                        records = owner.shard().record_count(Entity::Deal),
+                        records = owner.shard().record_count(Entity::DEAL),
                         "shard taken on"
                     );
                     health.set(&part, None);
@@ -639,7 +639,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
     fn show(&self, before: &ExportedGauges, now: &ExportedGauges) {
         let telemetry = &self.folding.telemetry;
         telemetry.state_bytes.add(now.bytes - before.bytes);
-        telemetry.append_only_rows.add(now.unmerged - before.unmerged);
+        telemetry
+            .append_only_rows
+            .add(now.unmerged - before.unmerged);
         telemetry
             .shards_held_back
             .add(now.backpressured - before.backpressured);

@@ -101,7 +101,9 @@ impl ConsumerContext for Member {
         partitions: &mut TopicPartitionList,
     ) {
         let done = match event {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.on_assigned(consumer, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.on_assigned(consumer, partitions)
+            }
             _ => self.give_up(consumer, partitions),
         };
         if let Err(error) = done {

@@ -125,6 +125,7 @@ impl Place {
         now: i64,
     ) -> Decoded<'m> {
         let context = Context {
+            schema: &crate::record::SCHEMA,
             topic: topic.number,
             namespace: topic.namespace.as_deref(),
             partition: self.partition,

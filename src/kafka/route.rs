@@ -246,12 +246,10 @@ impl Router {
         for gap in gaps {
             let letter = gap.letter();
             tracing::error!(input = %gap.input, detail = letter.detail, "messages are gone that were never read");
-            self.workers.entry(gap.input.clone()).or_default().set_aside(
-                gap.from,
-                letter,
-                &self.writer,
-                &self.runtime,
-            );
+            self.workers
+                .entry(gap.input.clone())
+                .or_default()
+                .set_aside(gap.from, letter, &self.writer, &self.runtime);
         }
     }
 
@@ -409,7 +407,9 @@ impl Router {
             is_settled &= self.settle_oldest()?;
         }
         let stopped_at = Instant::now();
-        while self.workers.values().any(PartitionWorker::is_writing) && stopped_at.elapsed() < LAST_WAIT {
+        while self.workers.values().any(PartitionWorker::is_writing)
+            && stopped_at.elapsed() < LAST_WAIT
+        {
             std::thread::sleep(Duration::from_millis(5));
             self.workers.values_mut().for_each(PartitionWorker::look);
         }

@@ -1,10 +1,13 @@
 //! Close rate: the share of leads that become won deals.
 
 use super::contribution::HOURS_AND_DAYS;
+use super::display::{column, ratio as ratio_column};
 use super::figure::ratio;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
-use crate::record::Status;
-use crate::record::lead::LeadReading;
+use super::lead_source::won_deal;
+use super::{
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
+};
+use crate::event::{Entity, When};
 use crate::window::calendar::DAY;
 use crate::window::rolling::Span;
 
@@ -13,6 +16,10 @@ pub struct CloseRate;
 
 const LEADS: usize = 0;
 const WON: usize = 1;
+/// Marks of the deals won: the instants, and the dates, they closed at.
+const CLOSED_AT_INSTANT: u16 = 0;
+const CLOSED_ON_DATE: u16 = 1;
+
 /// Days a cohort is given, with the name of the figure and the count of those won by then.
 const WITHIN: [(u32, &str, usize); 3] = [
     (30, "within_30d", 2),
@@ -25,6 +32,10 @@ impl Metric for CloseRate {
         "close_rate"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won leads ÷ all leads of the same creation cohort: the share of leads that become closed deals. A lead is won when a deal credited \
          to it is won. A window selects creation time, so its newest leads have had little time: the rate is immature. \"Within N days\" counts \
@@ -32,28 +43,71 @@ impl Metric for CloseRate {
          pane's end plus N days lies before both now and the watermark."
     }
 
-    fn rollups(&self) -> &'static [Rollup] {
-        &[Rollup {
-            name: "close_rate.cohort",
-            cut_by: CutBy::Lead,
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Close rate",
+            headline: "rate",
+            unit: "",
+            made_of: "{won} won of {leads} leads, many still young",
+            remarks: &[
+                "of {within_90d.leads} mature leads {within_90d.won} won within 90 days: {within_90d.rate}",
+            ],
+            columns: &[
+                column("Leads created", "Leads", "leads"),
+                column("Leads created", "Won", "won"),
+                column("Leads created", "Close rate so far", "rate"),
+                ratio_column(
+                    "Mature cohorts, won within",
+                    "30 days",
+                    "within_30d.rate",
+                    "within_30d.won",
+                    "within_30d.leads",
+                ),
+                ratio_column(
+                    "Mature cohorts, won within",
+                    "60 days",
+                    "within_60d.rate",
+                    "within_60d.won",
+                    "within_60d.leads",
+                ),
+                ratio_column(
+                    "Mature cohorts, won within",
+                    "90 days",
+                    "within_90d.rate",
+                    "within_90d.won",
+                    "within_90d.leads",
+                ),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::LEAD]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
+        vec![Rollup {
+            name: "close_rate.cohort".into(),
+            cut_by: CutBy::LEAD,
             grains: HOURS_AND_DAYS,
             counts: &["leads", "won", "won_30d", "won_60d", "won_90d"],
             sums: &[],
         }]
     }
 
-    fn lead(&self, lead: &LeadReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        if !lead.live {
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        let Some(lead) = subject.lead().filter(|lead| lead.live) else {
             return;
-        }
-        let calendar = &at.view.compiled.definitions.calendar;
-        let won = lead
-            .deals
-            .iter()
-            .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded));
-        let soonest = won
-            .filter_map(|(_, deal)| deal.closed_at)
-            .map(|closed_at| calendar.span(lead.created_at, closed_at))
+        };
+        // Within each kind the earliest close is the soonest; a date and an instant are compared as spans.
+        let instant = subject.least(CLOSED_AT_INSTANT).map(When::Instant);
+        let date = subject
+            .least(CLOSED_ON_DATE)
+            .map(|day| When::Date(day as i32));
+        let spans = instant.into_iter().chain(date);
+        let soonest = spans
+            .map(|closed_at| subject.calendar().span(lead.created_at, closed_at))
             .min();
         let cohort = out.add(0, lead.created_at, &lead.dims);
         cohort.count(LEADS).count_if(soonest.is_some(), WON);
@@ -62,6 +116,15 @@ impl Metric for CloseRate {
                 soonest.is_some_and(|seconds| seconds <= i64::from(days) * DAY),
                 measure,
             );
+        }
+    }
+
+    fn contribute_link(&self, subject: &Subject<'_>, sent: &Sent<'_>, out: &mut Contributions) {
+        let won = won_deal(subject, sent).and_then(|deal| deal.closed_at);
+        match won {
+            Some(When::Instant(time)) => out.mark(CLOSED_AT_INSTANT, time),
+            Some(When::Date(day)) => out.mark(CLOSED_ON_DATE, i64::from(day)),
+            None => {}
         }
     }
 

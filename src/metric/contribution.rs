@@ -1,11 +1,14 @@
 //! Contributions: what one record adds to the rollups. A change takes the old ones back and adds the new ones.
 
+use std::borrow::Cow;
+
 use crate::event::When;
-use crate::record::Symbol;
-use crate::window::{Dims, Grain, sketch};
+use crate::record::Mark;
+use crate::symbol::Symbol;
+use crate::window::{Dimension, Dims, Grain, sketch};
 
 /// One addition to one rollup, at one time, under one value of every dimension.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Contribution {
     /// Index of the rollup in the catalogue.
     pub rollup: u8,
@@ -28,14 +31,29 @@ pub struct Contribution {
 pub struct Contributions {
     /// What was collected.
     pub items: Vec<Contribution>,
+    /// The marks that links set.
+    pub marks: Vec<Mark>,
     /// The catalogue index of the present metric's first rollup.
     base: u8,
+    /// The first mark slot of the present metric.
+    slot: u16,
 }
 
 impl Contributions {
-    /// What follows is contributed by the metric whose rollups start at `base`.
-    pub(super) fn begin(&mut self, base: u8) {
-        self.base = base;
+    /// What follows is contributed by the metric whose rollups start at `base` and whose marks at `slot`.
+    pub(super) fn begin(&mut self, base: u8, slot: u16) {
+        (self.base, self.slot) = (base, slot);
+    }
+
+    /// Forgets what was collected.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.marks.clear();
+    }
+
+    /// Sets a mark at the record whose link this is: `tag` is the metric's own, the number what is to be found again.
+    pub fn mark(&mut self, tag: u16, number: i64) {
+        self.marks.push((self.slot + tag, number));
     }
 
     /// Adds a contribution to the metric's `rollup`, to be given its numbers.
@@ -88,37 +106,63 @@ impl Contribution {
     }
 }
 
-/// Whose dimensions a rollup can be cut by.
+/// Which dimensions a rollup can be cut by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutBy {
-    /// Source, region, team, owner and custom fields of a lead.
-    Lead,
-    /// All of a deal's.
-    Deal,
-    /// None: only the total is kept.
-    Nothing,
+pub struct CutBy {
+    dimensions: &'static [Dimension],
+    custom: bool,
 }
 
 impl CutBy {
+    /// None: only the total is kept.
+    pub const NOTHING: CutBy = CutBy::only(&[]);
+    /// Source, region, team, owner and custom fields of a lead.
+    pub const LEAD: CutBy = CutBy {
+        dimensions: &[
+            Dimension::SOURCE,
+            Dimension::REGION,
+            Dimension::TEAM,
+            Dimension::OWNER,
+        ],
+        custom: true,
+    };
+    /// All of a deal's.
+    pub const DEAL: CutBy = CutBy {
+        dimensions: &[
+            Dimension::SOURCE,
+            Dimension::REGION,
+            Dimension::PRODUCT,
+            Dimension::DEAL_TYPE,
+            Dimension::TEAM,
+            Dimension::OWNER,
+            Dimension::PIPELINE,
+        ],
+        custom: true,
+    };
+
+    /// These, and no custom fields.
+    pub const fn only(dimensions: &'static [Dimension]) -> CutBy {
+        CutBy {
+            dimensions,
+            custom: false,
+        }
+    }
+
     /// True if a rollup cut so has values for the dimension.
-    pub fn supplies(self, dimension: crate::window::Dimension) -> bool {
-        use crate::window::Dimension as D;
-        match self {
-            CutBy::Nothing => false,
-            CutBy::Lead => {
-                [D::SOURCE, D::REGION, D::TEAM, D::OWNER].contains(&dimension)
-                    || usize::from(dimension.0) >= D::FIRST_CUSTOM
-            }
-            CutBy::Deal => dimension != D::SEGMENT,
+    pub fn supplies(self, dimension: Dimension) -> bool {
+        if usize::from(dimension.0) >= Dimension::FIRST_CUSTOM {
+            self.custom
+        } else {
+            self.dimensions.contains(&dimension)
         }
     }
 }
 
 /// A family of cells with the same measures.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rollup {
     /// Its name in ClickHouse.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it can be cut by.
     pub cut_by: CutBy,
     /// The panes it is kept for, of those its grouping sets ask for.

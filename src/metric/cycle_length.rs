@@ -1,10 +1,13 @@
 //! Sales-cycle length: how long a deal takes from its opening to its close.
 
 use super::contribution::HOURS_AND_DAYS;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
-use crate::event::{DECIMAL_ONE, When};
+use super::display::column;
+use super::lead_source::won_deal;
+use super::{
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
+};
+use crate::event::{DECIMAL_ONE, Entity, When};
 use crate::record::Status;
-use crate::record::{deal::DealReading, lead::LeadReading};
 use crate::window::calendar::DAY;
 use crate::window::rolling::Span;
 use crate::window::{Cell, Dims, sketch};
@@ -24,61 +27,93 @@ impl Metric for CycleLength {
         "cycle_length"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "closed_at − created_at of deals, by the time they closed: mean, median and 90th percentile, for won, lost and both. Lead to close \
          starts at the created_at of the lead a won deal is credited to. Whole days of the organisation's calendar when either end is only a \
          date (a same-day win is 0 days). Negative spans are counted apart and are in no mean. Quantiles are within 1 % (DDSketch)."
     }
 
-    fn rollups(&self) -> &'static [Rollup] {
-        const fn series(name: &'static str) -> Rollup {
-            Rollup {
-                name,
-                cut_by: CutBy::Deal,
-                grains: HOURS_AND_DAYS,
-                counts: &["count", "negative"],
-                sums: &["seconds"],
-            }
-        }
-        const ROLLUPS: &[Rollup] = &[
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Sales cycle",
+            headline: "won.median_days",
+            unit: "days",
+            made_of: "median of {won.count} won deals",
+            remarks: &[
+                "mean {won.mean_days}, nine in ten within {won.p90_days} days",
+                "closed before they began, left out: {both.negative}",
+            ],
+            columns: &[
+                column("Won, days", "Deals", "won.count"),
+                column("Won, days", "Median", "won.median_days"),
+                column("Won, days", "Mean", "won.mean_days"),
+                column("Won, days", "90 %", "won.p90_days"),
+                column("Lost, days", "Deals", "lost.count"),
+                column("Lost, days", "Median", "lost.median_days"),
+                column("Lost, days", "Mean", "lost.mean_days"),
+                column("Lost, days", "90 %", "lost.p90_days"),
+                column("Lead to close, days", "Deals", "lead_to_close.count"),
+                column("Lead to close, days", "Median", "lead_to_close.median_days"),
+                column("Lead to close, days", "Mean", "lead_to_close.mean_days"),
+                column("Lead to close, days", "90 %", "lead_to_close.p90_days"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::DEAL, Entity::LEAD]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
+        let series = |name: &'static str| Rollup {
+            name: name.into(),
+            cut_by: CutBy::DEAL,
+            grains: HOURS_AND_DAYS,
+            counts: &["count", "negative"],
+            sums: &["seconds"],
+        };
+        vec![
             series("cycle_length.won"),
             series("cycle_length.lost"),
             series("cycle_length.lead_to_close"),
-        ];
-        ROLLUPS
+        ]
     }
 
-    fn deal(&self, deal: &DealReading, at: &Place<'_>, out: &mut Contributions) {
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        let Some(deal) = subject.deal() else { return };
         if let Some(closed_at) = deal.closed_at {
             let rollup = if deal.status == Status::Won {
                 WON
             } else {
                 LOST
             };
-            span(rollup, deal.created_at, closed_at, &deal.dims, at, out);
+            span(rollup, deal.created_at, closed_at, &deal.dims, subject, out);
         }
     }
 
-    fn lead(&self, lead: &LeadReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        if !lead.live {
-            return;
-        }
-        for (_, deal) in lead
-            .deals
-            .iter()
-            .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded))
+    fn contribute_link(&self, subject: &Subject<'_>, sent: &Sent<'_>, out: &mut Contributions) {
+        let lead = subject.lead().filter(|lead| lead.live);
+        if let (Some(lead), Some(deal)) = (lead, won_deal(subject, sent))
+            && let Some(closed_at) = deal.closed_at
         {
-            if let Some(closed_at) = deal.closed_at {
-                span(
-                    LEAD_TO_CLOSE,
-                    lead.created_at,
-                    closed_at,
-                    &deal.dims,
-                    at,
-                    out,
-                );
-            }
+            span(
+                LEAD_TO_CLOSE,
+                lead.created_at,
+                closed_at,
+                &deal.dims,
+                subject,
+                out,
+            );
         }
+    }
+
+    fn links_read_target(&self) -> bool {
+        true
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
@@ -121,8 +156,15 @@ impl Metric for CycleLength {
     }
 }
 
-fn span(rollup: usize, from: When, to: When, dims: &Dims, at: &Place<'_>, out: &mut Contributions) {
-    let seconds = at.view.compiled.definitions.calendar.span(from, to);
+fn span(
+    rollup: usize,
+    from: When,
+    to: When,
+    dims: &Dims,
+    subject: &Subject<'_>,
+    out: &mut Contributions,
+) {
+    let seconds = subject.calendar().span(from, to);
     let contribution = out.add(rollup, to, dims);
     if seconds < 0 {
         contribution.count(NEGATIVE);

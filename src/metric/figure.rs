@@ -34,6 +34,14 @@ pub fn ratio_of(numerator: i128, denominator: i128) -> Figure {
     Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
 }
 
+/// The sum of the counts of these names.
+pub fn counted(figures: &Figures, names: &[&str]) -> i64 {
+    let counts = figures.iter().filter(|(name, _)| names.contains(name));
+    counts
+        .map(|(_, figure)| if let Figure::Count(n) = figure { *n } else { 0 })
+        .sum()
+}
+
 impl Figure {
     /// As JSON: ratios and days rounded to six places, money as a decimal text.
     pub fn to_json(&self) -> serde_json::Value {
@@ -102,4 +110,36 @@ pub fn money(ten_thousandths: i128) -> String {
     // Writing to a String can't fail.
     let _ = write_decimal(ten_thousandths, &mut text);
     text
+}
+
+/// The single figures at the end of a path of names joined by dots, with their currency where they have one.
+pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f Figure)> {
+    let mut found = Vec::new();
+    descend(figures, path, None, &mut found);
+    found
+}
+
+fn descend<'f>(
+    figures: &'f Figures,
+    path: &str,
+    currency: Option<&'f str>,
+    found: &mut Vec<(Option<&'f str>, &'f Figure)>,
+) {
+    let (name, rest) = path
+        .split_once('.')
+        .map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let Some((_, figure)) = figures.iter().find(|(n, _)| *n == name) else {
+        return;
+    };
+    let mut take = |figure: &'f Figure, currency| match (figure, rest) {
+        (Figure::Group(figures), Some(rest)) => descend(figures, rest, currency, found),
+        (Figure::Group(_) | Figure::ByCurrency(_), None) | (_, Some(_)) => {}
+        (single, None) => found.push((currency, single)),
+    };
+    match figure {
+        Figure::ByCurrency(figures) => figures
+            .iter()
+            .for_each(|(currency, figure)| take(figure, Some(currency))),
+        figure => take(figure, currency),
+    }
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
-use super::figure::ratio;
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
+use super::display::column;
+use super::figure::{counted, ratio};
+use super::{
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
+};
+use crate::event::Entity;
 use crate::record::Status;
-use crate::record::{deal::DealReading, lead::LeadReading};
+use crate::record::deal::DealOutcome;
 use crate::window::rolling::Span;
 
 /// The metric.
@@ -22,9 +26,16 @@ const CONVERTED: usize = 2;
 const WON: usize = 3;
 const DATED_BY_CLOCK: usize = 4;
 
+/// The mark of a deal won.
+const HAS_WON: u16 = 0;
+
 impl Metric for LeadSource {
     fn name(&self) -> &'static str {
         "lead_source"
+    }
+
+    fn version(&self) -> u32 {
+        1
     }
 
     fn definition(&self) -> &'static str {
@@ -33,25 +44,52 @@ impl Metric for LeadSource {
          lead is credited with are a series of their own, under the deal's own source. No source is apart from the source \"unknown\"."
     }
 
-    fn rollups(&self) -> &'static [Rollup] {
-        &[
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Leads",
+            headline: "leads",
+            unit: "",
+            made_of: "{qualified} qualified, {converted} converted, {won} won",
+            remarks: &["{revenue} won with them so far"],
+            columns: &[
+                column("Leads created", "Leads", "leads"),
+                column("Leads created", "Share", "share"),
+                column("Leads created", "Qualified", "qualified"),
+                column("Leads created", "Converted", "converted"),
+                column("Leads created", "Won", "won"),
+                column("Leads created", "Revenue so far", "revenue"),
+                column("Deals closed", "Won", "by_close.won_deals"),
+                column("Deals closed", "Revenue", "by_close.revenue"),
+                column("Closed without a lead", "Won", "without_lead.won_deals"),
+                column("Closed without a lead", "Revenue", "without_lead.revenue"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::LEAD, Entity::DEAL]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
+        vec![
             Rollup {
-                name: "lead_source.cohort",
-                cut_by: CutBy::Lead,
+                name: "lead_source.cohort".into(),
+                cut_by: CutBy::LEAD,
                 grains: HOURS_AND_DAYS,
                 counts: &["leads", "qualified", "converted", "won", "dated_by_clock"],
                 sums: &["revenue"],
             },
             Rollup {
-                name: "lead_source.by_close",
-                cut_by: CutBy::Lead,
+                name: "lead_source.by_close".into(),
+                cut_by: CutBy::LEAD,
                 grains: HOURS_AND_DAYS,
                 counts: &["won_deals"],
                 sums: &["revenue"],
             },
             Rollup {
-                name: "lead_source.without_lead",
-                cut_by: CutBy::Lead,
+                name: "lead_source.without_lead".into(),
+                cut_by: CutBy::LEAD,
                 grains: HOURS_AND_DAYS,
                 counts: &["won_deals"],
                 sums: &["revenue"],
@@ -59,45 +97,46 @@ impl Metric for LeadSource {
         ]
     }
 
-    fn lead(&self, lead: &LeadReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        let won = || {
-            lead.deals
-                .iter()
-                .filter(|(_, deal)| deal.status == Status::Won && at.counts(deal.excluded))
-        };
-        if lead.live {
-            let cohort = out.add(COHORT, lead.created_at, &lead.dims);
-            cohort
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        if let Some(lead) = subject.lead().filter(|lead| lead.live) {
+            out.add(COHORT, lead.created_at, &lead.dims)
                 .count(LEADS)
                 .count_if(lead.qualified, QUALIFIED)
-                .count_if(lead.converted, CONVERTED);
-            cohort
-                .count_if(won().next().is_some(), WON)
+                .count_if(lead.converted, CONVERTED)
+                .count_if(subject.is_marked(HAS_WON), WON)
                 .count_if(lead.dated_by_clock, DATED_BY_CLOCK);
         }
-        for (_, deal) in won() {
-            if lead.live && deal.amount.is_some() {
-                out.add(COHORT, lead.created_at, &lead.dims)
-                    .money(0, deal.amount, deal.currency);
-            }
-            if let Some(closed_at) = deal.closed_at {
-                // A lead that was deleted, or never seen, can't say where it came from; the deal may.
-                let dims = if lead.live { &lead.dims } else { &deal.dims };
-                out.add(BY_CLOSE, closed_at, dims)
-                    .count(0)
-                    .money(0, deal.amount, deal.currency);
-            }
-        }
-    }
-
-    fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
-        if let (None, Status::Won, Some(closed_at)) = (deal.lead, deal.status, deal.closed_at) {
+        if let Some(deal) = subject.deal()
+            && let (None, Status::Won, Some(closed_at)) = (deal.lead, deal.status, deal.closed_at)
+        {
             out.add(WITHOUT_LEAD, closed_at, &deal.dims).count(0).money(
                 0,
                 deal.amount,
                 deal.currency,
             );
         }
+    }
+
+    fn contribute_link(&self, subject: &Subject<'_>, sent: &Sent<'_>, out: &mut Contributions) {
+        let (Some(lead), Some(deal)) = (subject.lead(), won_deal(subject, sent)) else {
+            return;
+        };
+        out.mark(HAS_WON, 0);
+        if lead.live && deal.amount.is_some() {
+            out.add(COHORT, lead.created_at, &lead.dims)
+                .money(0, deal.amount, deal.currency);
+        }
+        if let Some(closed_at) = deal.closed_at {
+            // A lead that was deleted, or never seen, can't say where it came from; the deal may.
+            let dims = if lead.live { &lead.dims } else { &deal.dims };
+            out.add(BY_CLOSE, closed_at, dims)
+                .count(0)
+                .money(0, deal.amount, deal.currency);
+        }
+    }
+
+    fn links_read_target(&self) -> bool {
+        true
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
@@ -141,6 +180,10 @@ impl Metric for LeadSource {
         ]
     }
 
+    fn weight(&self, figures: &Figures) -> i64 {
+        counted(figures, &["leads"])
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "lead_source_daily",
@@ -159,4 +202,10 @@ impl Metric for LeadSource {
             GROUP BY day, source, currency",
         )]
     }
+}
+
+/// The deal of a link to a lead, if it is won and counts in the metric.
+pub(super) fn won_deal(subject: &Subject<'_>, sent: &Sent<'_>) -> Option<DealOutcome> {
+    let deal: DealOutcome = sent.read()?;
+    (deal.status == Status::Won && subject.counts(deal.excluded)).then_some(deal)
 }

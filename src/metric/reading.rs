@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::{Figures, METRICS, Metric, figures_to_json};
+use super::{Catalogue, Figures, Metric, figures_to_json};
 use crate::definitions::Definitions;
-use crate::window::calendar::Calendar;
 use crate::window::rolling::{Now, PaneRange, Span, Window};
 use crate::window::{Cell, Pane};
 
@@ -19,31 +18,31 @@ pub struct QueryPlan {
     /// The ranges, each once.
     pub ranges: Vec<PaneRange>,
     /// Names of the rollups that are read over each range.
-    pub rollups: Vec<BTreeSet<&'static str>>,
+    pub rollups: Vec<BTreeSet<String>>,
     /// The range of a window as a span looks at it.
     index: HashMap<(usize, Span), usize>,
 }
 
 impl QueryPlan {
     /// What is needed for `windows`, cut at `now`.
-    pub fn new(windows: Vec<Window>, now: Now, calendar: &Calendar) -> Self {
+    pub fn new(windows: Vec<Window>, now: Now, catalogue: &Catalogue) -> Self {
         let mut plan = QueryPlan {
             windows: Vec::new(),
             ranges: Vec::new(),
             rollups: Vec::new(),
             index: HashMap::new(),
         };
-        let spans: Vec<(&'static str, Span)> = METRICS
-            .iter()
-            .flat_map(|m| {
-                m.spans()
-                    .iter()
-                    .map(|(rollup, span)| (m.rollups()[*rollup].name, *span))
-            })
-            .collect();
+        let mut spans: Vec<(&str, Span)> = Vec::new();
+        for (position, metric) in catalogue.metrics().enumerate() {
+            let base = usize::from(catalogue.base(position));
+            let of_metric = metric.spans().iter();
+            spans.extend(
+                of_metric.map(|(rollup, span)| (&*catalogue.rollups()[base + rollup].name, *span)),
+            );
+        }
         for (number, window) in windows.iter().enumerate() {
             for &(rollup, span) in &spans {
-                let Some(panes) = window.panes(span, now, calendar) else {
+                let Some(panes) = window.panes(span, now, &catalogue.calendar) else {
                     continue;
                 };
                 let at = plan
@@ -55,7 +54,7 @@ impl QueryPlan {
                         plan.rollups.push(BTreeSet::new());
                         plan.ranges.len() - 1
                     });
-                plan.rollups[at].insert(rollup);
+                plan.rollups[at].insert(rollup.to_owned());
                 plan.index.insert((number, span), at);
             }
         }
@@ -121,10 +120,10 @@ impl Sums {
     }
 
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
-    pub fn read(&self, plan: &QueryPlan, sets: usize) -> MetricValues {
-        let mut base = 0;
-        let mut metrics = Vec::with_capacity(METRICS.len());
-        for metric in METRICS {
+    pub fn read(&self, plan: &QueryPlan, catalogue: &Catalogue, sets: usize) -> MetricValues {
+        let mut metrics = Vec::new();
+        for (position, metric) in catalogue.metrics().enumerate() {
+            let base = catalogue.base(position);
             let mut windows = Vec::with_capacity(plan.windows.len());
             for window in 0..plan.windows.len() {
                 let mut groups = Vec::new();
@@ -150,7 +149,6 @@ impl Sums {
                 }
                 windows.push(groups);
             }
-            base += metric.rollups().len() as u8;
             metrics.push(WindowedValues {
                 name: metric.name(),
                 windows,
@@ -228,7 +226,10 @@ impl CellView<'_> {
 
     /// True if the span means something for this window.
     pub fn has_panes(&self, span: Span) -> bool {
-        self.query.plan.index.contains_key(&(self.query.window, span))
+        self.query
+            .plan
+            .index
+            .contains_key(&(self.query.window, span))
     }
 
     /// True for the total itself.
@@ -255,7 +256,7 @@ fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
 pub struct MetricValues {
     /// The windows.
     pub windows: Vec<Window>,
-    /// The metrics in the order of [`METRICS`].
+    /// The metrics in the order of the catalogue.
     pub metrics: Vec<WindowedValues>,
 }
 

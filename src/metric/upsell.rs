@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
+use super::display::column;
 use super::figure::{Figures, ratio, ratio_of};
-use super::{Contributions, CutBy, Figure, Metric, Place, Rollup, CellView, View};
-use crate::event::When;
-use crate::record::{Status, Symbol};
-use crate::record::{account::AccountReading, account::Win, deal::DealReading};
+use super::{CellView, Contributions, CutBy, Display, Figure, Metric, Rollup, Sent, Subject, View};
+use crate::event::{Entity, When};
+use crate::record::Status;
+use crate::record::account::{Account, Purchase};
+use crate::record::deal::DealOutcome;
+use crate::symbol::Symbol;
 use crate::window::rolling::Span;
-use crate::window::{Cell, Dimension, Grain};
+use crate::window::{Cell, Dimension, Dims, Grain};
 
 /// The metric.
 pub struct Upsell;
@@ -21,6 +24,10 @@ const EXPANDED_IN_MONTH: usize = 3;
 
 const BECAME: usize = 0;
 const CHURNED: usize = 1;
+
+/// Marks of the deals that expand the account: when they closed, and in which months.
+const EXPANSION: u16 = 0;
+const EXPANSION_MONTH: u16 = 1;
 
 /// What kind of win a deal is; its number is that of its measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +72,10 @@ impl Metric for Upsell {
         "upsell"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won deals that expand an existing customer (upsell + cross-sell) ÷ won deals, by count and by revenue; renewals stay in the denominator. \
          A deal's own type counts. Without one, the account's wins are taken in order of (closed_at, id): the first win of an account that was \
@@ -74,7 +85,38 @@ impl Metric for Upsell {
          churned without a later win."
     }
 
-    fn rollups(&self) -> &'static [Rollup] {
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Upsell rate",
+            headline: "rate",
+            unit: "",
+            made_of: "{upsell} upsell, {cross_sell} cross-sell of {won} won",
+            remarks: &[
+                "of {accounts.active} customers {accounts.expanded} expanded: {accounts.rate}",
+            ],
+            columns: &[
+                column("Deals won", "Won", "won"),
+                column("Deals won", "New", "new"),
+                column("Deals won", "Upsell", "upsell"),
+                column("Deals won", "Cross-sell", "cross_sell"),
+                column("Deals won", "Renewal", "renewal"),
+                column("Deals won", "Repeat", "repeat"),
+                column("Deals won", "Unclassified", "unclassified"),
+                column("Deals won", "Upsell rate", "rate"),
+                column("By revenue", "Won", "amount.won"),
+                column("By revenue", "Upsell rate", "amount.rate"),
+                column("Inside deals", "Upsold", "in_deal.upsell_amount"),
+                column("Inside deals", "Of revenue", "in_deal.rate"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::DEAL, Entity::ACCOUNT]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
         const SUMS: &[&str] = &[
             "new",
             "upsell",
@@ -84,10 +126,10 @@ impl Metric for Upsell {
             "unclassified",
             "upsell_amount",
         ];
-        &[
+        vec![
             Rollup {
-                name: "upsell.won",
-                cut_by: CutBy::Deal,
+                name: "upsell.won".into(),
+                cut_by: CutBy::DEAL,
                 grains: HOURS_AND_DAYS,
                 counts: &[
                     "new",
@@ -100,22 +142,22 @@ impl Metric for Upsell {
                 sums: SUMS,
             },
             Rollup {
-                name: "upsell.customers",
-                cut_by: CutBy::Nothing,
+                name: "upsell.customers".into(),
+                cut_by: CutBy::NOTHING,
                 grains: &[Grain::Day],
                 counts: &["became", "churned"],
                 sums: &[],
             },
             Rollup {
-                name: "upsell.expanded",
-                cut_by: CutBy::Nothing,
+                name: "upsell.expanded".into(),
+                cut_by: CutBy::NOTHING,
                 grains: HOURS_AND_DAYS,
                 counts: &["accounts"],
                 sums: &[],
             },
             Rollup {
-                name: "upsell.expanded_in_month",
-                cut_by: CutBy::Nothing,
+                name: "upsell.expanded_in_month".into(),
+                cut_by: CutBy::NOTHING,
                 grains: &[Grain::Month],
                 counts: &["accounts"],
                 sums: &[],
@@ -123,54 +165,48 @@ impl Metric for Upsell {
         ]
     }
 
-    /// Only deals without account: the others are classified among the wins of their account, at its home.
-    fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
-        if let (None, Status::Won, Some(closed_at)) = (deal.account, deal.status, deal.closed_at) {
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        // Only deals without account: the others are classified among the wins of their account, at its home.
+        if let Some(deal) = subject.deal()
+            && let (None, Status::Won, Some(closed_at)) =
+                (deal.account, deal.status, deal.closed_at)
+        {
             let stated = Class::stated(deal.dims[Dimension::DEAL_TYPE.0 as usize]);
-            let measure = stated.unwrap_or(Class::Unclassified) as usize;
-            let won = out.add(WON, closed_at, &deal.dims).count(measure).money(
-                measure,
-                deal.amount,
-                deal.currency,
-            );
-            won.money(UPSELL_AMOUNT, deal.upsell_amount, deal.currency);
+            let class = stated.unwrap_or(Class::Unclassified);
+            let amounts = (deal.amount, deal.upsell_amount, deal.currency);
+            won(class, closed_at, &deal.dims, amounts, out);
+        }
+        if let Some(account) = subject.account() {
+            self.customer(account, subject, out);
         }
     }
 
-    fn account(&self, account: &AccountReading<'_>, at: &Place<'_>, out: &mut Contributions) {
-        let calendar = &at.view.compiled.definitions.calendar;
-        let mut expansions: Vec<When> = Vec::new();
-        for (win, class) in classified(account, at) {
-            let (deal, measure) = (win.deal, class as usize);
-            let won = out
-                .add(WON, win.closed_at, &deal.dims)
-                .count(measure)
-                .money(measure, deal.amount, deal.currency);
-            won.money(UPSELL_AMOUNT, deal.upsell_amount, deal.currency);
-            expansions.extend(class.is_expansion().then_some(win.closed_at));
+    fn contribute_link(&self, subject: &Subject<'_>, sent: &Sent<'_>, out: &mut Contributions) {
+        let (Some(account), Some(deal)) = (subject.account(), sent.read::<DealOutcome>()) else {
+            return;
+        };
+        let (Status::Won, Some(closed_at)) = (deal.status, deal.closed_at) else {
+            return;
+        };
+        if !subject.counts(deal.excluded) {
+            return;
         }
-
-        let first_win = account.wins.first().map(|win| win.closed_at);
-        let last_win = account
-            .wins
-            .last()
-            .map(|win| calendar.instant(win.closed_at));
-        if let Some(became) = account.became_customer_at.or(first_win) {
-            out.add(CUSTOMERS, became, &account.dims).count(BECAME);
-            let churned = account
-                .churned_at
-                .filter(|at| last_win.is_none_or(|win| win <= calendar.instant(*at)));
-            if let Some(churned) = churned {
-                out.add(CUSTOMERS, churned, &account.dims).count(CHURNED);
+        let calendar = subject.calendar();
+        let product = deal.dims[Dimension::PRODUCT.0 as usize];
+        let stated = Class::stated(deal.dims[Dimension::DEAL_TYPE.0 as usize]);
+        let class = stated.unwrap_or_else(|| {
+            match account.purchase(subject.inbox, sent.sender, closed_at, product, calendar) {
+                Purchase::First => Class::New,
+                Purchase::NewProduct => Class::CrossSell,
+                Purchase::Repeat => Class::Repeat,
             }
-        }
-        if let Some(latest) = expansions.last() {
-            out.add(EXPANDED, *latest, &account.dims).count(0);
-        }
-        expansions.dedup_by_key(|at| calendar.month_start(calendar.day(*at)));
-        for expansion in expansions {
-            out.add(EXPANDED_IN_MONTH, expansion, &account.dims)
-                .count(0);
+        });
+        let amounts = (deal.amount, deal.upsell_amount, deal.currency);
+        won(class, closed_at, &deal.dims, amounts, out);
+        if class.is_expansion() {
+            out.mark(EXPANSION, calendar.instant(closed_at));
+            let month = calendar.month_start(calendar.day(closed_at));
+            out.mark(EXPANSION_MONTH, i64::from(month));
         }
     }
 
@@ -270,32 +306,42 @@ fn in_deal(cell: &Cell) -> Figures {
     ]
 }
 
-/// The wins of an account that count, each with its class: its own type, else by its place among the account's wins.
-fn classified<'a>(
-    account: &'a AccountReading<'_>,
-    at: &'a Place<'_>,
-) -> impl Iterator<Item = (&'a Win<'a>, Class)> {
-    let calendar = &at.view.compiled.definitions.calendar;
-    let mut bought: Vec<Symbol> = Vec::new();
-    account
-        .wins
-        .iter()
-        .enumerate()
-        .map(move |(place, win)| {
-            let product = win.deal.dims[Dimension::PRODUCT.0 as usize];
-            let is_customer = |since: When| calendar.day(since) < calendar.day(win.closed_at);
-            let derived = if place == 0 && !account.became_customer_at.is_some_and(is_customer) {
-                Class::New
-            } else if !product.is_blank() && !bought.contains(&product) {
-                Class::CrossSell
-            } else {
-                Class::Repeat
-            };
-            bought.push(product);
-            (
-                win,
-                Class::stated(win.deal.dims[Dimension::DEAL_TYPE.0 as usize]).unwrap_or(derived),
-            )
-        })
-        .filter(|(win, _)| at.counts(win.deal.excluded))
+/// A won deal of a class.
+fn won(
+    class: Class,
+    closed_at: When,
+    dims: &Dims,
+    (amount, upsell_amount, currency): (Option<i64>, Option<i64>, Symbol),
+    out: &mut Contributions,
+) {
+    let measure = class as usize;
+    let won = out.add(WON, closed_at, dims).count(measure);
+    won.money(measure, amount, currency)
+        .money(UPSELL_AMOUNT, upsell_amount, currency);
+}
+
+impl Upsell {
+    /// What an account counts as a customer, and for its expansions.
+    fn customer(&self, account: &Account, subject: &Subject<'_>, out: &mut Contributions) {
+        let calendar = subject.calendar();
+        let became = account.became_customer_at;
+        if let Some(became) = became.or_else(|| Account::first_win(subject.inbox)) {
+            out.add(CUSTOMERS, became, &account.dims).count(BECAME);
+            let last_win = subject.inbox.last_in_order();
+            let churned = account
+                .churned_at
+                .filter(|at| last_win.is_none_or(|win| win <= calendar.instant(*at)));
+            if let Some(churned) = churned {
+                out.add(CUSTOMERS, churned, &account.dims).count(CHURNED);
+            }
+        }
+        if let Some(latest) = subject.greatest(EXPANSION) {
+            out.add(EXPANDED, When::Instant(latest), &account.dims)
+                .count(0);
+        }
+        for month in subject.marked(EXPANSION_MONTH) {
+            out.add(EXPANDED_IN_MONTH, When::Date(month as i32), &account.dims)
+                .count(0);
+        }
+    }
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
-use super::figure::{ratio, ratio_of};
-use super::{Contributions, CutBy, Figure, Figures, Metric, Place, Rollup, CellView, View};
+use super::display::column;
+use super::figure::{counted, ratio, ratio_of};
+use super::{
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
+};
+use crate::event::Entity;
 use crate::record::Status;
-use crate::record::deal::DealReading;
 use crate::window::rolling::Span;
 
 /// The metric.
@@ -27,23 +30,54 @@ impl Metric for WinRate {
         "win_rate"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won deals ÷ (won + lost deals), both by the time they closed; by count, and by amount as a second series per currency. Beside it, \
          the deals opened in the same time and what became of them so far."
     }
 
-    fn rollups(&self) -> &'static [Rollup] {
-        &[
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Win rate",
+            headline: "rate",
+            unit: "",
+            made_of: "{won} won, {lost} lost",
+            remarks: &["{amount.won} won"],
+            columns: &[
+                column("Deals closed", "Won", "won"),
+                column("Deals closed", "Lost", "lost"),
+                column("Deals closed", "Win rate", "rate"),
+                column("By amount", "Won", "amount.won"),
+                column("By amount", "Lost", "amount.lost"),
+                column("By amount", "Win rate", "amount.rate"),
+                column("Deals opened", "Deals", "opened.deals"),
+                column("Deals opened", "Open", "opened.open"),
+                column("Deals opened", "Won", "opened.won"),
+                column("Deals opened", "Lost", "opened.lost"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::DEAL]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
+        vec![
             Rollup {
-                name: "win_rate.closed",
-                cut_by: CutBy::Deal,
+                name: "win_rate.closed".into(),
+                cut_by: CutBy::DEAL,
                 grains: HOURS_AND_DAYS,
                 counts: &["won", "lost"],
                 sums: &["won", "lost"],
             },
             Rollup {
-                name: "win_rate.opened",
-                cut_by: CutBy::Deal,
+                name: "win_rate.opened".into(),
+                cut_by: CutBy::DEAL,
                 grains: HOURS_AND_DAYS,
                 counts: &["open", "won", "lost", "dated_by_clock", "history_cut"],
                 sums: &[],
@@ -51,7 +85,8 @@ impl Metric for WinRate {
         ]
     }
 
-    fn deal(&self, deal: &DealReading, _at: &Place<'_>, out: &mut Contributions) {
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        let Some(deal) = subject.deal() else { return };
         let opened = out
             .add(OPENED, deal.created_at, &deal.dims)
             .count(deal.status as usize);
@@ -120,6 +155,10 @@ impl Metric for WinRate {
                 ]),
             ),
         ]
+    }
+
+    fn weight(&self, figures: &Figures) -> i64 {
+        counted(figures, &["won", "lost"])
     }
 
     fn views(&self) -> Vec<View> {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::owner::{FoldError, Owner};
 use super::{Entry, OutsideError, Store};
-use crate::definitions::{Definitions, DefinitionsSpec};
+use crate::definitions::DefinitionsSpec;
+use crate::metric::Catalogue;
 
 /// How far an epoch's life is. It only ever goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,8 +78,8 @@ impl Epoch {
     ///
     /// # Errors
     /// If they can't be read by this version.
-    pub fn ready(&self) -> Result<Arc<Definitions>, OutsideError> {
-        let ready = Definitions::new(self.definitions.clone());
+    pub fn ready(&self) -> Result<Arc<Catalogue>, OutsideError> {
+        let ready = Catalogue::new(self.definitions.clone());
         ready.map(Arc::new).map_err(|bad| {
             OutsideError::fatal(
                 format!("reading the definitions of epoch {}", self.epoch),
@@ -104,7 +105,7 @@ pub struct Live {
     /// Its number.
     pub epoch: u32,
     /// What its numbers mean.
-    pub definitions: Arc<Definitions>,
+    pub definitions: Arc<Catalogue>,
     /// It began with its log; any other begins with its start message.
     pub is_founding: bool,
 }

@@ -132,10 +132,7 @@ impl FlushBatch {
             records.and(links)
         })
         .await?;
-        retrying(retry, || {
-            store.insert_checkpoints(generation, &checkpoints)
-        })
-        .await?;
+        retrying(retry, || store.insert_checkpoints(generation, &checkpoints)).await?;
         let positions: Vec<(Home, u64)> = checkpoints
             .iter()
             .map(|(shard, checkpoint)| (*shard, checkpoint.next_offset))
@@ -170,7 +167,8 @@ async fn insert_links<T: Store>(
 /// Says whether and when to try again. A trait, so that the simulation needs no clock.
 pub trait RetryPolicy: Sync {
     /// Called after failure number `attempt` (from 1) that may pass; waits, then says whether to try again.
-    fn should_retry(&self, attempt: u32, error: &OutsideError) -> impl Future<Output = bool> + Send;
+    fn should_retry(&self, attempt: u32, error: &OutsideError)
+    -> impl Future<Output = bool> + Send;
 }
 
 /// Never tries again.

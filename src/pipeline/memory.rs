@@ -116,7 +116,7 @@ impl Log for MemoryLog {
 }
 
 /// The key of a rollup row.
-pub type CellKey = (u32, Home, &'static str, Pane, String, Vec<String>, String);
+pub type CellKey = (u32, Home, String, Pane, String, Vec<String>, String);
 type LinkName = (u32, Home, (Entity, String), (Entity, String));
 
 /// Tables that keep, of rows with one key, the one of the greatest version; of equals, the last.
@@ -279,7 +279,7 @@ impl Store for MemoryStore {
             let key = (
                 cell.epoch,
                 row.shard,
-                cell.rollup,
+                cell.rollup.clone(),
                 cell.pane,
                 cell.grouping.clone(),
                 cell.values.clone(),

@@ -185,11 +185,8 @@ pub struct CellName {
 impl CellName {
     /// The name of a row that is to be written.
     pub fn of(row: &CellRow) -> Self {
-        let (series, dimension, value) = (
-            row.rollup.to_owned(),
-            row.grouping.clone(),
-            row.values.clone(),
-        );
+        let (series, dimension, value) =
+            (row.rollup.clone(), row.grouping.clone(), row.values.clone());
         CellName {
             series,
             dimension,

@@ -9,9 +9,9 @@ use super::epochs::{Epoch, Stage};
 use super::flush::{RetryPolicy, retrying};
 use super::restart::check_log;
 use super::{Checkpoint, Log, OutsideError, Store, route};
-use crate::event::Assertion;
 use crate::event::wire::{self, Message, Name, RecordMessage, WireError};
-use crate::record::{Clock, Entity, Home, Origin, Placement, Stamp, alias, home};
+use crate::event::{Assertion, SideInput};
+use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, alias, home};
 
 /// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
 /// another. The longest such chain: a merged lead names its deal; the deal tells the lead that one was merged into; that lead answers
@@ -155,7 +155,7 @@ pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
         origin: Origin::default(),
     };
     let start = Assertion {
-        entity: Entity::Epoch,
+        entity: Entity::EPOCH,
         id: epoch.epoch.to_string().into(),
         stamp,
         values: Vec::new(),
@@ -176,12 +176,12 @@ async fn copy_records(
     patience: &impl RetryPolicy,
 ) -> Result<(), OutsideError> {
     let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
-    records.retain(|record| match record.entity {
-        Entity::Epoch => false, // they begin anew in a new log
-        // It stands in every shard, and is told to every shard: that of the merged record's own home is enough.
-        Entity::Alias => alias::merged(&record.id)
+    records.retain(|record| match record.entity.placement() {
+        Placement::Everywhere(SideInput::EpochStart) => false, // they begin anew in a new log
+        // Every shard has it, and every shard is sent it: that of the merged record's own home is enough.
+        Placement::Everywhere(SideInput::Alias) => alias::merged(&record.id)
             .is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
-        Entity::Lead | Entity::Deal | Entity::Account => true,
+        Placement::Home => true,
     });
     let whole: Vec<RecordMessage<'_>> = records
         .iter()
@@ -208,7 +208,7 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
             Placement::Home => {
                 by_home[home(record.name.entity, &record.name.id, partitions) as usize].push(record)
             }
-            Placement::Everywhere => by_home.iter_mut().for_each(|shard| shard.push(record)),
+            Placement::Everywhere(_) => by_home.iter_mut().for_each(|shard| shard.push(record)),
         }
     }
     let mut messages = Vec::new();
@@ -237,9 +237,9 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
 /// # Errors
 /// If the message isn't one of this version's.
 pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, WireError> {
-    Ok(match wire::read(message)? {
+    Ok(match wire::read(message, &SCHEMA)? {
         Message::Assertions(mut assertions) => {
-            assertions.retain(|assertion| assertion.entity != Entity::Epoch);
+            assertions.retain(|assertion| assertion.entity != Entity::EPOCH);
             route::partition_by_home(&assertions, partitions)
         }
         Message::Records(records) => address(&records, partitions),

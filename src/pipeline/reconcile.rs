@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::epochs::{Known, Live};
 use super::restart::{Facts, RestartError, facts};
 use super::{CellName, Epoch, OutsideError, Store, StoredCell};
-use crate::definitions::Definitions;
 use crate::event::When;
-use crate::metric;
+use crate::metric::Catalogue;
 use crate::record::{Entity, Home};
 use crate::window::calendar::Day;
 use crate::window::{Cell, Grain, Pane};
@@ -172,7 +171,7 @@ fn findings(
     cells: BTreeMap<Option<Day>, u64>,
     drift: Vec<Difference>,
     in_motion: Vec<Difference>,
-    definitions: &Definitions,
+    definitions: &Catalogue,
 ) -> Findings {
     let mut months: BTreeMap<Option<Day>, Tally> = cells
         .into_iter()
@@ -275,7 +274,7 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
                 newer,
             } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
             // A merge decides what any record says, so a reading with a newer one shows none at rest.
-            let is_usable = !newer.iter().any(|(entity, _)| *entity == Entity::Alias);
+            let is_usable = !newer.iter().any(|(entity, _)| *entity == Entity::ALIAS);
             if is_usable {
                 add(
                     &mut cells,
@@ -340,7 +339,7 @@ fn compare(
     mut recomputed: BTreeMap<CellName, Cell>,
     since: Option<u64>,
     shard: Home,
-    definitions: &Definitions,
+    definitions: &Catalogue,
 ) -> Look {
     let mut look = Look {
         months: BTreeMap::new(),
@@ -382,26 +381,21 @@ fn is_same(one: &Cell, other: &Cell) -> bool {
     counts && sums && one.sketch == other.sketch
 }
 
-/// Some metric and group of these definitions keep such a cell.
-fn is_defined(name: &CellName, definitions: &Definitions) -> bool {
-    let Some(rollup) = metric::rollups().find(|rollup| rollup.name == name.series) else {
+/// Some metric and group of this catalogue keep such a cell.
+fn is_defined(name: &CellName, catalogue: &Catalogue) -> bool {
+    let mut rollups = catalogue.rollups().iter();
+    let Some(rollup) = rollups.position(|rollup| rollup.name == name.series) else {
         return false;
     };
-    let keeps =
-        |grains: &[Grain]| name.pane.grain == Grain::Undated || grains.contains(&name.pane.grain);
-    definitions.sets.iter().enumerate().any(|(number, set)| {
-        definitions.set_name(number) == name.dimension
-            && set
-                .dimensions
-                .iter()
-                .all(|dimension| rollup.cut_by.supplies(*dimension))
-            && keeps(&set.grains)
-            && keeps(rollup.grains)
+    let mut placements = catalogue.placements(rollup as u8).iter();
+    placements.any(|(set, grains)| {
+        catalogue.set_name(usize::from(*set)) == name.dimension
+            && (name.pane.grain == Grain::Undated || grains.contains(&name.pane.grain))
     })
 }
 
 /// The first day of the local month a pane lies in; `None` without a date.
-pub fn month(pane: Pane, definitions: &Definitions) -> Option<Day> {
+pub fn month(pane: Pane, definitions: &Catalogue) -> Option<Day> {
     let calendar = &definitions.calendar;
     match pane.grain {
         Grain::Undated => None,

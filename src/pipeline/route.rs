@@ -20,7 +20,7 @@ pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home
                 .entry(home(assertion.entity, &assertion.id, shards))
                 .or_default()
                 .push(assertion),
-            Placement::Everywhere => {
+            Placement::Everywhere(_) => {
                 (0..shards).for_each(|shard| by_home.entry(shard).or_default().push(assertion))
             }
         }
@@ -36,7 +36,7 @@ pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home
 
 /// What an assertion says of a merge, said of the alias. An alias, carried over from an older log, is one already.
 fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
-    if assertion.entity.placement() == Placement::Everywhere {
+    if assertion.entity.placement() != Placement::Home {
         return None;
     }
     let into = assertion
@@ -45,7 +45,7 @@ fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
         .find(|(name, _)| *name == FieldName::Known(Field::MERGED_INTO))?;
     let id = alias_id(assertion.entity, &assertion.id).into();
     Some(Assertion {
-        entity: Entity::Alias,
+        entity: Entity::ALIAS,
         id,
         stamp: assertion.stamp,
         values: vec![into.clone()],

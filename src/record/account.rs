@@ -1,124 +1,198 @@
-//! The account: a customer, or one to be, with the deals made with it.
+//! The account: a customer, or one to be, with the deals won with it.
 
-use super::compiled::ReadContext;
-use super::schema::fields;
-use super::{AccountLink, DealLink, Entity, Key, Link, Record, Status, Symbol};
-use crate::event::When;
-use crate::window::{DIMENSIONS, Dimension, Dims};
+use super::deal::DealOutcome;
+use super::declaration::fields;
+use super::link::{self, Link, Projection, Slots};
+use super::{
+    Declaration, Held, Inbox, Key, ReadContext, Readable, Reading, Record, Status, TrackedFields,
+};
+use crate::event::{Entity, EntitySpec, Placement, When};
+use crate::symbol::Symbol;
+use crate::window::{Calendar, DIMENSIONS, Dimension, Dims};
 
 fields!(FIELDS {
     /// What it is called.
-    NAME = "name" Latest super::Kind::Text;
+    NAME = "name" Latest crate::event::Kind::Text;
     /// The part of the market it belongs to.
-    SEGMENT = "segment" Latest super::Kind::Text;
+    SEGMENT = "segment" Latest crate::event::Kind::Text;
     /// Who looks after it.
-    OWNER_ID = "owner_id" History super::Kind::Reference;
+    OWNER_ID = "owner_id" History crate::event::Kind::Reference;
     /// Where it is.
-    REGION = "region" Latest super::Kind::Text;
+    REGION = "region" Latest crate::event::Kind::Text;
     /// Since when it is a customer.
-    BECAME_CUSTOMER_AT = "became_customer_at" Latest super::Kind::When;
+    BECAME_CUSTOMER_AT = "became_customer_at" Latest crate::event::Kind::When;
     /// Since when it is no customer any more.
-    CHURNED_AT = "churned_at" Latest super::Kind::When;
+    CHURNED_AT = "churned_at" Latest crate::event::Kind::When;
 });
 
-/// An account, read through the definitions, with the deals won with it and the accounts merged into it.
-#[derive(Debug)]
-pub struct AccountReading<'a> {
-    /// Since when it, or the earliest account merged into it, is a customer by its own word.
+/// The entity.
+pub static DECLARATION: Declaration = Declaration {
+    tracked: TrackedFields {
+        status: None,
+        owner: Some(OWNER_ID),
+        amount: None,
+        closed_at: None,
+    },
+    reads: &[SEGMENT, OWNER_ID, REGION, BECAME_CUSTOMER_AT, CHURNED_AT],
+    read: |key, record, inbox, context| Reading::Account(Account::new(key, record, inbox, context)),
+    order: |link, context| {
+        let deal: DealOutcome = link.read()?;
+        let closed_at = deal.closed_at.filter(|_| deal.status == Status::Won)?;
+        let product = deal.dims[Dimension::PRODUCT.0 as usize];
+        Some((context.compiled.calendar.instant(closed_at), product))
+    },
+    ..Declaration::of(EntitySpec {
+        entity: Entity::ACCOUNT,
+        name: "account",
+        table: "accounts",
+        placement: Placement::Home,
+        fields: FIELDS,
+    })
+};
+
+/// What a merged account says to the account it was merged into.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Membership {
+    /// Since when it was a customer.
+    pub became_customer_at: Option<When>,
+    /// Since when it is not.
+    pub churned_at: Option<When>,
+}
+
+impl Projection for Membership {
+    const KIND: u8 = 3;
+
+    fn pack(&self, out: &mut Slots) {
+        out.when(0, self.became_customer_at);
+        out.when(1, self.churned_at);
+    }
+
+    fn unpack(&mut self, slot: u8, held: Held) {
+        match slot {
+            0 => self.became_customer_at = link::when(held),
+            1 => self.churned_at = link::when(held),
+            _ => {}
+        }
+    }
+}
+
+impl Membership {
+    fn of(record: &Record) -> Membership {
+        Membership {
+            became_customer_at: record.when(BECAME_CUSTOMER_AT),
+            churned_at: record.when(CHURNED_AT),
+        }
+    }
+}
+
+/// An account, read through the definitions, with the accounts merged into it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// The record exists and counts for itself; else only its links count.
+    pub live: bool,
+    /// Since when it, or the earliest account merged into it, is a customer as stated.
     pub became_customer_at: Option<When>,
     /// Since when none of them is a customer any more: the last one's, if every one that was a customer says so.
     pub churned_at: Option<When>,
     /// Region, segment, owner and custom fields as they are today.
     pub dims: Dims,
-    /// The deals won with it, in order of (closed_at, id).
-    pub wins: Vec<Win<'a>>,
     /// The metrics it is left out of, a bit each.
     pub excluded: u32,
+    /// Where it was merged into, with what it says there.
+    merged: Option<(Key, Membership)>,
 }
 
-/// One deal won with an account.
-#[derive(Debug, Clone, Copy)]
-pub struct Win<'a> {
-    /// When it closed.
-    pub closed_at: When,
-    /// What the deal said.
-    pub deal: &'a DealLink,
+/// What place a won deal has among those of its account, where its own type doesn't say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purchase {
+    /// The first, of an account that was no customer before that day.
+    First,
+    /// Of a product not bought before.
+    NewProduct,
+    /// Any other.
+    Repeat,
 }
 
-impl<'a> AccountReading<'a> {
-    /// Reads an account. One that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: ReadContext<'_>) -> Self {
-        let calendar = &view.compiled.definitions.calendar;
-        let mut wins: Vec<(i64, Key, Win<'a>)> = Vec::new();
-        for (sender, deal) in super::link_contents(links, |link| {
-            if let Link::Deal(deal) = link {
-                Some(&**deal)
-            } else {
-                None
-            }
-        }) {
-            if let (Status::Won, Some(closed_at)) = (deal.status, deal.closed_at) {
-                wins.push((calendar.instant(closed_at), sender, Win { closed_at, deal }));
-            }
-        }
-        wins.sort_by(|a, b| {
-            a.0.cmp(&b.0)
-                .then_with(|| view.symbols.text(a.1.id).cmp(view.symbols.text(b.1.id)))
-        });
-
+impl Account {
+    fn new(key: Key, record: &Record, inbox: &Inbox, context: ReadContext<'_>) -> Self {
+        let calendar = &context.compiled.calendar;
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         dims[Dimension::SEGMENT.0 as usize] = record.text(SEGMENT);
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
-        view.compiled.custom_dims(record, view.customs, &mut dims);
+        context.custom_dims(record, &mut dims);
 
-        let own = view.is_live(key, record).then(|| content(record));
-        let merged = super::link_contents(links, |link| {
-            if let Link::Account(account) = link {
-                Some(account)
-            } else {
-                None
+        let live = context.is_live(key, record);
+        let own = live.then(|| Membership::of(record));
+        let merged = inbox.members().filter_map(|link| link.read::<Membership>());
+        let (mut became, mut churned) = (None::<When>, None::<When>);
+        let mut all_churned = true;
+        let instant = |when: When| calendar.instant(when);
+        for member in own.into_iter().chain(merged) {
+            if let Some(since) = member.became_customer_at
+                && became.is_none_or(|known| instant(since) < instant(known))
+            {
+                became = Some(since);
             }
-        });
-        let members: Vec<&AccountLink> = own
-            .iter()
-            .chain(merged.into_iter().map(|(_, account)| account))
-            .collect();
-        let instant = |when: &When| calendar.instant(*when);
-        let known = members
-            .iter()
-            .filter(|m| m.became_customer_at.is_some() || m.churned_at.is_some());
-        let churned = if known.clone().all(|m| m.churned_at.is_some()) {
-            known.filter_map(|m| m.churned_at).max_by_key(instant)
-        } else {
-            None
-        };
-        AccountReading {
-            became_customer_at: members
-                .iter()
-                .filter_map(|m| m.became_customer_at)
-                .min_by_key(instant),
-            churned_at: churned,
+            if let Some(at) = member.churned_at
+                && churned.is_none_or(|known| instant(at) >= instant(known))
+            {
+                churned = Some(at);
+            }
+            all_churned &= member.churned_at.is_some() || member.became_customer_at.is_none();
+        }
+        let root = context.aliases.root(key, context.symbols);
+        Account {
+            live,
+            became_customer_at: became,
+            churned_at: churned.filter(|_| all_churned),
             dims,
-            wins: wins.into_iter().map(|(_, _, win)| win).collect(),
-            excluded: view
-                .compiled
-                .excluded(Entity::Account, record, view.customs, view.symbols),
+            excluded: context.excluded(Entity::ACCOUNT, record),
+            merged: (record.exists() && root != key).then(|| (root, Membership::of(record))),
         }
     }
-}
 
-/// What an account says: to the one it was merged into, what it knows of being a customer.
-pub fn links(key: Key, record: &Record, view: ReadContext<'_>, out: &mut Vec<(Key, Link)>) {
-    let root = view.aliases.root(key, view.symbols);
-    if record.exists() && root != key {
-        out.push((root, Link::Account(content(record))));
+    /// What place a deal won with the account has, by the order of (closed_at, id) of its won deals.
+    pub fn purchase(
+        &self,
+        inbox: &Inbox,
+        sender: Key,
+        closed_at: When,
+        product: Symbol,
+        calendar: &Calendar,
+    ) -> Purchase {
+        let was_customer = |since: When| calendar.day(since) < calendar.day(closed_at);
+        let is_first = inbox.in_order().next() == Some(sender);
+        if is_first && !self.became_customer_at.is_some_and(was_customer) {
+            Purchase::First
+        } else if !product.is_blank() && inbox.in_group(product).next() == Some(sender) {
+            Purchase::NewProduct
+        } else {
+            Purchase::Repeat
+        }
+    }
+
+    /// The deal won first with the account.
+    pub fn first_win(inbox: &Inbox) -> Option<When> {
+        let first = inbox.in_order().next()?;
+        let deal: DealOutcome = inbox.get(first)?.link.as_ref()?.read()?;
+        deal.closed_at
     }
 }
 
-fn content(record: &Record) -> AccountLink {
-    AccountLink {
-        became_customer_at: record.when(BECAME_CUSTOMER_AT),
-        churned_at: record.when(CHURNED_AT),
+impl Readable for Account {
+    fn is_live(&self) -> bool {
+        self.live
+    }
+
+    fn excluded(&self) -> u32 {
+        self.excluded
+    }
+
+    /// To the one it was merged into, what it knows of being a customer.
+    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+        if let Some((root, membership)) = &self.merged {
+            out.push((*root, Link::of(membership)));
+        }
     }
 }

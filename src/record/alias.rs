@@ -1,20 +1,33 @@
-//! The alias: what a merged record became. A side input, told to every shard, so that each finds the root of a link's target itself.
+//! The alias: what a merged record became. A side input of every shard, so that each finds the root of a link's target itself.
+//! Its id is `entity:id` of the record merged away.
 
-use super::schema::fields;
-use super::{Entity, Field, Key, Record, Symbol, Symbols};
 use rustc_hash::FxHashMap;
 
+use super::declaration::fields;
+use super::{Declaration, Key, Record, SCHEMA};
+use crate::event::{Entity, EntitySpec, Field, Placement, SideInput};
+use crate::symbol::{Symbol, Symbols};
+
 fields!(FIELDS {});
+
+/// The entity.
+pub static DECLARATION: Declaration = Declaration::of(EntitySpec {
+    entity: Entity::ALIAS,
+    name: "alias",
+    table: "aliases",
+    placement: Placement::Everywhere(SideInput::Alias),
+    fields: FIELDS,
+});
 
 /// The id of the alias record of `entity`'s record `id`.
 pub fn alias_id(entity: Entity, id: &str) -> String {
     format!("{}:{id}", entity.name())
 }
 
-/// The merged record an alias record speaks of.
+/// The merged record an alias record is about.
 pub fn merged(alias_id: &str) -> Option<(Entity, &str)> {
     let (entity, id) = alias_id.split_once(':')?;
-    Some((Entity::from_name(entity)?, id))
+    Some((SCHEMA.of_name(entity)?.entity, id))
 }
 
 /// Which record each merged record was merged into, as this shard knows it.
@@ -24,7 +37,7 @@ pub struct Aliases {
 }
 
 impl Aliases {
-    /// Takes over what an alias record says now. Returns the merged record if that changed something.
+    /// Takes over the present value of an alias record. Returns the merged record if that changed something.
     pub fn learn(
         &mut self,
         alias_id: Symbol,

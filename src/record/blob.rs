@@ -1,8 +1,9 @@
 //! A record as bytes: everything it holds, in one canonical form, so that equal records are equal bytes in the facts.
 
-use super::value::Element;
-use super::{Cut, Entity, Field, Full, Held, Record, Symbols};
+use super::{Cut, Full, Held, Record};
 use crate::codec::{Damaged, Reader, Writer};
+use crate::event::{EntitySpec, Field, Stamp};
+use crate::symbol::Symbols;
 
 const VERSION: u8 = 1;
 /// Written in place of a field number when a custom field's name follows.
@@ -24,29 +25,39 @@ pub enum BlobError {
 
 impl Record {
     /// All of the record as canonical bytes.
-    pub fn to_bytes(&self, customs: &CustomFields, symbols: &Symbols) -> Vec<u8> {
-        let mut writer = Writer {
-            bytes: Vec::with_capacity(64 + self.elements.len() * 12),
-        };
+    pub fn write_bytes(&self, customs: &CustomFields, symbols: &Symbols, writer: &mut Writer) {
         writer.byte(VERSION);
-        writer.byte(u8::from(self.first.is_some()));
-        if let Some(first) = self.first {
+        writer.byte(u8::from(self.first().is_some()));
+        if let Some(first) = self.first() {
             writer.clock(first);
         }
-        let mut stamps: Vec<u16> = self.elements.iter().map(|e| e.stamp).collect();
-        stamps.sort_unstable_by_key(|s| self.stamps[*s as usize]);
+        let elements = self.elements();
+        // Stamps by where they are held, then in order, each once.
+        let mut held_at: Vec<u16> = elements.iter().map(|e| e.stamp).collect();
+        held_at.sort_unstable();
+        held_at.dedup();
+        let of = |at: u16| {
+            let element = elements.iter().position(|e| e.stamp == at);
+            self.stamp(element.unwrap_or_default(), symbols)
+        };
+        let mut stamps: Vec<Stamp> = held_at.iter().map(|at| of(*at)).collect();
+        let by_place = stamps.clone();
+        stamps.sort_unstable();
         stamps.dedup();
         writer.number(stamps.len() as u64);
-        stamps
+        stamps.iter().for_each(|stamp| writer.stamp(stamp));
+        let ranks: Vec<u64> = by_place
             .iter()
-            .for_each(|s| writer.stamp(&self.stamps[*s as usize]));
+            .map(|stamp| stamps.binary_search(stamp).unwrap_or_default() as u64)
+            .collect();
+        let rank = |at: u16| ranks[held_at.binary_search(&at).unwrap_or_default()];
 
-        let rank = |stamp: u16| stamps.iter().position(|s| *s == stamp).unwrap_or_default() as u64;
-        writer.number(self.elements.len() as u64);
-        for element in self.in_canonical_order(customs) {
-            write_field(&mut writer, element.field(), customs);
+        writer.number(elements.len() as u64);
+        for i in self.in_canonical_order(customs) {
+            let element = elements[i];
+            write_field(writer, element.field(), customs);
             writer.number(rank(element.stamp));
-            writer.value(&element.held().show(symbols));
+            writer.value(&self.held(i).show(symbols));
         }
         let mut cuts = self.cuts().to_vec();
         cuts.sort_by(|a, b| {
@@ -56,17 +67,26 @@ impl Record {
         });
         writer.number(cuts.len() as u64);
         for cut in &cuts {
-            write_field(&mut writer, cut.field, customs);
+            write_field(writer, cut.field, customs);
             writer.value(&cut.held.show(symbols));
             writer.clock(cut.earliest);
             writer.clock(cut.latest);
         }
+    }
+
+    /// The record as [`Record::write_bytes`] writes it.
+    pub fn to_bytes(&self, customs: &CustomFields, symbols: &Symbols) -> Vec<u8> {
+        let mut writer = Writer::default();
+        self.write_bytes(customs, symbols, &mut writer);
         writer.bytes
     }
 
-    /// The record that [`Record::to_bytes`] wrote.
+    /// The record that [`Record::write_bytes`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are damaged or of another version.
     pub fn from_bytes(
-        entity: Entity,
+        spec: &EntitySpec,
         bytes: &[u8],
         customs: &mut CustomFields,
         symbols: &mut Symbols,
@@ -78,13 +98,15 @@ impl Record {
         }
         let mut record = Record::default();
         if reader.byte()? == 1 {
-            record.first = Some(reader.clock()?);
+            record.witness(reader.clock()?);
         }
         let count = reader.count()?;
         let stamps = (0..count)
             .map(|_| reader.stamp())
             .collect::<Result<Vec<_>, _>>()?;
-        for _ in 0..reader.count()? {
+        let elements = reader.count()?;
+        record.reserve(elements, stamps.len() * 2 + elements.min(6))?;
+        for _ in 0..elements {
             let field = read_field(&mut reader, customs)?;
             let stamp: usize = reader.narrow()?;
             let held = Held::hold(&reader.value()?, symbols);
@@ -93,8 +115,10 @@ impl Record {
                 what: "the index of a stamp",
             })?;
             let Some(field) = field else { continue };
-            let keep = entity.spec(field).keep;
-            record.assert(field, keep, stamp, held, symbols)?;
+            // Written in order, except that custom fields are numbered otherwise here.
+            if !record.append(field, stamp, held, symbols)? {
+                record.assert(field, spec.spec(field).keep, stamp, held, symbols)?;
+            }
         }
         for _ in 0..reader.count()? {
             let field = read_field(&mut reader, customs)?;
@@ -113,15 +137,19 @@ impl Record {
     }
 
     /// Custom fields are numbered as the shard met them; their names put them in an order all shards share.
-    fn in_canonical_order(&self, customs: &CustomFields) -> Vec<Element> {
-        let mut elements = self.elements.clone();
-        elements.sort_by(|a, b| {
-            customs
-                .name(a.field())
-                .cmp(&customs.name(b.field()))
-                .then(a.field().cmp(&b.field()))
-        });
-        elements
+    fn in_canonical_order(&self, customs: &CustomFields) -> Vec<usize> {
+        let elements = self.elements();
+        let mut order: Vec<usize> = (0..elements.len()).collect();
+        if elements
+            .last()
+            .is_some_and(|e| e.field().0 >= Field::FIRST_CUSTOM)
+        {
+            order.sort_by(|a, b| {
+                let (a, b) = (elements[*a].field(), elements[*b].field());
+                customs.name(a).cmp(&customs.name(b)).then(a.cmp(&b))
+            });
+        }
+        order
     }
 }
 

@@ -1,65 +1,53 @@
-//! The compiled: definitions in a shard's own symbols, through which records are read.
-
-use std::sync::Arc;
+//! Definitions in a shard's own symbols, through which records are read.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
-use super::{CustomFields, Entity, Field, Held, Key, Record, Status, Symbol, Symbols};
-use crate::definitions::Definitions;
-use crate::metric;
-use crate::window::{CANONICAL, Dims};
+use super::{Aliases, CustomFields, Key, Record, Status, declaration};
+use crate::event::{Decimal, Entity, Field};
+use crate::symbol::{Symbol, Symbols};
+use crate::window::{CANONICAL, Calendar, Dims};
 
-/// Definitions made ready for one shard.
-#[derive(Debug)]
-pub struct CompiledDefinitions {
-    /// The definitions.
-    pub definitions: Arc<Definitions>,
-    stages: FxHashMap<Symbol, Status>,
-    exclusions: Vec<Exclusion>,
+/// Who is credited with a closed deal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credit {
+    /// The owner and team as of the close.
+    #[default]
+    AtClose,
+    /// The owner and team of today.
+    Current,
 }
 
-/// Records of `entity` whose `field` is one of `values` are left out of a metric.
-#[derive(Debug)]
-struct Exclusion {
-    metric: u8,
-    entity: Entity,
-    field: String,
-    values: Vec<String>,
+/// Records of an entity that a metric leaves out: those whose field has one of these values.
+#[derive(Debug, Clone)]
+pub struct Exclusion {
+    /// The metric's bit.
+    pub metric: u32,
+    /// The entity.
+    pub entity: Entity,
+    /// A canonical field's name, or `custom.<field>`.
+    pub field: String,
+    /// The values, as text.
+    pub values: Vec<String>,
+}
+
+/// What a record is read by, made ready for one shard.
+#[derive(Debug, Clone)]
+pub struct CompiledDefinitions {
+    /// Hours, days and months.
+    pub calendar: Calendar,
+    /// Who is credited.
+    pub credit: Credit,
+    /// What stages stand for.
+    pub stages: FxHashMap<Symbol, Status>,
+    /// What is left out.
+    pub exclusions: Vec<Exclusion>,
+    /// The custom fields that are dimensions, in order of their slots.
+    pub custom_dimensions: Vec<String>,
 }
 
 impl CompiledDefinitions {
-    /// Takes definitions into a shard.
-    pub fn new(definitions: Arc<Definitions>, symbols: &mut Symbols) -> Self {
-        let stages = definitions.spec.stages.iter();
-        let stages = stages.filter_map(|(stage, meaning)| {
-            Some((
-                symbols.intern(stage),
-                Status::parse(meaning.status.as_deref()?)?,
-            ))
-        });
-        let stages = stages.collect();
-        let mut exclusions = Vec::new();
-        for (name, excluded) in &definitions.spec.exclude {
-            for exclusion in excluded {
-                if let (Some(metric), Some(entity)) =
-                    (metric::position(name), Entity::from_name(&exclusion.entity))
-                {
-                    exclusions.push(Exclusion {
-                        metric,
-                        entity,
-                        field: exclusion.field.clone(),
-                        values: exclusion.values.clone(),
-                    });
-                }
-            }
-        }
-        CompiledDefinitions {
-            definitions,
-            stages,
-            exclusions,
-        }
-    }
-
     /// The status a stage stands for, if the definitions say so.
     pub fn status_of_stage(&self, stage: Symbol) -> Option<Status> {
         self.stages.get(&stage).copied()
@@ -70,46 +58,21 @@ impl CompiledDefinitions {
         self.stages.is_empty()
     }
 
-    /// The metrics a record is left out of, a bit each.
-    pub fn excluded(
-        &self,
-        entity: Entity,
-        record: &Record,
-        customs: &CustomFields,
-        symbols: &Symbols,
-    ) -> u32 {
-        let matching = self.exclusions.iter().filter(|e| {
-            e.entity == entity && {
-                let shown = match field(entity, &e.field, customs)
-                    .map_or(Held::Null, |f| record.latest(f))
-                {
-                    Held::Text(symbol) => symbols.text(symbol).to_owned(),
-                    Held::Decimal(decimal) => decimal.to_string(),
-                    Held::Flag(flag) => flag.to_string(),
-                    Held::Null | Held::When(_) => String::new(),
-                };
-                e.values.iter().any(|v| {
-                    *v == shown
-                        || crate::event::Decimal::parse(v).is_some_and(|d| d.to_string() == shown)
-                })
-            }
-        });
-        matching.fold(0, |bits, e| bits | 1 << e.metric)
+    /// The fields of an entity of which a change of value may change a number or a link, a bit each.
+    pub fn read_mask(&self, entity: Entity) -> u64 {
+        let excluded = self.exclusions.iter().filter(|e| e.entity == entity);
+        let excluded = excluded.filter_map(|e| declaration(entity).spec.field(&e.field));
+        excluded.fold(declaration(entity).read_mask(), |mask, f| mask | f.bit())
     }
 
-    /// Writes the custom fields that are dimensions into `dims`.
-    pub fn custom_dims(&self, record: &Record, customs: &CustomFields, dims: &mut Dims) {
-        for (i, name) in self.definitions.custom_dimensions.iter().enumerate() {
-            if let Some(field) = customs.find(name) {
-                dims[CANONICAL.len() + i] = record.text(field);
-            }
-        }
+    /// True if a change of a custom field may change a number or a link.
+    pub fn reads_custom_fields(&self) -> bool {
+        !self.custom_dimensions.is_empty()
+            || self
+                .exclusions
+                .iter()
+                .any(|e| e.field.starts_with("custom."))
     }
-}
-
-fn field(entity: Entity, name: &str, customs: &CustomFields) -> Option<Field> {
-    name.strip_prefix("custom.")
-        .map_or_else(|| entity.field(name), |custom| customs.find(custom))
 }
 
 /// Everything needed to read a record besides the record.
@@ -122,12 +85,55 @@ pub struct ReadContext<'a> {
     /// The shard's custom fields.
     pub customs: &'a CustomFields,
     /// The shard's merges.
-    pub aliases: &'a super::alias::Aliases,
+    pub aliases: &'a Aliases,
 }
 
 impl ReadContext<'_> {
     /// A record that counts for itself: it exists and is not merged into another. Of records merged in a circle, one is not.
     pub fn is_live(&self, key: Key, record: &Record) -> bool {
         record.exists() && self.aliases.root(key, self.symbols) == key
+    }
+
+    /// The root of the record that a field names, if it names one.
+    pub fn named(&self, entity: Entity, id: Symbol) -> Option<Key> {
+        let key = Key { entity, id };
+        (!id.is_blank()).then(|| self.aliases.root(key, self.symbols))
+    }
+
+    /// The metrics a record is left out of, a bit each.
+    pub fn excluded(&self, entity: Entity, record: &Record) -> u32 {
+        let of_entity = self.compiled.exclusions.iter();
+        let matching = of_entity.filter(|e| {
+            e.entity == entity && {
+                let field = self.field(entity, &e.field);
+                let shown = field.map_or(super::Held::Null, |f| record.latest(f));
+                let shown = match shown {
+                    super::Held::Text(symbol) => self.symbols.text(symbol).to_owned(),
+                    super::Held::Decimal(decimal) => decimal.to_string(),
+                    super::Held::Flag(flag) => flag.to_string(),
+                    super::Held::Null | super::Held::When(_) => String::new(),
+                };
+                let is_number =
+                    |v: &String| Decimal::parse(v).is_some_and(|d| d.to_string() == shown);
+                e.values.iter().any(|v| *v == shown || is_number(v))
+            }
+        });
+        matching.fold(0, |bits, e| bits | e.metric)
+    }
+
+    fn field(&self, entity: Entity, name: &str) -> Option<Field> {
+        match name.strip_prefix("custom.") {
+            Some(custom) => self.customs.find(custom),
+            None => declaration(entity).spec.field(name),
+        }
+    }
+
+    /// Writes the custom fields that are dimensions into `dims`.
+    pub fn custom_dims(&self, record: &Record, dims: &mut Dims) {
+        for (i, name) in self.compiled.custom_dimensions.iter().enumerate() {
+            if let Some(field) = self.customs.find(name) {
+                dims[CANONICAL.len() + i] = record.text(field);
+            }
+        }
     }
 }

@@ -1,65 +1,172 @@
 //! The deal: an opportunity, open or closed.
 
-use super::compiled::ReadContext;
-use super::schema::fields;
-use super::{DealLink, Entity, Field, Held, Key, LeadLink, Link, Record, Status, Symbol};
-use crate::definitions::Credit;
-use crate::event::When;
+use super::declaration::fields;
+use super::lead::LeadOrigin;
+use super::link::{self, Link, Projection, Slots};
+use super::{
+    Credit, Declaration, Held, Inbox, Key, LinkOutcome, ReadContext, Readable, Reading, Record,
+    Status, TrackedFields,
+};
+use crate::event::{Entity, EntitySpec, Field, Placement, When};
+use crate::symbol::Symbol;
 use crate::window::{DIMENSIONS, Dimension, Dims};
 
 fields!(FIELDS {
     /// What it is called.
-    NAME = "name" Latest super::Kind::Text;
+    NAME = "name" Latest crate::event::Kind::Text;
     /// Who would buy.
-    ACCOUNT_ID = "account_id" Latest super::Kind::Reference;
+    ACCOUNT_ID = "account_id" Latest crate::event::Kind::Reference;
     /// The lead it came of.
-    LEAD_ID = "lead_id" Latest super::Kind::Reference;
+    LEAD_ID = "lead_id" Latest crate::event::Kind::Reference;
     /// Where it came from.
-    LEAD_SOURCE = "lead_source" Latest super::Kind::Text;
+    LEAD_SOURCE = "lead_source" Latest crate::event::Kind::Text;
     /// Who works on it.
-    OWNER_ID = "owner_id" History super::Kind::Reference;
+    OWNER_ID = "owner_id" History crate::event::Kind::Reference;
     /// Their team.
-    TEAM = "team" History super::Kind::Text;
+    TEAM = "team" History crate::event::Kind::Text;
     /// Where it is.
-    REGION = "region" Latest super::Kind::Text;
+    REGION = "region" Latest crate::event::Kind::Text;
     /// The sales process it goes through.
-    PIPELINE = "pipeline" Latest super::Kind::Text;
+    PIPELINE = "pipeline" Latest crate::event::Kind::Text;
     /// How far it got.
-    STAGE = "stage" History super::Kind::Text;
+    STAGE = "stage" History crate::event::Kind::Text;
     /// Since when.
-    STAGE_ENTERED_AT = "stage_entered_at" Latest super::Kind::When;
+    STAGE_ENTERED_AT = "stage_entered_at" Latest crate::event::Kind::When;
     /// Whether it is decided.
-    STATUS = "status" History super::Kind::Keyword(&["open", "won", "lost"]);
+    STATUS = "status" History crate::event::Kind::Keyword(&["open", "won", "lost"]);
     /// How likely it is won.
-    PROBABILITY = "probability" Latest super::Kind::Fraction;
+    PROBABILITY = "probability" Latest crate::event::Kind::Fraction;
     /// The category it is forecast under.
-    FORECAST_CATEGORY = "forecast_category" Latest super::Kind::Text;
+    FORECAST_CATEGORY = "forecast_category" Latest crate::event::Kind::Text;
     /// What it is worth.
-    AMOUNT = "amount" Latest super::Kind::Money;
+    AMOUNT = "amount" Latest crate::event::Kind::Money;
     /// The part of the amount that expands what the customer had.
-    UPSELL_AMOUNT = "upsell_amount" Latest super::Kind::Money;
+    UPSELL_AMOUNT = "upsell_amount" Latest crate::event::Kind::Money;
     /// The currency of both.
-    CURRENCY = "currency" Latest super::Kind::Currency;
+    CURRENCY = "currency" Latest crate::event::Kind::Currency;
     /// What is sold.
-    PRODUCT = "product" Latest super::Kind::Text;
+    PRODUCT = "product" Latest crate::event::Kind::Text;
     /// What kind of sale it is.
-    DEAL_TYPE = "deal_type" Latest super::Kind::Keyword(&["new", "upsell", "cross_sell", "renewal"]);
+    DEAL_TYPE = "deal_type" Latest crate::event::Kind::Keyword(&["new", "upsell", "cross_sell", "renewal"]);
     /// When it was opened.
-    CREATED_AT = "created_at" Latest super::Kind::When;
+    CREATED_AT = "created_at" Latest crate::event::Kind::When;
     /// When it is expected to close.
-    EXPECTED_CLOSE_DATE = "expected_close_date" Latest super::Kind::When;
+    EXPECTED_CLOSE_DATE = "expected_close_date" Latest crate::event::Kind::When;
     /// When it closed; counts only while it is won or lost.
-    CLOSED_AT = "closed_at" Latest super::Kind::When;
+    CLOSED_AT = "closed_at" Latest crate::event::Kind::When;
     /// Why it was lost.
-    LOST_REASON = "lost_reason" Latest super::Kind::Text;
+    LOST_REASON = "lost_reason" Latest crate::event::Kind::Text;
 });
 
+/// The entity.
+pub static DECLARATION: Declaration = Declaration {
+    references: &[(ACCOUNT_ID, Entity::ACCOUNT), (LEAD_ID, Entity::LEAD)],
+    // It may be credited to a lead that names it without naming that lead itself.
+    reads_root_of: &[Entity::LEAD],
+    tracked: TrackedFields {
+        status: Some(STATUS),
+        owner: Some(OWNER_ID),
+        amount: Some(AMOUNT),
+        closed_at: Some(CLOSED_AT),
+    },
+    reads: &[
+        ACCOUNT_ID,
+        LEAD_ID,
+        LEAD_SOURCE,
+        OWNER_ID,
+        TEAM,
+        REGION,
+        PIPELINE,
+        STAGE,
+        STATUS,
+        AMOUNT,
+        UPSELL_AMOUNT,
+        CURRENCY,
+        PRODUCT,
+        DEAL_TYPE,
+        CREATED_AT,
+        CLOSED_AT,
+    ],
+    // Of a status and a stage that stands for one, the greater clock counts.
+    reads_clock_with_stages: &[STATUS, STAGE],
+    read: |key, record, inbox, context| Reading::Deal(Deal::new(key, record, inbox, context)),
+    outcome: |link| {
+        let deal: DealOutcome = link.read()?;
+        Some(LinkOutcome {
+            status: deal.status.name(),
+            closed_at: deal.closed_at,
+            amount: deal.amount,
+            currency: deal.currency,
+        })
+    },
+    ..Declaration::of(EntitySpec {
+        entity: Entity::DEAL,
+        name: "deal",
+        table: "deals",
+        placement: Placement::Home,
+        fields: FIELDS,
+    })
+};
+
+/// What a deal says to the account it was made with and the lead it is credited to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DealOutcome {
+    /// Its status. Of an open deal nothing else is said, so that its changes stay at home.
+    pub status: Status,
+    /// When it closed.
+    pub closed_at: Option<When>,
+    /// Its amount, in ten-thousandths.
+    pub amount: Option<i64>,
+    /// The part of the amount that is an upsell, in ten-thousandths.
+    pub upsell_amount: Option<i64>,
+    /// The currency of both.
+    pub currency: Symbol,
+    /// Its dimensions, with owner and team as credited and its own type, not a derived one.
+    pub dims: Dims,
+    /// The metrics it is left out of, a bit each.
+    pub excluded: u32,
+}
+
+impl Projection for DealOutcome {
+    const KIND: u8 = 1;
+
+    fn pack(&self, out: &mut Slots) {
+        out.number(
+            0,
+            (self.status != Status::Open).then_some(self.status as i64),
+        );
+        out.when(1, self.closed_at);
+        out.number(2, self.amount);
+        out.number(3, self.upsell_amount);
+        out.text(4, self.currency);
+        out.number(5, (self.excluded != 0).then_some(i64::from(self.excluded)));
+        out.dims(&self.dims);
+    }
+
+    fn unpack(&mut self, slot: u8, held: Held) {
+        let number = link::number(held);
+        match slot {
+            0 => {
+                self.status = number
+                    .and_then(|n| Status::of_number(n as u8))
+                    .unwrap_or_default()
+            }
+            1 => self.closed_at = link::when(held),
+            2 => self.amount = number,
+            3 => self.upsell_amount = number,
+            4 => self.currency = link::text(held),
+            5 => self.excluded = number.unwrap_or_default() as u32,
+            _ => link::unpack_dims(&mut self.dims, slot, held),
+        }
+    }
+}
+
 /// A deal, read through the definitions, with what leads say of it.
-#[derive(Debug)]
-pub struct DealReading {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deal {
     /// The record exists and counts for itself.
     pub live: bool,
-    /// Where it stands.
+    /// Its status.
     pub status: Status,
     /// When it closed, if it is closed: `closed_at`, else since it has its status.
     pub closed_at: Option<When>,
@@ -85,41 +192,29 @@ pub struct DealReading {
     pub lead: Option<Key>,
 }
 
-impl DealReading {
+impl Deal {
     /// Reads a deal.
-    pub fn new(key: Key, record: &Record, links: &[super::Received], view: ReadContext<'_>) -> Self {
-        let calendar = &view.compiled.definitions.calendar;
-        let run = super::status::status(record, view.compiled);
+    fn new(key: Key, record: &Record, inbox: &Inbox, context: ReadContext<'_>) -> Self {
+        let calendar = &context.compiled.calendar;
+        let run = super::status::status(record, context.compiled);
         let first = When::Instant(record.first().unwrap_or_default().time);
         let (created_at, stated_close) = (record.when(CREATED_AT), record.when(CLOSED_AT));
         let is_closed = run.status != Status::Open;
         let stand_in = run.since.map_or(first, |clock| When::Instant(clock.time));
         let closed_at = is_closed.then(|| stated_close.unwrap_or(stand_in));
 
-        let credit_until = match (view.compiled.definitions.spec.credit, closed_at) {
+        let credit_until = match (context.compiled.credit, closed_at) {
             (Credit::AtClose, Some(closed_at)) => Some(calendar.last_instant(closed_at)),
             _ => None,
         };
-        let root = |entity, id: Symbol| {
-            (!id.is_blank()).then(|| view.aliases.root(Key { entity, id }, view.symbols))
-        };
-        let leads = super::link_contents(links, |link| {
-            if let Link::Lead(lead) = link {
-                Some(lead)
-            } else {
-                None
-            }
-        });
-        let lead =
-            root(Entity::Lead, record.text(LEAD_ID)).or_else(|| earliest_converted(&leads, view));
+        let lead = context.named(Entity::LEAD, record.text(LEAD_ID));
+        let lead = lead.or_else(|| earliest_converted(inbox, context));
 
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         let mut source = record.text(LEAD_SOURCE);
         if source.is_blank() {
-            source = leads
-                .iter()
-                .find(|(sender, _)| Some(*sender) == lead)
-                .map_or(Symbol::BLANK, |(_, lead)| lead.source);
+            let origin = lead.and_then(|lead| inbox.get(lead)?.link.as_ref()?.read());
+            source = origin.map_or(Symbol::BLANK, |lead: LeadOrigin| lead.source);
         }
         dims[Dimension::SOURCE.0 as usize] = source;
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
@@ -128,10 +223,10 @@ impl DealReading {
         dims[Dimension::TEAM.0 as usize] = credited(record, TEAM, credit_until);
         dims[Dimension::OWNER.0 as usize] = credited(record, OWNER_ID, credit_until);
         dims[Dimension::PIPELINE.0 as usize] = record.text(PIPELINE);
-        view.compiled.custom_dims(record, view.customs, &mut dims);
+        context.custom_dims(record, &mut dims);
 
-        DealReading {
-            live: view.is_live(key, record),
+        Deal {
+            live: context.is_live(key, record),
             status: run.status,
             closed_at,
             created_at: created_at.unwrap_or(first),
@@ -141,66 +236,79 @@ impl DealReading {
             upsell_amount: record.decimal(UPSELL_AMOUNT),
             currency: record.text(CURRENCY),
             dims,
-            excluded: view
-                .compiled
-                .excluded(Entity::Deal, record, view.customs, view.symbols),
-            account: root(Entity::Account, record.text(ACCOUNT_ID)),
+            excluded: context.excluded(Entity::DEAL, record),
+            account: context.named(Entity::ACCOUNT, record.text(ACCOUNT_ID)),
             lead,
         }
     }
+}
 
-    /// What the deal says: its outcome to the lead it is credited to, and to its account once it is closed.
-    pub fn links(&self, out: &mut Vec<(Key, Link)>) {
-        if !self.live {
+impl Readable for Deal {
+    fn is_live(&self) -> bool {
+        self.live
+    }
+
+    fn excluded(&self) -> u32 {
+        self.excluded
+    }
+
+    /// Its outcome to the lead it is credited to, and to its account once it is closed.
+    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+        let is_closed = self.status != Status::Open;
+        if !self.live || (self.lead.is_none() && !(is_closed && self.account.is_some())) {
             return;
         }
-        let is_closed = self.status != Status::Open;
-        let link = |told: bool| {
-            Link::Deal(Box::new(DealLink {
+        let outcome = if is_closed {
+            DealOutcome {
                 status: self.status,
                 closed_at: self.closed_at,
-                amount: self.amount.filter(|_| told),
-                upsell_amount: self.upsell_amount.filter(|_| told),
-                currency: if told { self.currency } else { Symbol::BLANK },
-                dims: if told {
-                    self.dims
-                } else {
-                    [Symbol::BLANK; DIMENSIONS]
-                },
-                excluded: if told { self.excluded } else { 0 },
-            }))
+                amount: self.amount,
+                upsell_amount: self.upsell_amount,
+                currency: self.currency,
+                dims: self.dims,
+                excluded: self.excluded,
+            }
+        } else {
+            DealOutcome::default()
         };
-        out.extend(self.lead.map(|lead| (lead, link(is_closed))));
+        let link = Link::of(&outcome);
+        out.extend(self.lead.map(|lead| (lead, link.clone())));
         out.extend(
             self.account
                 .filter(|_| is_closed)
-                .map(|account| (account, link(true))),
+                .map(|account| (account, link)),
         );
+    }
+
+    fn last_instant(&self, context: ReadContext<'_>) -> Option<i64> {
+        let calendar = &context.compiled.calendar;
+        let created = calendar.instant(self.created_at);
+        let closed = self.closed_at.map(|closed| calendar.instant(closed));
+        Some(closed.map_or(created, |closed| created.max(closed)))
     }
 }
 
 /// Of the leads naming the deal, the one converted first; of equals, the smaller id.
-fn earliest_converted(leads: &[(Key, &LeadLink)], view: ReadContext<'_>) -> Option<Key> {
-    let naming = leads.iter().filter(|(_, lead)| lead.named);
+fn earliest_converted(inbox: &Inbox, context: ReadContext<'_>) -> Option<Key> {
+    let origins = inbox
+        .links()
+        .filter_map(|(sender, link)| Some((sender, link.read::<LeadOrigin>()?)));
+    let naming = origins.filter(|(_, lead)| lead.is_named);
     let first =
-        naming.min_by_key(|(sender, lead)| (lead.converted_at, view.symbols.text(sender.id)));
-    first.map(|(sender, _)| view.aliases.root(*sender, view.symbols))
+        naming.min_by_key(|(sender, lead)| (lead.converted_at, context.symbols.text(sender.id)));
+    first.map(|(sender, _)| context.aliases.root(sender, context.symbols))
 }
 
-/// The value of a history as of an instant (µs): the last one said by then, else the first one known.
+/// The value of a history as of an instant (µs): the last one asserted by then, else the first one known.
 fn credited(record: &Record, field: Field, until: Option<i64>) -> Symbol {
     let Some(until) = until else {
         return record.text(field);
     };
-    let said_by_then = record
-        .history(field)
-        .rev()
-        .find(|s| s.stamp.clock.time <= until);
-    match said_by_then
-        .or_else(|| record.history(field).next())
-        .map(|s| s.held)
-    {
-        Some(Held::Text(symbol)) => symbol,
+    let mut history = record.history(field);
+    let mut by_then = record.history(field).rev();
+    let held = by_then.find(|(clock, _)| clock.time <= until);
+    match held.or_else(|| history.next()) {
+        Some((_, Held::Text(symbol))) => symbol,
         _ => Symbol::BLANK,
     }
 }

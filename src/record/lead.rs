@@ -1,38 +1,103 @@
 //! The lead: somebody who may buy, and what became of them.
 
-use super::compiled::ReadContext;
-use super::schema::fields;
-use super::{DealLink, Entity, Key, LeadLink, Link, Record, Symbol};
-use crate::event::When;
+use super::declaration::fields;
+use super::link::{self, Link, Projection, Slots};
+use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
+use crate::event::{Entity, EntitySpec, Placement, When};
+use crate::symbol::Symbol;
 use crate::window::{DIMENSIONS, Dimension, Dims};
 
 fields!(FIELDS {
     /// Where it came from.
-    LEAD_SOURCE = "lead_source" Latest super::Kind::Text;
+    LEAD_SOURCE = "lead_source" Latest crate::event::Kind::Text;
     /// How far it got.
-    STATUS = "status" History super::Kind::Keyword(&["open", "qualified", "disqualified", "converted"]);
+    STATUS = "status" History crate::event::Kind::Keyword(&["open", "qualified", "disqualified", "converted"]);
     /// Who looks after it.
-    OWNER_ID = "owner_id" History super::Kind::Reference;
+    OWNER_ID = "owner_id" History crate::event::Kind::Reference;
     /// Their team.
-    TEAM = "team" History super::Kind::Text;
+    TEAM = "team" History crate::event::Kind::Text;
     /// Where it is.
-    REGION = "region" Latest super::Kind::Text;
+    REGION = "region" Latest crate::event::Kind::Text;
     /// The account it belongs to.
-    ACCOUNT_ID = "account_id" Latest super::Kind::Reference;
+    ACCOUNT_ID = "account_id" Latest crate::event::Kind::Reference;
     /// When it came in.
-    CREATED_AT = "created_at" Latest super::Kind::When;
+    CREATED_AT = "created_at" Latest crate::event::Kind::When;
     /// When it was found worth pursuing.
-    QUALIFIED_AT = "qualified_at" Latest super::Kind::When;
+    QUALIFIED_AT = "qualified_at" Latest crate::event::Kind::When;
     /// When it became a deal.
-    CONVERTED_AT = "converted_at" Latest super::Kind::When;
+    CONVERTED_AT = "converted_at" Latest crate::event::Kind::When;
     /// The deal it became.
-    CONVERTED_DEAL_ID = "converted_deal_id" Latest super::Kind::Reference;
+    CONVERTED_DEAL_ID = "converted_deal_id" Latest crate::event::Kind::Reference;
 });
 
-/// A lead, read through the definitions, with what deals say of it.
-#[derive(Debug)]
-pub struct LeadReading<'a> {
-    /// The record exists and counts for itself; else only its links speak.
+/// The entity.
+pub static DECLARATION: Declaration = Declaration {
+    references: &[(CONVERTED_DEAL_ID, Entity::DEAL)],
+    tracked: TrackedFields {
+        status: Some(STATUS),
+        owner: Some(OWNER_ID),
+        amount: None,
+        closed_at: None,
+    },
+    reads: &[
+        LEAD_SOURCE,
+        STATUS,
+        OWNER_ID,
+        TEAM,
+        REGION,
+        CREATED_AT,
+        QUALIFIED_AT,
+        CONVERTED_AT,
+        CONVERTED_DEAL_ID,
+    ],
+    // Without a date or a status, the lead was converted when it named its deal.
+    reads_clock_of: &[CONVERTED_DEAL_ID],
+    read: |key, record, _, context| Reading::Lead(Lead::new(key, record, context)),
+    ..Declaration::of(EntitySpec {
+        entity: Entity::LEAD,
+        name: "lead",
+        table: "leads",
+        placement: Placement::Home,
+        fields: FIELDS,
+    })
+};
+
+/// What a lead says to a deal that came of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LeadOrigin {
+    /// The lead names the deal as what it became; else it only answers a deal that names it.
+    pub is_named: bool,
+    /// When it was converted, in µs since the epoch; what puts several leads of a deal in order.
+    pub converted_at: i64,
+    /// Its source.
+    pub source: Symbol,
+}
+
+impl Projection for LeadOrigin {
+    const KIND: u8 = 2;
+
+    fn pack(&self, out: &mut Slots) {
+        if self.is_named {
+            out.put(0, Held::Flag(true));
+        }
+        out.number(1, Some(self.converted_at));
+        out.text(2, self.source);
+    }
+
+    fn unpack(&mut self, slot: u8, held: Held) {
+        match slot {
+            0 => self.is_named = held == Held::Flag(true),
+            1 => self.converted_at = link::number(held).unwrap_or_default(),
+            2 => self.source = link::text(held),
+            _ => {}
+        }
+    }
+}
+
+/// A lead, read through the definitions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lead {
+    /// The record exists and counts for itself; else only its links count.
     pub live: bool,
     /// When it came in: `created_at`, else the earliest clock.
     pub created_at: When,
@@ -46,26 +111,28 @@ pub struct LeadReading<'a> {
     pub dims: Dims,
     /// The metrics it is left out of, a bit each.
     pub excluded: u32,
-    /// The deals credited to it.
-    pub deals: Vec<(Key, &'a DealLink)>,
+    /// The deal it became.
+    became: Option<Key>,
+    /// What it says to deals that name it; a lead that does not exist says nothing.
+    origin: Option<LeadOrigin>,
 }
 
-impl<'a> LeadReading<'a> {
-    /// Reads a lead. A record that was never seen, but that deals speak of, is `Record::default()`.
-    pub fn new(key: Key, record: &Record, links: &'a [super::Received], view: ReadContext<'_>) -> Self {
+impl Lead {
+    fn new(key: Key, record: &Record, context: ReadContext<'_>) -> Self {
         let status = record.text(STATUS);
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         dims[Dimension::SOURCE.0 as usize] = record.text(LEAD_SOURCE);
         dims[Dimension::REGION.0 as usize] = record.text(REGION);
         dims[Dimension::TEAM.0 as usize] = record.text(TEAM);
         dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
-        view.compiled.custom_dims(record, view.customs, &mut dims);
+        context.custom_dims(record, &mut dims);
+        let became = record.text(CONVERTED_DEAL_ID);
         let converted = status == Symbol::CONVERTED
             || record.when(CONVERTED_AT).is_some()
-            || !record.text(CONVERTED_DEAL_ID).is_blank();
+            || !became.is_blank();
         let created_at = record.when(CREATED_AT);
-        LeadReading {
-            live: view.is_live(key, record),
+        Lead {
+            live: context.is_live(key, record),
             created_at: created_at
                 .unwrap_or(When::Instant(record.first().unwrap_or_default().time)),
             dated_by_clock: created_at.is_none(),
@@ -74,68 +141,57 @@ impl<'a> LeadReading<'a> {
                 || record.when(QUALIFIED_AT).is_some(),
             converted,
             dims,
-            excluded: view
-                .compiled
-                .excluded(Entity::Lead, record, view.customs, view.symbols),
-            deals: super::link_contents(links, |link| {
-                if let Link::Deal(deal) = link {
-                    Some(&**deal)
-                } else {
-                    None
-                }
+            excluded: context.excluded(Entity::LEAD, record),
+            became: context.named(Entity::DEAL, became),
+            origin: record.exists().then(|| LeadOrigin {
+                is_named: false,
+                converted_at: converted_at(record, context),
+                source: record.text(LEAD_SOURCE),
             }),
         }
     }
 }
 
-/// What a lead says: to the deal it became, and to every deal that names it.
-pub fn links(
-    record: &Record,
-    links: &[super::Received],
-    view: ReadContext<'_>,
-    out: &mut Vec<(Key, Link)>,
-) {
-    if record.first().is_none() || record.is_deleted() {
-        return;
+impl Readable for Lead {
+    fn is_live(&self) -> bool {
+        self.live
     }
-    let deal = |id| {
-        view.aliases.root(
-            Key {
-                entity: Entity::Deal,
-                id,
-            },
-            view.symbols,
-        )
-    };
-    let became = Some(record.text(CONVERTED_DEAL_ID))
-        .filter(|id| !id.is_blank())
-        .map(deal);
-    let naming = links
-        .iter()
-        .filter(|l| matches!(l.link, Some(Link::Deal(_))))
-        .map(|l| l.sender);
-    for target in became
-        .into_iter()
-        .chain(naming.filter(|sender| Some(*sender) != became))
-    {
-        let link = LeadLink {
-            named: Some(target) == became,
-            converted_at: converted_at(record, view),
-            source: record.text(LEAD_SOURCE),
-        };
-        out.push((target, Link::Lead(link)));
+
+    fn excluded(&self) -> u32 {
+        self.excluded
+    }
+
+    /// To the deal it became.
+    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+        if let (Some(origin), Some(became)) = (&self.origin, self.became) {
+            let named = LeadOrigin {
+                is_named: true,
+                ..origin.clone()
+            };
+            out.push((became, Link::of(&named)));
+        }
+    }
+
+    /// To every deal that names it.
+    fn replies(&self, to: Entity) -> Option<Link> {
+        let origin = self.origin.as_ref().filter(|_| to == Entity::DEAL);
+        origin.map(Link::of)
+    }
+
+    fn last_instant(&self, context: ReadContext<'_>) -> Option<i64> {
+        Some(context.compiled.calendar.instant(self.created_at))
     }
 }
 
 /// When the lead was converted: as stated, else since it has that status, else since it names the deal.
-fn converted_at(record: &Record, view: ReadContext<'_>) -> i64 {
+fn converted_at(record: &Record, context: ReadContext<'_>) -> i64 {
     if let Some(stated) = record.when(CONVERTED_AT) {
-        return view.compiled.definitions.calendar.instant(stated);
+        return context.compiled.calendar.instant(stated);
     }
     let run = record
         .history(STATUS)
         .rev()
-        .take_while(|s| s.held == super::Held::Text(Symbol::CONVERTED));
+        .take_while(|(_, held)| *held == Held::Text(Symbol::CONVERTED));
     let since = run.last().or_else(|| record.asserted(CONVERTED_DEAL_ID));
-    since.map_or(i64::MAX, |s| s.stamp.clock.time)
+    since.map_or(i64::MAX, |(clock, _)| clock.time)
 }

@@ -1,152 +1,221 @@
-//! Links: what one record tells another's home. A link is the whole of what its sender has to say to its target.
+//! Links: what one record says to another's home. A link is a projection of its sender's fields, with a kind; it is the whole of
+//! what its sender says to its target.
+//!
+//! All kinds have one form, a list of slots and values, so that a new kind needs no reader and writer of its own.
 
-use super::{Held, Status, Symbol, Symbols};
+use super::Held;
 use crate::codec::{Damaged, Reader, Writer};
-use crate::event::{Value, When};
-use crate::window::{DIMENSIONS, Dims};
+use crate::event::{Decimal, Value, When};
+use crate::symbol::{Symbol, Symbols};
+use crate::window::Dims;
 
-/// What a deal tells the account it was made with and the lead it is credited to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DealLink {
-    /// Where the deal stands. Of an open deal nothing else is told, so that its changes stay at home.
-    pub status: Status,
-    /// When it closed.
-    pub closed_at: Option<When>,
-    /// Its amount, in ten-thousandths.
-    pub amount: Option<i64>,
-    /// The part of the amount that is an upsell, in ten-thousandths.
-    pub upsell_amount: Option<i64>,
-    /// The currency of both.
-    pub currency: Symbol,
-    /// Its dimensions, with owner and team as credited and its own type, not a derived one.
-    pub dims: Dims,
-    /// The metrics it is left out of, a bit each.
-    pub excluded: u32,
+/// A link as a shard holds it: its kind, then slots and values in the shard's own symbols.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link(Box<[u8]>);
+
+/// A kind of link: a struct whose fields are the slots.
+pub trait Projection: Sized + Default {
+    /// The number of the kind in logs and facts: never reused.
+    const KIND: u8;
+
+    /// Writes the slots.
+    fn pack(&self, out: &mut Slots);
+
+    /// Takes one slot.
+    fn unpack(&mut self, slot: u8, held: Held);
 }
 
-/// What a lead tells a deal that came of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeadLink {
-    /// The lead names the deal as what it became; else it only answers a deal that names it.
-    pub named: bool,
-    /// When it was converted, in µs since the epoch; what puts several leads of a deal in order.
-    pub converted_at: i64,
-    /// Its source.
-    pub source: Symbol,
+/// How many slots a link has.
+const SLOTS: u8 = 32;
+/// The first slot of a link's dimensions.
+const FIRST_DIMENSION: u8 = 16;
+/// Marks the generic form in logs and facts, so that a kind of the old forms is never taken for it.
+const GENERIC: u8 = 0x80;
+
+/// Collects the slots of a link.
+#[derive(Debug, Default)]
+pub struct Slots {
+    writer: Writer,
 }
 
-/// What a merged account tells the account it was merged into.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AccountLink {
-    /// Since when it was a customer.
-    pub became_customer_at: Option<When>,
-    /// Since when it is not.
-    pub churned_at: Option<When>,
-}
-
-/// What is told.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Link {
-    /// Boxed: by far the largest.
-    Deal(Box<DealLink>),
-    /// By a lead.
-    Lead(LeadLink),
-    /// By a merged account.
-    Account(AccountLink),
-}
-
-/// The kinds of link, as they are numbered in logs and facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum LinkKind {
-    /// [`DealLink`].
-    Deal = 1,
-    /// [`LeadLink`].
-    Lead = 2,
-    /// [`AccountLink`].
-    Account = 3,
-}
-
-/// Writes a link, or its withdrawal.
-pub fn write(link: Option<&Link>, symbols: &Symbols, writer: &mut Writer) {
-    match link {
-        None => writer.byte(0),
-        Some(Link::Deal(deal)) => {
-            writer.byte(LinkKind::Deal as u8);
-            writer.byte(deal.status as u8);
-            writer.when(deal.closed_at);
-            for amount in [deal.amount, deal.upsell_amount] {
-                let held = amount.map_or(Held::Null, |a| Held::Decimal(crate::event::Decimal(a)));
-                writer.value(&held.show(symbols));
-            }
-            writer.text(symbols.text(deal.currency));
-            let set = deal.dims.iter().enumerate().filter(|(_, s)| !s.is_blank());
-            writer.number(set.clone().count() as u64);
-            for (slot, symbol) in set {
-                writer.byte(slot as u8);
-                writer.text(symbols.text(*symbol));
-            }
-            writer.number(u64::from(deal.excluded));
+impl Slots {
+    /// A value in a slot; nothing is written for none.
+    pub fn put(&mut self, slot: u8, held: Held) {
+        let (tag, number) = match held {
+            Held::Null => return,
+            Held::Text(symbol) => (1, u64::from(symbol.0)),
+            Held::When(When::Instant(time)) => (2, zigzag(time)),
+            Held::When(When::Date(day)) => (3, zigzag(i64::from(day))),
+            Held::Decimal(Decimal(number)) => (4, zigzag(number)),
+            Held::Flag(flag) => (5 + u8::from(flag), 0),
+        };
+        self.writer.byte((slot & (SLOTS - 1)) << 3 | tag);
+        if tag < 5 {
+            self.writer.number(number);
         }
-        Some(Link::Lead(lead)) => {
-            writer.byte(LinkKind::Lead as u8);
-            writer.byte(u8::from(lead.named));
-            writer.signed(lead.converted_at);
-            writer.text(symbols.text(lead.source));
+    }
+
+    /// A text; nothing is written for a blank one.
+    pub fn text(&mut self, slot: u8, symbol: Symbol) {
+        if !symbol.is_blank() {
+            self.put(slot, Held::Text(symbol));
         }
-        Some(Link::Account(account)) => {
-            writer.byte(LinkKind::Account as u8);
-            writer.when(account.became_customer_at);
-            writer.when(account.churned_at);
+    }
+
+    /// A number; nothing is written for none.
+    pub fn number(&mut self, slot: u8, number: Option<i64>) {
+        if let Some(number) = number {
+            self.put(slot, Held::Decimal(Decimal(number)));
+        }
+    }
+
+    /// An instant or a date, if there is one.
+    pub fn when(&mut self, slot: u8, when: Option<When>) {
+        if let Some(when) = when {
+            self.put(slot, Held::When(when));
+        }
+    }
+
+    /// The dimensions that have a value.
+    pub fn dims(&mut self, dims: &Dims) {
+        for (number, symbol) in dims.iter().enumerate() {
+            self.text(FIRST_DIMENSION + number as u8, *symbol);
         }
     }
 }
 
-/// Reads what [`write`] wrote.
+/// Takes a slot that is a dimension.
+pub fn unpack_dims(dims: &mut Dims, slot: u8, held: Held) {
+    let dimension = usize::from(slot.wrapping_sub(FIRST_DIMENSION));
+    if let (Some(place), Held::Text(symbol)) = (dims.get_mut(dimension), held) {
+        *place = symbol;
+    }
+}
+
+/// The number of a slot.
+pub fn number(held: Held) -> Option<i64> {
+    if let Held::Decimal(Decimal(number)) = held {
+        Some(number)
+    } else {
+        None
+    }
+}
+
+/// The text of a slot.
+pub fn text(held: Held) -> Symbol {
+    if let Held::Text(symbol) = held {
+        symbol
+    } else {
+        Symbol::BLANK
+    }
+}
+
+/// The instant or date of a slot.
+pub fn when(held: Held) -> Option<When> {
+    if let Held::When(when) = held {
+        Some(when)
+    } else {
+        None
+    }
+}
+
+fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63) as u64
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+impl Link {
+    /// A link of a projection.
+    pub fn of<P: Projection>(projection: &P) -> Link {
+        let mut slots = Slots::default();
+        slots.writer.bytes.reserve(64);
+        slots.writer.byte(P::KIND);
+        projection.pack(&mut slots);
+        Link(slots.writer.bytes.into_boxed_slice())
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> u8 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// What it says, if it is of the projection's kind.
+    pub fn read<P: Projection>(&self) -> Option<P> {
+        (self.kind() == P::KIND).then(|| {
+            let mut projection = P::default();
+            self.slots()
+                .for_each(|(slot, held)| projection.unpack(slot, held));
+            projection
+        })
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (u8, Held)> {
+        // Made by `Slots` in this shard, so that reading can't fail.
+        let mut reader = Reader::new(self.0.get(1..).unwrap_or_default());
+        std::iter::from_fn(move || {
+            let byte = reader.byte().ok()?;
+            let held = match byte & 7 {
+                1 => Held::Text(Symbol(reader.number().ok()? as u32)),
+                2 => Held::When(When::Instant(unzigzag(reader.number().ok()?))),
+                3 => Held::When(When::Date(unzigzag(reader.number().ok()?) as i32)),
+                4 => Held::Decimal(Decimal(unzigzag(reader.number().ok()?))),
+                tag @ (5 | 6) => Held::Flag(tag == 6),
+                _ => Held::Null,
+            };
+            Some((byte >> 3, held))
+        })
+    }
+
+    /// Bytes it holds outside its own struct.
+    pub fn heap_bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Writes a link, or its withdrawal, for logs and facts.
+pub fn write(link: Option<&Link>, symbols: &Symbols, writer: &mut Writer) {
+    let Some(link) = link else {
+        return writer.byte(0);
+    };
+    writer.byte(GENERIC | link.kind());
+    writer.number(link.slots().count() as u64);
+    for (slot, held) in link.slots() {
+        writer.byte(slot);
+        writer.value(&held.show(symbols));
+    }
+}
+
+/// Reads what [`write`] wrote, or what versions before the generic form did.
+///
+/// # Errors
+/// If the bytes are damaged.
 pub fn read(reader: &mut Reader<'_>, symbols: &mut Symbols) -> Result<Option<Link>, Damaged> {
-    let damaged = |what| Damaged { at: 0, what };
-    Ok(match reader.byte()? {
-        0 => None,
-        1 => {
-            let status = match reader.byte()? {
-                0 => Status::Open,
-                1 => Status::Won,
-                2 => Status::Lost,
-                _ => return Err(damaged("a status")),
-            };
-            let closed_at = reader.when()?;
-            let mut decimal = || match reader.value()? {
-                Value::Null => Ok(None),
-                Value::Decimal(decimal) => Ok(Some(decimal.0)),
-                _ => Err(damaged("a decimal")),
-            };
-            let (amount, upsell_amount) = (decimal()?, decimal()?);
-            let currency = symbols.intern(reader.text()?);
-            let mut dims = [Symbol::BLANK; DIMENSIONS];
-            for _ in 0..reader.count()? {
-                let slot = usize::from(reader.byte()?);
-                let symbol = symbols.intern(reader.text()?);
-                *dims.get_mut(slot).ok_or(damaged("a dimension"))? = symbol;
-            }
-            Some(Link::Deal(Box::new(DealLink {
-                status,
-                closed_at,
-                amount,
-                upsell_amount,
-                currency,
-                dims,
-                excluded: reader.narrow()?,
-            })))
+    let kind = match reader.byte()? {
+        0 => return Ok(None),
+        old if old & GENERIC == 0 => return super::old_links::read(old, reader, symbols).map(Some),
+        kind => kind & !GENERIC,
+    };
+    let mut slots = Slots::default();
+    slots.writer.byte(kind);
+    for _ in 0..reader.count()? {
+        let slot = reader.byte()?;
+        let held = Held::hold(&reader.value()?, symbols);
+        if slot >= SLOTS {
+            return Err(reader.damaged("a slot of a link"));
         }
-        2 => Some(Link::Lead(LeadLink {
-            named: reader.byte()? == 1,
-            converted_at: reader.signed()?,
-            source: symbols.intern(reader.text()?),
-        })),
-        3 => Some(Link::Account(AccountLink {
-            became_customer_at: reader.when()?,
-            churned_at: reader.when()?,
-        })),
-        _ => return Err(damaged("a kind of link")),
-    })
+        slots.put(slot, held);
+    }
+    Ok(Some(Link(slots.writer.bytes.into_boxed_slice())))
+}
+
+/// The same for a value that is read apart, as the old forms had it.
+pub(super) fn value_as_number(value: &Value<'_>) -> Result<Option<i64>, &'static str> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Decimal(decimal) => Ok(Some(decimal.0)),
+        _ => Err("a decimal"),
+    }
 }

@@ -1,8 +1,11 @@
 //! A deal's status: what the source asserted, or what its stage stands for, whichever was said last; and since when.
 
+use smallvec::SmallVec;
+
 use super::deal::{STAGE, STATUS};
-use super::compiled::CompiledDefinitions;
-use super::{Clock, Field, Held, Record, Stamp, Symbol};
+use super::{CompiledDefinitions, Held, Record};
+use crate::event::{Clock, Field};
+use crate::symbol::Symbol;
 
 /// Where a deal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -23,6 +26,13 @@ impl Status {
         [Status::Open, Status::Won, Status::Lost]
             .into_iter()
             .find(|s| s.name() == word)
+    }
+
+    /// The status of a number that a link holds.
+    pub fn of_number(number: u8) -> Option<Status> {
+        [Status::Open, Status::Won, Status::Lost]
+            .get(usize::from(number))
+            .copied()
     }
 
     /// Its word.
@@ -52,16 +62,26 @@ pub struct StatusRun {
 
 /// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock counts; at one clock, the status.
 pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
-    let mut said: Vec<(Stamp, Status)> = Vec::new();
+    let mut said: SmallVec<[(Clock, Status); 16]> = SmallVec::new();
     if compiled.has_no_stages() {
-        said.extend(record.history(STATUS).map(|s| (s.stamp, asserted(s.held))));
+        said.extend(
+            record
+                .history(STATUS)
+                .map(|(clock, held)| (clock, asserted(held))),
+        );
     } else {
         // Statuses go after stages and the sort is stable: at one clock the status has the last word.
         let stages = record
             .history(STAGE)
-            .filter_map(|s| Some((s.stamp, of_stage(s.held, compiled)?)));
-        said.extend(stages.chain(record.history(STATUS).map(|s| (s.stamp, asserted(s.held)))));
-        said.sort_by_key(|(stamp, _)| stamp.clock);
+            .filter_map(|(clock, held)| Some((clock, of_stage(held, compiled)?)));
+        said.extend(
+            stages.chain(
+                record
+                    .history(STATUS)
+                    .map(|(clock, held)| (clock, asserted(held))),
+            ),
+        );
+        said.sort_by_key(|(clock, _)| *clock);
     }
     let Some(&(last, status)) = said.last() else {
         return StatusRun {
@@ -72,8 +92,8 @@ pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
     };
     let run = said.iter().rev().take_while(|(_, s)| *s == status);
     let length = run.clone().count();
-    let since = run.last().map_or(last.clock, |(stamp, _)| stamp.clock);
-    let before = said.iter().rev().nth(length).map(|(stamp, _)| stamp.clock);
+    let since = run.last().map_or(last, |(clock, _)| *clock);
+    let before = said.iter().rev().nth(length).map(|(clock, _)| *clock);
     through_the_cut(
         record,
         compiled,

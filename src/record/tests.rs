@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::deal::{AMOUNT, OWNER_ID, STAGE, STATUS};
 use super::*;
-use crate::definitions::{Definitions, DefinitionsSpec, StageMeaning};
-use crate::event::{Decimal, Value};
+use crate::definitions::{DefinitionsSpec, StageMeaning};
+use crate::event::{Decimal, FieldName, Value};
+use crate::metric::Catalogue;
 
 /// With one stage that stands for a status.
-static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(|| {
+static DEFINITIONS: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
     let mut spec = DefinitionsSpec::default();
     spec.stages.insert(
         "signed".into(),
@@ -19,7 +20,7 @@ static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(|| {
             probability: None,
         },
     );
-    Arc::new(Definitions::new(spec).unwrap())
+    Arc::new(Catalogue::new(spec).unwrap())
 });
 
 /// One assertion about a deal: clock, offset of its origin, values.
@@ -51,29 +52,24 @@ fn at(time: i64) -> Clock {
 impl Shelf {
     /// Custom fields are numbered from [`Field::FIRST_CUSTOM`] in a test; a shelf numbers them as it meets them.
     fn say(&mut self, said: &Said) -> bool {
-        let mut changed = self.record.witness(said.clock);
-        for (field, value) in &said.values {
-            let field = match field.0.checked_sub(Field::FIRST_CUSTOM) {
-                Some(number) => self.customs.number(&format!("custom{number}")).unwrap(),
-                None => *field,
-            };
-            let held = Held::hold(value, &mut self.symbols);
-            let stamp = Stamp {
-                clock: said.clock,
-                origin: origin(said.offset),
-            };
-            changed |= self
-                .record
-                .assert(
-                    field,
-                    Entity::Deal.spec(field).keep,
-                    stamp,
-                    held,
-                    &self.symbols,
-                )
-                .unwrap();
-        }
-        changed
+        let name = |field: &Field| match field.0.checked_sub(Field::FIRST_CUSTOM) {
+            Some(number) => FieldName::Custom(format!("custom{number}").into()),
+            None => FieldName::Known(*field),
+        };
+        let values: Vec<_> = said
+            .values
+            .iter()
+            .map(|(f, v)| (name(f), v.clone()))
+            .collect();
+        let stamp = Stamp {
+            clock: said.clock,
+            origin: origin(said.offset),
+        };
+        let (customs, symbols) = (&mut self.customs, &mut self.symbols);
+        let spec = Entity::DEAL.spec();
+        let effect = self.record.fold(spec, stamp, &values, customs, symbols);
+        assert_eq!(effect.overflowed, 0);
+        effect.changed
     }
 
     fn of<'s>(all: impl IntoIterator<Item = &'s Said>) -> Shelf {
@@ -111,7 +107,7 @@ impl Shelf {
     fn run(&self) -> StatusRun {
         status::status(
             &self.record,
-            &CompiledDefinitions::new(DEFINITIONS.clone(), &mut self.symbols.clone()),
+            &DEFINITIONS.compile(&mut self.symbols.clone()),
         )
     }
 }
@@ -222,7 +218,7 @@ proptest! {
         let mut second = Shelf::default();
         second.symbols.intern("a shelf with other numbers");
         second.customs.number("custom1");
-        second.record = Record::from_bytes(Entity::Deal, &first.bytes(), &mut second.customs, &mut second.symbols).unwrap();
+        second.record = Record::from_bytes(Entity::DEAL.spec(), &first.bytes(), &mut second.customs, &mut second.symbols).unwrap();
         prop_assert_eq!(first.bytes(), second.bytes());
         for said in after {
             second.say(said);
@@ -239,9 +235,9 @@ proptest! {
         let length = bytes.len();
         flips.iter().for_each(|(at, flip)| bytes[at.index(length)] ^= flip);
         for bytes in [&bytes[..], &bytes[..cut.index(length)]] {
-            if let Ok(record) = Record::from_bytes(Entity::Deal, bytes, &mut shelf.customs, &mut shelf.symbols) {
+            if let Ok(record) = Record::from_bytes(Entity::DEAL.spec(), bytes, &mut shelf.customs, &mut shelf.symbols) {
                 let written = record.to_bytes(&shelf.customs, &shelf.symbols);
-                let again = Record::from_bytes(Entity::Deal, &written, &mut shelf.customs, &mut shelf.symbols).unwrap();
+                let again = Record::from_bytes(Entity::DEAL.spec(), &written, &mut shelf.customs, &mut shelf.symbols).unwrap();
                 prop_assert_eq!(again.to_bytes(&shelf.customs, &shelf.symbols), written, "what was taken in can be kept");
             }
         }
@@ -266,7 +262,7 @@ proptest! {
         expected.sort();
         let mut found: Vec<(Clock, u64, String)> = shelf
             .record
-            .history(STATUS)
+            .stamped(STATUS, &shelf.symbols)
             .map(|s| (s.stamp.clock, s.stamp.origin.offset, format!("{:?}", s.held.show(&shelf.symbols))))
             .collect();
         prop_assert!(found.is_sorted_by_key(|(clock, offset, _)| (*clock, *offset)));

@@ -1,7 +1,7 @@
-//! How a record holds a value: twelve bytes that name the field, the stamp and the value itself.
+//! How a record holds a value, and the eight bytes of an element that keep it.
 
-use super::{Field, Stamp, Symbol, Symbols};
-use crate::event::{Decimal, Value, When};
+use crate::event::{Decimal, Field, Stamp, Value, When};
+use crate::symbol::{Symbol, Symbols};
 
 /// A value as a record of this shard holds it: small, and meaningful with the shard's [`Symbols`] only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,6 +30,14 @@ impl Held {
         }
     }
 
+    /// As [`Held::hold`]; compares with the value that is probably the same first, which is cheaper than to look the text up.
+    pub(super) fn hold_like(value: &Value<'_>, known: Held, symbols: &mut Symbols) -> Held {
+        match (value, known) {
+            (Value::Text(text), Held::Text(symbol)) if symbols.text(symbol) == text => known,
+            _ => Held::hold(value, symbols),
+        }
+    }
+
     /// The value with its text.
     pub fn show<'s>(self, symbols: &'s Symbols) -> Value<'s> {
         match self {
@@ -41,53 +49,71 @@ impl Held {
         }
     }
 
-    fn pack(self) -> (u16, u64) {
-        match self {
-            Held::Null => (0, 0),
-            Held::Text(symbol) => (1, u64::from(symbol.0)),
-            Held::When(When::Instant(t)) => (2, t as u64),
-            Held::When(When::Date(d)) => (3, d as u32 as u64),
-            Held::Decimal(d) => (4, d.0 as u64),
-            Held::Flag(f) => (5, u64::from(f)),
-        }
-    }
-
-    fn unpack(tag: u16, bits: u64) -> Held {
-        match tag {
-            1 => Held::Text(Symbol(bits as u32)),
-            2 => Held::When(When::Instant(bits as i64)),
-            3 => Held::When(When::Date(bits as u32 as i32)),
-            4 => Held::Decimal(Decimal(bits as i64)),
-            5 => Held::Flag(bits != 0),
-            _ => Held::Null,
-        }
-    }
-
     /// An order of values that is the same in every shard: by kind, then by text or number.
     pub fn order(self, other: Held, symbols: &Symbols) -> std::cmp::Ordering {
         match (self, other) {
             (Held::Text(a), Held::Text(b)) => symbols.text(a).cmp(symbols.text(b)),
-            _ => self.pack().cmp(&other.pack()),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+
+    fn rank(self) -> (u8, u64) {
+        match self {
+            Held::Null => (0, 0),
+            Held::Text(symbol) => (1, u64::from(symbol.0)),
+            Held::When(When::Instant(time)) => (2, time as u64),
+            Held::When(When::Date(day)) => (3, day as u32 as u64),
+            Held::Decimal(Decimal(number)) => (4, number as u64),
+            Held::Flag(flag) => (5, u64::from(flag)),
         }
     }
 }
 
-/// One value of one field, with the index of its stamp in the record. Twelve bytes, since there are twenty to a deal.
+/// What an element keeps of a value: all of it, or where it stands among the record's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packed {
+    /// Tag and bits hold the value.
+    Inline(u16, u32),
+    /// The tag; the value is a word of its own.
+    Wide(u16, u64),
+}
+
+const INSTANT: u16 = 2;
+const WIDE_DECIMAL: u16 = 7;
+
+impl Packed {
+    pub fn of(held: Held) -> Packed {
+        match held {
+            Held::Null => Packed::Inline(0, 0),
+            Held::Text(symbol) => Packed::Inline(1, symbol.0),
+            Held::When(When::Instant(time)) => Packed::Wide(INSTANT, time as u64),
+            Held::When(When::Date(day)) => Packed::Inline(3, day as u32),
+            Held::Decimal(Decimal(number)) => match i32::try_from(number) {
+                Ok(small) => Packed::Inline(4, small as u32),
+                Err(_) => Packed::Wide(WIDE_DECIMAL, number as u64),
+            },
+            Held::Flag(flag) => Packed::Inline(5, u32::from(flag)),
+        }
+    }
+}
+
+/// One value of one field: eight bytes, since there are twenty to a deal and a history of each change of some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Element {
     /// The field in the low thirteen bits, the kind of value above them.
     field_and_tag: u16,
+    /// Where its stamp stands among the record's words.
     pub stamp: u16,
-    bits: [u32; 2],
+    /// The value, or where it stands among the words.
+    pub bits: u32,
 }
 
 impl Element {
-    pub fn new(field: Field, stamp: u16, held: Held) -> Element {
-        let (tag, bits) = held.pack();
+    pub fn new(field: Field, stamp: u16, tag: u16, bits: u32) -> Element {
         Element {
             field_and_tag: field.0 | tag << 13,
             stamp,
-            bits: [bits as u32, (bits >> 32) as u32],
+            bits,
         }
     }
 
@@ -95,20 +121,31 @@ impl Element {
         Field(self.field_and_tag & (Field::LIMIT - 1))
     }
 
-    pub fn held(&self) -> Held {
-        Held::unpack(
-            self.field_and_tag >> 13,
-            u64::from(self.bits[0]) | u64::from(self.bits[1]) << 32,
-        )
+    /// True if `bits` is the position of a word.
+    pub fn is_wide(&self) -> bool {
+        matches!(self.field_and_tag >> 13, INSTANT | WIDE_DECIMAL)
+    }
+
+    pub fn held(&self, words: &[u64]) -> Held {
+        let word = || words.get(self.bits as usize).copied().unwrap_or_default();
+        match self.field_and_tag >> 13 {
+            1 => Held::Text(Symbol(self.bits)),
+            INSTANT => Held::When(When::Instant(word() as i64)),
+            3 => Held::When(When::Date(self.bits as i32)),
+            4 => Held::Decimal(Decimal(i64::from(self.bits as i32))),
+            5 => Held::Flag(self.bits != 0),
+            WIDE_DECIMAL => Held::Decimal(Decimal(word() as i64)),
+            _ => Held::Null,
+        }
     }
 }
 
 /// One value of a history, read out with its stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamped {
-    /// When and where it was said.
+    /// When and where it was asserted.
     pub stamp: Stamp,
-    /// What was said.
+    /// The value.
     pub held: Held,
 }
 
@@ -117,20 +154,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_element_is_twelve_bytes_and_gives_back_what_it_took() {
-        assert_eq!(size_of::<Element>(), 12);
+    fn an_element_is_eight_bytes_and_gives_back_what_it_took() {
+        assert_eq!(size_of::<Element>(), 8);
         for held in [
             Held::Null,
             Held::Text(Symbol(u32::MAX)),
             Held::When(When::Instant(i64::MIN)),
             Held::When(When::Date(-1)),
             Held::Decimal(Decimal(i64::MAX)),
+            Held::Decimal(Decimal(-1)),
+            Held::Decimal(Decimal(i64::from(i32::MIN))),
+            Held::Decimal(Decimal(i64::from(i32::MAX) + 1)),
             Held::Flag(true),
             Held::Flag(false),
         ] {
-            let element = Element::new(Field(Field::LIMIT - 1), 7, held);
+            let mut words = Vec::new();
+            let (tag, bits) = match Packed::of(held) {
+                Packed::Inline(tag, bits) => (tag, bits),
+                Packed::Wide(tag, word) => {
+                    words.push(word);
+                    (tag, 0)
+                }
+            };
+            let element = Element::new(Field(Field::LIMIT - 1), 7, tag, bits);
             assert_eq!(
-                (element.field(), element.stamp, element.held()),
+                (element.field(), element.stamp, element.held(&words)),
                 (Field(Field::LIMIT - 1), 7, held)
             );
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::metric::{Figure, Figures, money};
+use crate::metric::{Figure, Figures, find, money};
 
 /// What stands where nothing can be said.
 pub const NO_VALUE: &str = "–";
@@ -20,38 +20,6 @@ impl Display for Escaped<'_> {
             '\'' => f.write_str("&#39;"),
             c => f.write_char(c),
         })
-    }
-}
-
-/// The single figures at the end of a path of names joined by dots, with their currency where they have one.
-pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f Figure)> {
-    let mut found = Vec::new();
-    descend(figures, path, None, &mut found);
-    found
-}
-
-fn descend<'f>(
-    figures: &'f Figures,
-    path: &str,
-    currency: Option<&'f str>,
-    found: &mut Vec<(Option<&'f str>, &'f Figure)>,
-) {
-    let (name, rest) = path
-        .split_once('.')
-        .map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let Some((_, figure)) = figures.iter().find(|(n, _)| *n == name) else {
-        return;
-    };
-    let mut take = |figure: &'f Figure, currency| match (figure, rest) {
-        (Figure::Group(figures), Some(rest)) => descend(figures, rest, currency, found),
-        (Figure::Group(_) | Figure::ByCurrency(_), None) | (_, Some(_)) => {}
-        (single, None) => found.push((currency, single)),
-    };
-    match figure {
-        Figure::ByCurrency(figures) => figures
-            .iter()
-            .for_each(|(currency, figure)| take(figure, Some(currency))),
-        figure => take(figure, currency),
     }
 }
 

@@ -7,7 +7,7 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 
 use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
-use crate::metric::{Figure, METRICS};
+use crate::metric::{Catalogue, Figure};
 use crate::telemetry::Telemetry;
 use crate::window::calendar::DAY;
 
@@ -73,7 +73,11 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                         }
                         let name = name_of(metric.name, path, figure);
                         let family = families.entry(name).or_insert_with_key(|name| {
-                            gauge(name, &help(metric.name, path, figure), [])
+                            gauge(
+                                name,
+                                &help(&snapshot.definitions, metric.name, path, figure),
+                                [],
+                            )
                         });
                         family.mut_metric().push(series(labels, value));
                     });
@@ -105,17 +109,16 @@ fn in_base_unit(figure: &Figure) -> Option<f64> {
 }
 
 /// Which figure of the metric it is, and the first sentence of what the metric means.
-fn help(metric: &str, path: &[&str], figure: &Figure) -> String {
+fn help(catalogue: &Catalogue, metric: &str, path: &[&str], figure: &Figure) -> String {
     let unit = match figure {
         Figure::Days(_) => " (seconds)",
         Figure::Ratio(_) => " (ratio)",
         Figure::Money(_) => " (money)",
         _ => "",
     };
-    let sentence = METRICS
-        .iter()
-        .find(|m| m.name() == metric)
-        .map_or("", |m| first_sentence(m.definition()));
+    let sentence = catalogue
+        .metric(metric)
+        .map_or("", |metric| first_sentence(metric.definition()));
     let words = path.join(" ").replace('_', " ");
     let words = if let Figure::Days(_) = figure {
         words.trim_end_matches(" days")

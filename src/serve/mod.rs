@@ -1,7 +1,6 @@
 //! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
 
 mod figures;
-mod layout;
 pub mod metrics;
 pub mod model;
 mod page;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::definitions::{BadDefinition, Definitions};
-use crate::metric::{Figure, Figures, Group, QueryPlan, MetricValues, Sums};
+use crate::definitions::BadDefinition;
+use crate::metric::{Catalogue, Group, MetricValues, QueryPlan, Sums};
 use crate::pipeline::{Epoch, OutsideError};
 use crate::telemetry::{Telemetry, wall_clock};
 use crate::window::rolling::{Now, ROLLING, Window};
@@ -31,7 +31,7 @@ pub trait Source: Send + Sync {
     fn sums(
         &self,
         epoch: &Epoch,
-        definitions: &Definitions,
+        definitions: &Catalogue,
         plan: &QueryPlan,
     ) -> impl Future<Output = Result<Sums, OutsideError>> + Send;
 }
@@ -63,7 +63,7 @@ pub struct Snapshot {
     /// The numbers, for [`ROLLING`].
     pub reading: MetricValues,
     /// What they mean.
-    pub definitions: Arc<Definitions>,
+    pub definitions: Arc<Catalogue>,
     /// The epoch they were read in.
     pub epoch: u32,
     /// The instant (µs) the windows were cut at.
@@ -83,8 +83,9 @@ pub struct Top {
 }
 
 impl Top {
-    /// The `count` greatest of each set by leads and decided deals of the last 90 days, ties by name.
-    pub fn of(reading: &MetricValues, sets: usize, count: usize) -> Self {
+    /// The `count` greatest of each set by what the metrics count in the last 90 days, such as leads and decided deals, ties by name.
+    pub fn of(reading: &MetricValues, catalogue: &Catalogue, count: usize) -> Self {
+        let sets = catalogue.sets.len();
         let quarter = reading.windows.iter().position(|w| *w == Window::Days(90));
         let mut sizes: Vec<BTreeMap<&[String], i64>> = vec![BTreeMap::new(); sets];
         for metric in &reading.metrics {
@@ -92,7 +93,8 @@ impl Top {
                 for group in groups.iter().filter(|g| g.set != 0 && g.set < sets) {
                     let size = sizes[group.set].entry(&group.values).or_default();
                     if Some(window) == quarter {
-                        *size += weight(metric.name, &group.figures);
+                        let metric = catalogue.metric(metric.name);
+                        *size += metric.map_or(0, |metric| metric.weight(&group.figures));
                     }
                 }
             }
@@ -121,21 +123,6 @@ impl Top {
             self.ranks.get(group.set)?.get(&group.values).copied()
         }
     }
-}
-
-/// What a group counts for in the order of a dimension's values: a lead or a decided deal is one each.
-fn weight(metric: &str, figures: &Figures) -> i64 {
-    let counted = match metric {
-        "lead_source" => &["leads"][..],
-        "win_rate" => &["won", "lost"],
-        _ => &[],
-    };
-    let count = |figure: &Figure| if let Figure::Count(n) = figure { *n } else { 0 };
-    figures
-        .iter()
-        .filter(|(name, _)| counted.contains(name))
-        .map(|(_, figure)| count(figure))
-        .sum()
 }
 
 /// The present snapshot, shared by everything that shows it. Cheap to clone.
@@ -235,7 +222,7 @@ enum RefreshError {
     #[error(
         "the definitions of epoch {epoch} are not understood by this version ({problem}); run the version that wrote them, or a newer one"
     )]
-    Definitions { epoch: u32, problem: BadDefinition },
+    Catalogue { epoch: u32, problem: BadDefinition },
     #[error("reading the windows took longer than {} s; look at ClickHouse's load", PATIENCE.as_secs())]
     TooSlow,
 }
@@ -282,8 +269,8 @@ pub async fn refresh_forever(
     }
 }
 
-/// Definitions made ready, with the epoch they are of: a calendar takes a while to lay out.
-type Ready = Option<(Epoch, Arc<Definitions>)>;
+/// Catalogue made ready, with the epoch they are of: a calendar takes a while to lay out.
+type Ready = Option<(Epoch, Arc<Catalogue>)>;
 
 async fn read(
     source: &impl Source,
@@ -295,8 +282,8 @@ async fn read(
     let definitions = match ready {
         Some((known, definitions)) if *known == epoch => definitions.clone(),
         _ => {
-            let made = Definitions::new(epoch.definitions.clone());
-            let made = Arc::new(made.map_err(|problem| RefreshError::Definitions {
+            let made = Catalogue::new(epoch.definitions.clone());
+            let made = Arc::new(made.map_err(|problem| RefreshError::Catalogue {
                 epoch: epoch.epoch,
                 problem,
             })?);
@@ -313,12 +300,11 @@ async fn read(
             now: as_of,
             watermark: watermark.unwrap_or_default(),
         },
-        &definitions.calendar,
+        &definitions,
     );
     let sums = source.sums(&epoch, &definitions, &plan).await?;
-    let sets = definitions.sets.len();
-    let reading = sums.read(&plan, sets);
-    let top = Top::of(&reading, sets, refresh.top);
+    let reading = sums.read(&plan, &definitions, definitions.sets.len());
+    let top = Top::of(&reading, &definitions, refresh.top);
     Ok(Snapshot {
         reading,
         definitions,

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::figures::{Escaped, NO_VALUE, ago, find, first_sentence, in_a_sentence, written};
-use super::layout::{Column, LAYOUTS, Layout};
+use super::figures::{Escaped, NO_VALUE, ago, first_sentence, in_a_sentence, written};
 use super::model::{Model, Snapshot};
-use crate::metric::{Figure, Figures, Group, METRICS, WindowedValues};
+use crate::metric::{Column, Display, Figure, Figures, Group, Metric, WindowedValues, find};
 use crate::window::Grain;
 use crate::window::rolling::Window;
 
@@ -158,8 +157,8 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
         link(out, &address, &window_name(window), number == choice.window)?;
     }
     out.push_str("</nav><div class=\"cards\">");
-    for (layout, metric) in laid_out(snapshot) {
-        card(out, layout, metric.total(choice.window))?;
+    for (metric, values) in shown(snapshot) {
+        card(out, &metric.display(), values.total(choice.window))?;
     }
     out.push_str("</div>");
     if choice.set != 0 {
@@ -171,8 +170,8 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
         }
         out.push_str("</nav>");
     }
-    for (layout, metric) in laid_out(snapshot) {
-        section(out, snapshot, choice, layout, metric)?;
+    for (metric, values) in shown(snapshot) {
+        section(out, snapshot, choice, metric, values)?;
     }
     definitions(out, snapshot)?;
     write!(
@@ -182,17 +181,11 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
     )
 }
 
-/// The metrics that are shown, in the order of the layouts.
-fn laid_out(snapshot: &Snapshot) -> impl Iterator<Item = (&'static Layout, &WindowedValues)> {
-    LAYOUTS.iter().filter_map(|layout| {
-        Some((
-            layout,
-            snapshot
-                .reading
-                .metrics
-                .iter()
-                .find(|m| m.name == layout.metric)?,
-        ))
+/// The metrics that are shown, in the order of the catalogue.
+fn shown(snapshot: &Snapshot) -> impl Iterator<Item = (&'static dyn Metric, &WindowedValues)> {
+    snapshot.definitions.metrics().filter_map(|metric| {
+        let mut values = snapshot.reading.metrics.iter();
+        Some((metric, values.find(|values| values.name == metric.name())?))
     })
 }
 
@@ -205,27 +198,27 @@ fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::R
     write!(out, "<a href=\"{address}\"{current}>{}</a>", Escaped(text))
 }
 
-fn card(out: &mut String, layout: &Layout, total: Option<&Figures>) -> fmt::Result {
+fn card(out: &mut String, display: &Display, total: Option<&Figures>) -> fmt::Result {
     let nothing = Figures::new();
     let total = total.unwrap_or(&nothing);
     write!(
         out,
         "<div class=\"card\"><h2>{}</h2><p class=\"figure\">{}",
-        layout.title,
-        in_a_sentence(total, layout.headline)
+        display.title,
+        in_a_sentence(total, display.headline)
     )?;
-    if !layout.unit.is_empty() {
-        write!(out, " <small>{}</small>", layout.unit)?;
+    if !display.unit.is_empty() {
+        write!(out, " <small>{}</small>", display.unit)?;
     }
     out.push_str("</p>");
     if total.is_empty() {
         out.push_str("<p class=\"soft\">nothing in this window</p>");
     } else {
-        let remarks = layout
+        let remarks = display
             .remarks
             .iter()
             .filter(|remark| has_something(remark, total));
-        for text in [&layout.made_of].into_iter().chain(remarks) {
+        for text in [&display.made_of].into_iter().chain(remarks) {
             write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
         }
     }
@@ -256,17 +249,18 @@ fn section(
     out: &mut String,
     snapshot: &Snapshot,
     choice: &Choice,
-    layout: &Layout,
-    metric: &WindowedValues,
+    metric: &dyn Metric,
+    values: &WindowedValues,
 ) -> fmt::Result {
-    let gist = first_sentence(definition(metric.name));
+    let display = metric.display();
+    let gist = first_sentence(metric.definition());
     write!(
         out,
         "<section><h2>{}</h2><p class=\"soft gist\">{}</p>",
-        layout.title,
+        display.title,
         Escaped(gist)
     )?;
-    table(out, snapshot, choice, layout, metric)?;
+    table(out, snapshot, choice, metric, values)?;
     out.push_str("</section>");
     Ok(())
 }
@@ -274,46 +268,40 @@ fn section(
 /// Every definition in full. They stand open: what a visitor unfolds, the next refresh would fold up again.
 fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     out.push_str("<section><h2>What is counted</h2><dl>");
-    for (layout, metric) in laid_out(snapshot) {
+    for (metric, _) in shown(snapshot) {
         write!(
             out,
             "<dt>{}</dt><dd>{}</dd>",
-            layout.title,
-            Escaped(definition(metric.name))
+            metric.display().title,
+            Escaped(metric.definition())
         )?;
     }
     out.push_str("</dl></section>");
     Ok(())
 }
 
-fn definition(metric: &str) -> &'static str {
-    METRICS
-        .iter()
-        .find(|m| m.name() == metric)
-        .map_or("", |m| m.definition())
-}
-
 fn table(
     out: &mut String,
     snapshot: &Snapshot,
     choice: &Choice,
-    layout: &Layout,
-    metric: &WindowedValues,
+    metric: &dyn Metric,
+    values: &WindowedValues,
 ) -> fmt::Result {
-    let groups: &[Group] = metric.windows.get(choice.window).map_or(&[], Vec::as_slice);
+    let display = metric.display();
+    let groups: &[Group] = values.windows.get(choice.window).map_or(&[], Vec::as_slice);
     let of_set = || groups.iter().filter(|g| g.set == choice.set && g.set != 0);
     let mut rows: Vec<(usize, &Group)> = of_set()
         .filter_map(|g| Some((snapshot.top.rank(g)?, g)))
         .collect();
     rows.sort_by_key(|(rank, _)| *rank);
     let more = of_set().count() - rows.len();
-    let Some(total) = metric.total(choice.window) else {
+    let Some(total) = values.total(choice.window) else {
         out.push_str("<p class=\"soft\">Nothing in this window.</p>");
         return Ok(());
     };
 
     out.push_str("<div class=\"scroll\"><table><thead><tr><th></th>");
-    for neighbours in layout.columns.chunk_by(|a, b| a.over == b.over) {
+    for neighbours in display.columns.chunk_by(|a, b| a.over == b.over) {
         write!(
             out,
             "<th class=\"first\" colspan=\"{}\" scope=\"colgroup\">{}</th>",
@@ -322,16 +310,16 @@ fn table(
         )?;
     }
     out.push_str("</tr><tr><th></th>");
-    for (i, column) in layout.columns.iter().enumerate() {
+    for (i, column) in display.columns.iter().enumerate() {
         write!(
             out,
             "<th{} scope=\"col\">{}</th>",
-            first(layout.columns, i),
+            first(display.columns, i),
             column.head
         )?;
     }
     out.push_str("</tr></thead><tbody>");
-    row(out, layout.columns, "<span>All</span>", "", total)?;
+    row(out, display.columns, "<span>All</span>", "", total)?;
     for (_, group) in &rows {
         let name = group
             .values
@@ -341,7 +329,7 @@ fn table(
             .join(" · ");
         row(
             out,
-            layout.columns,
+            display.columns,
             &name,
             &group.values.join(" · "),
             &group.figures,
@@ -352,7 +340,7 @@ fn table(
         write!(
             out,
             "<p class=\"soft more\">{} {}.</p>",
-            why_empty(snapshot, choice, metric.name),
+            why_empty(snapshot, choice, metric),
             Escaped(&words(&choice.set_name))
         )?;
     }
@@ -366,12 +354,9 @@ fn table(
 }
 
 /// Why a metric has no rows, to be followed by the dimension's name.
-fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &str) -> &'static str {
+fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &dyn Metric) -> &'static str {
     let set = &snapshot.definitions.sets[choice.set];
-    let mut rollups = METRICS
-        .iter()
-        .filter(|m| m.name() == metric)
-        .flat_map(|m| m.rollups());
+    let mut rollups = metric.rollups().into_iter();
     if !rollups.any(|rollup| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d))) {
         "This is not cut by"
     } else if matches!(snapshot.reading.windows[choice.window], Window::Hours(_))

@@ -1,19 +1,19 @@
-//! What a message of the log says of records: one assertion, or a whole record from another log. Both are folded alike.
+//! The inputs of the fold: one assertion, or a whole record from another log. Both are folded alike.
 
-use super::{Record, Shard};
-use crate::event::{Assertion, FieldName};
-use crate::record::{Entity, Held, Key};
+use super::Shard;
+use crate::event::{Assertion, Entity};
+use crate::record::{Effect, Record, declaration};
 
-/// Something said of one record.
+/// Something that a record is folded from.
 pub(super) trait Foldable {
-    /// Of which.
+    /// Which record.
     fn of(&self) -> (Entity, &str);
 
     /// The greatest event time in it (µs).
     fn time(&self) -> i64;
 
-    /// Takes it into its record. True if the record changed.
-    fn fold(&self, shard: &mut Shard, key: Key) -> bool;
+    /// Folds it into the record of a number.
+    fn fold(&self, shard: &mut Shard, number: u32) -> Effect;
 }
 
 impl Foldable for Assertion<'_> {
@@ -25,30 +25,16 @@ impl Foldable for Assertion<'_> {
         self.stamp.clock.time
     }
 
-    fn fold(&self, shard: &mut Shard, key: Key) -> bool {
-        let record = shard.records.entry(key).or_default();
-        let mut changed = record.witness(self.stamp.clock);
-        for (name, value) in &self.values {
-            let field = match name {
-                FieldName::Known(field) => Some(*field),
-                FieldName::Custom(name) => shard.customs.number(name),
-            };
-            let folded = field.map(|field| {
-                let held = Held::hold(value, &mut shard.symbols);
-                record.assert(
-                    field,
-                    key.entity.spec(field).keep,
-                    self.stamp,
-                    held,
-                    &shard.symbols,
-                )
-            });
-            match folded {
-                Some(Ok(did)) => changed |= did,
-                Some(Err(_)) | None => shard.counters.overflowed += 1,
-            }
-        }
-        changed
+    fn fold(&self, shard: &mut Shard, number: u32) -> Effect {
+        let spec = &declaration(self.entity).spec;
+        let record = shard.records.at_mut(number);
+        record.fold(
+            spec,
+            self.stamp,
+            &self.values,
+            &mut shard.customs,
+            &mut shard.symbols,
+        )
     }
 }
 
@@ -65,19 +51,22 @@ impl Foldable for Whole {
     }
 
     fn time(&self) -> i64 {
-        self.record
-            .last_said()
-            .or(self.record.first())
-            .map_or(0, |clock| clock.time)
+        let last = self.record.last_clock().or(self.record.first());
+        last.map_or(0, |clock| clock.time)
     }
 
-    fn fold(&self, shard: &mut Shard, key: Key) -> bool {
-        let record = shard.records.entry(key).or_default();
-        record
-            .join(&self.record, key.entity, &shard.symbols)
-            .unwrap_or_else(|_| {
-                shard.counters.overflowed += 1;
-                true // part of it may have been taken in
-            })
+    fn fold(&self, shard: &mut Shard, number: u32) -> Effect {
+        let spec = &declaration(self.entity).spec;
+        let record = shard.records.at_mut(number);
+        let joined = record.join(&self.record, spec, &mut shard.symbols);
+        // What did not fit may have been taken in part.
+        let changed = joined.unwrap_or(true);
+        Effect {
+            changed,
+            values: if changed { u64::MAX } else { 0 },
+            custom: changed,
+            overflowed: u32::from(joined.is_err()),
+            ..Effect::default()
+        }
     }
 }

@@ -1,67 +1,89 @@
 //! The ledger: what a shard keeps for one epoch: the links it received, the cells, and what of both was touched.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
+use super::cells::Cells;
+use super::difference::Difference;
 use super::rows::{CellRow, LinkRow, OutLink, Touched};
-use crate::definitions::Definitions;
-use crate::metric::{self, Contribution, Rollup};
-use crate::record::{Key, CompiledDefinitions, Link, Received, Symbol, Symbols};
-use crate::window::{Cell, CellKey, Grain, MAX_CROSS, Pane};
+use crate::metric::{Catalogue, Contributions, Sent, Subject};
+use crate::record::{
+    Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, Mark, ReadContext,
+    Reading, Received, declaration,
+};
+use crate::symbol::Symbols;
+use crate::window::{Cell, CellKey};
+
+static NO_LINKS: LazyLock<Inbox> = LazyLock::new(Inbox::default);
+
+/// What every epoch of a shard shares.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    pub symbols: &'a Symbols,
+    pub customs: &'a CustomFields,
+    pub aliases: &'a Aliases,
+}
+
+impl<'a> Names<'a> {
+    pub fn context(self, compiled: &'a CompiledDefinitions) -> ReadContext<'a> {
+        ReadContext {
+            compiled,
+            symbols: self.symbols,
+            customs: self.customs,
+            aliases: self.aliases,
+        }
+    }
+}
 
 /// The numbers of one epoch in one shard.
 pub struct Ledger {
     epoch: u32,
     /// Numbers are kept; before that only the links received are.
     begun: bool,
+    catalogue: Arc<Catalogue>,
     compiled: CompiledDefinitions,
-    /// By rollup, the grouping sets and grains its contributions go to.
-    layout: Vec<Vec<(u8, Vec<Grain>)>>,
-    rollups: Vec<&'static Rollup>,
-    links: FxHashMap<Key, Vec<Received>>,
-    cells: FxHashMap<CellKey, Cell>,
-    touched_cells: FxHashSet<CellKey>,
+    inboxes: FxHashMap<Key, Inbox>,
+    cells: Cells,
     /// Target and sender of links received.
     touched_links: FxHashSet<(Key, Key)>,
-    /// What is to be told, by target and sender: the latest only, so that the queue is bounded by the records.
+    /// What is to be sent, by target and sender: the latest only, so that the queue is bounded by the records.
     outbox: FxHashMap<(Key, Key), Option<Link>>,
-    /// How often a row came to stand for nothing any more since the last were taken: a cell at zero, a link withdrawn.
+    /// How often a row came to say nothing any more since the last were taken: a cell at zero, a link withdrawn.
     tombstoned: usize,
+    scratch: Difference,
+}
+
+/// A record whose contributions are about to change: what it contributed before the message.
+pub(super) struct Open {
+    key: Key,
+    before: Reading,
+    bases: SmallVec<[i64; 6]>,
+    difference: Difference,
+    /// The senders whose links came in since, and whether they had one before.
+    senders: Vec<(Key, bool)>,
+}
+
+impl Open {
+    pub fn key(&self) -> Key {
+        self.key
+    }
 }
 
 impl Ledger {
-    pub(super) fn new(epoch: u32, definitions: Arc<Definitions>, symbols: &mut Symbols) -> Self {
-        let rollups: Vec<&'static Rollup> = metric::rollups().collect();
-        let layout = rollups.iter().map(|rollup| {
-            let sets = definitions
-                .sets
-                .iter()
-                .enumerate()
-                .filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
-            let kept = |grains: &[Grain]| {
-                grains
-                    .iter()
-                    .copied()
-                    .filter(|g| rollup.grains.contains(g))
-                    .collect::<Vec<_>>()
-            };
-            sets.map(|(number, set)| (number as u8, kept(&set.grains)))
-                .filter(|(_, grains)| !grains.is_empty())
-                .collect()
-        });
+    pub(super) fn new(epoch: u32, catalogue: Arc<Catalogue>, symbols: &mut Symbols) -> Self {
         Ledger {
             epoch,
             begun: false,
-            layout: layout.collect(),
-            rollups,
-            compiled: CompiledDefinitions::new(definitions, symbols),
-            links: FxHashMap::default(),
-            cells: FxHashMap::default(),
-            touched_cells: FxHashSet::default(),
+            compiled: catalogue.compile(symbols),
+            cells: Cells::new(&catalogue),
+            catalogue,
+            inboxes: FxHashMap::default(),
             touched_links: FxHashSet::default(),
             outbox: FxHashMap::default(),
             tombstoned: 0,
+            scratch: Difference::default(),
         }
     }
 
@@ -80,232 +102,379 @@ impl Ledger {
         self.begun
     }
 
+    /// Its definitions and metrics.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
     /// Its definitions, in the shard's symbols.
-    pub fn compiled(&self) -> &CompiledDefinitions {
+    pub(super) fn compiled(&self) -> &CompiledDefinitions {
         &self.compiled
     }
 
     /// The cells, zeros included until they are taken.
-    pub fn cells(&self) -> impl Iterator<Item = (&CellKey, &Cell)> {
+    pub fn cells(&self) -> impl Iterator<Item = (CellKey, Cell)> {
         self.cells.iter()
     }
 
-    /// The links a record received, withdrawn ones included.
-    pub fn received(&self, target: Key) -> &[Received] {
-        self.links.get(&target).map_or(&[], Vec::as_slice)
+    /// The links a record received.
+    pub(super) fn inbox(&self, target: Key) -> &Inbox {
+        self.inboxes.get(&target).unwrap_or(&NO_LINKS)
     }
 
     pub(super) fn targets(&self) -> impl Iterator<Item = Key> {
-        self.links.keys().copied()
+        self.inboxes.keys().copied()
     }
 
-    /// Keeps a link if none of its sender with as great a version is there already.
-    pub(super) fn receive(&mut self, target: Key, link: Received) {
-        let links = self.links.entry(target).or_default();
-        let sender = link.sender;
-        match links.iter_mut().find(|known| known.sender == sender) {
-            Some(known) if known.version >= link.version => return,
-            Some(known) => *known = link,
-            None => links.push(link),
+    /// Keeps a link if none of its sender with as great a version is there already. True if it was kept.
+    pub(super) fn receive(&mut self, target: Key, link: Received, names: Names<'_>) -> bool {
+        let (inbox, sender) = (self.inboxes.entry(target).or_default(), link.sender);
+        if !inbox.is_news(sender, link.version) {
+            return false;
         }
+        inbox.receive(target, link, names.context(&self.compiled));
         self.touched_links.insert((target, sender));
+        true
     }
 
-    /// Takes back what a record contributed and said, and adds what it does now. What it contributes unchanged is left alone.
-    pub(super) fn replace(
-        &mut self,
-        key: Key,
-        old: (&[Contribution], &[(Key, Link)]),
-        new: (&[Contribution], Vec<(Key, Link)>),
-    ) {
-        let (mut gone, mut come): (Vec<&Contribution>, Vec<&Contribution>) =
-            (old.0.iter().collect(), Vec::new());
-        for contribution in new.0 {
-            match gone.iter().position(|old| *old == contribution) {
-                Some(same) => drop(gone.swap_remove(same)),
-                None => come.push(contribution),
-            }
-        }
-        gone.into_iter()
-            .for_each(|contribution| self.add(contribution, -1));
-        come.into_iter()
-            .for_each(|contribution| self.add(contribution, 1));
-
-        for (target, _) in old.1 {
-            if !new.1.iter().any(|(still, _)| still == target) {
-                self.outbox.insert((*target, key), None);
-                self.tombstoned += 1;
-            }
-        }
-        for (target, link) in new.1 {
-            if !old
-                .1
-                .iter()
-                .any(|(before, said)| *before == target && *said == link)
-            {
-                self.outbox.insert((target, key), Some(link));
-            }
+    /// Notes what a record contributes as long as nothing of it or its links has changed.
+    pub(super) fn open(&mut self, key: Key, before: Reading, names: Names<'_>) -> Open {
+        let mut difference = std::mem::take(&mut self.scratch);
+        difference.clear();
+        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let subject = Subject::new(key, &before, inbox, names.context(&self.compiled));
+        self.catalogue.contribute(&subject, &mut difference.minus);
+        let bases = self.bases(&subject);
+        Open {
+            key,
+            before,
+            bases,
+            difference,
+            senders: Vec::new(),
         }
     }
 
-    fn add(&mut self, contribution: &Contribution, sign: i64) {
-        let calendar = &self.compiled.definitions.calendar;
-        let rollup = usize::from(contribution.rollup);
-        for (set, grains) in &self.layout[rollup] {
-            let mut values = [Symbol::BLANK; MAX_CROSS];
-            for (value, dimension) in values
-                .iter_mut()
-                .zip(&self.compiled.definitions.sets[usize::from(*set)].dimensions)
-            {
-                *value = contribution.dims[usize::from(dimension.0)];
+    fn bases(&self, subject: &Subject<'_>) -> SmallVec<[i64; 6]> {
+        let positions = self.catalogue.positions_of(subject.key.entity).iter();
+        positions
+            .map(|position| self.catalogue.basis(*position, subject))
+            .collect()
+    }
+
+    /// Keeps a link of a record that is open, and notes what it and the links whose place it changes contribute before and after.
+    pub(super) fn receive_into(&mut self, open: &mut Open, link: Received, names: Names<'_>) {
+        let (target, sender) = (open.key, link.sender);
+        let inbox = self.inbox(target);
+        if !inbox.is_news(sender, link.version) {
+            return;
+        }
+        let context = names.context(&self.compiled);
+        let had_link = inbox.get(sender).is_some_and(|known| known.link.is_some());
+        open.senders.push((sender, had_link));
+        let order = declaration(target.entity).order;
+        let group = |link: Option<&Link>| Some(order(link?, context)?.1);
+        let mut affected = Affected::new();
+        affected.push(sender);
+        let known = inbox.get(sender).and_then(|known| known.link.as_ref());
+        let groups = [group(known), group(link.link.as_ref())];
+        if groups != [None, None] {
+            groups
+                .into_iter()
+                .for_each(|group| inbox.leading(group, &mut affected));
+        }
+        self.add_links(open, &affected, -1, names);
+        self.receive(target, link, names);
+        self.add_links(open, &affected, 1, names);
+    }
+
+    /// What the links of these senders contribute at an open record, as it was read before.
+    fn add_links(&self, open: &mut Open, senders: &[Key], sign: i64, names: Names<'_>) {
+        let inbox = self.inbox(open.key);
+        let subject = Subject::new(open.key, &open.before, inbox, names.context(&self.compiled));
+        let out = if sign < 0 {
+            &mut open.difference.minus
+        } else {
+            &mut open.difference.plus
+        };
+        for sender in senders {
+            let received = inbox.get(*sender);
+            if let Some(link) = received.and_then(|received| received.link.as_ref()) {
+                let positions = self.catalogue.positions_of(open.key.entity);
+                for (position, basis) in positions.iter().zip(&open.bases) {
+                    let sent = Sent {
+                        sender: *sender,
+                        link,
+                        basis: *basis,
+                    };
+                    self.catalogue
+                        .contribute_link(*position, &subject, &sent, out);
+                }
             }
-            for grain in grains {
-                let pane = Pane::of(contribution.at, *grain, calendar);
-                let key = CellKey {
-                    rollup: contribution.rollup,
-                    set: *set,
-                    pane,
-                    currency: contribution.currency,
-                    values,
-                };
-                let cell = self.cells.entry(key).or_default();
-                for measure in 0..self.rollups[rollup].counts.len() {
-                    if contribution.counts & 1 << measure != 0 {
-                        cell.count(measure, sign);
+        }
+    }
+
+    /// Applies the difference between what an open record contributed and said, and what it does now.
+    pub(super) fn close(&mut self, open: Open, after: Reading, names: Names<'_>) {
+        let Open {
+            key,
+            before,
+            bases,
+            mut difference,
+            senders,
+        } = open;
+        if before != after {
+            self.read_links_anew(key, [&before, &after], &bases, &mut difference, names);
+        }
+        self.set_marks(key, &difference.minus.marks, &difference.plus.marks);
+        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let context = names.context(&self.compiled);
+        let subject = Subject::new(key, &after, inbox, context);
+        if !inbox.is_empty() {
+            let positions = self.catalogue.positions_of(key.entity).iter();
+            for ((position, old), new) in positions.zip(bases).zip(self.bases(&subject)) {
+                if old != new {
+                    for (basis, out) in [(old, &mut difference.minus), (new, &mut difference.plus)]
+                    {
+                        for (sender, link) in inbox.links() {
+                            let sent = Sent {
+                                sender,
+                                link,
+                                basis,
+                            };
+                            self.catalogue
+                                .contribute_link(*position, &subject, &sent, out);
+                        }
                     }
                 }
-                for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0)
-                {
-                    cell.sum(
-                        usize::from(*measure),
-                        i128::from(sign) * i128::from(*number),
-                    );
-                }
-                if let Some(bucket) = contribution.sample {
-                    cell.sketch.add(bucket, sign);
-                }
-                if sign < 0 && cell.is_zero() {
-                    self.tombstoned += 1;
-                }
-                self.touched_cells.insert(key);
-                if pane == Pane::UNDATED {
-                    break; // one undated cell serves all grains
+            }
+        }
+        self.catalogue.contribute(&subject, &mut difference.plus);
+        self.send(key, [&before, &after], &senders);
+        self.apply(difference);
+    }
+
+    fn apply(&mut self, mut difference: Difference) {
+        let (cells, catalogue) = (&mut self.cells, &*self.catalogue);
+        let mut zeros = 0;
+        difference.net(|contribution, sign| zeros += cells.add(contribution, sign, catalogue));
+        self.tombstoned += zeros;
+        self.scratch = difference;
+    }
+
+    /// A record is read otherwise: what its links contribute may be something else too.
+    fn read_links_anew(
+        &self,
+        key: Key,
+        readings: [&Reading; 2],
+        bases: &[i64],
+        difference: &mut Difference,
+        names: Names<'_>,
+    ) {
+        let inbox = self.inbox(key);
+        if inbox.is_empty() {
+            return;
+        }
+        let context = names.context(&self.compiled);
+        let outs = [&mut difference.minus, &mut difference.plus];
+        for (reading, out) in readings.into_iter().zip(outs) {
+            let subject = Subject::new(key, reading, inbox, context);
+            let positions = self.catalogue.positions_of(key.entity).iter();
+            for (position, basis) in positions.zip(bases) {
+                let mut add = |sender: Key, link: &Link| {
+                    let basis = *basis;
+                    let sent = Sent {
+                        sender,
+                        link,
+                        basis,
+                    };
+                    self.catalogue
+                        .contribute_link(*position, &subject, &sent, out);
+                };
+                if self.catalogue.links_read_target(*position) {
+                    inbox.links().for_each(|(sender, link)| add(sender, link));
+                } else if let Some(first) = inbox.in_order().next() {
+                    // Of links kept in order only the first one's place depends on the record itself.
+                    let received = inbox.get(first);
+                    if let Some(link) = received.and_then(|received| received.link.as_ref()) {
+                        add(first, link);
+                    }
                 }
             }
         }
+    }
+
+    fn set_marks(&mut self, key: Key, minus: &[Mark], plus: &[Mark]) {
+        if minus.is_empty() && plus.is_empty() {
+            return;
+        }
+        if let Some(inbox) = self.inboxes.get_mut(&key) {
+            let marks = inbox.marks_mut();
+            // First what is added, so that a mark that stays is not dropped and made again.
+            plus.iter().for_each(|mark| marks.add(*mark, 1));
+            minus.iter().for_each(|mark| marks.add(*mark, -1));
+        }
+    }
+
+    /// Queues the links that say something else than before: to the records it names, and to those it received links from.
+    fn send(&mut self, key: Key, [before, after]: [&Reading; 2], senders: &[(Key, bool)]) {
+        if before == after && senders.is_empty() {
+            return;
+        }
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        before.tells(key, &mut old);
+        after.tells(key, &mut new);
+        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let mut targets: Vec<Key> = old.iter().chain(&new).map(|(target, _)| *target).collect();
+        targets.extend(senders.iter().map(|(sender, _)| *sender));
+        let replied = |sender: &Key| before.replies(sender.entity) != after.replies(sender.entity);
+        let live = inbox.links().map(|(sender, _)| sender);
+        targets.extend(live.filter(|sender| before != after && replied(sender)));
+        targets.sort_unstable();
+        targets.dedup();
+        for target in targets {
+            let is_sender = inbox.get(target).is_some_and(|known| known.link.is_some());
+            let was_sender = senders
+                .iter()
+                .find(|(sender, _)| *sender == target)
+                .map_or(is_sender, |(_, had_link)| *had_link);
+            let was = said(target, &old, before, was_sender);
+            let is = said(target, &new, after, is_sender);
+            if was != is {
+                self.tombstoned += usize::from(is.is_none());
+                self.outbox.insert((target, key), is);
+            }
+        }
+    }
+
+    /// Works out what a record contributes and says, as if nothing of it had been counted in this epoch yet.
+    pub(super) fn establish(&mut self, key: Key, reading: Reading, names: Names<'_>) {
+        if let Some(inbox) = self.inboxes.get_mut(&key) {
+            inbox.clear_marks();
+        }
+        let mut difference = std::mem::take(&mut self.scratch);
+        difference.clear();
+        let catalogue = self.catalogue.clone();
+        let positions = catalogue.positions_of(key.entity);
+        let links = |ledger: &Ledger, bases: &[i64], out: &mut Contributions| {
+            let inbox = ledger.inbox(key);
+            let subject = Subject::new(key, &reading, inbox, names.context(&ledger.compiled));
+            for (sender, link) in inbox.links() {
+                for (position, basis) in positions.iter().zip(bases) {
+                    let basis = *basis;
+                    let sent = Sent {
+                        sender,
+                        link,
+                        basis,
+                    };
+                    ledger
+                        .catalogue
+                        .contribute_link(*position, &subject, &sent, out);
+                }
+            }
+        };
+        if !self.inbox(key).is_empty() {
+            // Once for the marks, which the basis may look at; then for the contributions.
+            links(self, &vec![0; positions.len()], &mut difference.minus);
+            let marks = std::mem::take(&mut difference.minus.marks);
+            difference.clear();
+            self.set_marks(key, &[], &marks);
+        }
+        let context = names.context(&self.compiled);
+        let subject = Subject::new(key, &reading, self.inbox(key), context);
+        let bases = self.bases(&subject);
+        links(self, &bases, &mut difference.plus);
+        self.catalogue.contribute(&subject, &mut difference.plus);
+        let live: Vec<(Key, bool)> = self.inbox(key).links().map(|(s, _)| (s, false)).collect();
+        self.send(key, [&Reading::Nothing, &reading], &live);
+        self.apply(difference);
+    }
+
+    /// The same for a record of another ledger of the epoch, of which nothing is kept but the cells.
+    pub(super) fn establish_cells(
+        &mut self,
+        key: Key,
+        reading: Reading,
+        inbox: &Inbox,
+        names: Names<'_>,
+    ) {
+        if !inbox.is_empty() {
+            self.inboxes.insert(key, inbox.clone());
+        }
+        self.establish(key, reading, names);
+        self.inboxes.remove(&key);
+        self.outbox.clear();
     }
 
     pub(super) fn clear_cells(&mut self) {
-        self.cells.clear();
+        self.cells = Cells::new(&self.catalogue);
         self.forget_touched();
     }
 
     pub(super) fn forget_touched(&mut self) {
-        self.touched_cells.clear();
+        self.cells.forget_touched();
         self.touched_links.clear();
         self.outbox.clear();
         self.tombstoned = 0;
     }
 
     pub(super) fn touched_rows(&self) -> usize {
-        self.touched_cells.len() + self.touched_links.len() + self.outbox.len()
+        self.cells.touched() + self.touched_links.len() + self.outbox.len()
     }
 
-    /// Of the rows that wait, how many may stand for nothing that is there any more: what is not bounded by the state.
+    /// Of the rows that wait, how many may say nothing that is there any more: what is not bounded by the state.
     pub(super) fn tombstoned_rows(&self) -> usize {
         self.tombstoned
     }
 
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
         self.tombstoned = 0;
-        for key in std::mem::take(&mut self.touched_cells) {
-            let Some(cell) = self.cells.get(&key) else {
-                continue;
-            };
-            touched.cells.push(self.row(&key, cell, symbols));
-            if cell.is_zero() {
-                self.cells.remove(&key); // its row says zero; the next contribution starts from there
-            }
-        }
+        let (epoch, catalogue) = (self.epoch, &*self.catalogue);
+        self.cells.take_touched(|key, cell| {
+            touched
+                .cells
+                .push(CellRow::new(epoch, key, cell.to_cell(), catalogue, symbols));
+        });
         for (target, sender) in std::mem::take(&mut self.touched_links) {
-            if let Some(link) = self
-                .received(target)
-                .iter()
-                .find(|link| link.sender == sender)
-            {
+            if let Some(link) = self.inbox(target).get(sender) {
                 touched
                     .links
-                    .push(LinkRow::new(self.epoch, target, link, symbols));
+                    .push(LinkRow::new(epoch, target, link, symbols));
             }
         }
         for ((target, sender), link) in std::mem::take(&mut self.outbox) {
-            touched.outbox.push(OutLink::new(
-                self.epoch,
-                target,
-                sender,
-                link.as_ref(),
-                symbols,
-            ));
+            touched
+                .outbox
+                .push(OutLink::new(epoch, target, sender, link.as_ref(), symbols));
         }
     }
 
     /// Every cell as a row.
     pub(super) fn rows(&self, symbols: &Symbols) -> Vec<CellRow> {
-        self.cells
-            .iter()
-            .map(|(key, cell)| self.row(key, cell, symbols))
-            .collect()
+        let row = |(key, cell)| CellRow::new(self.epoch, key, cell, &self.catalogue, symbols);
+        self.cells.iter().map(row).collect()
     }
 
-    fn row(&self, key: &CellKey, cell: &Cell, symbols: &Symbols) -> CellRow {
-        let dimensions = self.compiled.definitions.sets[usize::from(key.set)]
-            .dimensions
-            .len();
-        CellRow {
-            epoch: self.epoch,
-            rollup: self.rollups[usize::from(key.rollup)].name,
-            grouping: self.compiled.definitions.set_name(usize::from(key.set)),
-            pane: key.pane,
-            values: key.values[..dimensions]
-                .iter()
-                .map(|s| symbols.text(*s).to_owned())
-                .collect(),
-            currency: symbols.text(key.currency).to_owned(),
-            cell: self.padded(key, cell),
-        }
+    /// How many cells there are, and how many links.
+    pub fn counts(&self) -> (usize, usize) {
+        let links = self.inboxes.values().map(|inbox| inbox.received().len());
+        (self.cells.count(), links.sum())
     }
 
-    /// Every row of a rollup has all its measures, so that equal numbers are equal rows.
-    fn padded(&self, key: &CellKey, cell: &Cell) -> Cell {
-        let rollup = self.rollups[usize::from(key.rollup)];
-        let mut cell = cell.clone();
-        cell.counts.resize(rollup.counts.len(), 0);
-        cell.sums.resize(rollup.sums.len(), 0);
-        cell
+    /// Bytes held by cells and by links.
+    pub fn bytes(&self) -> (usize, usize) {
+        let links = self.inboxes.values().map(Inbox::heap_bytes).sum::<usize>();
+        let entries = self.inboxes.capacity() * (size_of::<(Key, Inbox)>() + 1);
+        let queued = self.outbox.capacity() * (size_of::<((Key, Key), Option<Link>)>() + 1)
+            + self.touched_links.capacity() * (size_of::<(Key, Key)>() + 1);
+        (self.cells.bytes(), links + entries + queued)
     }
+}
 
-    pub(super) fn bytes(&self) -> usize {
-        let links = self
-            .links
-            .values()
-            .map(|l| {
-                l.capacity() * size_of::<Received>()
-                    + l.iter()
-                        .filter(|l| matches!(l.link, Some(Link::Deal(_))))
-                        .count()
-                        * size_of::<crate::record::DealLink>()
-            })
-            .sum::<usize>();
-        let cells = self
-            .cells
-            .values()
-            .map(|c| {
-                c.counts.capacity() * 8 + c.sums.capacity() * 16 + size_of_val(c.sketch.buckets())
-            })
-            .sum::<usize>();
-        self.links.capacity() * (size_of::<(Key, Vec<Received>)>() + 1)
-            + links
-            + self.cells.capacity() * (size_of::<(CellKey, Cell)>() + 1)
-            + cells
+/// What a record says to another: what it says of itself to one it names, else its answer to one whose link it holds.
+fn said(target: Key, own: &[(Key, Link)], reading: &Reading, is_sender: bool) -> Option<Link> {
+    match own.iter().find(|(named, _)| *named == target) {
+        Some((_, link)) => Some(link.clone()),
+        None if is_sender => reading.replies(target.entity),
+        None => None,
     }
 }

@@ -2,46 +2,61 @@
 //!
 //! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of the messages up to its offset.
 
-mod ledger;
-mod references;
-mod rows;
+mod cells;
+mod difference;
 mod fold_input;
+mod ledger;
+mod records;
+mod references;
+mod restore;
+mod rows;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
+use fold_input::{Foldable, Whole};
 pub use ledger::Ledger;
+use ledger::{Names, Open};
+use records::Records;
 use references::References;
 pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
-use fold_input::{Foldable, Whole};
 
 use crate::codec::{Damaged, Reader};
-use crate::definitions::Definitions;
-use crate::event::wire::{LinkMessage, Message, Name, RecordMessage, WireError};
-use crate::event::{Assertion, When};
-use crate::metric::{self, Contributions, Subject};
-use crate::record::alias::Aliases;
+use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
+use crate::event::{Assertion, Entity, Placement, SideInput, When};
+use crate::metric::Catalogue;
 use crate::record::{
-    BlobError, CustomFields, Entity, Key, Link, Received, Record, Symbol, Symbols, ReadContext, account,
-    deal, lead, read_link,
+    Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declaration, link,
 };
+use crate::symbol::{Symbol, Symbols};
 
 /// The state of one partition of the log.
 #[derive(Default)]
 pub struct Shard {
     symbols: Symbols,
     customs: CustomFields,
-    records: FxHashMap<Key, Record>,
+    records: Records,
     aliases: Aliases,
     references: References,
     ledgers: Vec<Ledger>,
-    /// The greatest epoch it was told of, dropped ones included.
+    /// By entity, which changes need a look at what a record contributes, in any epoch.
+    masks: Vec<Mask>,
+    /// The greatest epoch it knows of, dropped ones included.
     newest: u32,
-    touched_records: FxHashSet<Key>,
     changes: Vec<ChangeRow>,
     counters: Counters,
+    /// Copies of records, to be used again.
+    spare: Vec<Record>,
+}
+
+/// The fields of an entity, a bit each, that numbers and links depend on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mask {
+    values: u64,
+    clocks: u64,
+    customs: bool,
 }
 
 /// What a shard counted since it was made.
@@ -68,56 +83,65 @@ pub enum Unfolded {
     UnknownEpoch(u32),
 }
 
-/// What a record of the shard said before a message, kept until the message is folded whole.
+/// A record as it was before a message, kept until the message is folded whole.
 struct Previous {
     key: Key,
-    changed: bool,
-    stated: [Option<Key>; 2],
-    said: Vec<Derived>,
-    noted: TrackedFields,
-}
-
-/// What a record says in one epoch: to the rollups and to other records.
-#[derive(Default)]
-struct Derived {
-    contributions: Contributions,
-    links: Vec<(Key, Link)>,
+    record: Record,
+    effect: Effect,
+    /// The root of something it names, or of itself, is another one now.
+    is_moved: bool,
+    /// The greatest event time of its assertions in the message (µs).
+    time: i64,
 }
 
 /// What of a record goes into `changes`.
 #[derive(Clone, Copy, PartialEq, Default)]
-struct TrackedFields {
+struct Tracked {
     status: Symbol,
     owner: Symbol,
     amount: Option<i64>,
     closed_at: Option<When>,
-    time: i64,
 }
 
 impl Shard {
-    /// An empty shard that keeps numbers for these epochs, each with its definitions, from the beginning.
-    pub fn new(epochs: &[(u32, Arc<Definitions>)]) -> Self {
+    /// An empty shard that keeps numbers for these epochs, each with its catalogue, from the beginning.
+    pub fn new(epochs: &[(u32, Arc<Catalogue>)]) -> Self {
         let mut shard = Shard::default();
-        for (epoch, definitions) in epochs {
-            shard.learn(*epoch, definitions.clone());
+        for (epoch, catalogue) in epochs {
+            shard.learn(*epoch, catalogue.clone());
         }
         shard.ledgers.iter_mut().for_each(Ledger::begin);
         shard
     }
 
     /// Makes ready to keep numbers for one more epoch: its links are kept from now on, its numbers once it begins in the log.
-    pub fn learn(&mut self, epoch: u32, definitions: Arc<Definitions>) {
+    pub fn learn(&mut self, epoch: u32, catalogue: Arc<Catalogue>) {
         self.newest = self.newest.max(epoch);
         if self.ledgers.iter().all(|ledger| ledger.epoch() != epoch) {
-            let ledger = Ledger::new(epoch, definitions, &mut self.symbols);
+            let ledger = Ledger::new(epoch, catalogue, &mut self.symbols);
             self.ledgers.push(ledger);
+            self.compile_masks();
         }
     }
 
-    /// Keeps no numbers for an epoch any more, nor for any it was never told of up to this one.
+    /// Keeps no numbers for an epoch any more, nor for any that it did not know of up to this one.
     pub fn forget(&mut self, epoch: u32) {
         self.newest = self.newest.max(epoch);
         self.ledgers.retain(|ledger| ledger.epoch() != epoch);
+        self.compile_masks();
+    }
+
+    fn compile_masks(&mut self) {
+        let of_entity = |entity: &Entity| {
+            let mut mask = Mask::default();
+            for compiled in self.ledgers.iter().map(Ledger::compiled) {
+                mask.values |= compiled.read_mask(*entity);
+                mask.clocks |= declaration(*entity).clock_mask(!compiled.has_no_stages());
+                mask.customs |= compiled.reads_custom_fields();
+            }
+            mask
+        };
+        self.masks = Entity::ALL.iter().map(of_entity).collect();
     }
 
     /// Folds one message of the log: all of it, before any cell, link or change is taken.
@@ -127,7 +151,7 @@ impl Shard {
     /// # Errors
     /// If the message isn't one of this version's, or of an epoch that is not known here. Nothing of it is folded then.
     pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), Unfolded> {
-        let message = crate::event::wire::read(message)?;
+        let message = wire::read(message, &SCHEMA)?;
         if let Some(epoch) = self.unknown_epoch(&message) {
             return Err(Unfolded::UnknownEpoch(epoch));
         }
@@ -147,13 +171,13 @@ impl Shard {
         Ok(())
     }
 
-    /// The first epoch in a message that this shard was never told of.
+    /// The first epoch in a message that this shard does not know.
     fn unknown_epoch(&self, message: &Message<'_>) -> Option<u32> {
         match message {
             Message::Assertions(assertions) => {
                 let epochs = assertions
                     .iter()
-                    .filter(|assertion| assertion.entity == Entity::Epoch)
+                    .filter(|assertion| assertion.entity == Entity::EPOCH)
                     .filter_map(|a| a.id.parse().ok());
                 epochs.into_iter().find(|epoch| *epoch > self.newest)
             }
@@ -167,12 +191,8 @@ impl Shard {
 
     fn whole(&mut self, message: &RecordMessage<'_>) -> Result<Whole, WireError> {
         let Name { entity, id } = &message.name;
-        let record = Record::from_bytes(
-            *entity,
-            &message.state,
-            &mut self.customs,
-            &mut self.symbols,
-        );
+        let (customs, symbols) = (&mut self.customs, &mut self.symbols);
+        let record = Record::from_bytes(entity.spec(), &message.state, customs, symbols);
         let record = record.map_err(|error| WireError::Record {
             entity: entity.name(),
             id: id.clone().into_owned(),
@@ -197,72 +217,78 @@ impl Shard {
 
     fn fold_inputs(&mut self, version: u64, append_time: i64, inputs: &[impl Foldable]) {
         let mut touched: Vec<Previous> = Vec::with_capacity(inputs.len());
-        let mut index: FxHashMap<Key, usize> = FxHashMap::default();
+        let mut index: FxHashMap<u32, usize> = FxHashMap::default();
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
         for input in inputs {
             let (entity, id) = input.of();
-            let key = Key {
-                entity,
-                id: self.symbols.intern(id),
-            };
-            match entity {
-                Entity::Alias => {
-                    if self.fold_one(key, input) {
-                        aliases.push(key.id);
+            let id = self.symbols.intern(id);
+            let key = Key { entity, id };
+            let number = self.records.number(key);
+            match entity.placement() {
+                Placement::Home => {}
+                Placement::Everywhere(SideInput::Alias) => {
+                    if self.fold_one(number, input).changed {
+                        aliases.push(id);
                     }
                     continue;
                 }
-                Entity::Epoch => {
+                Placement::Everywhere(SideInput::EpochStart) => {
                     // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
-                    self.fold_one(key, input);
-                    begun.push(key.id);
+                    self.fold_one(number, input);
+                    begun.push(id);
                     continue;
                 }
-                Entity::Lead | Entity::Deal | Entity::Account => {}
             }
-            let at = *index.entry(key).or_insert_with(|| {
-                touched.push(self.capture_previous(key));
+            let at = *index.entry(number).or_insert_with(|| {
+                let mut record = self.spare.pop().unwrap_or_default();
+                record.copy_from(self.records.at(number));
+                touched.push(Previous {
+                    key,
+                    record,
+                    effect: Effect::default(),
+                    is_moved: false,
+                    time: 0,
+                });
                 touched.len() - 1
             });
-            let changed = self.fold_one(key, input);
-            touched[at].changed |= changed;
-            touched[at].noted.time = touched[at].noted.time.max(input.time());
+            let effect = self.fold_one(number, input);
+            touched[at].effect.merge(effect);
+            touched[at].time = touched[at].time.max(input.time());
         }
-        for before in touched.iter().filter(|before| before.changed) {
-            self.refer(before.key, before.stated);
+        for previous in &touched {
+            self.refer(previous);
         }
-        if !aliases.is_empty() {
-            self.fold_aliases(&aliases, &mut touched, &index);
-        }
-        for before in touched.iter().filter(|b| b.changed) {
-            self.apply_difference(before);
-            self.record_change(before, version, append_time);
+        let before = (!aliases.is_empty()).then(|| self.fold_aliases(&aliases, &mut touched));
+        for previous in &touched {
+            self.apply_difference(previous, before.as_ref());
+            self.record_change(previous, version, append_time);
         }
         for epoch in begun {
             self.begin(epoch);
         }
+        self.spare
+            .extend(touched.into_iter().map(|previous| previous.record));
+        self.spare.truncate(SPARE);
     }
 
-    /// Takes one thing said into its record. True if the record changed.
-    fn fold_one(&mut self, key: Key, input: &impl Foldable) -> bool {
+    /// Folds one input into its record.
+    fn fold_one(&mut self, number: u32, input: &impl Foldable) -> Effect {
         self.counters.assertions += 1;
-        let changed = input.fold(self, key);
-        if changed {
-            self.touched_records.insert(key);
+        let effect = input.fold(self, number);
+        self.counters.overflowed += u64::from(effect.overflowed);
+        if effect.changed {
+            self.records.touch(number);
         } else {
             self.counters.unchanged += 1;
         }
-        changed
+        effect
     }
 
     /// An epoch begins: every cell and every link of it is worked out, and touched, so that the next flush writes all of it.
     fn begin(&mut self, id: Symbol) {
         let epoch = self.symbols.text(id).parse::<u32>().ok();
-        let Some(number) = self
-            .ledgers
-            .iter()
-            .position(|ledger| Some(ledger.epoch()) == epoch)
-        else {
+        let mut ledgers = self.ledgers.iter();
+        let Some(number) = ledgers.position(|ledger| Some(ledger.epoch()) == epoch) else {
             return;
         };
         if !self.ledgers[number].has_begun() {
@@ -271,90 +297,87 @@ impl Shard {
         }
     }
 
-    /// Works out from records and links received what there is to say in an epoch, as if nothing had been said in it yet.
-    fn work_out(&mut self, number: usize) {
-        for key in self.subjects(number) {
-            let said = self.derive(key, &self.ledgers[number]);
-            self.ledgers[number].replace(key, (&[], &[]), (&said.contributions.items, said.links));
-        }
-    }
-
-    /// Takes over what alias records say now. Every record whose links point elsewhere through it is touched.
-    fn fold_aliases(
-        &mut self,
-        alias_ids: &[Symbol],
-        touched: &mut Vec<Previous>,
-        index: &FxHashMap<Key, usize>,
-    ) {
-        // Derived before anything is learned: what a record said went to the roots of that time.
+    /// Applies the changed alias records. Every record whose links point elsewhere through it is touched. Gives back the aliases as
+    /// they were: what a record said before went to the roots of that time.
+    fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Previous>) -> Aliases {
         let before = self.aliases.clone();
         for id in alias_ids {
-            if let Some(record) = self.records.get(&Key {
-                entity: Entity::Alias,
-                id: *id,
-            }) {
-                self.aliases.learn(*id, record, &mut self.symbols);
+            let (entity, id) = (Entity::ALIAS, *id);
+            if let Some(record) = self.records.get(Key { entity, id }) {
+                self.aliases.learn(id, record, &mut self.symbols);
             }
         }
         let moved = before.moved(&self.aliases, &self.symbols);
-        if moved.is_empty() {
-            return;
-        }
         let senders: BTreeSet<Key> = moved
             .into_iter()
             .flat_map(|key| self.references.senders(key))
             .collect();
-        let now = std::mem::replace(&mut self.aliases, before);
         for key in senders {
-            match index.get(&key) {
-                Some(at) => touched[*at].changed = true,
+            match touched.iter_mut().find(|previous| previous.key == key) {
+                Some(previous) => previous.is_moved = true,
                 None => touched.push(Previous {
-                    changed: true,
-                    ..self.capture_previous(key)
+                    key,
+                    record: self.records.get(key).cloned().unwrap_or_default(),
+                    effect: Effect::default(),
+                    is_moved: true,
+                    time: 0,
                 }),
             }
         }
-        self.aliases = now;
+        before
     }
 
     /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
     fn fold_links(&mut self, links: &[LinkMessage<'_>]) -> Result<(), Damaged> {
-        let mut touched: Vec<Previous> = Vec::new();
-        let mut index: FxHashSet<Key> = FxHashSet::default();
         // Read all before folding any, so that a damaged one leaves nothing half done.
         let contents: Vec<Option<Link>> = links
             .iter()
-            .map(|link| read_link(&mut Reader::new(&link.content), &mut self.symbols))
+            .map(|message| link::read(&mut Reader::new(&message.content), &mut self.symbols))
             .collect::<Result<_, _>>()?;
+        let mut open: Vec<(usize, Open)> = Vec::new();
+        let mut index: FxHashMap<(usize, Key), usize> = FxHashMap::default();
         for (message, link) in links.iter().zip(contents) {
             self.counters.links += 1;
             let (target, sender) = (self.key(&message.target), self.key(&message.sender));
-            if index.insert(target) {
-                touched.push(Previous {
-                    changed: true,
-                    ..self.capture_previous(target)
-                });
+            self.note_sender(target, sender);
+            let mut ledgers = self.ledgers.iter();
+            let Some(number) = ledgers.position(|ledger| ledger.epoch() == message.epoch) else {
+                continue;
+            };
+            let received = Received {
+                sender,
+                version: message.version,
+                link,
+            };
+            if !self.ledgers[number].has_begun() {
+                let (ledger, names) = self.ledger(number);
+                ledger.receive(target, received, names);
+                continue;
             }
-            self.note_lead(target, sender);
-            if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == message.epoch) {
-                ledger.receive(
-                    target,
-                    Received {
-                        sender,
-                        version: message.version,
-                        link,
-                    },
-                );
-            }
+            let at = *index.entry((number, target)).or_insert_with(|| {
+                let reading = self.read(number, target);
+                let (ledger, names) = self.ledger(number);
+                open.push((number, ledger.open(target, reading, names)));
+                open.len() - 1
+            });
+            let (ledger, names) = self.ledger(number);
+            ledger.receive_into(&mut open[at].1, received, names);
         }
-        touched.iter().for_each(|before| self.apply_difference(before));
+        for (number, open) in open {
+            let reading = self.read(number, open.key());
+            let (ledger, names) = self.ledger(number);
+            ledger.close(open, reading, names);
+        }
         Ok(())
     }
 
-    /// A deal may be credited to a lead that names it without naming that lead itself. Once noted it stays: a look too many changes nothing.
-    fn note_lead(&mut self, target: Key, sender: Key) {
-        if (target.entity, sender.entity) == (Entity::Deal, Entity::Lead) {
-            self.references.add(sender, target);
+    /// A merge of the sender changes how the target is read.
+    fn note_sender(&mut self, target: Key, sender: Key) {
+        if declaration(target.entity)
+            .reads_root_of
+            .contains(&sender.entity)
+        {
+            self.references.add_received(sender, target);
         }
     }
 
@@ -365,252 +388,132 @@ impl Shard {
         }
     }
 
-    /// What a record says now, in every epoch that has begun.
-    fn capture_previous(&self, key: Key) -> Previous {
-        let said = self
-            .ledgers
-            .iter()
-            .map(|ledger| {
-                if ledger.has_begun() {
-                    self.derive(key, ledger)
-                } else {
-                    Derived::default()
-                }
-            })
-            .collect();
-        Previous {
-            key,
-            changed: false,
-            stated: self.stated(key),
-            said,
-            noted: self.noted(key),
-        }
-    }
-
-    /// The records a record names, merged or not.
-    fn stated(&self, key: Key) -> [Option<Key>; 2] {
-        let named = |entity, id: Symbol| (!id.is_blank()).then_some(Key { entity, id });
-        let Some(record) = self.records.get(&key) else {
-            return [None, None];
-        };
-        match key.entity {
-            Entity::Deal => [
-                named(Entity::Account, record.text(deal::ACCOUNT_ID)),
-                named(Entity::Lead, record.text(deal::LEAD_ID)),
-            ],
-            Entity::Lead => [
-                named(Entity::Deal, record.text(lead::CONVERTED_DEAL_ID)),
-                None,
-            ],
-            Entity::Account | Entity::Alias | Entity::Epoch => [None, None],
-        }
-    }
-
-    /// Notes which records a record names now instead of those it named.
-    fn refer(&mut self, key: Key, before: [Option<Key>; 2]) {
-        let now = self.stated(key);
-        if before != now {
-            before
-                .into_iter()
-                .flatten()
-                .for_each(|named| self.references.remove(named, key));
-            now.into_iter()
-                .flatten()
-                .for_each(|named| self.references.add(named, key));
-        }
-    }
-
-    fn derive(&self, key: Key, ledger: &Ledger) -> Derived {
-        static NOBODY: std::sync::LazyLock<Record> = std::sync::LazyLock::new(Record::default);
-        let view = ReadContext {
-            compiled: ledger.compiled(),
+    /// A ledger, with what it needs of the rest of the shard.
+    fn ledger(&mut self, number: usize) -> (&mut Ledger, Names<'_>) {
+        let names = Names {
             symbols: &self.symbols,
             customs: &self.customs,
             aliases: &self.aliases,
         };
-        let (record, received) = (
-            self.records.get(&key).unwrap_or(&NOBODY),
-            ledger.received(key),
-        );
-        let mut said = Derived::default();
-        let subject = match key.entity {
-            Entity::Lead => {
-                lead::links(record, received, view, &mut said.links);
-                Subject::Lead(lead::LeadReading::new(key, record, received, view))
-            }
-            Entity::Deal => {
-                let reading = deal::DealReading::new(key, record, received, view);
-                reading.links(&mut said.links);
-                Subject::Deal(reading)
-            }
-            Entity::Account => {
-                account::links(key, record, view, &mut said.links);
-                Subject::Account(account::AccountReading::new(key, record, received, view))
-            }
-            Entity::Alias | Entity::Epoch => return said,
-        };
-        metric::contribute(&subject, key, view, &mut said.contributions);
-        said
+        (&mut self.ledgers[number], names)
     }
 
-    /// Takes back what a record said before and adds what it says now.
-    fn apply_difference(&mut self, before: &Previous) {
-        for (number, old) in before.said.iter().enumerate() {
+    /// A record of this shard as an epoch reads it; one that was never asserted, but that links were sent to, is empty.
+    fn read(&self, number: usize, key: Key) -> Reading {
+        match self.records.get(key) {
+            Some(record) => self.read_as(number, key, record, &self.aliases),
+            None => self.read_as(number, key, &Record::default(), &self.aliases),
+        }
+    }
+
+    fn read_as(&self, number: usize, key: Key, record: &Record, aliases: &Aliases) -> Reading {
+        let ledger = &self.ledgers[number];
+        let names = Names {
+            symbols: &self.symbols,
+            customs: &self.customs,
+            aliases,
+        };
+        let context = names.context(ledger.compiled());
+        (declaration(key.entity).read)(key, record, ledger.inbox(key), context)
+    }
+
+    /// The records a record names, merged or not.
+    fn stated(record: &Record, entity: Entity) -> impl Iterator<Item = Key> {
+        let references = declaration(entity).references.iter();
+        references.filter_map(|(field, entity)| {
+            let id = record.text(*field);
+            (!id.is_blank()).then_some(Key {
+                entity: *entity,
+                id,
+            })
+        })
+    }
+
+    /// Notes which records a record names now instead of those it named.
+    fn refer(&mut self, previous: &Previous) {
+        let entity = previous.key.entity;
+        if previous.effect.values & declaration(entity).reference_mask() == 0 {
+            return;
+        }
+        let Some(now) = self.records.get(previous.key) else {
+            return;
+        };
+        for named in Self::stated(&previous.record, entity) {
+            self.references.remove(named, previous.key);
+        }
+        for named in Self::stated(now, entity) {
+            self.references.add(named, previous.key);
+        }
+    }
+
+    /// Takes back what a record contributed and said before a message and adds what it does now. `before` are the aliases as they were.
+    fn apply_difference(&mut self, previous: &Previous, before: Option<&Aliases>) {
+        let mask = self.masks[usize::from(previous.key.entity.0)];
+        let effect = previous.effect;
+        let is_relevant = previous.is_moved
+            || effect.values & mask.values != 0
+            || effect.repeated & mask.clocks != 0
+            || effect.custom && mask.customs
+            || effect.began;
+        if !is_relevant {
+            return;
+        }
+        let key = previous.key;
+        for number in 0..self.ledgers.len() {
             if !self.ledgers[number].has_begun() {
                 continue;
             }
-            let new = self.derive(before.key, &self.ledgers[number]);
-            self.ledgers[number].replace(
-                before.key,
-                (&old.contributions.items, &old.links),
-                (&new.contributions.items, new.links),
-            );
-        }
-    }
-
-    fn noted(&self, key: Key) -> TrackedFields {
-        let Some(record) = self.records.get(&key) else {
-            return TrackedFields::default();
-        };
-        let (status, owner) = match key.entity {
-            Entity::Lead => (record.text(lead::STATUS), record.text(lead::OWNER_ID)),
-            Entity::Deal => (record.text(deal::STATUS), record.text(deal::OWNER_ID)),
-            Entity::Account | Entity::Alias | Entity::Epoch => {
-                (Symbol::BLANK, record.text(account::OWNER_ID))
+            let aliases = before.unwrap_or(&self.aliases);
+            let old = self.read_as(number, key, &previous.record, aliases);
+            let new = self.read(number, key);
+            if old != new {
+                let (ledger, names) = self.ledger(number);
+                let open = ledger.open(key, old, names);
+                ledger.close(open, new, names);
             }
-        };
-        let is_deal = key.entity == Entity::Deal;
-        let amount = record.decimal(deal::AMOUNT).filter(|_| is_deal);
-        TrackedFields {
-            status,
-            owner,
-            amount,
-            closed_at: record.when(deal::CLOSED_AT).filter(|_| is_deal),
-            time: 0,
         }
     }
 
-    fn record_change(&mut self, before: &Previous, version: u64, append_time: i64) {
-        let now = TrackedFields {
-            time: before.noted.time,
-            ..self.noted(before.key)
+    fn tracked(record: &Record, entity: Entity) -> Tracked {
+        let fields = declaration(entity).tracked;
+        Tracked {
+            status: fields.status.map_or(Symbol::BLANK, |f| record.text(f)),
+            owner: fields.owner.map_or(Symbol::BLANK, |f| record.text(f)),
+            amount: fields.amount.and_then(|f| record.decimal(f)),
+            closed_at: fields.closed_at.and_then(|f| record.when(f)),
+        }
+    }
+
+    fn record_change(&mut self, previous: &Previous, version: u64, append_time: i64) {
+        let entity = previous.key.entity;
+        if previous.effect.values & declaration(entity).tracked.mask() == 0 {
+            return;
+        }
+        let before = Self::tracked(&previous.record, entity);
+        let Some(record) = self.records.get(previous.key) else {
+            return;
         };
-        if now == before.noted {
+        let now = Self::tracked(record, entity);
+        if now == before {
             return;
         }
         let text = |symbol| self.symbols.text(symbol).to_owned();
         self.changes.push(ChangeRow {
-            entity: before.key.entity,
-            id: text(before.key.id),
+            entity,
+            id: text(previous.key.id),
             version,
             append_time,
-            event_time: now.time,
-            status: (text(before.noted.status), text(now.status)),
-            owner: (text(before.noted.owner), text(now.owner)),
-            amount: (before.noted.amount, now.amount),
-            closed_at: (before.noted.closed_at, now.closed_at),
+            event_time: previous.time,
+            status: (text(before.status), text(now.status)),
+            owner: (text(before.owner), text(now.owner)),
+            amount: (before.amount, now.amount),
+            closed_at: (before.closed_at, now.closed_at),
         });
-    }
-
-    /// Puts back a record as a fact holds it.
-    ///
-    /// # Errors
-    /// If its bytes are damaged or of another version.
-    pub fn restore_record(
-        &mut self,
-        entity: Entity,
-        id: &str,
-        state: &[u8],
-    ) -> Result<(), BlobError> {
-        let record = Record::from_bytes(entity, state, &mut self.customs, &mut self.symbols)?;
-        let id = self.symbols.intern(id);
-        if entity == Entity::Alias {
-            self.aliases.learn(id, &record, &mut self.symbols);
-        }
-        if entity == Entity::Epoch {
-            let epoch = self.symbols.text(id).parse::<u32>().ok();
-            self.ledgers
-                .iter_mut()
-                .filter(|ledger| Some(ledger.epoch()) == epoch)
-                .for_each(Ledger::begin);
-        }
-        let key = Key { entity, id };
-        self.records.insert(key, record);
-        self.refer(key, [None, None]);
-        Ok(())
-    }
-
-    /// Puts back a link as a fact holds it.
-    ///
-    /// # Errors
-    /// If its bytes are damaged.
-    pub fn restore_link(&mut self, link: &LinkMessage<'_>) -> Result<(), Damaged> {
-        let content = read_link(&mut Reader::new(&link.content), &mut self.symbols)?;
-        let (target, sender) = (self.key(&link.target), self.key(&link.sender));
-        self.note_lead(target, sender);
-        if let Some(ledger) = self.ledgers.iter_mut().find(|l| l.epoch() == link.epoch) {
-            ledger.receive(
-                target,
-                Received {
-                    sender,
-                    version: link.version,
-                    link: content,
-                },
-            );
-        }
-        Ok(())
-    }
-
-    /// Works the cells out anew from records and links, all put back. Nothing is touched by it.
-    pub fn finish_restore(&mut self) {
-        for number in 0..self.ledgers.len() {
-            self.ledgers[number].clear_cells();
-            if self.ledgers[number].has_begun() {
-                self.work_out(number);
-            }
-            self.ledgers[number].forget_touched();
-        }
-        self.touched_records.clear();
-        self.changes.clear();
-    }
-
-    /// Everything that contributes in an epoch: what records were put back of, and what is only spoken of.
-    fn subjects(&self, ledger: usize) -> Vec<Key> {
-        let spoken_of = self.ledgers[ledger]
-            .targets()
-            .filter(|key| !self.records.contains_key(key));
-        self.records.keys().copied().chain(spoken_of).collect()
-    }
-
-    /// The cells of an epoch as the records that are `wanted` make them, worked out from the facts put back. What the shard itself holds
-    /// is left as it is.
-    pub fn cells_of(&mut self, epoch: u32, wanted: impl Fn(Entity, &str) -> bool) -> Vec<CellRow> {
-        let Some(number) = self
-            .ledgers
-            .iter()
-            .position(|ledger| ledger.epoch() == epoch && ledger.has_begun())
-        else {
-            return Vec::new();
-        };
-        let mut cells = Ledger::new(
-            epoch,
-            self.ledgers[number].compiled().definitions.clone(),
-            &mut self.symbols,
-        );
-        for key in self
-            .subjects(number)
-            .into_iter()
-            .filter(|key| wanted(key.entity, self.symbols.text(key.id)))
-        {
-            let said = self.derive(key, &self.ledgers[number]);
-            cells.replace(key, (&[], &[]), (&said.contributions.items, Vec::new()));
-        }
-        cells.rows(&self.symbols)
     }
 
     /// How many rows are waiting to be written.
     pub fn touched_rows(&self) -> usize {
-        self.touched_records.len()
+        self.records.touched()
             + self.changes.len()
             + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
     }
@@ -618,7 +521,12 @@ impl Shard {
     /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero, links withdrawn. A row for every touched
     /// record, cell and link that is there waits besides; these can't be more than the state holds.
     pub fn append_only_rows(&self) -> usize {
-        self.changes.len() + self.ledgers.iter().map(Ledger::tombstoned_rows).sum::<usize>()
+        self.changes.len()
+            + self
+                .ledgers
+                .iter()
+                .map(Ledger::tombstoned_rows)
+                .sum::<usize>()
     }
 
     /// Takes all that was touched, at its present value, be it equal to what it was.
@@ -627,12 +535,11 @@ impl Shard {
             changes: std::mem::take(&mut self.changes),
             ..Touched::default()
         };
-        for key in std::mem::take(&mut self.touched_records) {
-            if let Some(record) = self.records.get(&key) {
-                touched
-                    .records
-                    .push(RecordRow::new(key, record, &self.customs, &self.symbols));
-            }
+        for number in self.records.take_touched() {
+            let (key, record) = (self.records.key(number), self.records.at(number));
+            touched
+                .records
+                .push(RecordRow::new(key, record, &self.customs, &self.symbols));
         }
         for ledger in &mut self.ledgers {
             ledger.take_touched(&self.symbols, &mut touched);
@@ -640,35 +547,21 @@ impl Shard {
         touched
     }
 
-    /// The greatest instant (µs) at which a live lead or deal was created or closed, in the first epoch: where history ends.
+    /// The greatest instant (µs) of a record that counts for itself, in the first epoch: where history ends.
     pub fn last_instant(&self) -> Option<i64> {
         let ledger = self.ledgers.first()?;
-        let view = ReadContext {
-            compiled: ledger.compiled(),
+        let names = Names {
             symbols: &self.symbols,
             customs: &self.customs,
             aliases: &self.aliases,
         };
-        let calendar = &view.compiled.definitions.calendar;
-        let live = self
-            .records
-            .iter()
-            .filter(|(key, record)| view.is_live(**key, record));
-        let last = live.filter_map(|(key, record)| match key.entity {
-            Entity::Lead => {
-                Some(calendar.instant(lead::LeadReading::new(*key, record, &[], view).created_at))
-            }
-            Entity::Deal => {
-                let deal = deal::DealReading::new(*key, record, &[], view);
-                let created = calendar.instant(deal.created_at);
-                Some(
-                    deal.closed_at
-                        .map_or(created, |closed| created.max(calendar.instant(closed))),
-                )
-            }
-            Entity::Account | Entity::Alias | Entity::Epoch => None,
+        let context = names.context(ledger.compiled());
+        let readings = self.records.iter().map(|(key, record)| {
+            (declaration(key.entity).read)(key, record, ledger.inbox(key), context)
         });
-        last.max()
+        let live = readings.filter(Reading::is_live);
+        live.filter_map(|reading| reading.last_instant(context))
+            .max()
     }
 
     /// How many records of an entity are held, deleted ones included.
@@ -702,16 +595,18 @@ impl Shard {
             .sum()
     }
 
-    /// Bytes held by records, texts, links and cells: an estimate from capacities.
+    /// Bytes held by records, texts, references, cells and links: an estimate from capacities.
     pub fn bytes(&self) -> usize {
-        let records = self.records.capacity() * (size_of::<(Key, Record)>() + 1)
-            + self.records.values().map(Record::heap_bytes).sum::<usize>();
-        records
+        let of_epochs = self.ledgers.iter().map(Ledger::bytes);
+        self.records.bytes()
             + self.symbols.bytes()
             + self.references.bytes()
-            + self.ledgers.iter().map(Ledger::bytes).sum::<usize>()
+            + of_epochs.map(|(cells, links)| cells + links).sum::<usize>()
     }
 }
+
+/// How many copies of records are kept to be used again: as many as a message has assertions.
+const SPARE: usize = 512;
 
 #[cfg(test)]
 mod tests;

@@ -1,43 +1,51 @@
-//! References: who names whom, so that a merge finds the records whose links it moves without looking at all of them.
+//! References: which record names which, so that a merge finds the records whose links it moves without looking at all of them.
 
 use std::collections::BTreeSet;
 
-use crate::record::{Entity, Key};
+use crate::event::Entity;
+use crate::record::Key;
+use crate::symbol::Symbol;
 
 /// Pairs of a record named and the record of this shard that names it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct References {
-    pairs: BTreeSet<(Key, Key)>,
+    stated: BTreeSet<(Key, Key)>,
+    /// Of links received: the sender, and the record that is read by the sender's root. Kept for good: a look too many changes nothing.
+    received: BTreeSet<(Key, Key)>,
 }
 
 impl References {
     pub fn add(&mut self, named: Key, by: Key) {
-        self.pairs.insert((named, by));
+        self.stated.insert((named, by));
     }
 
     pub fn remove(&mut self, named: Key, by: Key) {
-        // A lead that names a deal is kept: see `Shard::note_lead`.
-        if named.entity != Entity::Lead {
-            self.pairs.remove(&(named, by));
-        }
+        self.stated.remove(&(named, by));
+    }
+
+    pub fn add_received(&mut self, sender: Key, by: Key) {
+        self.received.insert((sender, by));
     }
 
     /// The records that may say something else when the root of `key` is another: those that name it, and it itself.
     pub fn senders(&self, key: Key) -> Vec<Key> {
         let least = Key {
-            entity: Entity::Lead,
-            id: crate::record::Symbol(0),
+            entity: Entity::LEAD,
+            id: Symbol::BLANK,
         };
-        let naming = self
-            .pairs
-            .range((key, least)..)
-            .take_while(|(named, _)| *named == key)
-            .map(|(_, by)| *by);
-        naming.chain([key]).collect()
+        let naming = |pairs: &BTreeSet<(Key, Key)>| {
+            let range = pairs.range((key, least)..);
+            let naming = range.take_while(|(named, _)| *named == key);
+            naming.map(|(_, by)| *by).collect::<Vec<_>>()
+        };
+        let mut senders = naming(&self.stated);
+        senders.extend(naming(&self.received));
+        senders.push(key);
+        senders
     }
 
     pub fn bytes(&self) -> usize {
         // A B-tree's nodes are about three quarters full.
-        self.pairs.len() * size_of::<(Key, Key)>() * 4 / 3
+        (self.stated.len() + self.received.len()) * size_of::<(Key, Key)>() * 4 / 3
     }
 }

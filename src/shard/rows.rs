@@ -1,11 +1,11 @@
 //! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never a difference.
 
 use crate::codec::Writer;
-use crate::event::{Value, When};
-use crate::record::{
-    CustomFields, DealLink, Entity, Field, Key, Link, Received, Record, Symbols, write_link,
-};
-use crate::window::{Cell, Pane};
+use crate::event::{Entity, Field, Value, When};
+use crate::metric::Catalogue;
+use crate::record::{CustomFields, Key, Link, Received, Record, declaration, link};
+use crate::symbol::Symbols;
+use crate::window::{Cell, CellKey, Pane};
 
 /// All that was touched, at its present value.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub struct Touched {
     pub cells: Vec<CellRow>,
     /// What messages changed.
     pub changes: Vec<ChangeRow>,
-    /// What is to be told to other records.
+    /// Links to be sent.
     pub outbox: Vec<OutLink>,
     /// Records.
     pub records: Vec<RecordRow>,
@@ -28,7 +28,7 @@ pub struct CellRow {
     /// The epoch it counts for.
     pub epoch: u32,
     /// The rollup's name.
-    pub rollup: &'static str,
+    pub rollup: String,
     /// The grouping set's name: its dimensions joined by commas.
     pub grouping: String,
     /// The stretch of time.
@@ -39,6 +39,31 @@ pub struct CellRow {
     pub currency: String,
     /// The numbers, one for every measure of the rollup.
     pub cell: Cell,
+}
+
+impl CellRow {
+    pub(super) fn new(
+        epoch: u32,
+        key: CellKey,
+        cell: Cell,
+        catalogue: &Catalogue,
+        symbols: &Symbols,
+    ) -> Self {
+        let set = usize::from(key.set);
+        let values = &key.values[..catalogue.sets[set].dimensions.len()];
+        CellRow {
+            epoch,
+            rollup: catalogue.rollups()[usize::from(key.rollup)]
+                .name
+                .clone()
+                .into_owned(),
+            grouping: catalogue.set_name(set),
+            pane: key.pane,
+            values: values.iter().map(|s| symbols.text(*s).to_owned()).collect(),
+            currency: symbols.text(key.currency).to_owned(),
+            cell,
+        }
+    }
 }
 
 /// What a message changed in a record: one row a record and message.
@@ -122,15 +147,15 @@ fn owned(value: Value<'_>) -> Value<'static> {
 pub struct LinkRow {
     /// The epoch it was made in.
     pub epoch: u32,
-    /// Who was told.
+    /// Who received it.
     pub target: (Entity, String),
-    /// Who told.
+    /// Who sent it.
     pub sender: (Entity, String),
     /// The offset in the sender's log it was taken at.
     pub link_version: u64,
-    /// What was told; what a restart reads.
+    /// What it says; what a restart reads.
     pub content: Vec<u8>,
-    /// For whoever asks the facts: the outcome a deal tells, if it tells one.
+    /// For whoever asks the facts: the outcome of a deal, if it says one.
     pub outcome: Option<Outcome>,
     /// It was withdrawn.
     pub withdrawn: bool,
@@ -151,23 +176,22 @@ pub struct Outcome {
 
 impl LinkRow {
     pub(super) fn new(epoch: u32, target: Key, received: &Received, symbols: &Symbols) -> Self {
-        let outcome = |deal: &DealLink| Outcome {
-            status: deal.status.name(),
-            closed_at: deal.closed_at,
-            amount: deal.amount,
-            currency: symbols.text(deal.currency).to_owned(),
-        };
+        let outcome = received.link.as_ref().and_then(|link| {
+            let said = (declaration(received.sender.entity).outcome)(link)?;
+            Some(Outcome {
+                status: said.status,
+                closed_at: said.closed_at,
+                amount: said.amount,
+                currency: symbols.text(said.currency).to_owned(),
+            })
+        });
         LinkRow {
             epoch,
             target: name(target, symbols),
             sender: name(received.sender, symbols),
             link_version: received.version,
             content: content(received.link.as_ref(), symbols),
-            outcome: if let Some(Link::Deal(deal)) = &received.link {
-                Some(outcome(deal))
-            } else {
-                None
-            },
+            outcome,
             withdrawn: received.link.is_none(),
         }
     }
@@ -178,11 +202,11 @@ impl LinkRow {
 pub struct OutLink {
     /// The epoch it is made in.
     pub epoch: u32,
-    /// Who is told.
+    /// Who receives it.
     pub target: (Entity, String),
-    /// Who tells.
+    /// Who sends it.
     pub sender: (Entity, String),
-    /// What is told.
+    /// What it says.
     pub content: Vec<u8>,
 }
 
@@ -207,8 +231,8 @@ fn name(key: Key, symbols: &Symbols) -> (Entity, String) {
     (key.entity, symbols.text(key.id).to_owned())
 }
 
-fn content(link: Option<&Link>, symbols: &Symbols) -> Vec<u8> {
+fn content(content: Option<&Link>, symbols: &Symbols) -> Vec<u8> {
     let mut writer = Writer::default();
-    write_link(link, symbols, &mut writer);
+    link::write(content, symbols, &mut writer);
     writer.bytes
 }

@@ -8,13 +8,13 @@ use crate::event::decode::{Context, cloudevents};
 use crate::event::wire;
 use crate::window::{Grain, Pane, sketch};
 
-static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(|| {
+static DEFINITIONS: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
     let spec = DefinitionsSpec {
         time_zone: "Europe/Berlin".into(),
         groups: Vec::new(),
         ..DefinitionsSpec::default()
     };
-    Arc::new(Definitions::new(spec).unwrap())
+    Arc::new(Catalogue::new(spec).unwrap())
 });
 
 fn shard() -> Shard {
@@ -34,6 +34,7 @@ fn fold(shard: &mut Shard, version: u64, events: &[(&str, &str, &str, &str, &str
         let namespace = Some(*namespace).filter(|n| !n.is_empty());
         let (offset, now, limit) = (version * 100 + index as u64, i64::MAX / 2, 1 << 16);
         let context = Context {
+            schema: &crate::record::SCHEMA,
             topic: 1,
             namespace,
             partition: 0,
@@ -201,7 +202,7 @@ fn rule_ids_and_references_of_two_namespaces_are_two_records() {
             ("us", "7", "upserted", time, data),
         ],
     );
-    assert_eq!(shard.record_count(Entity::Deal), 2);
+    assert_eq!(shard.record_count(Entity::DEAL), 2);
     let mut told: Vec<String> = shard
         .take_touched()
         .outbox

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::event::{When, date};
+use super::when::{When, date};
 
 /// Seconds in a day.
 pub const DAY: i64 = 86_400;

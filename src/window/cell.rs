@@ -3,7 +3,7 @@
 use super::dimension::MAX_CROSS;
 use super::pane::Pane;
 use super::sketch::Sketch;
-use crate::record::Symbol;
+use crate::symbol::Symbol;
 
 /// Which cell of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

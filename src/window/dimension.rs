@@ -1,7 +1,7 @@
 //! Dimensions, and the grouping sets: by which of them, together, the numbers are kept.
 
 use super::pane::Grain;
-use crate::record::Symbol;
+use crate::symbol::Symbol;
 
 /// How many dimensions an organisation can have: eight of ours and eight custom fields.
 pub const DIMENSIONS: usize = 16;

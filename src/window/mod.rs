@@ -6,9 +6,11 @@ mod dimension;
 mod pane;
 pub mod rolling;
 pub mod sketch;
+mod when;
 
 pub use calendar::{Calendar, Day};
 pub use cell::{Cell, CellKey};
 pub use dimension::{CANONICAL, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS};
 pub use pane::{Grain, Pane};
 pub use sketch::Sketch;
+pub use when::{When, date};

@@ -1,7 +1,7 @@
 //! Panes: the smallest stretches of time that numbers are kept for. Every window is a sum of panes.
 
 use super::calendar::{Calendar, DAY, Day};
-use crate::event::When;
+use super::when::When;
 
 /// How long a pane is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use super::calendar::{Calendar, DAY, Day, civil};
 use super::pane::Grain;
-use crate::event::When;
+use super::when::When;
 
 /// A stretch of time numbers are read for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

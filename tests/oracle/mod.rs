@@ -8,8 +8,9 @@ pub mod story;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dealpulse::definitions::{Credit, Definitions};
+use dealpulse::definitions::Credit;
 use dealpulse::event::{Decimal, When};
+use dealpulse::metric::Catalogue;
 
 pub use cells::{Name, Numbers};
 use story::Event;
@@ -26,7 +27,7 @@ struct Said<'e> {
 }
 
 pub struct Oracle<'e> {
-    definitions: &'e Definitions,
+    definitions: &'e Catalogue,
     events: &'e [Event],
 }
 
@@ -48,7 +49,7 @@ struct Deal {
 type Dims = BTreeMap<String, String>;
 
 impl<'e> Oracle<'e> {
-    pub fn new(definitions: &'e Definitions, events: &'e [Event]) -> Self {
+    pub fn new(definitions: &'e Catalogue, events: &'e [Event]) -> Self {
         Oracle {
             definitions,
             events,

@@ -70,7 +70,7 @@ fn plant(sim: &Sim, shard: Home) -> CellName {
     );
     let row = CellRow {
         epoch: 1,
-        rollup: "win_rate.closed",
+        rollup: "win_rate.closed".into(),
         grouping,
         pane,
         values,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dealpulse::definitions::Definitions;
+use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Known, current};
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
@@ -74,7 +74,7 @@ fn sums<'c>(cells: impl Iterator<Item = &'c CellRow>) -> BTreeMap<Name, Numbers>
     let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
     for cell in cells {
         let name = (
-            cell.rollup.to_owned(),
+            cell.rollup.clone(),
             cell.grouping.clone(),
             cell.pane,
             cell.values.clone(),
@@ -218,7 +218,7 @@ fn check_end(
     world: &World,
     epoch: &Epoch,
     events: &[Event],
-    definitions: &Arc<Definitions>,
+    definitions: &Arc<Catalogue>,
     problems: &mut Problems,
 ) {
     let mut calm = block_on(Pure::with(epoch.partitions, definitions));
@@ -277,7 +277,7 @@ fn check_end(
 fn is_of(key: &Key, number: u32) -> bool {
     match key {
         Key::Cell(epoch, ..) | Key::Link(epoch, ..) => *epoch == number,
-        Key::Record(entity, _) => *entity != Entity::Epoch,
+        Key::Record(entity, _) => *entity != Entity::EPOCH,
         Key::Change(..) | Key::Checkpoint => true,
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use dealpulse::event::wire::{self, LinkMessage, Name};
-use dealpulse::metric;
 use dealpulse::pipeline::epochs::{Epoch, Known};
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
@@ -272,18 +271,16 @@ fn spoil(flush: &mut Flush, base: &mut BTreeMap<Key, Cell>, broken: Broken) {
 fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
     let (symbols, mut cells) = (owner.shard().symbols(), BTreeMap::new());
     for ledger in owner.shard().ledgers() {
-        let definitions = &ledger.compiled().definitions;
+        let definitions = ledger.catalogue();
         for (key, cell) in ledger.cells() {
-            let rollup = metric::rollups()
-                .nth(usize::from(key.rollup))
-                .expect("a rollup");
+            let rollup = &definitions.rollups()[usize::from(key.rollup)];
             let set = usize::from(key.set);
             let mut cell = cell.clone();
             cell.counts.resize(rollup.counts.len(), 0);
             cell.sums.resize(rollup.sums.len(), 0);
             let row = CellRow {
                 epoch: ledger.epoch(),
-                rollup: rollup.name,
+                rollup: rollup.name.clone().into_owned(),
                 grouping: definitions.set_name(set),
                 pane: key.pane,
                 values: key.values[..definitions.sets[set].dimensions.len()]

@@ -8,7 +8,9 @@ use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::flush::RetryPolicy;
 use dealpulse::pipeline::rebuild::{Around, Form, Waiting, rebuild};
 use dealpulse::pipeline::{Entry, Log, OutsideError};
-use dealpulse::record::{Clock, CustomFields, Entity, Field, Home, Origin, Record, Stamp, Symbols};
+use dealpulse::record::{
+    Clock, CustomFields, Entity, Field, Home, Origin, Record, SCHEMA, Stamp, Symbols,
+};
 use futures::future::BoxFuture;
 
 use super::Broken;
@@ -235,7 +237,7 @@ fn retold(payload: Vec<u8>, broken: Broken) -> Vec<u8> {
             | Broken::ClocksOfTheNewest
             | Broken::CutsNotCopied
     );
-    let Ok(Message::Records(records)) = wire::read(&payload) else {
+    let Ok(Message::Records(records)) = wire::read(&payload, &SCHEMA) else {
         return payload;
     };
     if !spoils {
@@ -254,19 +256,19 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
         CustomFields::default(),
         Symbols::default(),
     );
-    let record = Record::from_bytes(entity, &message.state, &mut customs, &mut symbols)
+    let record = Record::from_bytes(entity.spec(), &message.state, &mut customs, &mut symbols)
         .expect("what was written");
     let mut retold = Record::default();
     let fields: Vec<Field> = (0..entity.fields().len() as u16)
         .map(Field)
         .chain(record.custom_fields())
         .collect();
-    let newest = record.last_said().unwrap_or_default();
+    let newest = record.last_clock().unwrap_or_default();
     let mut first: Option<Clock> = None;
     for field in fields {
-        let said: Vec<_> = record.history(field).collect();
+        let said: Vec<_> = record.stamped(field, &symbols).collect();
         let keep = if broken == Broken::TiesNotCopied
-            && entity.spec(field).keep == dealpulse::record::Keep::Latest
+            && entity.spec().spec(field).keep == dealpulse::record::Keep::Latest
         {
             1
         } else {
@@ -285,7 +287,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
                     }
                 }
                 Broken::ClocksOfTheNewest
-                    if entity.spec(field).keep == dealpulse::record::Keep::Latest =>
+                    if entity.spec().spec(field).keep == dealpulse::record::Keep::Latest =>
                 {
                     clock = newest
                 }
@@ -295,10 +297,10 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
             retold
                 .assert(
                     field,
-                    entity.spec(field).keep,
+                    entity.spec().spec(field).keep,
                     Stamp { clock, origin },
                     value.held,
-                    &symbols,
+                    &mut symbols,
                 )
                 .expect("room");
         }
@@ -311,7 +313,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
     if let Some(clock) = witnessed {
         retold.witness(clock);
     }
-    if entity == Entity::Alias {
+    if entity == Entity::ALIAS {
         return message;
     }
     RecordMessage {

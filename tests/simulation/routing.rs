@@ -6,7 +6,7 @@ use dealpulse::event::wire::{self, LinkMessage, Message};
 use dealpulse::pipeline::epochs::{Epoch, current};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::{Log, OutsideError, rebuild};
-use dealpulse::record::{Entity, Home, home};
+use dealpulse::record::{Entity, Home, SCHEMA, home};
 use futures::future::BoxFuture;
 
 use super::Broken;
@@ -124,14 +124,14 @@ impl Router {
 
 /// Leaves out what is told a shard of records that are not its own.
 fn without_foreign_aliases(shard: Home, bytes: &[u8], shards: u32) -> Option<Vec<u8>> {
-    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes) else {
+    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes, &SCHEMA) else {
         panic!("routers send assertions")
     };
     assertions.retain(|a| {
-        a.entity != Entity::Alias
+        a.entity != Entity::ALIAS
             || a.id
                 .split_once(':')
-                .is_some_and(|(_, id)| home(Entity::Deal, id, shards) == shard)
+                .is_some_and(|(_, id)| home(Entity::DEAL, id, shards) == shard)
     });
     (!assertions.is_empty()).then(|| wire::write_assertions(assertions.iter()))
 }
@@ -205,7 +205,7 @@ impl Carrier {
                 rebuild::carry(&entry.payload, partitions)
                     .expect("the log holds what was written to it"),
             );
-            if copies_links && let Ok(Message::Links(links)) = wire::read(&entry.payload) {
+            if copies_links && let Ok(Message::Links(links)) = wire::read(&entry.payload, &SCHEMA) {
                 let renamed = links
                     .into_iter()
                     .map(|link| LinkMessage { epoch: 2, ..link });

@@ -12,7 +12,7 @@ use dealpulse::pipeline::{
     CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink,
     StoredRecord,
 };
-use dealpulse::record::{Entity, Home, home};
+use dealpulse::record::{Entity, Home, SCHEMA, home};
 use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::Pane;
 
@@ -22,7 +22,7 @@ use crate::oracle::story::Dice;
 /// What a row is known by, within its shard.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    Cell(u32, &'static str, String, Pane, Vec<String>, String),
+    Cell(u32, String, String, Pane, Vec<String>, String),
     Change(Entity, String, u64),
     Record(Entity, String),
     Link(u32, (Entity, String), (Entity, String)),
@@ -43,7 +43,7 @@ impl Value {
         match self {
             Value::Cell(c) => Key::Cell(
                 c.epoch,
-                c.rollup,
+                c.rollup.clone(),
                 c.grouping.clone(),
                 c.pane,
                 c.values.clone(),
@@ -159,13 +159,13 @@ impl World {
     }
 
     fn note_links(&mut self, generation: u32, to: Home, payload: Vec<u8>) -> Vec<u8> {
-        let Ok(Message::Links(mut links)) = wire::read(&payload) else {
+        let Ok(Message::Links(mut links)) = wire::read(&payload, &SCHEMA) else {
             return payload;
         };
         let shards = self.logs[&generation].len() as u32;
         let name = |name: &wire::Name<'_>| (name.entity, name.id.clone().into_owned());
         let has_begun = |epoch: u32, world: &World| {
-            let is_start = |entry: &Entry| matches!(wire::read(&entry.payload), Ok(Message::Assertions(a)) if a.iter().any(|a| a.entity == Entity::Epoch && *a.id == *epoch.to_string()));
+            let is_start = |entry: &Entry| matches!(wire::read(&entry.payload, &SCHEMA), Ok(Message::Assertions(a)) if a.iter().any(|a| a.entity == Entity::EPOCH && *a.id == *epoch.to_string()));
             epoch == 1
                 || generation > 1
                 || world.logs[&generation][to as usize].iter().any(is_start)

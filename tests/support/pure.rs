@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::metric::{self, QueryPlan, MetricValues, Sums};
+use dealpulse::metric::Catalogue;
+use dealpulse::metric::{MetricValues, QueryPlan, Sums};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -17,7 +18,7 @@ use dealpulse::window::rolling::{Now, Window};
 
 /// A settled pipeline.
 pub struct Pure {
-    pub definitions: Arc<Definitions>,
+    pub definitions: Arc<Catalogue>,
     pub log: MemoryLog,
     pub store: MemoryStore,
     pub owners: Vec<Owner>,
@@ -26,6 +27,7 @@ pub struct Pure {
 /// Where a test's line was read, so that duplicates can come at new offsets.
 pub fn context(offset: u64) -> Context<'static> {
     Context {
+        schema: &dealpulse::record::SCHEMA,
         topic: topic_number("test"),
         namespace: None,
         partition: 0,
@@ -42,12 +44,12 @@ impl Pure {
     pub async fn new(shards: u32, spec: DefinitionsSpec) -> Pure {
         Pure::with(
             shards,
-            &Arc::new(Definitions::new(spec).expect("the test's definitions")),
+            &Arc::new(Catalogue::new(spec).expect("the test's definitions")),
         )
         .await
     }
 
-    pub async fn with(shards: u32, definitions: &Arc<Definitions>) -> Pure {
+    pub async fn with(shards: u32, definitions: &Arc<Catalogue>) -> Pure {
         let definitions = definitions.clone();
         let mut pure = Pure {
             definitions,
@@ -134,10 +136,13 @@ impl Pure {
 
     /// What all metrics read out of the stored rollups.
     pub fn read(&self, windows: Vec<Window>, now: Now) -> MetricValues {
-        let plan = QueryPlan::new(windows, now, &self.definitions.calendar);
-        let rollups: HashMap<&str, u8> = metric::rollups()
+        let plan = QueryPlan::new(windows, now, &self.definitions);
+        let rollups: HashMap<&str, u8> = self
+            .definitions
+            .rollups()
+            .iter()
             .enumerate()
-            .map(|(i, r)| (r.name, i as u8))
+            .map(|(i, r)| (&*r.name, i as u8))
             .collect();
         let sets: HashMap<String, u8> = (0..self.definitions.sets.len())
             .map(|i| (self.definitions.set_name(i), i as u8))
@@ -147,7 +152,7 @@ impl Pure {
             for range in plan.ranges_of(row.row.pane) {
                 sums.add(
                     range,
-                    rollups[row.row.rollup],
+                    rollups[row.row.rollup.as_str()],
                     sets[&row.row.grouping],
                     row.row.values.clone(),
                     row.row.currency.clone(),
@@ -155,6 +160,6 @@ impl Pure {
                 );
             }
         }
-        sums.read(&plan, self.definitions.sets.len())
+        sums.read(&plan, &self.definitions, self.definitions.sets.len())
     }
 }

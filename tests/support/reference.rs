@@ -160,7 +160,9 @@ impl Reference {
         let Pure {
             owners, log, store, ..
         } = &mut reference.pure;
-        run_to_completion(owners, 1, log, store).await.expect("settling");
+        run_to_completion(owners, 1, log, store)
+            .await
+            .expect("settling");
         reference
     }
 
@@ -176,7 +178,7 @@ impl Reference {
     /// Writes its numbers and records into a database of their own, to be asked as the pipeline's are.
     pub async fn write(&self, clickhouse: &ClickHouse) {
         let definitions = self.pure.definitions.spec.clone();
-        migrate::migrate(clickhouse, &definitions)
+        migrate::migrate(clickhouse, &self.pure.definitions)
             .await
             .expect("a database");
         let epoch = Epoch::first(definitions, self.pure.log.partitions());
@@ -200,7 +202,7 @@ impl Reference {
                 watermark: now,
             },
         );
-        let top = Top::of(&reading, definitions.sets.len(), TOP);
+        let top = Top::of(&reading, &definitions, TOP);
         let snapshot = Snapshot {
             reading,
             definitions,
@@ -233,6 +235,7 @@ fn decode<'m>(
         Timestamp::LogAppendTime(ms) => (Some(ms * 1_000), true),
     };
     let context = Context {
+        schema: &dealpulse::record::SCHEMA,
         topic: topic_number(&message.topic),
         namespace,
         partition: message.partition as u32,
@@ -251,7 +254,7 @@ pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
     let mut lines = Vec::new();
     for (_, table) in dealpulse::clickhouse::FACT_TABLES
         .iter()
-        .filter(|(entity, _)| *entity != Entity::Epoch)
+        .filter(|(entity, _)| *entity != Entity::EPOCH)
     {
         let sql = format!(
             "SELECT '{table}', * EXCEPT (generation, version, state), hex(state) FROM {table} FINAL \

@@ -5,10 +5,11 @@ use std::process::Output;
 use std::sync::Arc;
 
 use dealpulse::clickhouse::{ClickHouse, migrate};
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
+use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::memory::MemoryLog;
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -23,7 +24,7 @@ use super::pure::context;
 pub struct Stored {
     pub setup: Setup,
     pub clickhouse: ClickHouse,
-    pub definitions: Arc<Definitions>,
+    pub definitions: Arc<Catalogue>,
     log: MemoryLog,
     owners: Vec<Owner>,
     next: u64,
@@ -40,14 +41,15 @@ impl Stored {
             time_zone: setup.time_zone.clone(),
             ..DefinitionsSpec::default()
         };
-        migrate::migrate(&clickhouse, &spec)
+        let catalogue = Catalogue::new(spec.clone()).unwrap();
+        migrate::migrate(&clickhouse, &catalogue)
             .await
             .expect("a database");
         clickhouse
             .put_epoch(&Epoch::first(spec.clone(), setup.shards))
             .await
             .expect("an epoch");
-        let definitions = Arc::new(Definitions::new(spec).expect("the test's definitions"));
+        let definitions = Arc::new(Catalogue::new(spec).expect("the test's definitions"));
         let log = MemoryLog::new(setup.shards);
         let mut owners = Vec::new();
         for shard in 0..setup.shards {

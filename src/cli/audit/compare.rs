@@ -166,7 +166,7 @@ impl Audit {
         }
         let mut rest: Vec<_> = exported
             .into_iter()
-            .filter(|((entity, _), _)| *entity != Entity::Alias)
+            .filter(|((entity, _), _)| *entity != Entity::ALIAS)
             .collect();
         rest.sort_unstable();
         for ((entity, id), bytes) in rest {
@@ -192,7 +192,7 @@ impl Question<'_> {
             id.strip_prefix(namespace)
                 .is_some_and(|rest| rest.starts_with('/'))
         });
-        entity != Entity::Alias && self.entities.contains(&entity) && is_ours
+        entity != Entity::ALIAS && self.entities.contains(&entity) && is_ours
     }
 
     fn asks(&self, field: &str) -> bool {
@@ -203,7 +203,7 @@ impl Question<'_> {
     fn is_later(&self, known: &Record, field: Field) -> bool {
         known
             .asserted(field)
-            .is_some_and(|said| said.stamp.clock.time > self.as_of)
+            .is_some_and(|said| said.0.time > self.as_of)
     }
 
     /// As the definitions would see it: days where one of the two is a day, else seconds.
@@ -235,7 +235,7 @@ struct Texts {
 
 impl Texts {
     fn read(&mut self, entity: Entity, bytes: &[u8]) -> Result<Record, BlobError> {
-        Record::from_bytes(entity, bytes, &mut self.customs, &mut self.symbols)
+        Record::from_bytes(entity.spec(), bytes, &mut self.customs, &mut self.symbols)
     }
 
     /// Why a record doesn't count for itself; `None` if it does.
@@ -332,7 +332,7 @@ impl Pair<'_> {
     fn fields(&self, export: &Record) -> Vec<(Field, String)> {
         // Whether a record is deleted or merged away is compared as its life.
         let own = (Field::MERGED_INTO.0 + 1..self.entity.fields().len() as u16).map(Field);
-        let own = own.map(|field| (field, self.entity.spec(field).name.to_owned()));
+        let own = own.map(|field| (field, self.entity.spec().spec(field).name.to_owned()));
         let custom = export.custom_fields().filter_map(|field| {
             Some((field, format!("custom.{}", self.texts.customs.name(field)?)))
         });

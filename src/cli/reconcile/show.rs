@@ -3,20 +3,14 @@
 use serde_json::{Value as Json, json};
 
 use crate::cli::report::grid::{Cell as Shown, Grid, clean, grouped};
-use crate::definitions::Definitions;
-use crate::metric::{self, money};
+use crate::metric::{Catalogue, money};
 use crate::pipeline::Epoch;
 use crate::pipeline::reconcile::{Difference, Findings, Tally, month};
 use crate::window::calendar::{DAY, Day, civil};
 use crate::window::{Cell, Grain, Pane};
 
 /// A table by month, and the first `most` differing cells.
-pub fn to_text(
-    epoch: &Epoch,
-    definitions: &Definitions,
-    findings: &Findings,
-    most: usize,
-) -> String {
+pub fn to_text(epoch: &Epoch, definitions: &Catalogue, findings: &Findings, most: usize) -> String {
     let Tally {
         cells,
         differing,
@@ -61,7 +55,7 @@ pub fn to_text(
     out
 }
 
-fn list(title: &str, differences: &[Difference], definitions: &Definitions, most: usize) -> String {
+fn list(title: &str, differences: &[Difference], definitions: &Catalogue, most: usize) -> String {
     if differences.is_empty() {
         return String::new();
     }
@@ -85,7 +79,7 @@ fn list(title: &str, differences: &[Difference], definitions: &Definitions, most
         out.push_str(&clean(&format!(
             "  {place}  {}{stranger}: {}",
             parts.join(", "),
-            numbers(found).join("; ")
+            numbers(found, definitions).join("; ")
         )));
         out.push('\n');
     }
@@ -97,9 +91,10 @@ fn list(title: &str, differences: &[Difference], definitions: &Definitions, most
 }
 
 /// The measures that differ: `won: 3 stored, 2 recomputed`.
-fn numbers(found: &Difference) -> Vec<String> {
+fn numbers(found: &Difference, catalogue: &Catalogue) -> Vec<String> {
     let (stored, recomputed) = (&found.stored, &found.recomputed);
-    let rollup = metric::rollups().find(|rollup| rollup.name == found.name.series);
+    let mut rollups = catalogue.rollups().iter();
+    let rollup = rollups.find(|rollup| rollup.name == found.name.series);
     let name = |names: Option<&[&str]>, at: usize, kind: &str| match names
         .and_then(|names| names.get(at))
     {
@@ -138,7 +133,7 @@ fn numbers(found: &Difference) -> Vec<String> {
 }
 
 /// All of it as one object, with the first `most` cells of each list.
-pub fn to_json(epoch: &Epoch, definitions: &Definitions, findings: &Findings, most: usize) -> Json {
+pub fn to_json(epoch: &Epoch, definitions: &Catalogue, findings: &Findings, most: usize) -> Json {
     let Tally {
         cells,
         differing,
@@ -169,7 +164,7 @@ pub fn to_json(epoch: &Epoch, definitions: &Definitions, findings: &Findings, mo
     })
 }
 
-fn difference(found: &Difference, definitions: &Definitions) -> Json {
+fn difference(found: &Difference, definitions: &Catalogue) -> Json {
     let name = &found.name;
     json!({
         "month": month_name(month(name.pane, definitions)),

@@ -6,9 +6,8 @@ use serde_json::{Value as Json, json};
 use super::inputs::Tally;
 use super::rejects::Counts;
 use crate::clickhouse::ClickHouse;
-use crate::definitions::Definitions;
 use crate::event::When;
-use crate::metric::{QueryPlan, MetricValues};
+use crate::metric::{Catalogue, MetricValues, QueryPlan};
 use crate::window::calendar::{Day, civil};
 use crate::window::rolling::{Now, ROLLING, Window};
 
@@ -20,7 +19,7 @@ const AT_A_TIME: usize = 24;
 /// Everything a report says.
 pub struct Answer<'d> {
     /// What the numbers mean.
-    pub definitions: &'d Definitions,
+    pub definitions: &'d Catalogue,
     /// Where windows end (µs).
     pub as_of: i64,
     /// The metrics, for the rolling windows, everything, and every month with data.
@@ -55,7 +54,7 @@ impl<'d> Answer<'d> {
     pub async fn read(
         clickhouse: &ClickHouse,
         epoch: u32,
-        definitions: &'d Definitions,
+        definitions: &'d Catalogue,
         as_of: i64,
     ) -> Result<Answer<'d>> {
         let now = Now {
@@ -81,11 +80,12 @@ impl<'d> Answer<'d> {
 
         let mut reading = MetricValues::default();
         for windows in windows.chunks(AT_A_TIME) {
-            let plan = QueryPlan::new(windows.to_vec(), now, calendar);
-            let part = clickhouse
-                .sums(epoch, definitions, &plan)
-                .await?
-                .read(&plan, definitions.sets.len());
+            let plan = QueryPlan::new(windows.to_vec(), now, definitions);
+            let part = clickhouse.sums(epoch, definitions, &plan).await?.read(
+                &plan,
+                definitions,
+                definitions.sets.len(),
+            );
             reading.windows.extend(part.windows);
             if reading.metrics.is_empty() {
                 reading.metrics = part.metrics;

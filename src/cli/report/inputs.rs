@@ -14,7 +14,7 @@ use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, cloudevents};
 use crate::event::mapping::Mapping;
 use crate::pipeline::route::partition_by_home;
-use crate::record::{Home, topic_number};
+use crate::record::{Home, SCHEMA, topic_number};
 use crate::window::Calendar;
 
 /// How many lines or rows are routed together.
@@ -285,6 +285,7 @@ impl Heard<'_> {
 /// files give the same report on any day.
 fn context(topic: u32, partition: u32, offset: u64, as_of: Option<i64>) -> Context<'static> {
     Context {
+        schema: &SCHEMA,
         topic,
         namespace: None,
         partition,

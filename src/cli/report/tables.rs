@@ -7,7 +7,7 @@ use super::grid::{Cell, Grid, WIDTH, clean, grouped};
 use super::inputs::Tally;
 use super::rejects::Counts;
 use crate::event::DECIMAL_ONE;
-use crate::metric::{Figure, Figures, METRICS, Metric, money};
+use crate::metric::{Figure, Figures, Metric, money};
 use crate::window::calendar::civil;
 use crate::window::rolling::Window;
 
@@ -17,8 +17,8 @@ const MONTHS: usize = 24;
 /// All tables.
 pub fn show(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
     let mut out = heading(answer, tally, rejected);
-    for (number, metric) in METRICS.iter().enumerate() {
-        out.push_str(&totals(answer, number, *metric));
+    for (number, metric) in answer.definitions.metrics().enumerate() {
+        out.push_str(&totals(answer, number, metric));
     }
     for set in 1..answer.definitions.sets.len() {
         out.push_str(&by_set(answer, set));

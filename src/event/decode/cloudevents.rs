@@ -8,8 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::value::RawValue;
 
 use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, read_text, short};
-use crate::event::{Assertion, FieldName, Value, When};
-use crate::record::{Entity, Field, FieldSpec, Kind};
+use crate::event::{Assertion, EntitySpec, Field, FieldName, FieldSpec, Kind, Schema, Value, When};
 
 /// A message's header: its name and bytes.
 pub type Header<'a> = (&'a str, &'a [u8]);
@@ -190,7 +189,10 @@ fn one<'a>(
         }
         Some(_) => {}
     }
-    let (entity, action) = event_type(&event.kind.ok_or_else(|| missing("type"))?.0)?;
+    let (entity, action) = event_type(
+        &event.kind.ok_or_else(|| missing("type"))?.0,
+        context.schema,
+    )?;
     let subject = event
         .subject
         .and_then(|Text(subject)| context.qualify(subject));
@@ -235,7 +237,7 @@ fn one<'a>(
         ));
     }
     decoded.assertions.push(Assertion {
-        entity,
+        entity: entity.entity,
         id,
         stamp,
         values,
@@ -243,7 +245,7 @@ fn one<'a>(
     Ok(())
 }
 
-fn event_type(kind: &str) -> Result<(Entity, Action), Bad> {
+fn event_type(kind: &str, schema: &Schema) -> Result<(&'static EntitySpec, Action), Bad> {
     let unknown = || {
         Bad::new(
             Reason::UnknownEntity,
@@ -264,7 +266,7 @@ fn event_type(kind: &str) -> Result<(Entity, Action), Bad> {
         "merged" => Action::Merged,
         _ => return Err(unknown()),
     };
-    Ok((entity(name)?, action))
+    Ok((entity(name, schema)?, action))
 }
 
 /// The CloudEvents extension `sequence`: a whole number, or a text that holds one.
@@ -286,7 +288,7 @@ fn sequence(raw: &RawValue) -> Result<u64, Bad> {
 
 /// Reads an object's members as the fields of an entity.
 struct Fields<'v, 'a, 'n> {
-    entity: Entity,
+    entity: &'static EntitySpec,
     namespace: Option<&'n str>,
     values: &'v mut Vec<(FieldName<'a>, Value<'a>)>,
     unknown: &'v mut u32,

@@ -5,8 +5,7 @@ mod scalar;
 
 use std::borrow::Cow;
 
-use super::{Assertion, When};
-use crate::record::{Clock, Entity, Origin, Stamp};
+use super::{Assertion, Clock, EntitySpec, Origin, Schema, Stamp, When};
 
 pub use scalar::read_text;
 
@@ -110,7 +109,9 @@ pub struct Rejected<'a> {
 /// Where a message was read and what times belong to it. Everything a decoder may know besides the message.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// [`crate::record::topic_number`] of the topic.
+    /// The entities and fields there are.
+    pub schema: &'static Schema,
+    /// [`crate::event::topic_number`] of the topic.
     pub topic: u32,
     /// What qualifies its ids.
     pub namespace: Option<&'a str>,
@@ -225,13 +226,15 @@ pub(super) fn short(text: &str) -> String {
     }
 }
 
-fn entity(name: &str) -> Result<Entity, Bad> {
-    Entity::from_name(name).ok_or_else(|| {
+fn entity(name: &str, schema: &Schema) -> Result<&'static EntitySpec, Bad> {
+    schema.of_name(name).ok_or_else(|| {
+        let known: Vec<&str> = schema.of_sources().map(|entity| entity.name).collect();
         Bad::new(
             Reason::UnknownEntity,
             format!(
-                "there is no entity `{}`; there are lead, deal, account",
-                short(name)
+                "there is no entity `{}`; there are {}",
+                short(name),
+                known.join(", ")
             ),
         )
     })

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Bad, Reason, qualify, short};
-use crate::event::{DECIMAL_ONE, Decimal, Value, When};
-use crate::record::{FieldSpec, Kind};
+use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When};
 
 /// Reads a field's value from text.
 ///

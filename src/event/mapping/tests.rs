@@ -24,6 +24,7 @@ tier = "tier"
 
 fn context() -> Context<'static> {
     Context {
+        schema: &crate::record::SCHEMA,
         topic: 7,
         namespace: None,
         partition: 0,
@@ -41,7 +42,10 @@ fn calendar() -> Calendar {
 }
 
 fn problem(mapping: &str) -> String {
-    Mapping::parse(mapping).map(|_| ()).unwrap_err().to_string()
+    Mapping::parse(mapping, &crate::record::SCHEMA)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string()
 }
 
 /// What a row of these cells says, by field.
@@ -73,7 +77,7 @@ fn read(
 
 #[test]
 fn a_row_says_what_its_columns_map_to() {
-    let mapping = Mapping::parse(DEALS).unwrap();
+    let mapping = Mapping::parse(DEALS, &crate::record::SCHEMA).unwrap();
     let cells = [
         ("key", " D-1 "),
         ("changed", "29.03.2026 12:00"),
@@ -109,7 +113,7 @@ fn a_row_says_what_its_columns_map_to() {
 
 #[test]
 fn an_empty_cell_clears_and_a_row_without_a_time_is_of_its_source() {
-    let mapping = Mapping::parse(DEALS).unwrap();
+    let mapping = Mapping::parse(DEALS, &crate::record::SCHEMA).unwrap();
     let said = read(
         &mapping,
         &[
@@ -134,7 +138,7 @@ fn an_empty_cell_clears_and_a_row_without_a_time_is_of_its_source() {
 
 #[test]
 fn bad_cells_are_refused_with_their_reason() {
-    let mapping = Mapping::parse(DEALS).unwrap();
+    let mapping = Mapping::parse(DEALS, &crate::record::SCHEMA).unwrap();
     let reason = |cells: &[(&'static str, &'static str)]| read(&mapping, cells).unwrap_err().reason;
     for id in ["", "0", " "] {
         assert_eq!(reason(&[("key", id)]), Reason::MissingId);
@@ -225,9 +229,10 @@ fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
 
 #[test]
 fn names_every_column_it_reads() {
-    let mapping = Mapping::parse(&format!(
-        "delimiter = \";\"\n[definitions]\ntime_zone = \"Europe/Berlin\"\n{DEALS}"
-    ))
+    let mapping = Mapping::parse(
+        &format!("delimiter = \";\"\n[definitions]\ntime_zone = \"Europe/Berlin\"\n{DEALS}"),
+        &crate::record::SCHEMA,
+    )
     .unwrap();
     let columns: Vec<(String, &str)> = mapping.rules[0].columns().collect();
     assert_eq!(columns.len(), 8);
@@ -238,7 +243,7 @@ fn names_every_column_it_reads() {
     assert_eq!(
         (
             mapping.delimiter,
-            mapping.definitions.unwrap().time_zone.as_str()
+            mapping.definitions.unwrap()["time_zone"].as_str().unwrap()
         ),
         (b';', "Europe/Berlin")
     );
@@ -251,6 +256,6 @@ fn the_mapping_of_the_guide_is_a_mapping() {
         .lines()
         .filter_map(|line| line.strip_prefix("    "))
         .collect();
-    let mapping = Mapping::parse(&example.join("\n")).unwrap();
+    let mapping = Mapping::parse(&example.join("\n"), &crate::record::SCHEMA).unwrap();
     assert_eq!(mapping.rules[0].columns().count(), 8);
 }

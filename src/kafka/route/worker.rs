@@ -274,13 +274,15 @@ mod tests {
         *lock(&worker.failure) = Some("refused".into());
         assert!(worker.should_pause() && !worker.is_writing());
         assert!(
-            worker.problem()
+            worker
+                .problem()
                 .is_some_and(|problem| problem.starts_with("it stands at offset 8 ")
                     && problem.ends_with(": refused"))
         );
         after(&mut worker, letters.remove(0)).await;
         assert!(
-            worker.problem()
+            worker
+                .problem()
                 .is_some_and(|problem| problem.starts_with("it stands at offset 9 "))
         );
         after(&mut worker, letters.remove(0)).await;

@@ -1,11 +1,13 @@
 use super::*;
 use crate::event::Decimal;
+use crate::record::Entity;
 use crate::record::{Clock, deal};
 
 const NOW: i64 = 1_772_618_400_000_000; // 2026-03-04T10:00:00Z
 
 fn context() -> Context<'static> {
     Context {
+        schema: &crate::record::SCHEMA,
         topic: 7,
         namespace: None,
         partition: 1,
@@ -43,7 +45,7 @@ fn the_canonical_example_becomes_an_assertion() {
     );
     let decoded = decode_text(&text, &context());
     let assertion = &decoded.assertions[0];
-    assert_eq!((assertion.entity, &*assertion.id), (Entity::Deal, "D-17"));
+    assert_eq!((assertion.entity, &*assertion.id), (Entity::DEAL, "D-17"));
     assert_eq!(
         assertion.stamp.clock,
         Clock {

@@ -1,4 +1,4 @@
-//! Symbols: every distinct text of a shard is kept once and named by a number.
+//! Symbols: every distinct text of a shard is kept once and named by a number; so is every source of its assertions.
 //!
 //! A symbol means something only inside its own shard and run; whatever leaves the shard carries the text.
 
@@ -40,7 +40,11 @@ pub struct Symbols {
     text: String,
     ends: Vec<usize>,
     index: HashTable<u32>,
+    sources: Vec<Source>,
 }
+
+/// Where assertions come from, apart from the offset: topic number, partition, replay attempt. A shard sees few of them.
+pub type Source = (u32, u32, u32);
 
 impl Default for Symbols {
     fn default() -> Self {
@@ -48,6 +52,7 @@ impl Default for Symbols {
             text: String::new(),
             ends: Vec::new(),
             index: HashTable::new(),
+            sources: Vec::new(),
         };
         for word in WORDS {
             symbols.intern(word);
@@ -92,6 +97,24 @@ impl Symbols {
         } else {
             ""
         }
+    }
+
+    /// The number of a source, new or known.
+    pub fn source_number(&mut self, source: Source) -> u32 {
+        // The newest first: messages of one partition come in runs.
+        if let Some(known) = self.sources.iter().rposition(|s| *s == source) {
+            return known as u32;
+        }
+        self.sources.push(source);
+        (self.sources.len() - 1) as u32
+    }
+
+    /// The source of a number of this shard.
+    pub fn source(&self, number: u32) -> Source {
+        self.sources
+            .get(number as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// How many distinct texts are held.

@@ -1,0 +1,303 @@
+//! The catalogue: the metrics of an organisation, built from its definitions, with all that follows from them.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
+use crate::definitions::{BadDefinition, Definitions, DefinitionsSpec};
+use crate::event::Entity;
+use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
+use crate::symbol::Symbols;
+use crate::window::Grain;
+
+/// Definitions with the metrics they make.
+#[derive(Clone)]
+pub struct Catalogue {
+    definitions: Definitions,
+    metrics: Vec<&'static dyn Metric>,
+    rollups: Vec<Rollup>,
+    /// The first rollup of each metric.
+    bases: Vec<u8>,
+    /// By entity, the positions of the metrics its records contribute to.
+    by_entity: Vec<Vec<usize>>,
+    /// By rollup, the grouping sets and grains its contributions go to.
+    placements: Vec<Vec<(u8, Vec<Grain>)>>,
+}
+
+impl std::fmt::Debug for Catalogue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogue")
+            .field("definitions", &self.definitions.spec)
+            .field("versions", &self.versions())
+            .finish()
+    }
+}
+
+impl Deref for Catalogue {
+    type Target = Definitions;
+
+    fn deref(&self) -> &Definitions {
+        &self.definitions
+    }
+}
+
+impl Catalogue {
+    /// Checks definitions and builds the catalogue of this program from them.
+    ///
+    /// # Errors
+    /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't exist; a group no metric can be cut by.
+    pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
+        Self::with(spec, BUILT_IN.to_vec())
+    }
+
+    fn with(
+        spec: DefinitionsSpec,
+        metrics: Vec<&'static dyn Metric>,
+    ) -> Result<Self, BadDefinition> {
+        let definitions = Definitions::new(spec)?;
+        let (mut rollups, mut bases) = (Vec::new(), Vec::new());
+        for metric in &metrics {
+            bases.push(rollups.len() as u8);
+            rollups.extend(metric.rollups());
+        }
+        let of_entity = |entity: &Entity| {
+            let positions = metrics.iter().enumerate();
+            let reading = positions.filter(|(_, metric)| metric.entities().contains(entity));
+            reading.map(|(position, _)| position).collect()
+        };
+        let by_entity = Entity::ALL.iter().map(of_entity).collect();
+        let placements = rollups
+            .iter()
+            .map(|rollup| placements(rollup, &definitions));
+        let catalogue = Catalogue {
+            placements: placements.collect(),
+            definitions,
+            metrics,
+            rollups,
+            bases,
+            by_entity,
+        };
+        catalogue.check_groups()?;
+        catalogue.check_exclusions()?;
+        Ok(catalogue)
+    }
+
+    fn check_groups(&self) -> Result<(), BadDefinition> {
+        for (number, set) in self.definitions.sets.iter().enumerate().skip(1) {
+            let is_kept = self
+                .placements
+                .iter()
+                .flatten()
+                .any(|(set, _)| usize::from(*set) == number);
+            if !is_kept {
+                let names = set.dimensions.iter().map(|d| self.dimension_name(*d));
+                return Err(BadDefinition {
+                    key: format!("groups[{}].by", number - 1),
+                    problem: format!(
+                        "no metric of this version can be cut by {}; take it out",
+                        names.collect::<Vec<_>>().join(" and ")
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses exclusions that name no metric, entity or field.
+    fn check_exclusions(&self) -> Result<(), BadDefinition> {
+        for (metric, exclusions) in &self.spec.exclude {
+            let bad = |key: String, problem: String| Err(BadDefinition { key, problem });
+            if self.position(metric).is_none() {
+                let known: Vec<&str> = self.metrics.iter().map(|m| m.name()).collect();
+                let known = known.join(", ");
+                return bad(
+                    format!("exclude.{metric}"),
+                    format!("there is no metric `{metric}`; write one of {known}"),
+                );
+            }
+            for (i, exclusion) in exclusions.iter().enumerate() {
+                let Some(entity) = SCHEMA.of_name(&exclusion.entity) else {
+                    let known: Vec<String> = SCHEMA
+                        .of_sources()
+                        .map(|e| format!("`{}`", e.name))
+                        .collect();
+                    return bad(
+                        format!("exclude.{metric}[{i}].entity"),
+                        format!("`{}` is none of {}", exclusion.entity, known.join(", ")),
+                    );
+                };
+                if !exclusion.field.starts_with("custom.")
+                    && entity.field(&exclusion.field).is_none()
+                {
+                    return bad(
+                        format!("exclude.{metric}[{i}].field"),
+                        format!(
+                            "a {} has no field `{}`; custom fields are written `custom.<field>`",
+                            exclusion.entity, exclusion.field
+                        ),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The version of every metric by name: what an epoch records.
+    pub fn versions(&self) -> BTreeMap<String, u32> {
+        let versions = self.metrics.iter();
+        versions
+            .map(|m| (m.name().to_owned(), m.version()))
+            .collect()
+    }
+
+    /// The metrics in the order they are shown.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static dyn Metric> {
+        self.metrics.iter().copied()
+    }
+
+    /// The metric of a name.
+    pub fn metric(&self, name: &str) -> Option<&'static dyn Metric> {
+        self.metrics().find(|metric| metric.name() == name)
+    }
+
+    /// Where a metric is in the catalogue.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.metrics.iter().position(|m| m.name() == name)
+    }
+
+    /// Every rollup, metric by metric.
+    pub fn rollups(&self) -> &[Rollup] {
+        &self.rollups
+    }
+
+    /// The first rollup of the metric at a position.
+    pub(super) fn base(&self, position: usize) -> u8 {
+        self.bases[position]
+    }
+
+    /// The grouping sets, by number, and grains that contributions to a rollup go to.
+    pub fn placements(&self, rollup: u8) -> &[(u8, Vec<Grain>)] {
+        &self.placements[usize::from(rollup)]
+    }
+
+    /// What records are read by, in a shard's symbols.
+    pub fn compile(&self, symbols: &mut Symbols) -> CompiledDefinitions {
+        let spec = &self.definitions.spec;
+        let stages = spec.stages.iter().filter_map(|(stage, meaning)| {
+            let status = Status::parse(meaning.status.as_deref()?)?;
+            Some((symbols.intern(stage), status))
+        });
+        let stages = stages.collect();
+        let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
+            exclusions.iter().filter_map(|exclusion| {
+                Some(Exclusion {
+                    metric: 1 << self.position(metric)?,
+                    entity: SCHEMA.of_name(&exclusion.entity)?.entity,
+                    field: exclusion.field.clone(),
+                    values: exclusion.values.clone(),
+                })
+            })
+        });
+        CompiledDefinitions {
+            calendar: self.definitions.calendar.clone(),
+            credit: spec.credit,
+            stages,
+            exclusions: exclusions.collect(),
+            custom_dimensions: self.definitions.custom_dimensions.clone(),
+        }
+    }
+
+    fn asked<'a>(&self, subject: &Subject<'a>, position: usize) -> Option<Subject<'a>> {
+        let of_metric = subject.of_metric(position);
+        of_metric
+            .counts(subject.reading.excluded())
+            .then_some(of_metric)
+    }
+
+    /// Collects what a record contributes by itself to every metric.
+    pub fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        for position in &self.by_entity[usize::from(subject.key.entity.0)] {
+            if let Some(subject) = self.asked(subject, *position) {
+                out.begin(self.bases[*position], subject.slot());
+                self.metrics[*position].contribute(&subject, out);
+            }
+        }
+    }
+
+    /// The positions of the metrics that records of an entity contribute to.
+    pub fn positions_of(&self, entity: Entity) -> &[usize] {
+        &self.by_entity[usize::from(entity.0)]
+    }
+
+    /// Collects what a link contributes to the metric at a position.
+    pub fn contribute_link(
+        &self,
+        position: usize,
+        subject: &Subject<'_>,
+        sent: &Sent<'_>,
+        out: &mut Contributions,
+    ) {
+        if let Some(subject) = self.asked(subject, position) {
+            out.begin(self.bases[position], subject.slot());
+            self.metrics[position].contribute_link(&subject, sent, out);
+        }
+    }
+
+    /// True if what a link adds to the metric at a position depends on the reading of its target.
+    pub fn links_read_target(&self, position: usize) -> bool {
+        self.metrics[position].links_read_target()
+    }
+
+    /// What the links of a record add to the metric at a position depends on this number.
+    pub fn basis(&self, position: usize, subject: &Subject<'_>) -> i64 {
+        self.asked(subject, position)
+            .map_or(i64::MIN, |subject| self.metrics[position].basis(&subject))
+    }
+}
+
+fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>)> {
+    let sets = definitions.sets.iter().enumerate();
+    let cut = sets.filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
+    let kept = cut.map(|(number, set)| {
+        let grains = set.grains.iter().copied();
+        (
+            number as u8,
+            grains
+                .filter(|g| rollup.grains.contains(g))
+                .collect::<Vec<_>>(),
+        )
+    });
+    kept.filter(|(_, grains)| !grains.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_has_a_bit_and_every_rollup_a_number() {
+        let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+        assert!(
+            catalogue.metrics.len() <= 32,
+            "exclusions are bits of a u32"
+        );
+        assert!(catalogue.rollups.len() <= usize::from(u8::MAX));
+        for rollup in &catalogue.rollups {
+            assert!(
+                rollup.counts.len() <= 16,
+                "{}: counts are bits of a u16",
+                rollup.name
+            );
+        }
+    }
+
+    #[test]
+    fn groups_that_no_metric_can_be_cut_by_are_refused() {
+        let mut spec = DefinitionsSpec::default();
+        spec.groups[0].by = vec!["segment".into()];
+        let problem = Catalogue::new(spec).unwrap_err().to_string();
+        assert!(
+            problem.starts_with("groups[0].by: no metric of this version can be cut by segment")
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! How a metric is shown: which of its figures, and in what words. Paths are the figures' names joined by dots.
+
+/// How a metric is shown.
+#[derive(Debug)]
+pub struct Display {
+    /// What it is called.
+    pub title: &'static str,
+    /// The one figure of the total that is shown large.
+    pub headline: &'static str,
+    /// What the headline is counted in, if that needs saying.
+    pub unit: &'static str,
+    /// What the headline is made of, with figures of the total for the paths in braces.
+    pub made_of: &'static str,
+    /// What else there is to say; a remark whose first figure is nothing is left out.
+    pub remarks: &'static [&'static str],
+    /// The columns of its table.
+    pub columns: &'static [Column],
+}
+
+/// A column of a metric's table.
+#[derive(Debug)]
+pub struct Column {
+    /// The heading it stands under together with its neighbours.
+    pub over: &'static str,
+    /// Its own heading.
+    pub head: &'static str,
+    /// The figure.
+    pub path: &'static str,
+    /// For a ratio whose counts have no columns of their own: numerator and denominator.
+    pub of: Option<(&'static str, &'static str)>,
+}
+
+/// A column of a figure.
+pub(super) const fn column(over: &'static str, head: &'static str, path: &'static str) -> Column {
+    Column {
+        over,
+        head,
+        path,
+        of: None,
+    }
+}
+
+/// A column of a ratio, with its counts.
+pub(super) const fn ratio(
+    over: &'static str,
+    head: &'static str,
+    path: &'static str,
+    numerator: &'static str,
+    denominator: &'static str,
+) -> Column {
+    Column {
+        over,
+        head,
+        path,
+        of: Some((numerator, denominator)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::definitions::DefinitionsSpec;
+    use crate::metric::{Catalogue, QueryPlan, Sums, find};
+    use crate::window::Cell;
+    use crate::window::rolling::{Now, Window};
+
+    #[test]
+    fn every_path_of_a_display_leads_to_a_figure() {
+        let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+        let now = Now {
+            now: 0,
+            watermark: 0,
+        };
+        let plan = QueryPlan::new(vec![Window::All], now, &catalogue);
+        let mut sums = Sums::default();
+        for (number, rollup) in catalogue.rollups().iter().enumerate() {
+            let mut cell = Cell::default();
+            (0..rollup.counts.len()).for_each(|i| cell.count(i, 1));
+            (0..rollup.sums.len()).for_each(|i| cell.sum(i, 10_000));
+            (0..plan.ranges.len()).for_each(|range| {
+                sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell)
+            });
+        }
+        let reading = sums.read(&plan, &catalogue, 1);
+        for (metric, values) in catalogue.metrics().zip(&reading.metrics) {
+            let display = metric.display();
+            let total = values.total(0).unwrap();
+            let words = display.remarks.iter().chain([&display.made_of]);
+            let in_words = words
+                .flat_map(|text| text.split('{').skip(1))
+                .map(|text| text.split('}').next().unwrap());
+            let in_columns = display.columns.iter();
+            let in_columns = in_columns
+                .flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)])
+                .flatten();
+            for path in in_words.chain(in_columns).chain([display.headline]) {
+                let name = metric.name();
+                assert!(
+                    !find(total, path).is_empty(),
+                    "{name}: there is no figure {path}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,631 @@
+//! The record: one CRM entity as its sources described it, a join-semilattice of assertions.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use super::value::{Element, Held, Packed, Stamped};
+use super::words::{Spilled, Words};
+use super::{CustomFields, HISTORY_CLOCKS};
+use crate::event::{Clock, EntitySpec, Field, FieldName, Keep, Stamp, Value, When};
+use crate::symbol::{Symbol, Symbols};
+
+/// One CRM entity as its sources described it.
+///
+/// Folding is commutative, associative and idempotent: a record is a function of the *set* of assertions it was given.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Values ordered by field, then stamp, then value: the last of a field is the one that counts.
+    elements: Vec<Element>,
+    /// The few distinct stamps the elements point to, and the values too wide for an element.
+    words: Words,
+    /// The time (µs) of the smallest clock that ever asserted anything, [`NEVER`] if none did.
+    first: i64,
+    /// What most records don't have.
+    rare: Option<Box<Rare>>,
+}
+
+const NEVER: i64 = i64::MAX;
+
+#[derive(Debug, Clone, Default)]
+struct Rare {
+    first_sequence: u64,
+    spilled: Vec<Spilled>,
+    cuts: Vec<Cut>,
+}
+
+/// What is remembered of a value cut off a history: enough to say when its last run began at the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The history.
+    pub field: Field,
+    /// The value.
+    pub held: Held,
+    /// The smallest clock among the elements cut off.
+    pub earliest: Clock,
+    /// The greatest clock among the elements cut off.
+    pub latest: Clock,
+}
+
+/// The record has no room for one more stamp. Nothing real comes near it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a record holds more than 20,000 tied values; its source stamps every change with one time, give it a sequence"
+)]
+pub struct Full;
+
+/// What an assertion did to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Effect {
+    /// The record's state is another one.
+    pub changed: bool,
+    /// The canonical fields, a bit each, of which more than the clock of the value that counts may be another.
+    pub values: u64,
+    /// The canonical fields whose counting value was only asserted again, later.
+    pub repeated: u64,
+    /// A custom field changed.
+    pub custom: bool,
+    /// The record began earlier than was known.
+    pub began: bool,
+    /// How many values the record had no room for.
+    pub overflowed: u32,
+}
+
+impl Effect {
+    /// Adds what another assertion did.
+    pub fn merge(&mut self, other: Effect) {
+        self.changed |= other.changed;
+        self.values |= other.values;
+        self.repeated |= other.repeated;
+        self.custom |= other.custom;
+        self.began |= other.began;
+        self.overflowed += other.overflowed;
+    }
+
+    fn note(&mut self, field: Field, outcome: Outcome) {
+        match outcome {
+            Outcome::Unchanged => {}
+            Outcome::Repeated => {
+                self.changed = true;
+                self.repeated |= field.bit();
+            }
+            Outcome::Changed => {
+                self.changed = true;
+                self.values |= field.bit();
+                self.custom |= field.0 >= Field::FIRST_CUSTOM;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Known already, or out of date.
+    Unchanged,
+    /// The value that counts, asserted again at a later clock.
+    Repeated,
+    /// Anything else.
+    Changed,
+}
+
+/// A stamp on its way into a record, and where it stands there once a value needed it.
+struct Arriving {
+    stamp: Stamp,
+    at: Option<u16>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Record {
+            elements: Vec::new(),
+            words: Words::default(),
+            first: NEVER,
+            rare: None,
+        }
+    }
+}
+
+impl Record {
+    /// Notes that something was asserted at `clock`, if only that the record exists. True if that changed the record.
+    pub fn witness(&mut self, clock: Clock) -> bool {
+        let clock = Clock {
+            time: clock.time.min(NEVER - 1),
+            ..clock
+        };
+        let earlier = self.first().is_none_or(|first| clock < first);
+        if earlier {
+            self.first = clock.time;
+            if clock.sequence != 0 || self.rare.is_some() {
+                self.rare.get_or_insert_default().first_sequence = clock.sequence;
+            }
+        }
+        earlier
+    }
+
+    /// Folds one assertion in. Values in order of field are folded in one walk.
+    pub fn fold(
+        &mut self,
+        spec: &EntitySpec,
+        stamp: Stamp,
+        values: &[(FieldName<'_>, Value<'_>)],
+        customs: &mut CustomFields,
+        symbols: &mut Symbols,
+    ) -> Effect {
+        let began = self.witness(stamp.clock);
+        let mut effect = Effect {
+            began,
+            changed: began,
+            ..Effect::default()
+        };
+        if self.elements.capacity() == 0 {
+            self.elements.reserve_exact(values.len());
+        }
+        let mut arriving = Arriving { stamp, at: None };
+        let mut from = 0;
+        for (name, value) in values {
+            let field = match name {
+                FieldName::Known(field) => Some(*field),
+                FieldName::Custom(name) => customs.number(name),
+            };
+            let Some(field) = field else {
+                effect.overflowed += 1;
+                continue;
+            };
+            let range = self.range_from(from, field);
+            from = range.start;
+            let known = self.elements[..range.end]
+                .last()
+                .map_or(Held::Null, |last| last.held(self.words.all()));
+            let held = Held::hold_like(value, known, symbols);
+            match self.assert_in(
+                range,
+                field,
+                spec.spec(field).keep,
+                &mut arriving,
+                held,
+                symbols,
+            ) {
+                Ok(outcome) => effect.note(field, outcome),
+                Err(Full) => effect.overflowed += 1,
+            }
+        }
+        effect
+    }
+
+    /// Folds one value in. True if the record changed; a value already known, or out of date, changes nothing.
+    ///
+    /// # Errors
+    /// If there is no room for one more stamp.
+    pub fn assert(
+        &mut self,
+        field: Field,
+        keep: Keep,
+        stamp: Stamp,
+        held: Held,
+        symbols: &mut Symbols,
+    ) -> Result<bool, Full> {
+        let range = self.range_from(0, field);
+        let mut arriving = Arriving { stamp, at: None };
+        let outcome = self.assert_in(range, field, keep, &mut arriving, held, symbols)?;
+        Ok(outcome != Outcome::Unchanged)
+    }
+
+    fn assert_in(
+        &mut self,
+        range: Range<usize>,
+        field: Field,
+        keep: Keep,
+        arriving: &mut Arriving,
+        held: Held,
+        symbols: &mut Symbols,
+    ) -> Result<Outcome, Full> {
+        let clock = arriving.stamp.clock;
+        // The common case by far: newer than all that is kept.
+        if let Some(last) = range.clone().last()
+            && clock > self.clock(last)
+        {
+            let is_same = self.held(last) == held;
+            let has_cut = match keep {
+                Keep::Latest => {
+                    self.put(last, field, arriving, held, symbols, false)?;
+                    self.elements.drain(range.start..last);
+                    false
+                }
+                Keep::History => {
+                    self.put(range.end, field, arriving, held, symbols, true)?;
+                    self.cut_history(range.start..range.end + 1, field)
+                }
+            };
+            return Ok(if is_same && !has_cut {
+                Outcome::Repeated
+            } else {
+                Outcome::Changed
+            });
+        }
+        let known = range.clone();
+        let same = known
+            .into_iter()
+            .find(|&i| self.clock(i) == clock && self.held(i) == held);
+        let mut range = range;
+        if let Some(same) = same {
+            if self.stamp(same, symbols).origin <= arriving.stamp.origin {
+                return Ok(Outcome::Unchanged);
+            }
+            // The same value, asserted earlier: its smallest origin moves, which may change who wins a tie.
+            self.elements.remove(same);
+            range.end -= 1;
+        } else {
+            match keep {
+                Keep::Latest if range.clone().next().is_some_and(|i| clock < self.clock(i)) => {
+                    return Ok(Outcome::Unchanged);
+                }
+                Keep::History if self.is_below_cut(range.clone(), clock) => {
+                    let changed = self.cut(Cut {
+                        field,
+                        held,
+                        earliest: clock,
+                        latest: clock,
+                    });
+                    return Ok(if changed {
+                        Outcome::Changed
+                    } else {
+                        Outcome::Unchanged
+                    });
+                }
+                Keep::Latest | Keep::History => {}
+            }
+        }
+        let at = range.start
+            + self.elements[range.clone()].partition_point(|element| {
+                let stamp = self.words.stamp(element.stamp, self.spilled(), symbols);
+                let order = stamp.cmp(&arriving.stamp);
+                order.then_with(|| element.held(self.words.all()).order(held, symbols))
+                    == Ordering::Less
+            });
+        self.put(at, field, arriving, held, symbols, true)?;
+        if keep == Keep::History {
+            self.cut_history(range.start..range.end + 1, field);
+        }
+        Ok(Outcome::Changed)
+    }
+
+    /// Writes an element: a new one before position `at`, or over the one that is there.
+    fn put(
+        &mut self,
+        at: usize,
+        field: Field,
+        arriving: &mut Arriving,
+        held: Held,
+        symbols: &mut Symbols,
+        is_new: bool,
+    ) -> Result<(), Full> {
+        let packed = Packed::of(held);
+        let reused = (!is_new && self.elements[at].is_wide()).then(|| self.elements[at].bits);
+        let needed = if arriving.at.is_none() { 2 } else { 0 }
+            + usize::from(matches!(packed, Packed::Wide(..)) && reused.is_none());
+        let mut none = Vec::new();
+        let mut reused = reused;
+        if needed > 0 {
+            let spilled = self
+                .rare
+                .as_mut()
+                .map_or(&mut none, |rare| &mut rare.spilled);
+            self.words
+                .reserve(needed, &mut self.elements, spilled, &mut arriving.at)?;
+            reused = reused.map(|_| self.elements[at].bits);
+        }
+        let stamp = match arriving.at {
+            Some(at) => at,
+            None => {
+                let needs_spill = arriving.stamp.clock.sequence != 0 || self.rare.is_some();
+                let mut local = Vec::new();
+                let spilled = if needs_spill {
+                    &mut self.rare.get_or_insert_default().spilled
+                } else {
+                    &mut local
+                };
+                let at = self.words.push_stamp(arriving.stamp, spilled, symbols);
+                if !local.is_empty() {
+                    self.rare.get_or_insert_default().spilled = local;
+                }
+                arriving.at = Some(at);
+                at
+            }
+        };
+        let element = match (packed, reused) {
+            (Packed::Inline(tag, bits), _) => Element::new(field, stamp, tag, bits),
+            (Packed::Wide(tag, word), Some(bits)) => {
+                self.words.set_value(bits, word);
+                Element::new(field, stamp, tag, bits)
+            }
+            (Packed::Wide(tag, word), None) => {
+                Element::new(field, stamp, tag, self.words.push_value(word))
+            }
+        };
+        if is_new {
+            if self.elements.len() == self.elements.capacity() {
+                self.elements
+                    .reserve_exact((self.elements.len() / 8).max(2));
+            }
+            self.elements.insert(at, element);
+        } else {
+            self.elements[at] = element;
+        }
+        Ok(())
+    }
+
+    /// Appends a value that is greater than all of its record in the order of elements; false, and nothing done, if it is not.
+    pub(super) fn append(
+        &mut self,
+        field: Field,
+        stamp: Stamp,
+        held: Held,
+        symbols: &mut Symbols,
+    ) -> Result<bool, Full> {
+        if let Some(last) = self.elements.len().checked_sub(1) {
+            let order = self.elements[last]
+                .field()
+                .cmp(&field)
+                .then_with(|| self.stamp(last, symbols).cmp(&stamp))
+                .then_with(|| self.held(last).order(held, symbols));
+            if order != Ordering::Less {
+                return Ok(false);
+            }
+        }
+        let known = self.elements.iter().rev().find(|e| {
+            self.words.time(e.stamp) == stamp.clock.time
+                && self.words.stamp(e.stamp, self.spilled(), symbols) == stamp
+        });
+        let mut arriving = Arriving {
+            stamp,
+            at: known.map(|element| element.stamp),
+        };
+        let end = self.elements.len();
+        self.put(end, field, &mut arriving, held, symbols, true)?;
+        Ok(true)
+    }
+
+    /// Makes room for so many elements and words at once.
+    pub(super) fn reserve(&mut self, elements: usize, words: usize) -> Result<(), Full> {
+        self.elements.reserve_exact(elements);
+        let mut none = Vec::new();
+        let spilled = self
+            .rare
+            .as_mut()
+            .map_or(&mut none, |rare| &mut rare.spilled);
+        self.words
+            .reserve(words, &mut self.elements, spilled, &mut None)
+    }
+
+    /// Takes in all that another copy of the record holds, as if every assertion behind it had been folded here.
+    ///
+    /// # Errors
+    /// If there is no room for all of it.
+    pub fn join(
+        &mut self,
+        other: &Record,
+        spec: &EntitySpec,
+        symbols: &mut Symbols,
+    ) -> Result<bool, Full> {
+        let mut changed = other.first().is_some_and(|first| self.witness(first));
+        for cut in other.cuts() {
+            changed |= self.cut(*cut);
+        }
+        for i in 0..other.elements.len() {
+            let field = other.elements[i].field();
+            let (stamp, held) = (other.stamp(i, symbols), other.held(i));
+            changed |= self.assert(field, spec.spec(field).keep, stamp, held, symbols)?;
+        }
+        Ok(changed)
+    }
+
+    /// Becomes a copy of another record, in the memory it already has.
+    pub fn copy_from(&mut self, other: &Record) {
+        self.elements.clone_from(&other.elements);
+        self.words.copy_from(&other.words);
+        self.first = other.first;
+        self.rare.clone_from(&other.rare);
+    }
+
+    /// The greatest clock of the values it holds.
+    pub fn last_clock(&self) -> Option<Clock> {
+        (0..self.elements.len()).map(|i| self.clock(i)).max()
+    }
+
+    /// The value that counts for a field: of those at the greatest clock, the one whose smallest origin is greatest.
+    /// `None` if nothing was ever asserted, `Some(Held::Null)` if it was cleared.
+    pub fn asserted(&self, field: Field) -> Option<(Clock, Held)> {
+        let last = self.range_from(0, field).last()?;
+        Some((self.clock(last), self.held(last)))
+    }
+
+    /// The value that counts for a field, `Null` if there is none.
+    pub fn latest(&self, field: Field) -> Held {
+        let end = self.elements.partition_point(|e| e.field() <= field);
+        match self.elements[..end].last() {
+            Some(last) if last.field() == field => last.held(self.words.all()),
+            _ => Held::Null,
+        }
+    }
+
+    /// The text that counts for a field; blank if there is none.
+    pub fn text(&self, field: Field) -> Symbol {
+        if let Held::Text(symbol) = self.latest(field) {
+            symbol
+        } else {
+            Symbol::BLANK
+        }
+    }
+
+    /// The instant or date that counts for a field.
+    pub fn when(&self, field: Field) -> Option<When> {
+        if let Held::When(when) = self.latest(field) {
+            Some(when)
+        } else {
+            None
+        }
+    }
+
+    /// The decimal that counts for a field, in ten-thousandths.
+    pub fn decimal(&self, field: Field) -> Option<i64> {
+        if let Held::Decimal(decimal) = self.latest(field) {
+            Some(decimal.0)
+        } else {
+            None
+        }
+    }
+
+    /// The custom fields that something was asserted of.
+    pub fn custom_fields(&self) -> impl Iterator<Item = Field> {
+        let start = self
+            .elements
+            .partition_point(|e| e.field().0 < Field::FIRST_CUSTOM);
+        let custom = &self.elements[start..];
+        custom
+            .iter()
+            .enumerate()
+            .filter(|(i, e)| *i == 0 || custom[i - 1].field() != e.field())
+            .map(|(_, e)| e.field())
+    }
+
+    /// Everything kept of a field with its clocks, oldest first; of a `Latest` field, the tied values.
+    pub fn history(&self, field: Field) -> impl DoubleEndedIterator<Item = (Clock, Held)> {
+        self.range_from(0, field)
+            .map(|i| (self.clock(i), self.held(i)))
+    }
+
+    /// As [`Record::history`], with where each value was read.
+    pub fn stamped(
+        &self,
+        field: Field,
+        symbols: &Symbols,
+    ) -> impl DoubleEndedIterator<Item = Stamped> {
+        self.range_from(0, field).map(|i| Stamped {
+            stamp: self.stamp(i, symbols),
+            held: self.held(i),
+        })
+    }
+
+    /// What was cut off the histories.
+    pub fn cuts(&self) -> &[Cut] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.cuts)
+    }
+
+    /// The smallest clock that ever asserted anything.
+    pub fn first(&self) -> Option<Clock> {
+        (self.first != NEVER).then(|| Clock {
+            time: self.first,
+            sequence: self.rare.as_ref().map_or(0, |rare| rare.first_sequence),
+        })
+    }
+
+    /// Deleted, and not restored since.
+    pub fn is_deleted(&self) -> bool {
+        self.latest(Field::DELETED) == Held::Flag(true)
+    }
+
+    /// Something was asserted of it, and it is not deleted.
+    pub fn exists(&self) -> bool {
+        self.first != NEVER && !self.is_deleted()
+    }
+
+    /// Bytes this record holds outside its own struct.
+    pub fn heap_bytes(&self) -> usize {
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            size_of::<Rare>()
+                + rare.cuts.capacity() * size_of::<Cut>()
+                + rare.spilled.capacity() * size_of::<Spilled>()
+        });
+        self.elements.capacity() * size_of::<Element>() + self.words.heap_bytes() + rare
+    }
+
+    pub(super) fn elements(&self) -> &[Element] {
+        &self.elements
+    }
+
+    pub(super) fn held(&self, element: usize) -> Held {
+        self.elements[element].held(self.words.all())
+    }
+
+    pub(super) fn stamp(&self, element: usize, symbols: &Symbols) -> Stamp {
+        let at = self.elements[element].stamp;
+        self.words.stamp(at, self.spilled(), symbols)
+    }
+
+    fn spilled(&self) -> &[Spilled] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.spilled)
+    }
+
+    fn clock(&self, element: usize) -> Clock {
+        self.words
+            .clock(self.elements[element].stamp, self.spilled())
+    }
+
+    /// The elements of a field, of which none is before position `from` unless it is greater than the one before.
+    fn range_from(&self, from: usize, field: Field) -> Range<usize> {
+        let from = match self.elements.get(from) {
+            Some(element) if element.field() <= field => from,
+            _ => 0, // not in order of field: from the beginning
+        };
+        let start = from
+            + if self.elements.len() - from <= 64 {
+                let rest = self.elements[from..].iter();
+                rest.take_while(|e| e.field() < field).count()
+            } else {
+                self.elements[from..].partition_point(|e| e.field() < field)
+            };
+        let of_field = self.elements[start..].iter();
+        let length = of_field.take_while(|e| e.field() == field).count();
+        start..start + length
+    }
+
+    /// True if a history already has its full number of clocks, all above this one.
+    fn is_below_cut(&self, range: Range<usize>, clock: Clock) -> bool {
+        range.len() >= HISTORY_CLOCKS
+            && clock < self.clock(range.start)
+            && self.clocks(range) >= HISTORY_CLOCKS
+    }
+
+    fn clocks(&self, range: Range<usize>) -> usize {
+        let start = range.start;
+        range
+            .filter(|&i| i == start || self.clock(i) != self.clock(i - 1))
+            .count()
+    }
+
+    fn cut_history(&mut self, range: Range<usize>, field: Field) -> bool {
+        if range.len() <= HISTORY_CLOCKS || self.clocks(range.clone()) <= HISTORY_CLOCKS {
+            return false;
+        }
+        let oldest = self.clock(range.start);
+        let end = range
+            .clone()
+            .find(|&i| self.clock(i) != oldest)
+            .unwrap_or(range.end);
+        for i in range.start..end {
+            let held = self.held(i);
+            self.cut(Cut {
+                field,
+                held,
+                earliest: oldest,
+                latest: oldest,
+            });
+        }
+        self.elements.drain(range.start..end);
+        true
+    }
+
+    pub(super) fn cut(&mut self, cut: Cut) -> bool {
+        let cuts = &mut self.rare.get_or_insert_default().cuts;
+        let Some(known) = cuts
+            .iter_mut()
+            .find(|c| c.field == cut.field && c.held == cut.held)
+        else {
+            cuts.push(cut);
+            return true;
+        };
+        let before = *known;
+        known.earliest = known.earliest.min(cut.earliest);
+        known.latest = known.latest.max(cut.latest);
+        *known != before
+    }
+}

@@ -1,0 +1,159 @@
+//! A list in order, by an order that needs something outside it (the texts of a shard): found by halving, changed a chunk at a time.
+
+use std::cmp::Ordering;
+
+/// A chunk this long is split in two.
+const CHUNK: usize = 128;
+
+/// Items in order. The caller gives the order, the same each time.
+#[derive(Debug, Clone)]
+pub struct Sorted<T> {
+    /// The first chunk is apart, so that a short list is one allocation.
+    pub(super) head: Vec<T>,
+    pub(super) more: Vec<Vec<T>>,
+}
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Self {
+        Sorted {
+            head: Vec::new(),
+            more: Vec::new(),
+        }
+    }
+}
+
+impl<T: Copy> Sorted<T> {
+    /// The chunk that holds, or would hold, what `probe` looks for. `probe` says how an item lies to it.
+    fn chunk(&self, probe: &impl Fn(&T) -> Ordering) -> usize {
+        self.more.partition_point(|chunk| {
+            chunk
+                .first()
+                .is_some_and(|item| probe(item) != Ordering::Greater)
+        })
+    }
+
+    fn at(&self, chunk: usize) -> &Vec<T> {
+        if chunk == 0 {
+            &self.head
+        } else {
+            &self.more[chunk - 1]
+        }
+    }
+
+    fn at_mut(&mut self, chunk: usize) -> &mut Vec<T> {
+        if chunk == 0 {
+            &mut self.head
+        } else {
+            &mut self.more[chunk - 1]
+        }
+    }
+
+    /// The item that `probe` calls equal.
+    pub fn get_mut(&mut self, probe: impl Fn(&T) -> Ordering) -> Option<&mut T> {
+        let chunk = self.chunk(&probe);
+        let items = self.at_mut(chunk);
+        let at = items.binary_search_by(&probe).ok()?;
+        items.get_mut(at)
+    }
+
+    /// Adds an item that is not in it.
+    pub fn insert(&mut self, item: T, probe: impl Fn(&T) -> Ordering) {
+        let chunk = self.chunk(&probe);
+        let items = self.at_mut(chunk);
+        let at = items.partition_point(|i| probe(i) == Ordering::Less);
+        if items.len() == items.capacity() && items.len() < 8 {
+            items.reserve_exact(1 + items.len() / 2);
+        }
+        items.insert(at, item);
+        if items.len() > CHUNK {
+            let tail = items.split_off(CHUNK / 2);
+            self.more.insert(chunk, tail);
+        }
+    }
+
+    /// Takes the item out that `probe` calls equal.
+    pub fn remove(&mut self, probe: impl Fn(&T) -> Ordering) -> Option<T> {
+        let chunk = self.chunk(&probe);
+        let items = self.at_mut(chunk);
+        let at = items.binary_search_by(&probe).ok()?;
+        let item = items.remove(at);
+        if items.is_empty() && chunk > 0 {
+            self.more.remove(chunk - 1);
+        }
+        Some(item)
+    }
+
+    /// The items from the first one that does not lie before what `probe` looks for.
+    pub fn from(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
+        let chunk = self.more.partition_point(|chunk| {
+            chunk
+                .first()
+                .is_some_and(|item| probe(item) == Ordering::Less)
+        });
+        let at = self
+            .at(chunk)
+            .partition_point(|i| probe(i) == Ordering::Less);
+        let rest = self.more[chunk..].iter().flatten();
+        self.at(chunk)[at..].iter().chain(rest)
+    }
+
+    /// The items before the first one that does not lie before what `probe` looks for, last first.
+    pub fn before(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
+        let chunk = self.more.partition_point(|chunk| {
+            chunk
+                .first()
+                .is_some_and(|item| probe(item) == Ordering::Less)
+        });
+        let at = self
+            .at(chunk)
+            .partition_point(|i| probe(i) == Ordering::Less);
+        let head = (chunk > 0)
+            .then_some(&self.head)
+            .into_iter()
+            .flatten()
+            .rev();
+        let earlier = self.more[..chunk.saturating_sub(1)].iter().rev();
+        let earlier = earlier.flat_map(|chunk| chunk.iter().rev());
+        self.at(chunk)[..at].iter().rev().chain(earlier).chain(head)
+    }
+
+    /// All items in order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.head.iter().chain(self.more.iter().flatten())
+    }
+
+    /// Bytes it holds outside its own struct.
+    pub fn heap_bytes(&self) -> usize {
+        let chunks = self.more.iter().map(Vec::capacity).sum::<usize>() + self.head.capacity();
+        chunks * size_of::<T>() + self.more.capacity() * size_of::<Vec<T>>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_holds_what_a_tree_holds(steps in prop::collection::vec((any::<bool>(), 0u16..600), 0..1_500), probes in prop::collection::vec(0u16..600, 1..20)) {
+            let (mut sorted, mut tree) = (Sorted::default(), BTreeSet::new());
+            for (add, number) in steps {
+                if add && tree.insert(number) {
+                    sorted.insert(number, |i| i.cmp(&number));
+                } else if !add {
+                    prop_assert_eq!(sorted.remove(|i: &u16| i.cmp(&number)), tree.take(&number));
+                }
+            }
+            prop_assert!(sorted.iter().eq(tree.iter()));
+            for probe in probes {
+                prop_assert!(sorted.from(|i| i.cmp(&probe)).eq(tree.range(probe..)));
+                prop_assert!(sorted.before(|i| i.cmp(&probe)).eq(tree.range(..probe).rev()));
+                prop_assert_eq!(sorted.get_mut(|i| i.cmp(&probe)).copied(), tree.get(&probe).copied());
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! A point in time as a source states it.
+
+use chrono::NaiveDate;
+
+/// An instant, or a whole day of the organisation's calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// µs since the Unix epoch.
+    Instant(i64),
+    /// Days since 1970-01-01.
+    Date(i32),
+}
+
+/// A calendar date as [`When::Date`].
+pub fn date(date: NaiveDate) -> When {
+    When::Date((date - NaiveDate::default()).num_days() as i32)
+}
