@@ -284,7 +284,13 @@ impl Ledger {
         cell
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// How many links are held, withdrawn ones included.
+    pub fn link_count(&self) -> usize {
+        self.links.values().map(Vec::len).sum()
+    }
+
+    /// Bytes the links take with the table they are in, from capacities.
+    pub fn link_bytes(&self) -> usize {
         let links = self
             .links
             .values()
@@ -296,6 +302,11 @@ impl Ledger {
                         * size_of::<crate::record::DealLink>()
             })
             .sum::<usize>();
+        self.links.capacity() * (size_of::<(Key, Vec<Received>)>() + 1) + links
+    }
+
+    /// Bytes the cells take with the table they are in, from capacities.
+    pub fn cell_bytes(&self) -> usize {
         let cells = self
             .cells
             .values()
@@ -303,9 +314,10 @@ impl Ledger {
                 c.counts.capacity() * 8 + c.sums.capacity() * 16 + size_of_val(c.sketch.buckets())
             })
             .sum::<usize>();
-        self.links.capacity() * (size_of::<(Key, Vec<Received>)>() + 1)
-            + links
-            + self.cells.capacity() * (size_of::<(CellKey, Cell)>() + 1)
-            + cells
+        self.cells.capacity() * (size_of::<(CellKey, Cell)>() + 1) + cells
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.link_bytes() + self.cell_bytes()
     }
 }
