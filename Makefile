@@ -28,8 +28,9 @@ soak: build-tools engines ## run the long tests: dozens of kills, outages of a m
 	$(CARGO) test --release --locked --features soak --test soak -- --nocapture --test-threads=1
 	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test simulation -- --nocapture
 
-bench: build-tools engines ## measure: the pure path, memory a deal, the whole pipeline
-	$(CARGO) bench --locked --bench pipeline -- --whole
+# All rows take some minutes; `make bench ARGS='--only path --quick'` takes seconds.
+bench: build-tools engines ## measure time, memory and CPU against their goals (docs/benchmarks.md)
+	$(CARGO) bench --locked --bench pipeline -- $(ARGS)
 
 lint: build-tools ## check the format and let clippy look
 	$(CARGO) fmt --check

@@ -157,6 +157,7 @@ impl Definitions {
         let mut definitions = Definitions {
             calendar: Calendar::new(zone, spec.fiscal_year_start),
             sets: vec![GroupingSet {
+                name: String::new(),
                 dimensions: Vec::new(),
                 grains: vec![Grain::Hour, Grain::Day, Grain::Month],
             }],
@@ -228,7 +229,12 @@ impl Definitions {
         }
         grains.sort_unstable();
         grains.dedup();
-        Ok(GroupingSet { dimensions, grains })
+        let names = dimensions.iter().map(|d| self.dimension_name(*d));
+        Ok(GroupingSet {
+            name: names.collect::<Vec<_>>().join(","),
+            dimensions,
+            grains,
+        })
     }
 
     fn dimension(&mut self, name: &str) -> Option<Dimension> {
@@ -258,14 +264,9 @@ impl Definitions {
 
     /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
     pub fn set_name(&self, set: usize) -> String {
-        let Some(set) = self.sets.get(set) else {
-            return String::new();
-        };
-        set.dimensions
-            .iter()
-            .map(|d| self.dimension_name(*d))
-            .collect::<Vec<_>>()
-            .join(",")
+        self.sets
+            .get(set)
+            .map_or_else(String::new, |set| set.name.clone())
     }
 }
 

@@ -20,7 +20,7 @@ use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Checkpoint, Epoch, Log, Row, Store};
 use dealpulse::record::Entity;
-use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::calendar::DAY;
 use dealpulse::window::rolling::{Now, Window};
 use dealpulse::window::{Cell, Grain, Pane, Sketch};
@@ -361,11 +361,11 @@ async fn newest_version_wins_and_a_stale_write_loses() {
         store.insert_records(1, &record(version)).await.unwrap();
         store.insert_links(&link(version)).await.unwrap();
         store
-            .insert_cells(&[Row {
+            .insert_cells(&[Row::single(Row {
                 shard: 2,
                 version,
                 row: cell_row(pane, version as i64),
-            }])
+            })])
             .await
             .unwrap();
         let checkpoint = Checkpoint {
@@ -426,7 +426,7 @@ async fn writes_cells_of_any_number_of_years() {
                 .num_days()
         })
         .collect();
-    let rows: Vec<Row<CellRow>> = years
+    let rows: Vec<Row<CellRows>> = years
         .iter()
         .map(|day| Row {
             shard: 0,
@@ -439,6 +439,7 @@ async fn writes_cells_of_any_number_of_years() {
                 1,
             ),
         })
+        .map(Row::single)
         .collect();
     kept.clickhouse.insert_cells(&rows).await.unwrap();
     assert_eq!(

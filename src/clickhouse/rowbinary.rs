@@ -15,8 +15,6 @@ pub trait Columns {
     fn when(&mut self, when: Option<When>);
     /// Nullable(Decimal(18, 4)).
     fn decimal(&mut self, ten_thousandths: Option<i64>);
-    /// Array(String).
-    fn texts(&mut self, texts: &[String]);
 }
 
 impl Columns for Writer {
@@ -44,11 +42,6 @@ impl Columns for Writer {
             ten_thousandths.filter(|d| (-LIMIT..=LIMIT).contains(d)),
             |writer, number| writer.fixed(number.to_le_bytes()),
         );
-    }
-
-    fn texts(&mut self, texts: &[String]) {
-        self.number(texts.len() as u64);
-        texts.iter().for_each(|text| self.text(text));
     }
 }
 

@@ -10,8 +10,7 @@ use crate::pipeline::{
     CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord,
 };
 use crate::record::{Entity, Home, Kind};
-use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
-use crate::window::calendar::civil;
+use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
 use crate::window::{Grain, Pane};
 
 /// The table of each entity's facts.
@@ -166,30 +165,32 @@ impl Store for ClickHouse {
             .await
     }
 
-    async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
-        let partition = |row: &Row<CellRow>| {
-            use chrono::Datelike;
-            (
-                row.row.epoch,
-                civil((row.row.pane.start / 86_400) as i32).year(),
-            )
-        };
-        let mut ordered: Vec<&Row<CellRow>> = rows.iter().collect();
-        ordered.sort_by_key(|row| partition(row));
+    async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
+        let mut rows: Vec<((u32, i32), &Row<CellRows>, &[u8])> = Vec::new();
+        for block in blocks {
+            let of_block = block.row.iter();
+            rows.extend(of_block.map(|(partition, bytes)| (partition, block, bytes)));
+        }
+        rows.sort_by_key(|(partition, ..)| *partition);
         let mut start = 0;
-        while start < ordered.len() {
+        while start < rows.len() {
             let mut partitions = BTreeSet::new();
-            let end = ordered[start..].iter().position(|row| {
-                partitions.insert(partition(row));
+            let end = rows[start..].iter().position(|(partition, ..)| {
+                partitions.insert(*partition);
                 partitions.len() > PARTITIONS
             });
-            let end = end.map_or(ordered.len(), |length| start + length);
-            let mut writer = Writer::default();
-            ordered[start..end]
-                .iter()
-                .for_each(|row| write_cell(&mut writer, row));
-            let columns = "epoch, series, grain, dimension, pane, value, currency, shard, counts, sums, sketch, version";
-            self.insert("rollups", columns, writer.bytes).await?;
+            let end = end.map_or(rows.len(), |length| start + length);
+            let bytes = rows[start..end].iter().map(|(.., bytes)| bytes.len() + 12);
+            let mut writer = Writer {
+                bytes: Vec::with_capacity(bytes.sum()),
+            };
+            for (_, block, bytes) in &rows[start..end] {
+                writer.fixed(block.shard.to_le_bytes());
+                writer.fixed(block.version.to_le_bytes());
+                writer.bytes.extend_from_slice(bytes);
+            }
+            let columns = format!("shard, version, {}", CellRows::COLUMNS);
+            self.insert("rollups", &columns, writer.bytes).await?;
             start = end;
         }
         Ok(())
@@ -293,41 +294,6 @@ impl Store for ClickHouse {
         )
         .await
     }
-}
-
-fn write_cell(
-    writer: &mut Writer,
-    Row {
-        shard,
-        version,
-        row,
-    }: &Row<CellRow>,
-) {
-    writer.fixed(row.epoch.to_le_bytes());
-    writer.text(&row.rollup);
-    writer.byte(row.pane.grain as u8);
-    writer.text(&row.grouping);
-    // Panes lie between 1970 and 2100, which a DateTime holds.
-    writer.fixed((row.pane.start as u32).to_le_bytes());
-    writer.texts(&row.values);
-    writer.text(&row.currency);
-    writer.fixed(shard.to_le_bytes());
-    writer.number(row.cell.counts.len() as u64);
-    row.cell
-        .counts
-        .iter()
-        .for_each(|count| writer.fixed(count.to_le_bytes()));
-    writer.number(row.cell.sums.len() as u64);
-    row.cell
-        .sums
-        .iter()
-        .for_each(|sum| writer.fixed(sum.to_le_bytes()));
-    writer.number(row.cell.sketch.buckets().len() as u64);
-    for (bucket, count) in row.cell.sketch.buckets() {
-        writer.fixed(bucket.to_le_bytes());
-        writer.fixed(count.to_le_bytes());
-    }
-    writer.fixed(version.to_le_bytes());
 }
 
 fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {

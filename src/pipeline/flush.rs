@@ -90,7 +90,13 @@ impl FlushBatch {
         let (mut cells, mut changes, mut records, mut links) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for flush in self.flushes {
-            cells.extend(flush.cells);
+            if !flush.cells.is_empty() {
+                cells.push(Row {
+                    shard: flush.shard,
+                    version: flush.checkpoint.next_offset,
+                    row: flush.cells,
+                });
+            }
             changes.extend(flush.changes);
             records.extend(flush.records);
             links.extend(flush.links);

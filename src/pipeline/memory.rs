@@ -8,7 +8,7 @@ use super::{
     StoredRecord,
 };
 use crate::record::{Entity, Home};
-use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use crate::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use crate::window::Pane;
 
 /// A log of so many partitions.
@@ -272,9 +272,9 @@ impl Store for MemoryStore {
         Ok(shards.into_iter().collect())
     }
 
-    async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
+    async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).cells;
-        for row in rows {
+        for row in blocks.iter().flat_map(Row::decode) {
             let cell = &row.row;
             let key = (
                 cell.epoch,
@@ -285,7 +285,7 @@ impl Store for MemoryStore {
                 cell.values.clone(),
                 cell.currency.clone(),
             );
-            put(tables, key, row.clone());
+            put(tables, key, row);
         }
         Ok(())
     }

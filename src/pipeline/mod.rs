@@ -19,7 +19,7 @@ pub use epochs::Epoch;
 use std::future::Future;
 
 use crate::record::{Entity, Home};
-use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use crate::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use crate::window::{Cell, Pane};
 
 /// Who has to act on an error.
@@ -119,6 +119,27 @@ pub struct Row<T> {
     pub version: u64,
     /// What it says.
     pub row: T,
+}
+
+impl Row<CellRows> {
+    /// A block of one row.
+    pub fn single(row: Row<CellRow>) -> Self {
+        Row {
+            shard: row.shard,
+            version: row.version,
+            row: std::iter::once(row.row).collect(),
+        }
+    }
+
+    /// The rows of a block, each by itself.
+    pub fn decode(&self) -> impl Iterator<Item = Row<CellRow>> {
+        let (shard, version) = (self.shard, self.version);
+        self.row.decode().map(move |row| Row {
+            shard,
+            version,
+            row,
+        })
+    }
 }
 
 /// How far a shard is.
@@ -260,10 +281,10 @@ pub trait Store: Send + Sync {
         epoch: u32,
     ) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
-    /// Writes numbers.
+    /// Writes numbers: blocks of rows of one shard and version each.
     fn insert_cells(
         &self,
-        rows: &[Row<CellRow>],
+        blocks: &[Row<CellRows>],
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes what messages changed.

@@ -4,7 +4,7 @@ use super::epochs::Known;
 use super::{Checkpoint, Entry, Row, message_hash};
 use crate::event::wire::WireError;
 use crate::record::Home;
-use crate::shard::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
+use crate::shard::{CellRows, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
 
 /// A shard in somebody's hands.
 pub struct Owner {
@@ -28,7 +28,7 @@ pub struct Flush {
     /// The shard.
     pub shard: Home,
     /// Numbers; written first, with changes and links.
-    pub cells: Vec<Row<CellRow>>,
+    pub cells: CellRows,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
     /// What is to be told; versioned by the flush.
@@ -158,7 +158,7 @@ impl Owner {
         self.in_flight = Some(version);
         Some(Flush {
             shard,
-            cells: rows(shard, version, touched.cells),
+            cells: touched.cells,
             changes: touched
                 .changes
                 .into_iter()

@@ -430,9 +430,7 @@ impl Ledger {
         self.tombstoned = 0;
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
         self.cells.take_touched(|key, cell| {
-            touched
-                .cells
-                .push(CellRow::new(epoch, key, cell.to_cell(), catalogue, symbols));
+            touched.cells.push(epoch, &key, &cell, catalogue, symbols);
         });
         for (target, sender) in std::mem::take(&mut self.touched_links) {
             if let Some(link) = self.inbox(target).get(sender) {
@@ -454,19 +452,29 @@ impl Ledger {
         self.cells.iter().map(row).collect()
     }
 
-    /// How many cells there are, and how many links.
-    pub fn counts(&self) -> (usize, usize) {
-        let links = self.inboxes.values().map(|inbox| inbox.received().len());
-        (self.cells.count(), links.sum())
+    /// How many cells there are.
+    pub fn cell_count(&self) -> usize {
+        self.cells.count()
     }
 
-    /// Bytes held by cells and by links.
-    pub fn bytes(&self) -> (usize, usize) {
+    /// How many links are held, withdrawn ones included.
+    pub fn link_count(&self) -> usize {
+        let links = self.inboxes.values().map(|inbox| inbox.received().len());
+        links.sum()
+    }
+
+    /// Bytes the cells take, from capacities.
+    pub fn cell_bytes(&self) -> usize {
+        self.cells.bytes()
+    }
+
+    /// Bytes the links take with the table they are in and those that are queued, from capacities.
+    pub fn link_bytes(&self) -> usize {
         let links = self.inboxes.values().map(Inbox::heap_bytes).sum::<usize>();
         let entries = self.inboxes.capacity() * (size_of::<(Key, Inbox)>() + 1);
         let queued = self.outbox.capacity() * (size_of::<((Key, Key), Option<Link>)>() + 1)
             + self.touched_links.capacity() * (size_of::<(Key, Key)>() + 1);
-        (self.cells.bytes(), links + entries + queued)
+        links + entries + queued
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of the messages up to its offset.
 
+mod cell_rows;
 mod cells;
 mod difference;
 mod fold_input;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+pub use cell_rows::CellRows;
 use fold_input::{Foldable, Whole};
 pub use ledger::Ledger;
 use ledger::{Names, Open};
@@ -597,11 +599,13 @@ impl Shard {
 
     /// Bytes held by records, texts, references, cells and links: an estimate from capacities.
     pub fn bytes(&self) -> usize {
-        let of_epochs = self.ledgers.iter().map(Ledger::bytes);
+        let of_epochs = self.ledgers.iter();
         self.records.bytes()
             + self.symbols.bytes()
             + self.references.bytes()
-            + of_epochs.map(|(cells, links)| cells + links).sum::<usize>()
+            + of_epochs
+                .map(|l| l.cell_bytes() + l.link_bytes())
+                .sum::<usize>()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never a difference.
 
+use super::cell_rows::CellRows;
 use crate::codec::Writer;
 use crate::event::{Entity, Field, Value, When};
 use crate::metric::Catalogue;
@@ -11,7 +12,7 @@ use crate::window::{Cell, CellKey, Pane};
 #[derive(Debug, Default)]
 pub struct Touched {
     /// Numbers.
-    pub cells: Vec<CellRow>,
+    pub cells: CellRows,
     /// What messages changed.
     pub changes: Vec<ChangeRow>,
     /// Links to be sent.

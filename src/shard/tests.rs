@@ -63,10 +63,10 @@ fn one(shard: &mut Shard, version: u64, time: &str, data: &str) {
 }
 
 /// The daily rows of a rollup.
-fn days<'t>(touched: &'t Touched, rollup: &'t str) -> Vec<&'t CellRow> {
+fn days(touched: &Touched, rollup: &str) -> Vec<CellRow> {
     touched
         .cells
-        .iter()
+        .decode()
         .filter(|row| row.rollup == rollup && row.pane.grain == Grain::Day)
         .collect()
 }
@@ -224,7 +224,7 @@ fn rule_a_span_with_a_date_in_it_is_whole_local_days() {
         r#"{"status":"won","created_at":"2026-03-01T23:30:00Z","closed_at":"2026-03-02"}"#,
     );
     let touched = shard.take_touched();
-    let [row] = days(&touched, "cycle_length.won")[..] else {
+    let [row] = &days(&touched, "cycle_length.won")[..] else {
         panic!("one day: {:?}", touched.cells)
     };
     assert_eq!(
@@ -249,7 +249,7 @@ fn rule_a_sample_can_be_taken_back_out_of_its_sketch() {
             &closed_after(hours),
         );
         let touched = shard.take_touched();
-        let [row] = days(&touched, "cycle_length.won")[..] else {
+        let [row] = &days(&touched, "cycle_length.won")[..] else {
             panic!("one day: {:?}", touched.cells)
         };
         assert_eq!(

@@ -51,6 +51,8 @@ pub type Dims = [Symbol; DIMENSIONS];
 /// Dimensions a number is cut by together, and how finely in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupingSet {
+    /// Its name in the rollups: its dimensions joined by commas, blank for the total.
+    pub name: String,
     /// Up to [`MAX_CROSS`], in the order they are shown in; none for the total.
     pub dimensions: Vec<Dimension>,
     /// The panes it is kept for.

@@ -13,7 +13,7 @@ use dealpulse::pipeline::{
     StoredRecord,
 };
 use dealpulse::record::{Entity, Home, SCHEMA, home};
-use dealpulse::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
+use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::Pane;
 
 use super::Broken;
@@ -581,7 +581,8 @@ impl Store for Sim {
         Ok((0..self.partitions()).collect())
     }
 
-    async fn insert_cells(&self, rows: &[Row<CellRow>]) -> Result<(), OutsideError> {
+    async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
+        let rows: Vec<Row<CellRow>> = blocks.iter().flat_map(Row::decode).collect();
         self.insert(|_| self.generation, values(rows, Value::Cell))
             .await
     }

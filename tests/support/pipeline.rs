@@ -57,6 +57,7 @@ pub struct Setup {
     pub shards: u32,
     pub flush_milliseconds: u64,
     pub flush_rows: usize,
+    pub refresh_milliseconds: u64,
     pub time_zone: String,
     /// What qualifies the ids of every topic.
     pub namespace: Option<&'static str>,
@@ -84,6 +85,7 @@ impl Setup {
             shards: 3,
             flush_milliseconds: 200,
             flush_rows: 50_000,
+            refresh_milliseconds: 500,
             time_zone: "Europe/Berlin".to_owned(),
             namespace: None,
             properties: CLASSIC.to_vec(),
@@ -111,6 +113,7 @@ impl Setup {
             shards,
             flush_milliseconds,
             flush_rows,
+            refresh_milliseconds,
             time_zone,
             ..
         } = self;
@@ -135,7 +138,7 @@ impl Setup {
              [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n\
              [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n\
              [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n\
-             [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = 500\n"
+             [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = {refresh_milliseconds}\n"
         )
     }
 
@@ -623,6 +626,11 @@ impl Pipeline {
 
     pub fn log(&self) -> String {
         self.instance.log()
+    }
+
+    /// The operating system's id of the process.
+    pub fn pid(&self) -> u32 {
+        self.instance.process.id()
     }
 
     /// The memory it has in use, in bytes.

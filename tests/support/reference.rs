@@ -183,7 +183,8 @@ impl Reference {
             .expect("a database");
         let epoch = Epoch::first(definitions, self.pure.log.partitions());
         clickhouse.put_epoch(&epoch).await.expect("an epoch");
-        let cells: Vec<Row<_>> = self.pure.store.cells().into_values().collect();
+        let cells = self.pure.store.cells().into_values();
+        let cells: Vec<Row<_>> = cells.map(Row::single).collect();
         clickhouse.insert_cells(&cells).await.expect("cells");
         let records: Vec<Row<_>> = self.pure.store.record_rows().into_values().collect();
         clickhouse

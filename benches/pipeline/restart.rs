@@ -1,0 +1,87 @@
+//! Restart: how long records and links take to be put back and counted, without an engine.
+
+use std::time::Instant;
+
+use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
+use dealpulse::pipeline::restart::restore;
+use dealpulse::pipeline::{Epoch, Row, Store};
+use futures::executor::block_on;
+
+use crate::Sizes;
+use crate::deals;
+use crate::steps::{self, EVENTS_A_FLUSH, Fold};
+use crate::table::{Goal, Table, median};
+
+/// Events of each deal: it is opened and, most are, closed. A restart reads records, not their past.
+const EVENTS_A_DEAL: usize = 2;
+/// A million records in 8 s on two cores, for one core (µs a record).
+const GOAL: f64 = 16.0;
+
+pub fn measure(sizes: Sizes, table: &mut Table) {
+    table.part("restart, in memory: records with their links restored, one shard on one core");
+    let mut took = |records: usize| {
+        let store = store(records);
+        let seconds = median((0..3).map(|_| once(&store, records)).collect());
+        table.add(
+            &format!("{records} records restored"),
+            seconds,
+            "s",
+            Goal::None,
+        );
+        seconds
+    };
+    let (few, many) = (took(sizes.restored), took(4 * sizes.restored));
+    table.add(
+        "restart, a record (1 M in 8 s on two cores)",
+        many * 1e6 / (4 * sizes.restored) as f64,
+        "µs",
+        Goal::AtMost(GOAL),
+    );
+    let (few_records, many_records) = (sizes.restored, 4 * sizes.restored);
+    table.add(
+        &format!("restart, {many_records} ÷ {few_records} records"),
+        many / few,
+        "",
+        Goal::Must(4.6),
+    );
+}
+
+fn once(store: &MemoryStore, records: usize) -> f64 {
+    let log = MemoryLog::new(1);
+    let started = Instant::now();
+    let owner = block_on(restore(0, 1, &log, store)).expect("a restart");
+    let seconds = started.elapsed().as_secs_f64();
+    let restored = owner.shard().record_count(dealpulse::record::Entity::DEAL);
+    assert_eq!(restored, records, "all of them");
+    seconds
+}
+
+/// The facts of so many deals, as flushes wrote them. Cells are not read by a restart.
+fn store(deals: usize) -> MemoryStore {
+    let store = MemoryStore::default();
+    block_on(store.put_epoch(&Epoch::first(steps::spec(), 1))).expect("an epoch");
+    let mut fold = Fold::new();
+    let events = deals::workload(deals, EVENTS_A_DEAL);
+    for (number, chunk) in events.chunks(EVENTS_A_FLUSH).enumerate() {
+        fold.feed(chunk, number * EVENTS_A_FLUSH);
+        fold.settle(|touched, version| {
+            block_on(async {
+                store
+                    .insert_records(1, &rows(touched.records, version))
+                    .await?;
+                store.insert_links(&rows(touched.links, version)).await
+            })
+            .expect("a store in memory");
+        });
+    }
+    store
+}
+
+fn rows<T>(rows: Vec<T>, version: u64) -> Vec<Row<T>> {
+    let row = |row| Row {
+        shard: 0,
+        version,
+        row,
+    };
+    rows.into_iter().map(row).collect()
+}

@@ -1,0 +1,148 @@
+//! The steps of the path, by the library's own functions: what changes there is followed here and in no other file of the benchmark.
+
+use std::sync::Arc;
+
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::event::Assertion;
+use dealpulse::event::decode::cloudevents;
+use dealpulse::event::wire::{LinkMessage, Name, write_links};
+use dealpulse::local::generate::{GeneratedEvent, Generator, GeneratorConfig};
+use dealpulse::metric::Catalogue;
+use dealpulse::pipeline::route::partition_by_home;
+use dealpulse::shard::{OutLink, Shard, Touched};
+
+use crate::support;
+
+/// Events in one message of the log; as many as the route puts there at most.
+pub const EVENTS_A_MESSAGE: usize = 500;
+/// Links in one message of the log; as many as a flush puts there at most.
+pub const LINKS_A_MESSAGE: usize = 500;
+/// Events between two flushes.
+pub const EVENTS_A_FLUSH: usize = 50_000;
+
+/// The definitions that numbers are kept by.
+pub fn spec() -> DefinitionsSpec {
+    DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        ..DefinitionsSpec::default()
+    }
+}
+
+/// The same, made ready.
+pub fn definitions() -> Arc<Catalogue> {
+    Arc::new(Catalogue::new(spec()).expect("the default definitions"))
+}
+
+/// The generated workload: what `dealpulse generate` writes.
+pub fn generated(deals: u64) -> Vec<GeneratedEvent> {
+    let config = GeneratorConfig {
+        deals,
+        ..GeneratorConfig::default()
+    };
+    Generator::new(config).collect()
+}
+
+/// Decodes events; `first` is the offset of the first.
+pub fn decode(events: &[GeneratedEvent], first: usize) -> Vec<Assertion<'_>> {
+    let mut assertions = Vec::with_capacity(events.len());
+    for (number, event) in events.iter().enumerate() {
+        let context = support::pure::context((first + number) as u64);
+        assertions.extend(cloudevents::decode(Some(&event.payload), &[], &context).assertions);
+    }
+    assertions
+}
+
+/// Makes messages of the log of what was decoded, all for one shard.
+pub fn write(assertions: &[Assertion<'_>]) -> Vec<Vec<u8>> {
+    partition_by_home(assertions, 1)
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect()
+}
+
+/// Makes messages of the log of what a shard has to tell, as a flush does.
+pub fn link_messages(outbox: &[OutLink], version: u64, links_a_message: usize) -> Vec<Vec<u8>> {
+    let message = |links: &[OutLink]| {
+        let links: Vec<LinkMessage<'_>> = links
+            .iter()
+            .map(|link| LinkMessage {
+                epoch: link.epoch,
+                target: name(&link.target),
+                sender: name(&link.sender),
+                version,
+                content: link.content.as_slice().into(),
+            })
+            .collect();
+        write_links(links.iter())
+    };
+    outbox.chunks(links_a_message).map(message).collect()
+}
+
+fn name((entity, id): &(dealpulse::record::Entity, String)) -> Name<'_> {
+    Name {
+        entity: *entity,
+        id: id.as_str().into(),
+    }
+}
+
+/// One shard that is the home of everything, with the offset it is at.
+pub struct Fold {
+    pub shard: Shard,
+    pub version: u64,
+}
+
+impl Fold {
+    pub fn new() -> Self {
+        Fold {
+            shard: Shard::new(&[(1, definitions())]),
+            version: 0,
+        }
+    }
+
+    /// Reads and folds one message.
+    pub fn fold(&mut self, message: &[u8]) {
+        self.version += 1;
+        let folded = self.shard.fold(self.version, 0, message);
+        folded.expect("a message that was just written");
+    }
+
+    /// Decodes and folds events without measuring anything.
+    pub fn feed(&mut self, events: &[GeneratedEvent], first: usize) {
+        for (number, chunk) in events.chunks(EVENTS_A_MESSAGE).enumerate() {
+            let assertions = decode(chunk, first + number * EVENTS_A_MESSAGE);
+            for message in write(&assertions) {
+                self.fold(&message);
+            }
+        }
+    }
+
+    /// Folds the links that a flush took out, which are all at home here.
+    pub fn fold_links(&mut self, outbox: &[OutLink]) {
+        for message in link_messages(outbox, self.version, LINKS_A_MESSAGE) {
+            self.fold(&message);
+        }
+    }
+
+    /// Takes flush after flush, and folds the links in them, until there is nothing to tell. `row` sees all that was taken.
+    pub fn settle(&mut self, mut row: impl FnMut(Touched, u64)) {
+        loop {
+            let mut touched = self.shard.take_touched();
+            let outbox = std::mem::take(&mut touched.outbox);
+            row(touched, self.version);
+            if outbox.is_empty() {
+                return;
+            }
+            self.fold_links(&outbox);
+        }
+    }
+}
+
+/// Folds all events with their links, a flush every [`EVENTS_A_FLUSH`]; `row` sees all that was taken.
+pub fn fold_all(events: &[GeneratedEvent], mut row: impl FnMut(Touched, u64)) -> Shard {
+    let mut fold = Fold::new();
+    for (number, chunk) in events.chunks(EVENTS_A_FLUSH).enumerate() {
+        fold.feed(chunk, number * EVENTS_A_FLUSH);
+        fold.settle(&mut row);
+    }
+    fold.shard
+}
