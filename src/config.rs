@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::clickhouse::Access;
 use crate::definitions::DefinitionsSpec;
 use crate::metric::Catalogue;
 use crate::record::topic_number;
@@ -147,6 +146,27 @@ pub struct Config {
     pub refresh: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
+}
+
+/// Where ClickHouse is and as whom to speak to it.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// `http://host:port`.
+    pub url: String,
+    /// The database everything is in.
+    pub database: String,
+    /// Blank for the default user.
+    pub user: String,
+    /// Never printed.
+    pub password: String,
+    /// Settings sent with every insert, like `insert_quorum`.
+    pub insert_settings: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{} as {:?}", self.url, self.database, self.user)
+    }
 }
 
 /// How to reach Kafka.

@@ -11,6 +11,7 @@ pub mod compatibility;
 pub mod config;
 pub mod definitions;
 pub mod event;
+pub mod health;
 pub mod kafka;
 pub mod local;
 pub mod metric;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dealpulse::clickhouse::migrate::migrate;
-use dealpulse::clickhouse::{Access, ClickHouse, FACT_TABLES};
+use dealpulse::clickhouse::{Access, ClickHouse, fact_tables};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
@@ -167,7 +167,7 @@ fn cell_row(pane: Pane, won: i64) -> CellRow {
 #[tokio::test]
 async fn columns_of_the_facts_are_the_fields_of_the_entities() {
     let kept = Kept::new("UTC").await;
-    for (entity, table) in FACT_TABLES {
+    for (entity, table) in fact_tables() {
         let described = kept.rows(&format!("DESCRIBE TABLE {table}")).await;
         let columns: Vec<&str> = described
             .iter()
@@ -198,7 +198,7 @@ async fn rule_facts_never_expire_and_views_read_only_rows_that_count() {
             .collect()
     };
     let (tables, views) = (of("ReplacingMergeTree"), of("View"));
-    for (_, facts) in FACT_TABLES {
+    for (_, facts) in fact_tables() {
         let made_by = tables
             .get(facts)
             .unwrap_or_else(|| panic!("there is no table {facts}"));

@@ -9,12 +9,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::health::Health;
 use dealpulse::metric::Catalogue;
 use dealpulse::metric::{QueryPlan, Sums};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
-use dealpulse::serve::{Health, router, serve};
+use dealpulse::serve::{router, serve};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value;

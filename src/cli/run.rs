@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clickhouse::{ClickHouse, migrate};
 use crate::compatibility::check_compatible;
 use crate::config::{Config, PARTITIONS};
+use crate::health::Health;
 use crate::kafka::instance::{Parts, Running, disagreement, inputs};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
@@ -23,7 +24,7 @@ use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
 use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::serve::model::{Model, Refresh, Source, refresh_forever};
-use crate::serve::{Health, router, serve};
+use crate::serve::{router, serve};
 use crate::telemetry::{Telemetry, wall_clock};
 
 /// How old numbers may be before this instance calls itself not ready.

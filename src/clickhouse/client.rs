@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
 
 /// How long an idle connection is left alone before its other end is asked whether it is still there.
@@ -17,27 +18,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long what was sent may stay unacknowledged by the other machine.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
-
-/// Where ClickHouse is and as whom to speak to it.
-#[derive(Clone, Default)]
-pub struct Access {
-    /// `http://host:port`.
-    pub url: String,
-    /// The database everything is in.
-    pub database: String,
-    /// Blank for the default user.
-    pub user: String,
-    /// Never printed.
-    pub password: String,
-    /// Settings sent with every insert, like `insert_quorum`.
-    pub insert_settings: Vec<(String, String)>,
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{} as {:?}", self.url, self.database, self.user)
-    }
-}
 
 /// A database in ClickHouse.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Epochs in ClickHouse: read, written, and dropped by dropping partitions.
 
 use super::rowbinary::Columns;
-use super::{ClickHouse, FACT_TABLES};
+use super::{ClickHouse, fact_tables};
 use crate::codec::{Reader, Writer};
 use crate::pipeline::epochs::{Epoch, Stage};
 use crate::pipeline::{OutsideError, Store};
@@ -103,11 +103,7 @@ impl ClickHouse {
         )
         .await?;
         if log_too {
-            for table in FACT_TABLES
-                .iter()
-                .map(|(_, table)| *table)
-                .chain(["checkpoints"])
-            {
+            for table in fact_tables().map(|(_, table)| table).chain(["checkpoints"]) {
                 self.execute(
                     doing,
                     &format!("ALTER TABLE {table} DROP PARTITION {}", epoch.generation),

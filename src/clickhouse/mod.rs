@@ -7,5 +7,7 @@ mod read;
 mod rowbinary;
 mod store;
 
-pub use client::{Access, ClickHouse};
-pub use store::FACT_TABLES;
+pub use client::ClickHouse;
+
+pub use crate::config::Access;
+pub use store::fact_tables;

@@ -13,14 +13,12 @@ use crate::record::{Entity, Home, Kind};
 use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
 use crate::window::{Grain, Pane};
 
-/// The table of each entity's facts.
-pub const FACT_TABLES: [(Entity, &str); 5] = [
-    (Entity::LEAD, "leads"),
-    (Entity::DEAL, "deals"),
-    (Entity::ACCOUNT, "accounts"),
-    (Entity::ALIAS, "aliases"),
-    (Entity::EPOCH, "epoch_starts"),
-];
+/// Every entity with the table of its facts.
+pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
+    Entity::ALL
+        .iter()
+        .map(|entity| (*entity, entity.spec().table))
+}
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
 const PARTITIONS: usize = 50;
@@ -102,7 +100,7 @@ impl Store for ClickHouse {
         shard: Home,
     ) -> Result<Vec<StoredRecord>, OutsideError> {
         let mut records = Vec::new();
-        for (entity, table) in FACT_TABLES {
+        for (entity, table) in fact_tables() {
             let sql = format!(
                 "SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}"
             );
@@ -228,7 +226,7 @@ impl Store for ClickHouse {
         generation: u32,
         rows: &[Row<RecordRow>],
     ) -> Result<(), OutsideError> {
-        for (entity, table) in FACT_TABLES {
+        for (entity, table) in fact_tables() {
             let mut writer = Writer::default();
             for row in rows.iter().filter(|row| row.row.entity == entity) {
                 write_record(&mut writer, generation, row);

@@ -17,13 +17,13 @@ use super::client::{self, is_outage, outside};
 use super::log::{KafkaLog, entry};
 use super::member::{AssignmentHandler, Member};
 use crate::config::Kafka;
+use crate::health::Health;
 use crate::pipeline::epochs::Known;
 use crate::pipeline::flush::{FlushBatch, RetryPolicy, backoff, retrying};
 use crate::pipeline::owner::{Flush, FoldError, Owner};
 use crate::pipeline::restart::{RestartError, restore};
 use crate::pipeline::{Entry, Epoch, Log, OutsideError, Store};
 use crate::record::{Entity, Home};
-use crate::serve::Health;
 use crate::telemetry::{Telemetry, wall_clock};
 
 /// How long a shard waits for messages before it looks at its clock again.

@@ -12,9 +12,9 @@ use super::fold::{Fold, Folding};
 use super::route::{Clock, Route, Routing};
 use super::{Logs, admin, fold, watch_lag};
 use crate::config::{Config, Topic};
+use crate::health::Health;
 use crate::pipeline::epochs::{Input, Stage, building, current};
 use crate::pipeline::{Epoch, OutsideError, Store};
-use crate::serve::Health;
 use crate::telemetry::Telemetry;
 
 /// How often is looked whether the epochs have changed.

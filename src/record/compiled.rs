@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Aliases, CustomFields, Key, Record, Status, declaration};
+use super::{Aliases, CustomFields, Key, Record, Status, declared};
 use crate::event::{Decimal, Entity, Field};
 use crate::symbol::{Symbol, Symbols};
 use crate::window::{CANONICAL, Calendar, Dims};
@@ -61,8 +61,8 @@ impl CompiledDefinitions {
     /// The fields of an entity of which a change of value may change a number or a link, a bit each.
     pub fn read_mask(&self, entity: Entity) -> u64 {
         let excluded = self.exclusions.iter().filter(|e| e.entity == entity);
-        let excluded = excluded.filter_map(|e| declaration(entity).spec.field(&e.field));
-        excluded.fold(declaration(entity).read_mask(), |mask, f| mask | f.bit())
+        let excluded = excluded.filter_map(|e| declared(entity).spec.field(&e.field));
+        excluded.fold(declared(entity).read_mask(), |mask, f| mask | f.bit())
     }
 
     /// True if a change of a custom field may change a number or a link.
@@ -124,7 +124,7 @@ impl ReadContext<'_> {
     fn field(&self, entity: Entity, name: &str) -> Option<Field> {
         match name.strip_prefix("custom.") {
             Some(custom) => self.customs.find(custom),
-            None => declaration(entity).spec.field(name),
+            None => declared(entity).spec.field(name),
         }
     }
 

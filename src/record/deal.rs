@@ -3,6 +3,7 @@
 use super::declaration::fields;
 use super::lead::LeadOrigin;
 use super::link::{self, Link, Projection, Slots};
+use super::status::StatusFields;
 use super::{
     Credit, Declaration, Held, Inbox, Key, LinkOutcome, ReadContext, Readable, Reading, Record,
     Status, TrackedFields,
@@ -108,6 +109,12 @@ pub static DECLARATION: Declaration = Declaration {
     })
 };
 
+/// What its status is read from.
+pub(super) const STATUS_FIELDS: StatusFields = StatusFields {
+    status: STATUS,
+    stage: STAGE,
+};
+
 /// What a deal says to the account it was made with and the lead it is credited to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct DealOutcome {
@@ -196,7 +203,7 @@ impl Deal {
     /// Reads a deal.
     fn new(key: Key, record: &Record, inbox: &Inbox, context: ReadContext<'_>) -> Self {
         let calendar = &context.compiled.calendar;
-        let run = super::status::status(record, context.compiled);
+        let run = super::status::status(record, STATUS_FIELDS, context.compiled);
         let first = When::Instant(record.first().unwrap_or_default().time);
         let (created_at, stated_close) = (record.when(CREATED_AT), record.when(CLOSED_AT));
         let is_closed = run.status != Status::Open;

@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 
 use super::link::Link;
 use super::sorted::Sorted;
-use super::{Key, ReadContext, declaration};
+use super::{Key, ReadContext, declared};
 use crate::symbol::{Symbol, Symbols};
 
 /// A link as its target's home holds it. A withdrawn one is kept, so that an older one can't come back.
@@ -178,7 +178,7 @@ impl Inbox {
 
     /// Keeps a link that [`Inbox::is_news`].
     pub fn receive(&mut self, target: Key, received: Received, context: ReadContext<'_>) {
-        let order = declaration(target.entity).order;
+        let order = declared(target.entity).order;
         let place = |link: &Option<Link>| link.as_ref().and_then(|link| order(link, context));
         let sender = received.sender;
         let (new, known) = (place(&received.link), self.position(sender));

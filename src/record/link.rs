@@ -188,14 +188,18 @@ pub fn write(link: Option<&Link>, symbols: &Symbols, writer: &mut Writer) {
     }
 }
 
-/// Reads what [`write`] wrote, or what versions before the generic form did.
+/// Reads what [`write`] wrote. `old` reads what versions before the generic form did, by its first byte.
 ///
 /// # Errors
 /// If the bytes are damaged.
-pub fn read(reader: &mut Reader<'_>, symbols: &mut Symbols) -> Result<Option<Link>, Damaged> {
+pub(super) fn read_with(
+    reader: &mut Reader<'_>,
+    symbols: &mut Symbols,
+    old: impl FnOnce(u8, &mut Reader<'_>, &mut Symbols) -> Result<Link, Damaged>,
+) -> Result<Option<Link>, Damaged> {
     let kind = match reader.byte()? {
         0 => return Ok(None),
-        old if old & GENERIC == 0 => return super::old_links::read(old, reader, symbols).map(Some),
+        kind if kind & GENERIC == 0 => return old(kind, reader, symbols).map(Some),
         kind => kind & !GENERIC,
     };
     let mut slots = Slots::default();

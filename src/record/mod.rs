@@ -28,10 +28,12 @@ pub use compiled::{CompiledDefinitions, Credit, Exclusion, ReadContext};
 pub use declaration::{Declaration, LinkOutcome, Readable, TrackedFields};
 pub use inbox::{Affected, Inbox, Mark, Marks, Received};
 pub use link::{Link, Projection};
-pub use record::{Cut, Effect, Full, Record};
+pub use record::{Cut, Effect, Record};
 pub use status::{Status, StatusRun};
 pub use value::{Held, Stamped};
+pub use words::Full;
 
+use crate::codec::{Damaged, Reader};
 pub use crate::event::{
     Clock, Entity, Field, FieldSpec, Keep, Kind, Origin, Placement, Stamp, topic_number,
 };
@@ -54,14 +56,14 @@ pub static SCHEMA: LazyLock<Schema> =
     LazyLock::new(|| Schema::new(DECLARATIONS.iter().map(|d| &d.spec).collect()));
 
 /// What an entity's file declares.
-pub fn declaration(entity: Entity) -> &'static Declaration {
+pub fn declared(entity: Entity) -> &'static Declaration {
     DECLARATIONS[usize::from(entity.0)]
 }
 
 impl Entity {
     /// What it is called and made of.
     pub fn spec(self) -> &'static EntitySpec {
-        &declaration(self).spec
+        &declared(self).spec
     }
 
     /// Its name in events, mappings and dead letters.
@@ -78,6 +80,14 @@ impl Entity {
     pub fn placement(self) -> Placement {
         self.spec().placement
     }
+}
+
+/// Reads a link that [`link::write`] wrote, or a version before it.
+///
+/// # Errors
+/// If the bytes are damaged.
+pub fn read_link(reader: &mut Reader<'_>, symbols: &mut Symbols) -> Result<Option<Link>, Damaged> {
+    link::read_with(reader, symbols, old_links::read)
 }
 
 impl Reading {

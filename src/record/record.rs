@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::value::{Element, Held, Packed, Stamped};
-use super::words::{Spilled, Words};
+use super::words::{Full, Spilled, Words};
 use super::{CustomFields, HISTORY_CLOCKS};
 use crate::event::{Clock, EntitySpec, Field, FieldName, Keep, Stamp, Value, When};
 use crate::symbol::{Symbol, Symbols};
@@ -45,13 +45,6 @@ pub struct Cut {
     /// The greatest clock among the elements cut off.
     pub latest: Clock,
 }
-
-/// The record has no room for one more stamp. Nothing real comes near it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a record holds more than 20,000 tied values; its source stamps every change with one time, give it a sequence"
-)]
-pub struct Full;
 
 /// What an assertion did to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

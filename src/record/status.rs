@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use super::deal::{STAGE, STATUS};
 use super::{CompiledDefinitions, Held, Record};
 use crate::event::{Clock, Field};
 use crate::symbol::Symbol;
@@ -60,24 +59,35 @@ pub struct StatusRun {
     pub history_cut: bool,
 }
 
+/// The fields a status is read from.
+#[derive(Clone, Copy)]
+pub(super) struct StatusFields {
+    pub status: Field,
+    pub stage: Field,
+}
+
 /// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock counts; at one clock, the status.
-pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
+pub(super) fn status(
+    record: &Record,
+    fields: StatusFields,
+    compiled: &CompiledDefinitions,
+) -> StatusRun {
     let mut said: SmallVec<[(Clock, Status); 16]> = SmallVec::new();
     if compiled.has_no_stages() {
         said.extend(
             record
-                .history(STATUS)
+                .history(fields.status)
                 .map(|(clock, held)| (clock, asserted(held))),
         );
     } else {
         // Statuses go after stages and the sort is stable: at one clock the status has the last word.
         let stages = record
-            .history(STAGE)
+            .history(fields.stage)
             .filter_map(|(clock, held)| Some((clock, of_stage(held, compiled)?)));
         said.extend(
             stages.chain(
                 record
-                    .history(STATUS)
+                    .history(fields.status)
                     .map(|(clock, held)| (clock, asserted(held))),
             ),
         );
@@ -96,6 +106,7 @@ pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
     let before = said.iter().rev().nth(length).map(|(clock, _)| *clock);
     through_the_cut(
         record,
+        fields,
         compiled,
         StatusRun {
             status,
@@ -110,6 +121,7 @@ pub fn status(record: &Record, compiled: &CompiledDefinitions) -> StatusRun {
 /// latest lies before it, else the latest of the others, since the run can't have begun sooner. `before` is the last clock kept of another.
 fn through_the_cut(
     record: &Record,
+    fields: StatusFields,
     compiled: &CompiledDefinitions,
     run: StatusRun,
     before: Option<Clock>,
@@ -118,7 +130,7 @@ fn through_the_cut(
         record
             .cuts()
             .iter()
-            .filter_map(|c| Some((cut_status(c.field, c.held, compiled)?, c)))
+            .filter_map(|c| Some((cut_status(c.field, c.held, fields, compiled)?, c)))
     };
     let other = before.max(
         cuts()
@@ -137,11 +149,18 @@ fn through_the_cut(
     }
 }
 
-fn cut_status(field: Field, held: Held, compiled: &CompiledDefinitions) -> Option<Status> {
-    match field {
-        STATUS => Some(asserted(held)),
-        STAGE => of_stage(held, compiled),
-        _ => None,
+fn cut_status(
+    field: Field,
+    held: Held,
+    fields: StatusFields,
+    compiled: &CompiledDefinitions,
+) -> Option<Status> {
+    if field == fields.status {
+        Some(asserted(held))
+    } else if field == fields.stage {
+        of_stage(held, compiled)
+    } else {
+        None
     }
 }
 

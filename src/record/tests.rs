@@ -107,6 +107,7 @@ impl Shelf {
     fn run(&self) -> StatusRun {
         status::status(
             &self.record,
+            super::deal::STATUS_FIELDS,
             &DEFINITIONS.compile(&mut self.symbols.clone()),
         )
     }

@@ -3,7 +3,6 @@
 //! A stamp takes two words: its time, then offset, source and index in one. What doesn't fit (a source's own sequence, above all)
 //! is spilled, whole, to a list that most records don't have.
 
-use super::record::Full;
 use super::value::Element;
 use crate::event::{Clock, Origin, Stamp};
 use crate::symbol::Symbols;
@@ -12,6 +11,13 @@ const SPILLED: u64 = 1 << 63;
 const OFFSET_BITS: u32 = 36;
 const SOURCE_BITS: u32 = 12;
 const INDEX_BITS: u32 = 15;
+
+/// The record has no room for one more stamp. Nothing real comes near it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a record holds more than 20,000 tied values; its source stamps every change with one time, give it a sequence"
+)]
+pub struct Full;
 
 /// A stamp that two words can't hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,10 +5,10 @@ pub mod metrics;
 pub mod model;
 mod page;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
+use crate::health::Health;
 use crate::telemetry::Telemetry;
 use model::Model;
 
@@ -25,30 +26,6 @@ use model::Model;
 const GRACE: Duration = Duration::from_secs(3);
 /// The page needs its own style and nothing else from anywhere.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// What is wrong with the instance, by who says so. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, String>>>);
-
-impl Health {
-    /// States the problem of one part of the instance, or that it has none.
-    pub fn set(&self, name: &str, problem: Option<String>) {
-        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match problem {
-            Some(problem) => drop(problems.insert(name.to_owned(), problem)),
-            None => drop(problems.remove(name)),
-        }
-    }
-
-    /// The problems there are, in order of name.
-    pub fn problems(&self) -> Vec<(String, String)> {
-        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        problems
-            .iter()
-            .map(|(name, problem)| (name.clone(), problem.clone()))
-            .collect()
-    }
-}
 
 #[derive(Clone)]
 struct Shown {

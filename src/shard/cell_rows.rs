@@ -1,12 +1,55 @@
 //! Rows of cells in the bytes they are inserted as: written once, straight from the cells, without a text of its own for every value.
 
 use super::cells::CellRef;
-use super::rows::CellRow;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::metric::Catalogue;
 use crate::symbol::Symbols;
 use crate::window::calendar::{DAY, civil};
 use crate::window::{Cell, CellKey, Grain, Pane};
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellRow {
+    /// The epoch it counts for.
+    pub epoch: u32,
+    /// The rollup's name.
+    pub rollup: String,
+    /// The grouping set's name: its dimensions joined by commas.
+    pub grouping: String,
+    /// The stretch of time.
+    pub pane: Pane,
+    /// The dimensions' values.
+    pub values: Vec<String>,
+    /// The currency of its amounts.
+    pub currency: String,
+    /// The numbers, one for every measure of the rollup.
+    pub cell: Cell,
+}
+
+impl CellRow {
+    pub(super) fn new(
+        epoch: u32,
+        key: CellKey,
+        cell: Cell,
+        catalogue: &Catalogue,
+        symbols: &Symbols,
+    ) -> Self {
+        let set = usize::from(key.set);
+        let values = &key.values[..catalogue.sets[set].dimensions.len()];
+        CellRow {
+            epoch,
+            rollup: catalogue.rollups()[usize::from(key.rollup)]
+                .name
+                .clone()
+                .into_owned(),
+            grouping: catalogue.set_name(set),
+            pane: key.pane,
+            values: values.iter().map(|s| symbols.text(*s).to_owned()).collect(),
+            currency: symbols.text(key.currency).to_owned(),
+            cell,
+        }
+    }
+}
 
 /// Rows of cells, all of one shard and version. A row is the RowBinary of the columns [`CellRows::COLUMNS`].
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::event::{Assertion, Entity};
-use crate::record::{Effect, Record, declaration};
+use crate::record::{Effect, Record, declared};
 
 /// Something that a record is folded from.
 pub(super) trait Foldable {
@@ -26,7 +26,7 @@ impl Foldable for Assertion<'_> {
     }
 
     fn fold(&self, shard: &mut Shard, number: u32) -> Effect {
-        let spec = &declaration(self.entity).spec;
+        let spec = &declared(self.entity).spec;
         let record = shard.records.at_mut(number);
         record.fold(
             spec,
@@ -56,7 +56,7 @@ impl Foldable for Whole {
     }
 
     fn fold(&self, shard: &mut Shard, number: u32) -> Effect {
-        let spec = &declaration(self.entity).spec;
+        let spec = &declared(self.entity).spec;
         let record = shard.records.at_mut(number);
         let joined = record.join(&self.record, spec, &mut shard.symbols);
         // What did not fit may have been taken in part.

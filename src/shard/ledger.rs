@@ -5,13 +5,14 @@ use std::sync::{Arc, LazyLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use super::cell_rows::CellRow;
 use super::cells::Cells;
 use super::difference::Difference;
-use super::rows::{CellRow, LinkRow, OutLink, Touched};
+use super::rows::{LinkRow, OutLink, Touched};
 use crate::metric::{Catalogue, Contributions, Sent, Subject};
 use crate::record::{
     Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, Mark, ReadContext,
-    Reading, Received, declaration,
+    Reading, Received, declared,
 };
 use crate::symbol::Symbols;
 use crate::window::{Cell, CellKey};
@@ -171,7 +172,7 @@ impl Ledger {
         let context = names.context(&self.compiled);
         let had_link = inbox.get(sender).is_some_and(|known| known.link.is_some());
         open.senders.push((sender, had_link));
-        let order = declaration(target.entity).order;
+        let order = declared(target.entity).order;
         let group = |link: Option<&Link>| Some(order(link?, context)?.1);
         let mut affected = Affected::new();
         affected.push(sender);

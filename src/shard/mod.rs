@@ -17,20 +17,21 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-pub use cell_rows::CellRows;
+pub use cell_rows::{CellRow, CellRows};
 use fold_input::{Foldable, Whole};
 pub use ledger::Ledger;
 use ledger::{Names, Open};
 use records::Records;
 use references::References;
-pub use rows::{CellRow, ChangeRow, LinkRow, OutLink, RecordRow, Touched};
+pub use rows::{ChangeRow, LinkRow, OutLink, RecordRow, Touched};
 
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
 use crate::event::{Assertion, Entity, Placement, SideInput, When};
 use crate::metric::Catalogue;
 use crate::record::{
-    Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declaration, link,
+    Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declared,
+    read_link,
 };
 use crate::symbol::{Symbol, Symbols};
 
@@ -138,7 +139,7 @@ impl Shard {
             let mut mask = Mask::default();
             for compiled in self.ledgers.iter().map(Ledger::compiled) {
                 mask.values |= compiled.read_mask(*entity);
-                mask.clocks |= declaration(*entity).clock_mask(!compiled.has_no_stages());
+                mask.clocks |= declared(*entity).clock_mask(!compiled.has_no_stages());
                 mask.customs |= compiled.reads_custom_fields();
             }
             mask
@@ -334,7 +335,7 @@ impl Shard {
         // Read all before folding any, so that a damaged one leaves nothing half done.
         let contents: Vec<Option<Link>> = links
             .iter()
-            .map(|message| link::read(&mut Reader::new(&message.content), &mut self.symbols))
+            .map(|message| read_link(&mut Reader::new(&message.content), &mut self.symbols))
             .collect::<Result<_, _>>()?;
         let mut open: Vec<(usize, Open)> = Vec::new();
         let mut index: FxHashMap<(usize, Key), usize> = FxHashMap::default();
@@ -375,7 +376,7 @@ impl Shard {
 
     /// A merge of the sender changes how the target is read.
     fn note_sender(&mut self, target: Key, sender: Key) {
-        if declaration(target.entity)
+        if declared(target.entity)
             .reads_root_of
             .contains(&sender.entity)
         {
@@ -416,12 +417,12 @@ impl Shard {
             aliases,
         };
         let context = names.context(ledger.compiled());
-        (declaration(key.entity).read)(key, record, ledger.inbox(key), context)
+        (declared(key.entity).read)(key, record, ledger.inbox(key), context)
     }
 
     /// The records a record names, merged or not.
     fn stated(record: &Record, entity: Entity) -> impl Iterator<Item = Key> {
-        let references = declaration(entity).references.iter();
+        let references = declared(entity).references.iter();
         references.filter_map(|(field, entity)| {
             let id = record.text(*field);
             (!id.is_blank()).then_some(Key {
@@ -434,7 +435,7 @@ impl Shard {
     /// Notes which records a record names now instead of those it named.
     fn refer(&mut self, previous: &Previous) {
         let entity = previous.key.entity;
-        if previous.effect.values & declaration(entity).reference_mask() == 0 {
+        if previous.effect.values & declared(entity).reference_mask() == 0 {
             return;
         }
         let Some(now) = self.records.get(previous.key) else {
@@ -477,7 +478,7 @@ impl Shard {
     }
 
     fn tracked(record: &Record, entity: Entity) -> Tracked {
-        let fields = declaration(entity).tracked;
+        let fields = declared(entity).tracked;
         Tracked {
             status: fields.status.map_or(Symbol::BLANK, |f| record.text(f)),
             owner: fields.owner.map_or(Symbol::BLANK, |f| record.text(f)),
@@ -488,7 +489,7 @@ impl Shard {
 
     fn record_change(&mut self, previous: &Previous, version: u64, append_time: i64) {
         let entity = previous.key.entity;
-        if previous.effect.values & declaration(entity).tracked.mask() == 0 {
+        if previous.effect.values & declared(entity).tracked.mask() == 0 {
             return;
         }
         let before = Self::tracked(&previous.record, entity);
@@ -559,7 +560,7 @@ impl Shard {
         };
         let context = names.context(ledger.compiled());
         let readings = self.records.iter().map(|(key, record)| {
-            (declaration(key.entity).read)(key, record, ledger.inbox(key), context)
+            (declared(key.entity).read)(key, record, ledger.inbox(key), context)
         });
         let live = readings.filter(Reading::is_live);
         live.filter_map(|reading| reading.last_instant(context))

@@ -1,12 +1,12 @@
 //! Putting a shard back together from facts, and working its numbers out anew.
 
+use super::cell_rows::CellRow;
 use super::ledger::Names;
-use super::rows::CellRow;
 use super::{Ledger, Shard};
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::LinkMessage;
 use crate::event::{Entity, Placement, SideInput};
-use crate::record::{BlobError, Key, Received, Record, link};
+use crate::record::{BlobError, Key, Received, Record, read_link};
 
 impl Shard {
     /// Restores a record as a fact holds it.
@@ -48,7 +48,7 @@ impl Shard {
     /// # Errors
     /// If its bytes are damaged.
     pub fn restore_link(&mut self, message: &LinkMessage<'_>) -> Result<(), Damaged> {
-        let content = link::read(&mut Reader::new(&message.content), &mut self.symbols)?;
+        let content = read_link(&mut Reader::new(&message.content), &mut self.symbols)?;
         let (target, sender) = (self.key(&message.target), self.key(&message.sender));
         self.note_sender(target, sender);
         let mut ledgers = self.ledgers.iter();

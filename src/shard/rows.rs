@@ -3,10 +3,8 @@
 use super::cell_rows::CellRows;
 use crate::codec::Writer;
 use crate::event::{Entity, Field, Value, When};
-use crate::metric::Catalogue;
-use crate::record::{CustomFields, Key, Link, Received, Record, declaration, link};
+use crate::record::{CustomFields, Key, Link, Received, Record, declared, link};
 use crate::symbol::Symbols;
-use crate::window::{Cell, CellKey, Pane};
 
 /// All that was touched, at its present value.
 #[derive(Debug, Default)]
@@ -21,50 +19,6 @@ pub struct Touched {
     pub records: Vec<RecordRow>,
     /// Links received.
     pub links: Vec<LinkRow>,
-}
-
-/// One cell.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CellRow {
-    /// The epoch it counts for.
-    pub epoch: u32,
-    /// The rollup's name.
-    pub rollup: String,
-    /// The grouping set's name: its dimensions joined by commas.
-    pub grouping: String,
-    /// The stretch of time.
-    pub pane: Pane,
-    /// The dimensions' values.
-    pub values: Vec<String>,
-    /// The currency of its amounts.
-    pub currency: String,
-    /// The numbers, one for every measure of the rollup.
-    pub cell: Cell,
-}
-
-impl CellRow {
-    pub(super) fn new(
-        epoch: u32,
-        key: CellKey,
-        cell: Cell,
-        catalogue: &Catalogue,
-        symbols: &Symbols,
-    ) -> Self {
-        let set = usize::from(key.set);
-        let values = &key.values[..catalogue.sets[set].dimensions.len()];
-        CellRow {
-            epoch,
-            rollup: catalogue.rollups()[usize::from(key.rollup)]
-                .name
-                .clone()
-                .into_owned(),
-            grouping: catalogue.set_name(set),
-            pane: key.pane,
-            values: values.iter().map(|s| symbols.text(*s).to_owned()).collect(),
-            currency: symbols.text(key.currency).to_owned(),
-            cell,
-        }
-    }
 }
 
 /// What a message changed in a record: one row a record and message.
@@ -178,7 +132,7 @@ pub struct Outcome {
 impl LinkRow {
     pub(super) fn new(epoch: u32, target: Key, received: &Received, symbols: &Symbols) -> Self {
         let outcome = received.link.as_ref().and_then(|link| {
-            let said = (declaration(received.sender.entity).outcome)(link)?;
+            let said = (declared(received.sender.entity).outcome)(link)?;
             Some(Outcome {
                 status: said.status,
                 closed_at: said.closed_at,

@@ -253,9 +253,8 @@ fn decode<'m>(
 /// All readable columns of a database's facts and the whole state of each record, a line each, of the log that is current.
 pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
     let mut lines = Vec::new();
-    for (_, table) in dealpulse::clickhouse::FACT_TABLES
-        .iter()
-        .filter(|(entity, _)| *entity != Entity::EPOCH)
+    for (_, table) in
+        dealpulse::clickhouse::fact_tables().filter(|(entity, _)| *entity != Entity::EPOCH)
     {
         let sql = format!(
             "SELECT '{table}', * EXCEPT (generation, version, state), hex(state) FROM {table} FINAL \

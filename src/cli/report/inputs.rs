@@ -1,7 +1,6 @@
 //! The files of a report, read a piece at a time into messages of the log.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value as Json, json};
 
 use super::rejects::{Counts, Rejects};
-use super::table::{Table, TableReader};
+use super::table::{Table, TableReader, open_file};
 use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, cloudevents};
 use crate::event::mapping::Mapping;
@@ -381,17 +380,6 @@ fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     }
     let file = open_file(path)?;
     Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
-}
-
-/// Opens a file; a directory opens too, and can't be read, so it is refused here.
-pub fn open_file(path: &Path) -> Result<File> {
-    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
-    ensure!(
-        !file.metadata().is_ok_and(|about| about.is_dir()),
-        "{} is a directory: name the files in it",
-        path.display()
-    );
-    Ok(file)
 }
 
 /// A line's number, from 1, and its text.

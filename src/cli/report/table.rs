@@ -7,12 +7,22 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use csv::{ByteRecord, StringRecord};
 
-use super::inputs::open_file;
 use crate::event::decode::{Bad, Context, Reason};
 use crate::event::mapping::{Join, Mapping, Rule};
 use crate::event::{Assertion, FieldName, Value};
 use crate::record::Field;
 use crate::window::Calendar;
+
+/// Opens a file; a directory opens too, and can't be read, so it is refused here.
+pub fn open_file(path: &Path) -> Result<File> {
+    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
+    ensure!(
+        !file.metadata().is_ok_and(|about| about.is_dir()),
+        "{} is a directory: name the files in it",
+        path.display()
+    );
+    Ok(file)
+}
 
 /// A table's columns, and its rows if others join it.
 pub struct Table {
