@@ -4,38 +4,25 @@ use super::ClickHouse;
 use crate::metric::Catalogue;
 use crate::pipeline::OutsideError;
 
+/// A file of `schemas/clickhouse`: its number, what it is for, its name.
+macro_rules! migration {
+    ($number:literal, $what:literal, $file:literal) => {
+        (
+            $number,
+            $what,
+            include_str!(concat!("../../schemas/clickhouse/", $file, ".sql")),
+        )
+    };
+}
+
 /// The files, in order. A file that was released is never changed; a change is a new file.
-const MIGRATIONS: [(u32, &str, &str); 6] = [
-    (
-        1,
-        "epochs and checkpoints",
-        include_str!("../../schemas/clickhouse/0001_epochs_and_checkpoints.sql"),
-    ),
-    (
-        2,
-        "facts",
-        include_str!("../../schemas/clickhouse/0002_facts.sql"),
-    ),
-    (
-        3,
-        "links",
-        include_str!("../../schemas/clickhouse/0003_links.sql"),
-    ),
-    (
-        4,
-        "rollups",
-        include_str!("../../schemas/clickhouse/0004_rollups.sql"),
-    ),
-    (
-        5,
-        "changes",
-        include_str!("../../schemas/clickhouse/0005_changes.sql"),
-    ),
-    (
-        6,
-        "rebuild",
-        include_str!("../../schemas/clickhouse/0006_rebuild.sql"),
-    ),
+const MIGRATIONS: &[(u32, &str, &str)] = &[
+    migration!(1, "epochs and checkpoints", "0001_epochs_and_checkpoints"),
+    migration!(2, "facts", "0002_facts"),
+    migration!(3, "links", "0003_links"),
+    migration!(4, "rollups", "0004_rollups"),
+    migration!(5, "changes", "0005_changes"),
+    migration!(6, "rebuild", "0006_rebuild"),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.
@@ -102,7 +89,7 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
     }
     let mut done = Vec::new();
     for (number, name, sql) in MIGRATIONS
-        .into_iter()
+        .iter()
         .filter(|(number, ..)| *number > applied)
     {
         for statement in statements(sql) {
@@ -120,7 +107,7 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
                 &format!("INSERT INTO migrations (number, name) VALUES ({number}, '{name}')"),
             )
             .await?;
-        done.push(name);
+        done.push(*name);
     }
     Ok(done)
 }
