@@ -23,6 +23,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(4, "rollups", "0004_rollups"),
     migration!(5, "changes", "0005_changes"),
     migration!(6, "rebuild", "0006_rebuild"),
+    migration!(9, "contacts", "0009_contacts"),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.
@@ -88,10 +89,7 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
         ));
     }
     let mut done = Vec::new();
-    for (number, name, sql) in MIGRATIONS
-        .iter()
-        .filter(|(number, ..)| *number > applied)
-    {
+    for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied) {
         for statement in statements(sql) {
             // A run that was cut short left some of the file's objects behind.
             let statement = statement

@@ -6,6 +6,7 @@ pub mod account;
 pub mod alias;
 mod blob;
 mod compiled;
+pub mod contact;
 pub mod deal;
 mod declaration;
 mod epoch;
@@ -46,6 +47,7 @@ declaration::entities! {
     2 ACCOUNT account Account account;
     3 ALIAS alias;
     4 EPOCH epoch;
+    5 CONTACT contact Contact contact;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.
