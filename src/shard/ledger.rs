@@ -9,6 +9,7 @@ use super::cell_rows::CellRow;
 use super::cells::Cells;
 use super::difference::Difference;
 use super::rows::{LinkRow, OutLink, Touched};
+use crate::event::Entity;
 use crate::metric::{Catalogue, Contributions, Sent, Subject};
 use crate::record::{
     Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, Mark, ReadContext,
@@ -327,9 +328,14 @@ impl Ledger {
         let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
         let mut targets: Vec<Key> = old.iter().chain(&new).map(|(target, _)| *target).collect();
         targets.extend(senders.iter().map(|(sender, _)| *sender));
-        let replied = |sender: &Key| before.replies(sender.entity) != after.replies(sender.entity);
-        let live = inbox.links().map(|(sender, _)| sender);
-        targets.extend(live.filter(|sender| before != after && replied(sender)));
+        if before != after {
+            let answers = |entity: &Entity| before.replies(*entity) != after.replies(*entity);
+            let answered: Vec<Entity> = Entity::ALL.into_iter().filter(answers).collect();
+            if !answered.is_empty() {
+                let live = inbox.links().map(|(sender, _)| sender);
+                targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
+            }
+        }
         targets.sort_unstable();
         targets.dedup();
         for target in targets {
