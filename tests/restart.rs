@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
+use dealpulse::metric::catalogue;
 use dealpulse::pipeline::memory::MemoryStore;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
@@ -57,6 +58,7 @@ fn restart(low: u64, messages: &[&'static [u8]]) -> Result<u64, String> {
             messages: messages.to_vec(),
         },
         &store,
+        catalogue,
     )) {
         Ok(owner) => Ok(owner.position()),
         Err(error @ RestartError::OtherLog { .. }) => Err(error.to_string()),

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
-use dealpulse::metric::{self, QueryPlan, Sums};
+use dealpulse::metric::{self, QueryPlan, Sums, catalogue};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
@@ -124,6 +124,7 @@ impl Served {
             every: Duration::from_millis(20),
             top,
             clock,
+            catalogue,
         };
         tokio::spawn(refresh_forever(
             model.clone(),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, Reason, cloudevents};
+use dealpulse::metric::catalogue;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
@@ -54,10 +55,13 @@ async fn zone(time_zone: &str) -> Pure {
 async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
     let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
     pure.log
-        .append(partition_by_home(&decoded.assertions, pure.log.partitions()))
+        .append(partition_by_home(
+            &decoded.assertions,
+            pure.log.partitions(),
+        ))
         .await
         .expect("the log");
-    run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store)
+    run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store, catalogue)
         .await
         .expect("settling");
     decoded

@@ -19,6 +19,7 @@ use crate::definitions::Definitions;
 use crate::event::When;
 use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
+use crate::metric::catalogue;
 use crate::pipeline::memory::MemoryLog;
 use crate::pipeline::owner::Owner;
 use crate::pipeline::restart::restore;
@@ -132,7 +133,7 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
     let log = MemoryLog::new(SHARDS);
     let mut owners: Vec<Owner> = Vec::new();
     for shard in 0..SHARDS {
-        owners.push(restore(shard, GENERATION, &log, clickhouse).await?);
+        owners.push(restore(shard, GENERATION, &log, clickhouse, catalogue).await?);
     }
     loop {
         let mut pieces = 0;
@@ -142,7 +143,7 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
             log.append_at(piece.messages, piece.time);
             pieces += 1;
         }
-        run_to_completion(&mut owners, GENERATION, &log, clickhouse).await?;
+        run_to_completion(&mut owners, GENERATION, &log, clickhouse, catalogue).await?;
         owners
             .iter()
             .for_each(|owner| log.forget(owner.number(), owner.flushed()));

@@ -2,11 +2,11 @@
 
 use super::ClickHouse;
 use crate::definitions::DefinitionsSpec;
-use crate::metric::METRICS;
+use crate::metric::{self, Catalogue, METRICS};
 use crate::pipeline::OutsideError;
 
 /// The files, in order. A file that was released is never changed; a change is a new file.
-const MIGRATIONS: [(u32, &str, &str); 6] = [
+const MIGRATIONS: [(u32, &str, &str); 7] = [
     (
         1,
         "epochs and checkpoints",
@@ -37,6 +37,11 @@ const MIGRATIONS: [(u32, &str, &str); 6] = [
         "rebuild",
         include_str!("../../schemas/clickhouse/0006_rebuild.sql"),
     ),
+    (
+        8,
+        "catalogue",
+        include_str!("../../schemas/clickhouse/0008_catalogue.sql"),
+    ),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.
@@ -48,7 +53,7 @@ pub async fn migrate(
     definitions: &DefinitionsSpec,
 ) -> Result<Vec<&'static str>, OutsideError> {
     let applied = tables(clickhouse).await?;
-    views(clickhouse, definitions).await?;
+    views(clickhouse, definitions, &metric::catalogue(definitions)).await?;
     Ok(applied)
 }
 
@@ -126,24 +131,60 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
     Ok(done)
 }
 
-/// Makes the views of the metrics for these definitions: those of the current epoch, since its numbers are what they show.
+/// What the comment of a metric's view begins with; its name and version follow.
+const VIEW_OF: &str = "dealpulse metric ";
+
+/// Makes the views of the metrics for these definitions and this catalogue: those of the current epoch, since its numbers are what they
+/// show. A metric that the epoch doesn't count by this program's formula gets none, and the view of one that it doesn't count by the
+/// view's formula goes: it would show nothing, or half of it.
 ///
 /// # Errors
 /// What ClickHouse refused.
 pub async fn views(
     clickhouse: &ClickHouse,
     definitions: &DefinitionsSpec,
+    catalogue: &Catalogue,
 ) -> Result<(), OutsideError> {
-    for view in METRICS.iter().flat_map(|metric| metric.views()) {
-        let select = view.select.replace("{time_zone}", &definitions.time_zone);
-        clickhouse
-            .execute(
-                &format!("making the view {}", view.name),
-                &format!("CREATE OR REPLACE VIEW {} AS {select}", view.name),
-            )
-            .await?;
+    for metric in METRICS
+        .iter()
+        .filter(|metric| catalogue.get(metric.name()) == Some(&metric.version()))
+    {
+        let comment = view_of(metric.name(), metric.version());
+        for view in metric.views() {
+            let select = view.select.replace("{time_zone}", &definitions.time_zone);
+            let sql = format!(
+                "CREATE OR REPLACE VIEW {} AS {select} COMMENT '{comment}'",
+                view.name
+            );
+            clickhouse
+                .execute(&format!("making the view {}", view.name), &sql)
+                .await?;
+        }
+    }
+    let doing = "looking which views there are";
+    let sql = format!(
+        "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View' AND startsWith(comment, '{VIEW_OF}')"
+    );
+    let known = clickhouse.fetch(doing, &sql, "TSV").await?;
+    for line in String::from_utf8_lossy(&known).lines() {
+        let Some((view, comment)) = line.split_once('\t') else {
+            continue;
+        };
+        if !catalogue
+            .iter()
+            .any(|(metric, version)| comment == view_of(metric, *version))
+        {
+            let sql = format!("DROP VIEW IF EXISTS {view}");
+            clickhouse
+                .execute(&format!("dropping the view {view}"), &sql)
+                .await?;
+        }
     }
     Ok(())
+}
+
+fn view_of(metric: &str, version: u32) -> String {
+    format!("{VIEW_OF}{metric} {version}")
 }
 
 /// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.

@@ -25,6 +25,10 @@ impl Metric for CloseRate {
         "close_rate"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won leads ÷ all leads of the same creation cohort: the share of leads that become closed deals. A lead is won when a deal credited \
          to it is won. A window selects creation time, so its newest leads have had little time: the rate is immature. \"Within N days\" counts \

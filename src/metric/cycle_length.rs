@@ -24,6 +24,10 @@ impl Metric for CycleLength {
         "cycle_length"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "closed_at − created_at of deals, by the time they closed: mean, median and 90th percentile, for won, lost and both. Lead to close \
          starts at the created_at of the lead a won deal is credited to. Whole days of the organisation's calendar when either end is only a \

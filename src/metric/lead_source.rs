@@ -27,6 +27,10 @@ impl Metric for LeadSource {
         "lead_source"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Leads by source, in the pane they were created in: how many, their share of all leads, how many qualified, converted and were won \
          (at least one credited deal won), and the amounts won with them. The same revenue by the date its deals closed. Won deals that no \

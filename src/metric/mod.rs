@@ -17,7 +17,7 @@ pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use figure::{Figure, Figures, figures_to_json, money};
 pub use reading::{Group, WindowedValues, QueryPlan, MetricValues, CellView, Sums};
 
-use crate::definitions::{BadDefinition, Exclusion};
+use crate::definitions::{BadDefinition, DefinitionsSpec, Exclusion};
 use crate::record::{Entity, Key, ReadContext};
 use crate::record::{account::AccountReading, deal::DealReading, lead::LeadReading};
 use crate::window::rolling::Span;
@@ -35,6 +35,9 @@ pub static METRICS: [&dyn Metric; 5] = [
 pub trait Metric: Sync {
     /// Its name in reports, gauges and rollups.
     fn name(&self) -> &'static str;
+
+    /// The version of its formula: moved whenever its contribution or its rollups change, so that no number is counted by two formulas.
+    fn version(&self) -> u32;
 
     /// What it means, in words: numerator, denominator, the time it goes by, what is left out.
     fn definition(&self) -> &'static str;
@@ -94,6 +97,17 @@ impl Place<'_> {
     pub fn counts(&self, excluded: u32) -> bool {
         excluded & 1 << self.metric == 0
     }
+}
+
+/// The metrics that are counted, each with the version of its formula. `epochs` records it; a program counts no epoch of another one.
+pub type Catalogue = BTreeMap<String, u32>;
+
+/// The catalogue of this program under the given definitions.
+pub fn catalogue(_definitions: &DefinitionsSpec) -> Catalogue {
+    METRICS
+        .iter()
+        .map(|metric| (metric.name().to_owned(), metric.version()))
+        .collect()
 }
 
 /// The position of a metric in [`METRICS`].

@@ -65,6 +65,10 @@ impl Metric for Upsell {
         "upsell"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won deals that expand an existing customer (upsell + cross-sell) ÷ won deals, by count and by revenue; renewals stay in the denominator. \
          A deal's own type counts. Without one, the account's wins are taken in order of (closed_at, id): the first win of an account that was \

@@ -27,6 +27,10 @@ impl Metric for WinRate {
         "win_rate"
     }
 
+    fn version(&self) -> u32 {
+        1
+    }
+
     fn definition(&self) -> &'static str {
         "Won deals ÷ (won + lost deals), both by the time they closed; by count, and by amount as a second series per currency. Beside it, \
          the deals opened in the same time and what became of them so far."

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::{CatalogueOf, check_countable, left_by};
 use super::owner::{FoldError, Owner};
 use super::{Entry, OutsideError, Store};
 use crate::definitions::{Definitions, DefinitionsSpec};
+use crate::metric::{self, Catalogue};
 
 /// How far an epoch's life is. It only ever goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,15 +55,22 @@ pub struct Epoch {
     pub feeds_on: u32,
     /// How far its life is.
     pub stage: Stage,
+    /// The metrics its numbers are of, each with the version of its formula.
+    pub catalogue: Catalogue,
+    /// Given if the program that began it doesn't count the epochs before it, so that nobody does from then on: up to when (µs) they are
+    /// complete, 0 if that is not known.
+    pub stood_at: Option<i64>,
     /// Since when (µs) it was the current one; `None` for the first, which always was.
     pub live_since: Option<i64>,
 }
 
 impl Epoch {
-    /// The epoch a database begins with.
+    /// The epoch a database begins with, by the formulas of this program.
     pub fn first(definitions: DefinitionsSpec, partitions: u32) -> Epoch {
         Epoch {
             epoch: 1,
+            catalogue: metric::catalogue(&definitions),
+            stood_at: None,
             definitions,
             generation: 1,
             partitions,
@@ -114,22 +123,29 @@ pub struct Live {
 pub struct Known {
     /// Those numbers are kept for.
     pub live: Vec<Live>,
-    /// Those nothing is kept for any more.
-    pub dropped: Vec<u32>,
+    /// Those nothing is kept for any more: dropped, or left by a program with another catalogue.
+    pub unkept: Vec<u32>,
 }
 
 impl Known {
-    /// Of all epochs, those of a generation.
+    /// Of all epochs, those of a generation, for a program with this catalogue.
     ///
     /// # Errors
-    /// If definitions can't be read by this version.
-    pub fn of(epochs: &[Epoch], generation: u32) -> Result<Known, OutsideError> {
+    /// If definitions can't be read by this version, or one of the epochs is to be counted by other formulas than this program's.
+    pub fn of(
+        epochs: &[Epoch],
+        generation: u32,
+        catalogue: CatalogueOf,
+    ) -> Result<Known, OutsideError> {
         let mut known = Known::default();
         let ours = epochs.iter().filter(|epoch| epoch.generation == generation);
         for (number, epoch) in ours.enumerate() {
-            if epoch.stage == Stage::Dropped {
-                known.dropped.push(epoch.epoch);
+            if epoch.stage == Stage::Dropped || left_by(epochs, epoch.epoch).is_some() {
+                known.unkept.push(epoch.epoch);
             } else {
+                check_countable(epoch, catalogue).map_err(|mismatch| {
+                    OutsideError::fatal("folding for the epochs there are", mismatch)
+                })?;
                 known.live.push(Live {
                     epoch: epoch.epoch,
                     definitions: epoch.ready()?,
@@ -161,12 +177,14 @@ pub async fn fold(
     entry: &Entry,
     generation: u32,
     store: &impl Store,
+    catalogue: CatalogueOf,
 ) -> Result<(), FoldingError> {
     if let Err(error) = owner.fold(entry) {
         if !matches!(error, FoldError::UnknownEpoch { .. }) {
             return Err(error.into());
         }
-        owner.learn(&Known::of(&store.epochs().await?, generation)?);
+        let epochs = store.epochs().await?;
+        owner.learn(&Known::of(&epochs, generation, catalogue)?);
         owner.fold(entry)?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a replay or a stale owner
 //! writes the same value or loses to a newer one.
 
+pub mod catalogue;
 pub mod epochs;
 pub mod flush;
 pub mod memory;

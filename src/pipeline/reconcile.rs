@@ -267,7 +267,7 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
             let checkpoint = self.checkpoint().await?;
             let known = Known {
                 live: vec![self.live.clone()],
-                dropped: Vec::new(),
+                unkept: Vec::new(),
             };
             let Facts {
                 mut state,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use dealpulse::metric::catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Known};
 use dealpulse::pipeline::reconcile::{Findings, Pace, reconcile};
 use dealpulse::pipeline::restart::RestartError;
@@ -45,7 +46,7 @@ fn reconciling(sim: &Sim, shard: Home) -> Reconciling {
     let sim = sim.clone();
     Box::pin(async move {
         let epoch = sim.lock().epochs[&1].clone();
-        let known = Known::of(std::slice::from_ref(&epoch), 1)?;
+        let known = Known::of(std::slice::from_ref(&epoch), 1, catalogue)?;
         reconcile(shard, &epoch, &known.live[0], &sim, &Impatient(sim.clone())).await
     })
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dealpulse::definitions::Definitions;
+use dealpulse::metric::catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Known, current};
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
@@ -106,7 +107,7 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     ours.for_each(|link| told.entry(link.version).or_default().push(link));
 
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
-    let known = Known::of(&epochs, generation).expect("the test's definitions");
+    let known = Known::of(&epochs, generation, catalogue).expect("the test's definitions");
     let founding: Vec<_> = known
         .live
         .iter()

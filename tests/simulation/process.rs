@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use dealpulse::event::wire::{self, LinkMessage, Name};
-use dealpulse::metric;
+use dealpulse::metric::{self, catalogue};
 use dealpulse::pipeline::epochs::{Epoch, Known};
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
@@ -233,7 +233,7 @@ fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
 
 fn known(sim: &Sim) -> Known {
     let epochs: Vec<Epoch> = sim.lock().epochs.values().cloned().collect();
-    Known::of(&epochs, sim.generation).expect("the definitions")
+    Known::of(&epochs, sim.generation, catalogue).expect("the definitions")
 }
 
 fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
@@ -307,7 +307,7 @@ fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartE
         Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable
     ) {
         return Box::pin(async move {
-            let owner = restore(shard, generation, &sim, &sim).await?;
+            let owner = restore(shard, generation, &sim, &sim, catalogue).await?;
             let world = &mut *sim.lock();
             let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
             let versions = world.tables.iter().filter(|((of, number, key), _)| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dealpulse::definitions::{Definitions, DefinitionsSpec};
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::metric::{self, QueryPlan, MetricValues, Sums};
+use dealpulse::metric::{self, MetricValues, QueryPlan, Sums};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -68,7 +68,7 @@ impl Pure {
         self.owners.clear();
         for shard in 0..self.log.partitions() {
             self.owners.push(
-                restore(shard, 1, &self.log, &self.store)
+                restore(shard, 1, &self.log, &self.store, metric::catalogue)
                     .await
                     .expect("a restart"),
             );
@@ -98,9 +98,15 @@ impl Pure {
                 .await
                 .expect("the log");
         }
-        run_to_completion(&mut self.owners, 1, &self.log, &self.store)
-            .await
-            .expect("settling");
+        run_to_completion(
+            &mut self.owners,
+            1,
+            &self.log,
+            &self.store,
+            metric::catalogue,
+        )
+        .await
+        .expect("settling");
     }
 
     /// The last instant of history (µs).
