@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::definitions::DefinitionsSpec;
 use crate::kafka::instance::{disagreement, inputs};
 use crate::pipeline::Epoch;
+use crate::pipeline::catalogue::{self, Mismatch, VersionsOf};
 use crate::pipeline::epochs::{Stage, building, current};
 
 /// Why a configuration may not run on a database.
@@ -19,6 +20,26 @@ pub enum Refusal {
         database: String,
         /// Which keys differ, and how.
         differences: String,
+    },
+    /// The numbers there are counted by other formulas.
+    #[error(
+        "the numbers in the database `{database}` can't be counted on by this version of dealpulse: {mismatch}; run the version that counted them, or make them anew beside the running pipeline: dealpulse rebuild definitions (with on_upgrade = \"rebuild\" in [fold] an instance does that by itself)"
+    )]
+    Catalogue {
+        /// The database.
+        database: String,
+        /// What can't be counted, and why.
+        mismatch: Mismatch,
+    },
+    /// They are being made anew by other formulas.
+    #[error(
+        "the numbers in the database `{database}` can't be counted on by this version of dealpulse: {mismatch}"
+    )]
+    Upgrading {
+        /// The database.
+        database: String,
+        /// What can't be counted, and why.
+        mismatch: Mismatch,
     },
     /// The records there live in another number of shards.
     #[error(
@@ -45,11 +66,16 @@ pub enum Refusal {
 }
 
 /// Admits a configuration that fits the current epoch, or any other that is not dropped: during a rebuild instances are restarted with
-/// the new configuration one by one, and in any order. What they do goes by the epochs, not by what they were started with.
+/// the new configuration one by one, and in any order. What they do goes by the epochs, not by what they were started with. A program
+/// whose catalogue of metrics fits neither the current epoch nor the one being built in its place is not admitted.
 ///
 /// # Errors
 /// What fits none of them.
-pub fn check_compatible(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
+pub fn check_compatible(
+    config: &Config,
+    epochs: &[Epoch],
+    catalogue: VersionsOf,
+) -> Result<(), Refusal> {
     let Some(current) = current(epochs) else {
         return Ok(());
     };
@@ -75,15 +101,23 @@ pub fn check_compatible(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal
     }
     let ours = inputs(&config.topics);
     let topic = disagreement(&ours, &current.inputs);
-    match topic
+    if let Some(topic) = topic
         .filter(|_| building(epochs).is_none_or(|next| disagreement(&ours, &next.inputs).is_some()))
     {
-        Some(topic) => Err(Refusal::Mapping {
+        return Err(Refusal::Mapping {
             database: database(),
             topic: topic.to_owned(),
-        }),
-        None => Ok(()),
+        });
     }
+    // Last, so that nothing else stands in the way of whoever rebuilds by itself.
+    catalogue::check(epochs, catalogue).map_err(|mismatch| {
+        let database = database();
+        if mismatch.is_mended_by_rebuild() {
+            Refusal::Catalogue { database, mismatch }
+        } else {
+            Refusal::Upgrading { database, mismatch }
+        }
+    })
 }
 
 /// Which keys of two definitions differ, and how.
@@ -105,6 +139,11 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::metric;
+
+    fn admit(config: &Config, epochs: &[Epoch]) -> Result<(), Refusal> {
+        check_compatible(config, epochs, metric::versions)
+    }
 
     fn config(partitions: &str, topic: &str, zone: &str) -> Config {
         let text = format!(
@@ -132,16 +171,13 @@ mod tests {
             config("", "", "Europe/Berlin"),
             config("", "", "Asia/Kolkata"),
         );
-        assert_eq!(check_compatible(&berlin, &[]), Ok(()));
+        assert_eq!(admit(&berlin, &[]), Ok(()));
         let (first, second) = (
             epoch(1, Stage::Live, &berlin),
             epoch(2, Stage::Building, &delhi),
         );
-        assert_eq!(
-            check_compatible(&berlin, std::slice::from_ref(&first)),
-            Ok(())
-        );
-        let Err(refusal) = check_compatible(&delhi, std::slice::from_ref(&first)) else {
+        assert_eq!(admit(&berlin, std::slice::from_ref(&first)), Ok(()));
+        let Err(refusal) = admit(&delhi, std::slice::from_ref(&first)) else {
             panic!("changed definitions are admitted")
         };
         assert!(
@@ -152,10 +188,7 @@ mod tests {
         );
         let both = [first.clone(), second.clone()];
         assert_eq!(
-            (
-                check_compatible(&berlin, &both),
-                check_compatible(&delhi, &both)
-            ),
+            (admit(&berlin, &both), admit(&delhi, &both)),
             (Ok(()), Ok(()))
         );
         let after = [
@@ -169,7 +202,7 @@ mod tests {
             },
         ];
         assert!(matches!(
-            check_compatible(&berlin, &after),
+            admit(&berlin, &after),
             Err(Refusal::Definitions { .. })
         ));
     }
@@ -183,14 +216,11 @@ mod tests {
         );
         let epochs = [epoch(1, Stage::Live, &four)];
         assert_eq!(
-            (
-                check_compatible(&four, &epochs),
-                check_compatible(&none, &epochs)
-            ),
+            (admit(&four, &epochs), admit(&none, &epochs)),
             (Ok(()), Ok(()))
         );
         assert!(matches!(
-            check_compatible(&six, &epochs),
+            admit(&six, &epochs),
             Err(Refusal::Partitions {
                 wanted: 6,
                 recorded: 4,
@@ -207,14 +237,70 @@ mod tests {
         );
         let epochs = [epoch(1, Stage::Live, &plain)];
         assert!(
-            matches!(check_compatible(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm")
+            matches!(admit(&named, &epochs), Err(Refusal::Mapping { topic, .. }) if topic == "crm")
         );
         let unheard_of = [Epoch {
             inputs: Default::default(),
             ..epochs[0].clone()
         }];
-        assert_eq!(check_compatible(&named, &unheard_of), Ok(()));
+        assert_eq!(admit(&named, &unheard_of), Ok(()));
         let both = [epochs[0].clone(), epoch(2, Stage::Building, &named)];
-        assert_eq!(check_compatible(&named, &both), Ok(()));
+        assert_eq!(admit(&named, &both), Ok(()));
+    }
+
+    /// An epoch that another version of the program counted: one metric by another formula, one that is gone, and one less.
+    fn of_another_version(epoch: Epoch) -> Epoch {
+        let mut catalogue = epoch.catalogue.clone();
+        catalogue.insert("win_rate".into(), 7);
+        catalogue.insert("moon_phase".into(), 1);
+        catalogue.remove("upsell");
+        Epoch { catalogue, ..epoch }
+    }
+
+    #[test]
+    fn numbers_of_another_catalogue_are_refused_with_what_differs_and_the_command() {
+        let config = config("", "", "UTC");
+        let old = of_another_version(epoch(1, Stage::Live, &config));
+        let refusal = admit(&config, std::slice::from_ref(&old)).expect_err("it is admitted");
+        assert!(matches!(refusal, Refusal::Catalogue { .. }), "{refusal:?}");
+        for words in [
+            "new: `upsell`; altered: `win_rate` (version 7 there, 1 here); gone: `moon_phase`",
+            "dealpulse rebuild definitions",
+        ] {
+            assert!(refusal.to_string().contains(words), "{words}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_that_is_under_way_admits_the_program_it_is_made_by_and_no_other() {
+        let config = config("", "", "UTC");
+        let ours = epoch(1, Stage::Live, &config);
+        let theirs = of_another_version(ours.clone());
+        let begun = |mut next: Epoch, stage| {
+            (next.epoch, next.stage, next.stood_at) = (2, stage, Some(0));
+            next
+        };
+        let to_us = [theirs.clone(), begun(ours.clone(), Stage::Building)];
+        assert_eq!(admit(&config, &to_us), Ok(()));
+        let to_them = [ours.clone(), begun(theirs.clone(), Stage::Building)];
+        let refusal = admit(&config, &to_them).expect_err("an older program is admitted");
+        assert!(matches!(refusal, Refusal::Upgrading { .. }), "{refusal:?}");
+        assert!(refusal.to_string().contains("rebuild abandon"), "{refusal}");
+        let switched = [theirs.clone(), begun(ours.clone(), Stage::Live)];
+        assert_eq!(admit(&config, &switched), Ok(()));
+        // Shards were folded without the first epoch meanwhile, so nobody can count it on.
+        let abandoned = [ours, begun(theirs, Stage::Dropped)];
+        let refusal =
+            admit(&config, &abandoned).expect_err("numbers that stand still are counted on");
+        assert!(
+            matches!(
+                refusal,
+                Refusal::Catalogue {
+                    mismatch: Mismatch::Left { epoch: 1, by: 2 },
+                    ..
+                }
+            ),
+            "{refusal:?}"
+        );
     }
 }

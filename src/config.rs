@@ -93,13 +93,24 @@ raw!(RawClickHouse {
 });
 raw!(RawFold {
     flush_milliseconds: u64 = 1_000,
-    flush_rows: usize = 50_000
+    flush_rows: usize = 50_000,
+    on_upgrade: OnUpgrade = OnUpgrade::Refuse
 });
 raw!(RawServe {
     listen: String = "127.0.0.1:9464".into(),
     refresh_milliseconds: u64 = 2_000,
     top: usize = 20
 });
+
+/// What a program does at its start if the numbers are of another catalogue of metrics than its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUpgrade {
+    /// It refuses to run and names the command.
+    Refuse,
+    /// It makes the numbers anew beside the old ones, and switches to them.
+    Rebuild,
+}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +151,8 @@ pub struct Config {
     pub flush_interval: Duration,
     /// How many touched rows make it flush sooner.
     pub flush_rows: usize,
+    /// What is done about numbers of another catalogue.
+    pub on_upgrade: OnUpgrade,
     /// Where gauges and the page are served.
     pub listen: SocketAddr,
     /// How often the read model is read.
@@ -390,6 +403,7 @@ impl Checker<'_> {
             definitions: raw.definitions,
             flush_interval: Duration::from_millis(raw.fold.flush_milliseconds),
             flush_rows: raw.fold.flush_rows.max(1),
+            on_upgrade: raw.fold.on_upgrade,
             listen,
             refresh: Duration::from_millis(raw.serve.refresh_milliseconds),
             top: raw.serve.top.max(1),

@@ -256,7 +256,7 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
     // Two flushes' worth a shard, and what one message of the log adds at most: 500 assertions.
     let most = 3.0 * (2.0 * 300.0 + 500.0 * A_MESSAGE as f64);
     let bounded = |metrics: &Metrics| {
-        let waiting = metrics.sum("dealpulse_unmerged_rows", "");
+        let waiting = metrics.sum("dealpulse_append_only_rows", "");
         assert!(waiting < most, "{waiting} rows wait");
     };
     let lag = |metrics: &Metrics| metrics.sum("dealpulse_consumer_lag", "slow.log.1");
@@ -288,7 +288,7 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
     pipeline
         .until("nothing waits", |metrics| {
             metrics.sum("dealpulse_shards_held_back", "")
-                + metrics.sum("dealpulse_unmerged_rows", "")
+                + metrics.sum("dealpulse_append_only_rows", "")
                 == 0.0
         })
         .await;

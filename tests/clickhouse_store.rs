@@ -5,14 +5,14 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dealpulse::clickhouse::migrate::migrate;
+use dealpulse::clickhouse::migrate::{migrate, views};
 use dealpulse::clickhouse::{Access, ClickHouse, fact_tables};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
 use dealpulse::metric::Catalogue;
-use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan};
+use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan, versions};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -105,7 +105,7 @@ async fn fold(
     store.put_epoch(&epoch(&definitions.spec)).await.unwrap();
     let mut owners = Vec::new();
     for shard in 0..SHARDS {
-        owners.push(restore(shard, 1, &log, store).await.unwrap());
+        owners.push(restore(shard, 1, &log, store, versions).await.unwrap());
     }
     for (number, lines) in lines.chunks(stride).enumerate() {
         let mut assertions = Vec::new();
@@ -120,7 +120,7 @@ async fn fold(
         log.append(partition_by_home(&assertions, SHARDS))
             .await
             .unwrap();
-        run_to_completion(&mut owners, 1, &log, store)
+        run_to_completion(&mut owners, 1, &log, store, versions)
             .await
             .unwrap();
     }
@@ -958,4 +958,76 @@ async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
             ("lost".to_owned(), 2)
         ]
     );
+}
+
+#[tokio::test]
+async fn an_epoch_that_was_written_before_catalogues_were_has_the_five_metrics_of_that_time() {
+    let kept = Kept::new("UTC").await;
+    let sql = "INSERT INTO epochs (epoch, definitions, generation, partitions, live, version) VALUES (9, '{}', 1, 3, 1, 1)";
+    kept.clickhouse.execute("pretending", sql).await.unwrap();
+    let epochs = kept.clickhouse.epochs().await.unwrap();
+    let old = epochs.last().unwrap();
+    let five = [
+        "close_rate",
+        "cycle_length",
+        "lead_source",
+        "upsell",
+        "win_rate",
+    ];
+    let expected: BTreeMap<String, u32> = five.iter().map(|name| ((*name).to_owned(), 1)).collect();
+    assert_eq!(
+        (old.epoch, &old.catalogue, old.stood_at),
+        (9, &expected, None)
+    );
+
+    // What is written is what is read.
+    let next = Epoch {
+        epoch: 10,
+        catalogue: BTreeMap::from([("win_rate".to_owned(), 4)]),
+        stood_at: Some(-5),
+        ..old.clone()
+    };
+    kept.clickhouse.put_epoch(&next).await.unwrap();
+    assert_eq!(kept.clickhouse.epochs().await.unwrap().last(), Some(&next));
+}
+
+#[tokio::test]
+async fn a_metric_has_views_where_the_epoch_counts_it_by_their_formula_and_nowhere_else() {
+    let kept = Kept::new("UTC").await;
+    let there = async || {
+        let sql = "SELECT name FROM system.tables WHERE database = currentDatabase() AND comment LIKE 'dealpulse metric %'";
+        let rows = kept.rows(sql).await;
+        rows.iter()
+            .map(|row| row[0].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let all = there().await.len();
+    let without = |name: &str, version: Option<u32>| {
+        let mut catalogue = versions(&kept.definitions.spec);
+        catalogue.remove(name);
+        catalogue.extend(version.map(|version| (name.to_owned(), version)));
+        catalogue
+    };
+    let spec = &kept.definitions.spec;
+    for version in [None, Some(2)] {
+        views(&kept.clickhouse, spec, &without("upsell", version))
+            .await
+            .unwrap();
+        let now = there().await;
+        assert!(
+            now.len() < all && !now.contains(&"upsell_daily".to_owned()),
+            "{now:?}"
+        );
+    }
+    // A view of another version's formula stands as long as the epoch is counted by it.
+    let sql = "CREATE VIEW upsell_daily AS SELECT 1 AS old COMMENT 'dealpulse metric upsell 2'";
+    kept.clickhouse.execute("pretending", sql).await.unwrap();
+    views(&kept.clickhouse, spec, &without("upsell", Some(2)))
+        .await
+        .unwrap();
+    assert_eq!(kept.row("SELECT old FROM upsell_daily").await, ["1"]);
+    views(&kept.clickhouse, spec, &versions(spec))
+        .await
+        .unwrap();
+    assert_eq!(there().await.len(), all);
 }

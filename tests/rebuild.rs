@@ -3,9 +3,15 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
+use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::local::generate::GeneratedEvent;
+use dealpulse::metric::Catalogue;
+use dealpulse::pipeline::epochs::{Epoch, Stage, current};
+use dealpulse::pipeline::{Store, catalogue};
 use support::course::{Course, events, stage};
-use support::pipeline::{BY_BROKER, Pipeline, Setup, Work};
+use support::pipeline::{BY_BROKER, PATIENCE, Pipeline, Setup, Work};
 
 /// How many events each test sends.
 const EVENTS: usize = 12_000;
@@ -280,4 +286,210 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     course.send(stage(&all, 1, 4)).await;
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;
+}
+
+/// The names of a metric's rollups, as SQL has them.
+fn rollups(metric: &str) -> String {
+    let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+    let rollups = catalogue.metric(metric).expect("a metric").rollups();
+    let rollups = rollups.into_iter();
+    let names: Vec<String> = rollups.map(|rollup| format!("'{}'", rollup.name)).collect();
+    names.join(", ")
+}
+
+/// Makes the history of a settled database that of another version: the win rate is counted by a formula of its own, and upsell not at all.
+async fn pretend_it_is_of_another_version(setup: &Setup) {
+    let store = setup.store();
+    let mut epoch = store.epochs().await.expect("the epochs").remove(0);
+    epoch.catalogue.insert("win_rate".into(), 0);
+    epoch.catalogue.remove("upsell");
+    store.put_epoch(&epoch).await.expect("the epoch is written");
+    for sql in [
+        format!(
+            "INSERT INTO rollups SELECT * REPLACE (arrayMap(n -> n * 1000, counts) AS counts) FROM rollups FINAL WHERE series IN ({})",
+            rollups("win_rate")
+        ),
+        format!(
+            "ALTER TABLE rollups DELETE WHERE series IN ({}) SETTINGS mutations_sync = 1",
+            rollups("upsell")
+        ),
+        "DROP VIEW upsell_daily".to_owned(),
+        "CREATE OR REPLACE VIEW win_rate_daily AS SELECT 'the old formula' AS formula COMMENT 'dealpulse metric win_rate 0'".to_owned(),
+    ] {
+        store
+            .execute("pretending", &sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// What a query answers, as text.
+async fn answer(setup: &Setup, sql: &str) -> String {
+    let text = setup.store().fetch("asking for a test", sql, "TSV").await;
+    let text = text.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// Waits until an epoch is the current one.
+async fn until_current(setup: &Setup, number: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let epochs = setup.store().epochs().await.expect("the epochs");
+        if current(&epochs).is_some_and(|epoch| epoch.epoch == number) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "epoch {number} is not current");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
+    let all = events(EVENTS);
+    let (mut course, pipeline) = under_way("upgraded", &all).await;
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+    pretend_it_is_of_another_version(&course.setup).await;
+    let refused = course.setup.refused().await;
+    for words in [
+        "new: `upsell`; altered: `win_rate` (version 0 there, 1 here)",
+        "dealpulse rebuild definitions",
+    ] {
+        assert!(refused.log.contains(words), "{words}: {}", refused.log);
+    }
+
+    // Nothing is flushed, so the switch can't come.
+    course.setup.on_upgrade = Some("rebuild");
+    let mut hasty = course.setup.clone();
+    (hasty.flush_milliseconds, hasty.flush_rows) = (600_000, 100_000_000);
+    let left = course.setup.store().cell_lines(1).await.expect("cells");
+    let watermark = "SELECT toUnixTimestamp(watermark) FROM watermark";
+    let upgrading = hasty.start().await;
+    course.setup.until_epochs(2).await;
+    course.send(stage(&all, 1, 4)).await;
+    for topic in &course.setup.topics {
+        course.setup.until_routed(topic).await;
+    }
+    upgrading
+        .until("what is unaltered is shown", |metrics| {
+            metrics.0.contains("dealpulse_lead_source_leads")
+        })
+        .await;
+    let shown = upgrading.metrics().0;
+    for metric in ["win_rate", "upsell"] {
+        assert!(
+            !shown.contains(&format!("dealpulse_{metric}_")),
+            "{metric} is shown"
+        );
+    }
+    let views = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'upsell_daily'";
+    assert_eq!(answer(&course.setup, views).await, "0");
+    let formula = "SELECT formula FROM win_rate_daily";
+    assert_eq!(answer(&course.setup, formula).await, "the old formula");
+    assert_eq!(upgrading.sigterm().await.code, Some(0));
+    // The shards are flushed to where they are, and the numbers are not: the watermark says so.
+    let epochs = course.setup.store().epochs().await.expect("the epochs");
+    let stood_at = epochs[1].stood_at.expect("the epoch before is left");
+    let folded = "SELECT min(append_time) FROM checkpoints FINAL";
+    let folded: i64 = answer(&course.setup, folded)
+        .await
+        .parse()
+        .expect("an instant");
+    assert!(folded > stood_at, "{folded} and {stood_at}");
+    assert_eq!(
+        answer(&course.setup, watermark).await,
+        (stood_at / 1_000_000).to_string()
+    );
+    assert_eq!(
+        course.setup.store().cell_lines(1).await.expect("cells"),
+        left
+    );
+
+    // The next one goes on with it.
+    let pipeline = course.setup.start().await;
+    course.send(stage(&all, 2, 4)).await;
+    until_current(&course.setup, 2).await;
+    course.setup.settled().await;
+    course.assert_as_in_memory(&pipeline).await;
+    assert_eq!(
+        course.setup.store().cell_lines(1).await.expect("cells"),
+        left
+    );
+    pipeline
+        .wait("the log says that it is done", || {
+            pipeline.log().contains("epoch 2 is the current one")
+        })
+        .await;
+    assert_eq!(answer(&course.setup, views).await, "1");
+    let won = "SELECT sum(won) > 0 FROM win_rate_daily";
+    assert_eq!(answer(&course.setup, won).await, "1");
+    says(
+        &course.setup,
+        &["rebuild", "drop"],
+        0,
+        &["epoch 1 is dropped"],
+    )
+    .await;
+
+    // Now this instance is the older one: a version with other formulas begins the next epoch.
+    let store = course.setup.store();
+    let epochs = store.epochs().await.expect("the epochs");
+    let mut newer = Epoch {
+        epoch: 3,
+        stage: Stage::Building,
+        stood_at: Some(0),
+        ..current(&epochs).expect("a current epoch").clone()
+    };
+    newer.catalogue.insert("win_rate".into(), 2);
+    store.put_epoch(&newer).await.expect("the epoch is written");
+    pipeline
+        .until_readyz(
+            503,
+            "catalogue: epoch 3 is being built by another catalogue",
+        )
+        .await;
+    pipeline
+        .until("it folds for nobody", |metrics| {
+            metrics.sum("dealpulse_shards_owned", "") == 0.0
+                && metrics.sum("dealpulse_shards_stopped", "") == 0.0
+        })
+        .await;
+    says(
+        &course.setup,
+        &["rebuild", "definitions"],
+        1,
+        &["is being built already"],
+    )
+    .await;
+    says(
+        &course.setup,
+        &["rebuild", "abandon"],
+        0,
+        &["epoch 2 stands still", "dealpulse rebuild definitions"],
+    )
+    .await;
+    says(
+        &course.setup,
+        &["reconcile"],
+        1,
+        &["not counted on since epoch 3"],
+    )
+    .await;
+    says(
+        &course.setup,
+        &["rebuild", "definitions"],
+        0,
+        &[
+            "by the metrics of this version",
+            "epoch 4 is the current one",
+        ],
+    )
+    .await;
+    course.send(stage(&all, 3, 4)).await;
+    course.setup.settled().await;
+    course.assert_as_in_memory(&pipeline).await;
+    let epochs = store.epochs().await.expect("the epochs");
+    assert_eq!(
+        catalogue::check(&epochs, dealpulse::metric::versions),
+        Ok(())
+    );
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::Catalogue;
+use dealpulse::metric::{Catalogue, versions};
 use dealpulse::pipeline::memory::MemoryStore;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
@@ -58,6 +58,7 @@ fn restart(low: u64, messages: &[&'static [u8]]) -> Result<u64, String> {
             messages: messages.to_vec(),
         },
         &store,
+        versions,
     )) {
         Ok(owner) => Ok(owner.position()),
         Err(error @ RestartError::OtherLog { .. }) => Err(error.to_string()),

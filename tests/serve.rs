@@ -11,7 +11,7 @@ use std::time::Duration;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
 use dealpulse::metric::Catalogue;
-use dealpulse::metric::{QueryPlan, Sums};
+use dealpulse::metric::{QueryPlan, Sums, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
@@ -128,6 +128,7 @@ impl Served {
             every: Duration::from_millis(20),
             top,
             clock,
+            catalogue: versions,
         };
         tokio::spawn(refresh_forever(
             model.clone(),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, Reason, cloudevents};
+use dealpulse::metric::versions;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
@@ -60,7 +61,7 @@ async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> 
         ))
         .await
         .expect("the log");
-    run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store)
+    run_to_completion(&mut pure.owners, 1, &pure.log, &pure.store, versions)
         .await
         .expect("settling");
     decoded

@@ -49,7 +49,8 @@ pub fn measure(sizes: Sizes, table: &mut Table) {
 fn once(store: &MemoryStore, records: usize) -> f64 {
     let log = MemoryLog::new(1);
     let started = Instant::now();
-    let owner = block_on(restore(0, 1, &log, store)).expect("a restart");
+    let owner =
+        block_on(restore(0, 1, &log, store, dealpulse::metric::versions)).expect("a restart");
     let seconds = started.elapsed().as_secs_f64();
     let restored = owner.shard().record_count(dealpulse::record::Entity::DEAL);
     assert_eq!(restored, records, "all of them");

@@ -11,3 +11,4 @@ pub mod reconcile;
 pub mod report;
 pub mod run;
 mod stored;
+mod upgrade;

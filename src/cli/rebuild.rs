@@ -181,7 +181,19 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
     }
     let (old_log, new_log) = (parts.logs.of(current)?, parts.logs.of(&next)?);
     println!("{}", show::beginning(form, current, &next));
-    let running = Running::start(parts.clone(), place.epochs.clone()).await?;
+    let mut epochs = place.epochs.clone();
+    if form == Form::Definitions {
+        // Before anything is folded here: this program may not have the formulas of the current epoch.
+        parts.store.put_epoch(&next).await?;
+        epochs = parts.store.epochs().await?;
+        ensure!(
+            epochs.iter().any(|epoch| epoch.epoch == next.epoch
+                && epoch.definitions == next.definitions
+                && epoch.catalogue == next.catalogue),
+            "another rebuild was begun at the same moment; see what it is: dealpulse rebuild status"
+        );
+    }
+    let running = Running::start(parts.clone(), epochs).await?;
     let around = Surroundings::new(config, form, current, &next);
     let made = tokio::select! {
         made = rebuild(form, current, &next, (&old_log, &new_log), &parts.store, &around) => made.map_err(anyhow::Error::from),
@@ -189,7 +201,7 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
         _ = interrupt.recv() => Err(anyhow::anyhow!("stopped before it was done; the same command goes on")),
     };
     let made = match made {
-        Ok(()) => migrate::views(&parts.store, &*next.ready()?)
+        Ok(()) => migrate::views(&parts.store, &next.definitions, &next.catalogue)
             .await
             .map_err(anyhow::Error::from),
         failed => failed,
@@ -244,10 +256,17 @@ async fn abandon(place: &Place) -> anyhow::Result<()> {
         )
         .await?;
     }
-    println!(
-        "epoch {} is given up; epoch {} goes on as it is",
-        next.epoch, place.current.epoch
-    );
+    if next.stood_at.is_some() {
+        println!(
+            "epoch {} is given up; epoch {} stands still, since shards were folded without it: make its numbers anew with the version that is to run: dealpulse rebuild definitions",
+            next.epoch, place.current.epoch
+        );
+    } else {
+        println!(
+            "epoch {} is given up; epoch {} goes on as it is",
+            next.epoch, place.current.epoch
+        );
+    }
     Ok(())
 }
 

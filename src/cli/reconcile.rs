@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::report::print;
-use super::stored::{DIFFERS, UNJUDGED, epoch, open};
+use super::stored::{DIFFERS, UNJUDGED, check_countable, epoch, open};
 use crate::pipeline::reconcile::{Findings, Pace, reconcile, shards};
 
 /// Work every number out anew from the facts and compare it with what is stored; also beside a running pipeline
@@ -38,6 +38,7 @@ pub struct Reconcile {
 pub async fn run(args: Reconcile) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let (epoch, live) = epoch(&clickhouse, args.epoch).await?;
+    check_countable(&clickhouse, &epoch).await?;
     let pace = Backoff(Duration::from_secs(10) + 2 * config.flush_interval);
     let mut findings = Findings::default();
     for shard in shards(&epoch, &clickhouse).await? {

@@ -19,7 +19,7 @@ use crate::definitions::DefinitionsSpec;
 use crate::event::When;
 use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
-use crate::metric::Catalogue;
+use crate::metric::{Catalogue, versions};
 use crate::pipeline::memory::MemoryLog;
 use crate::pipeline::owner::Owner;
 use crate::pipeline::restart::restore;
@@ -134,7 +134,7 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
     let log = MemoryLog::new(SHARDS);
     let mut owners: Vec<Owner> = Vec::new();
     for shard in 0..SHARDS {
-        owners.push(restore(shard, GENERATION, &log, clickhouse).await?);
+        owners.push(restore(shard, GENERATION, &log, clickhouse, versions).await?);
     }
     loop {
         let mut pieces = 0;
@@ -144,7 +144,7 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
             log.append_at(piece.messages, piece.time);
             pieces += 1;
         }
-        run_to_completion(&mut owners, GENERATION, &log, clickhouse).await?;
+        run_to_completion(&mut owners, GENERATION, &log, clickhouse, versions).await?;
         owners
             .iter()
             .for_each(|owner| log.forget(owner.number(), owner.flushed()));

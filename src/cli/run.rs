@@ -11,14 +11,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::upgrade;
 use crate::clickhouse::{ClickHouse, migrate};
-use crate::compatibility::check_compatible;
-use crate::config::{Config, PARTITIONS};
+use crate::compatibility::{Refusal, check_compatible};
+use crate::config::{Config, OnUpgrade, PARTITIONS};
 use crate::health::Health;
 use crate::kafka::instance::{Parts, Running, disagreement, inputs};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
-use crate::metric::{Catalogue, QueryPlan, Sums};
+use crate::metric::{self, Catalogue, QueryPlan, Sums};
+use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
@@ -83,8 +85,8 @@ pub struct Pipeline {
     running: Running,
     stop: watch::Sender<bool>,
     server: JoinHandle<std::io::Result<()>>,
-    /// Dropped, and so ended, with the pipeline.
-    _refreshing: JoinSet<()>,
+    /// What goes on beside: the read model, and an upgrade. Dropped, and so ended, with the pipeline.
+    _beside: JoinSet<()>,
 }
 
 impl Pipeline {
@@ -97,21 +99,24 @@ impl Pipeline {
             logs,
             telemetry,
             health,
+            catalogue,
             ..
         } = parts.clone();
         retrying(&at_start, || migrate::tables(&store)).await?;
         let mut epochs = store.epochs().await?;
-        check_compatible(&config, &epochs)?;
-        let definitions = match current(&epochs) {
-            Some(epoch) => epoch.ready()?,
-            None => Arc::new(Catalogue::new(config.definitions.clone())?),
+        let must_upgrade = match check_compatible(&config, &epochs, catalogue) {
+            Err(Refusal::Catalogue { mismatch, .. }) if config.on_upgrade == OnUpgrade::Rebuild => {
+                tracing::info!(%mismatch, "the numbers are made anew by this version");
+                true
+            }
+            checked => checked.map(|()| false)?,
         };
-        migrate::views(&store, &definitions).await?;
-        retrying(&at_start, || admin::check_inputs(&config)).await?;
-        admin::ensure_dead_letters(&config).await?;
         let epoch = current(&epochs)
             .cloned()
-            .unwrap_or_else(|| first_epoch(&config));
+            .unwrap_or_else(|| first_epoch(&config, catalogue));
+        migrate::views(&store, &epoch.definitions, &epoch.catalogue).await?;
+        retrying(&at_start, || admin::check_inputs(&config)).await?;
+        admin::ensure_dead_letters(&config).await?;
         let is_rebuilding = building(&epochs).is_some();
         match admin::ensure_log(&config, epoch.generation, epoch.partitions).await {
             // A log that is being replaced may be as it is.
@@ -122,9 +127,12 @@ impl Pipeline {
         }
         // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
         note_inputs(&store, &config, &epoch, epochs.is_empty()).await?;
+        if must_upgrade {
+            upgrade::begin(&parts).await?;
+        }
         epochs = store.epochs().await?;
         // Another instance may have begun at the same moment, by other definitions: one of the two stands.
-        check_compatible(&config, &epochs)?;
+        check_compatible(&config, &epochs, catalogue)?;
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -138,13 +146,14 @@ impl Pipeline {
             clock,
             telemetry: telemetry.clone(),
         };
-        let mut refreshing = JoinSet::new();
+        let mut beside = JoinSet::new();
         let refresh = Refresh {
             every: config.refresh,
             top: config.top,
             clock,
+            catalogue,
         };
-        refreshing.spawn(refresh_forever(
+        beside.spawn(refresh_forever(
             model.clone(),
             source,
             refresh,
@@ -156,14 +165,19 @@ impl Pipeline {
             router(model, telemetry.clone(), health),
             until(stopped),
         ));
-        let running = Running::start(parts, epochs).await?;
+        let running = Running::start(parts.clone(), epochs.clone()).await?;
+        if config.on_upgrade == OnUpgrade::Rebuild
+            && let Some((current, next)) = upgrade::under_way(&epochs)
+        {
+            beside.spawn(upgrade::finish(parts, current.clone(), next.clone()));
+        }
         Ok(Pipeline {
             address,
             telemetry,
             running,
             stop,
             server,
-            _refreshing: refreshing,
+            _beside: beside,
         })
     }
 
@@ -214,6 +228,7 @@ pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
         config: config.clone(),
         logs,
         store,
+        catalogue: metric::versions,
         clock,
         telemetry: Telemetry::new(),
         health: Health::default(),
@@ -221,11 +236,14 @@ pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
 }
 
 /// The epoch a database begins with.
-fn first_epoch(config: &Config) -> Epoch {
-    Epoch::first(
-        config.definitions.clone(),
-        config.log.partitions.unwrap_or(PARTITIONS),
-    )
+fn first_epoch(config: &Config, catalogue: VersionsOf) -> Epoch {
+    Epoch {
+        catalogue: catalogue(&config.definitions),
+        ..Epoch::first(
+            config.definitions.clone(),
+            config.log.partitions.unwrap_or(PARTITIONS),
+        )
+    }
 }
 
 /// Writes the first epoch, or remembers how a topic is read that is new.
@@ -284,6 +302,15 @@ impl Source for Rollups {
             &self.clickhouse,
         )
         .await?;
+        // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an epoch that leaves it stood in the store
+        // before any shard went on.
+        let stood_at = stood_at(&self.clickhouse.epochs().await?, epoch.epoch);
+        let watermark = match stood_at {
+            Some(stood_at) => watermark
+                .map(|watermark| watermark.min(stood_at))
+                .filter(|_| stood_at > 0),
+            None => watermark,
+        };
         if let Some(watermark) = watermark {
             self.telemetry.set_watermark(watermark);
         }

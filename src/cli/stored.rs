@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::clickhouse::ClickHouse;
 use crate::config::Config;
-use crate::pipeline::epochs::{Known, Live, Stage, current};
+use crate::metric;
+use crate::pipeline::catalogue;
+use crate::pipeline::epochs::{Stage, current};
+use crate::pipeline::known::Live;
 use crate::pipeline::{Epoch, Store};
 
 /// The exit code where what was compared differs; 1 is an error, in which nothing is known.
@@ -49,10 +52,29 @@ pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoc
                 .join(", ");
             format!("the database `{database}` has no epoch {number}; it has {known}")
         })?;
-    let live = Known::of(&epochs, found.generation)?
-        .live
-        .into_iter()
-        .find(|live| live.epoch == number)
-        .context("an epoch that is kept")?;
+    let founding = epochs
+        .iter()
+        .find(|epoch| epoch.generation == found.generation);
+    let live = Live {
+        epoch: number,
+        definitions: found.ready()?,
+        is_founding: founding.is_some_and(|founding| founding.epoch == number),
+    };
     Ok(((*found).clone(), live))
+}
+
+/// Refuses an epoch whose numbers this program can't work out from the facts: it counts by other formulas, or the facts are further on.
+///
+/// # Errors
+/// Which it is; or what ClickHouse answered.
+pub async fn check_countable(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<()> {
+    catalogue::check_countable(epoch, metric::versions)?;
+    if let Some(next) = catalogue::left_by(&clickhouse.epochs().await?, epoch.epoch) {
+        bail!(
+            "epoch {} is not counted on since epoch {} was begun by another version: its numbers are older than the facts",
+            epoch.epoch,
+            next.epoch
+        );
+    }
+    Ok(())
 }

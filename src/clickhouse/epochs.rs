@@ -7,8 +7,7 @@ use crate::pipeline::epochs::{Epoch, Stage};
 use crate::pipeline::{OutsideError, Store};
 
 const DOING: &str = "reading the epochs";
-const COLUMNS: &str =
-    "epoch, definitions, generation, partitions, live, reading, inputs, feeds_on, live_since";
+const COLUMNS: &str = "epoch, definitions, generation, partitions, live, reading, inputs, feeds_on, live_since, catalogue, stood_at";
 
 pub(super) async fn read(clickhouse: &ClickHouse) -> Result<Vec<Epoch>, OutsideError> {
     let sql = format!("SELECT {COLUMNS} FROM epochs FINAL ORDER BY epoch");
@@ -23,27 +22,38 @@ pub(super) async fn read(clickhouse: &ClickHouse) -> Result<Vec<Epoch>, OutsideE
         } else {
             None
         };
+        let catalogue = r.text()?.to_owned();
+        let stood_at = if r.byte()? == 0 {
+            Some(r.u64()? as i64)
+        } else {
+            None
+        };
         let row = Epoch {
             stage,
             generation,
             reading,
             feeds_on,
             live_since,
+            stood_at,
             ..Epoch::first(Default::default(), partitions)
         };
-        Ok((row, epoch, (definitions, inputs)))
+        Ok((row, epoch, (definitions, inputs, catalogue)))
     });
-    let parse = |(row, epoch, (definitions, inputs)): (Epoch, u32, (String, String))| {
+    type Texts = (String, String, String);
+    let parse = |(row, epoch, (definitions, inputs, catalogue)): (Epoch, u32, Texts)| {
         let bad = |what: &str, error| {
             OutsideError::fatal(format!("{DOING}: the {what} of epoch {epoch}"), error)
         };
         let definitions =
             serde_json::from_str(&definitions).map_err(|error| bad("definitions", error))?;
         let inputs = serde_json::from_str(&inputs).map_err(|error| bad("inputs", error))?;
+        let catalogue =
+            serde_json::from_str(&catalogue).map_err(|error| bad("catalogue", error))?;
         Ok(Epoch {
             epoch,
             definitions,
             inputs,
+            catalogue,
             ..row
         })
     };
@@ -64,6 +74,8 @@ pub(super) async fn write(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(), 
     writer.nullable(epoch.live_since, |writer, at| {
         writer.fixed(at.to_le_bytes())
     });
+    writer.text(&serde_json::to_string(&epoch.catalogue).map_err(fail)?);
+    writer.nullable(epoch.stood_at, |writer, at| writer.fixed(at.to_le_bytes()));
     // A stage is never left for an earlier one, so it is the version.
     writer.fixed((epoch.stage as u64).to_le_bytes());
     clickhouse

@@ -1,7 +1,8 @@
 //! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views, always anew.
 
 use super::ClickHouse;
-use crate::metric::Catalogue;
+use crate::definitions::DefinitionsSpec;
+use crate::metric::{Catalogue, Metric, Versions};
 use crate::pipeline::OutsideError;
 
 /// A file of `schemas/clickhouse`: its number, what it is for, its name.
@@ -23,6 +24,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(4, "rollups", "0004_rollups"),
     migration!(5, "changes", "0005_changes"),
     migration!(6, "rebuild", "0006_rebuild"),
+    migration!(8, "catalogue", "0008_catalogue"),
     migration!(9, "contacts", "0009_contacts"),
 ];
 
@@ -35,7 +37,7 @@ pub async fn migrate(
     catalogue: &Catalogue,
 ) -> Result<Vec<&'static str>, OutsideError> {
     let applied = tables(clickhouse).await?;
-    views(clickhouse, catalogue).await?;
+    views(clickhouse, &catalogue.spec, &catalogue.versions()).await?;
     Ok(applied)
 }
 
@@ -110,23 +112,61 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
     Ok(done)
 }
 
-/// Makes the views of the metrics for these definitions: those of the current epoch, since its numbers are what they show.
+/// What the comment of a metric's view begins with; its name and version follow.
+const VIEW_OF: &str = "dealpulse metric ";
+
+/// Makes the views of the metrics for these definitions and this catalogue: those of the current epoch, since its numbers are what they
+/// show. A metric that the epoch doesn't count by this program's formula gets none, and the view of one that it doesn't count by the
+/// view's formula goes: it would show nothing, or half of it.
 ///
 /// # Errors
 /// What ClickHouse refused.
-pub async fn views(clickhouse: &ClickHouse, catalogue: &Catalogue) -> Result<(), OutsideError> {
-    for view in catalogue.metrics().flat_map(|metric| metric.views()) {
-        let select = view
-            .select
-            .replace("{time_zone}", &catalogue.spec.time_zone);
-        clickhouse
-            .execute(
-                &format!("making the view {}", view.name),
-                &format!("CREATE OR REPLACE VIEW {} AS {select}", view.name),
-            )
-            .await?;
+pub async fn views(
+    clickhouse: &ClickHouse,
+    definitions: &DefinitionsSpec,
+    versions: &Versions,
+) -> Result<(), OutsideError> {
+    let doing = "making the views";
+    let catalogue =
+        Catalogue::new(definitions.clone()).map_err(|bad| OutsideError::fatal(doing, bad))?;
+    let is_counted = |metric: &&dyn Metric| versions.get(metric.name()) == Some(&metric.version());
+    for metric in catalogue.metrics().filter(is_counted) {
+        let comment = view_of(metric.name(), metric.version());
+        for view in metric.views() {
+            let select = view.select.replace("{time_zone}", &definitions.time_zone);
+            let sql = format!(
+                "CREATE OR REPLACE VIEW {} AS {select} COMMENT '{comment}'",
+                view.name
+            );
+            clickhouse
+                .execute(&format!("making the view {}", view.name), &sql)
+                .await?;
+        }
+    }
+    let doing = "looking which views there are";
+    let sql = format!(
+        "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View' AND startsWith(comment, '{VIEW_OF}')"
+    );
+    let known = clickhouse.fetch(doing, &sql, "TSV").await?;
+    for line in String::from_utf8_lossy(&known).lines() {
+        let Some((view, comment)) = line.split_once('\t') else {
+            continue;
+        };
+        if !versions
+            .iter()
+            .any(|(metric, version)| comment == view_of(metric, *version))
+        {
+            let sql = format!("DROP VIEW IF EXISTS {view}");
+            clickhouse
+                .execute(&format!("dropping the view {view}"), &sql)
+                .await?;
+        }
     }
     Ok(())
+}
+
+fn view_of(metric: &str, version: u32) -> String {
+    format!("{VIEW_OF}{metric} {version}")
 }
 
 /// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.

@@ -7,8 +7,7 @@ use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::{self, Admin, Hearing, MAX_BYTES, Onlooker, outside};
-use super::log::{PATIENCE, blocking};
+use super::client::{self, ANSWER_TIMEOUT, Admin, Hearing, MAX_BYTES, Onlooker, blocking, outside};
 use crate::config::{Config, Kafka, LogTopic};
 use crate::pipeline::OutsideError;
 
@@ -120,7 +119,7 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
         let consumer: Onlooker = client::onlooker(&kafka, "look")
             .create_with_context(Hearing)
             .map_err(|error| outside(doing.clone(), error))?;
-        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE);
+        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_TIMEOUT);
         let metadata = metadata.map_err(|error| {
             let told = outside(doing, error);
             OutsideError {
@@ -183,7 +182,7 @@ async fn ensure(
             }
         }
     }
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     while tokio::time::Instant::now() < deadline {
         if let Some(found) = partitions(&config.kafka, topic).await? {
             return Ok(found);

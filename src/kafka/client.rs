@@ -229,3 +229,15 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
         },
     }
 }
+
+/// How long a single question to Kafka may take.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs a blocking question on a thread made for that.
+pub(super) async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OutsideError> {
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| OutsideError::fatal("Kafka, asking", error))
+}

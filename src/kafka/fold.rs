@@ -18,8 +18,9 @@ use super::log::{KafkaLog, entry};
 use super::member::{AssignmentHandler, Member};
 use crate::config::Kafka;
 use crate::health::Health;
-use crate::pipeline::epochs::Known;
+use crate::pipeline::catalogue::VersionsOf;
 use crate::pipeline::flush::{FlushBatch, RetryPolicy, backoff, retrying};
+use crate::pipeline::known::Known;
 use crate::pipeline::owner::{Flush, FoldError, Owner};
 use crate::pipeline::restart::{RestartError, restore};
 use crate::pipeline::{Entry, Epoch, Log, OutsideError, Store};
@@ -58,6 +59,8 @@ pub struct Folding<S> {
     pub generation: u32,
     /// How many partitions homes are counted by.
     pub partitions: u32,
+    /// The metrics this program counts.
+    pub catalogue: VersionsOf,
     /// The epochs there are now.
     pub epochs: watch::Receiver<Vec<Epoch>>,
     /// The longest a touched row waits.
@@ -432,6 +435,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             store,
             generation,
             health,
+            catalogue,
             ..
         } = &self.folding;
         let part = self.folding.part("restart");
@@ -439,7 +443,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         loop {
             match self
                 .runtime
-                .block_on(restore(self.shard, *generation, log, store))
+                .block_on(restore(self.shard, *generation, log, store, *catalogue))
             {
                 Ok(owner) => {
                     tracing::info!(
@@ -493,7 +497,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             if self.folding.epochs.has_changed().unwrap_or(false) {
                 let epochs = self.folding.epochs.borrow_and_update().clone();
                 owner.learn(
-                    &Known::of(&epochs, self.folding.generation)
+                    &Known::of(&epochs, self.folding.generation, self.folding.catalogue)
                         .map_err(|error| error.to_string())?,
                 );
             }
@@ -580,7 +584,10 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             return Err(error.to_string());
         }
         let Folding {
-            store, generation, ..
+            store,
+            generation,
+            catalogue,
+            ..
         } = &self.folding;
         let backoff = self
             .folding
@@ -590,7 +597,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             .block_on(retrying(&backoff, || store.epochs()))
             .map_err(|error| error.to_string())?;
         self.folding.health.set(&self.folding.part("epochs"), None);
-        owner.learn(&Known::of(&epochs, *generation).map_err(|error| error.to_string())?);
+        owner.learn(
+            &Known::of(&epochs, *generation, *catalogue).map_err(|error| error.to_string())?,
+        );
         owner.fold(entry).map_err(|error| error.to_string())
     }
 

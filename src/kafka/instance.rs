@@ -13,7 +13,9 @@ use super::route::{Clock, Route, Routing};
 use super::{Logs, admin, fold, watch_lag};
 use crate::config::{Config, Topic};
 use crate::health::Health;
+use crate::pipeline::catalogue::{self, VersionsOf};
 use crate::pipeline::epochs::{Input, Stage, building, current};
+use crate::pipeline::known::Known;
 use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::telemetry::Telemetry;
 
@@ -25,6 +27,8 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Parts<S> {
     /// The configuration.
     pub config: Arc<Config>,
+    /// The metrics this program counts.
+    pub catalogue: VersionsOf,
     /// The logs.
     pub logs: Logs,
     /// Where everything is written.
@@ -108,16 +112,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
     /// # Errors
     /// What can't be started; what could be goes on. The next call tries again.
     pub async fn follow(&mut self, epochs: Vec<Epoch>) -> Result<(), OutsideError> {
-        self.epochs
-            .send_if_modified(|known| std::mem::replace(known, epochs.clone()) != epochs);
-        let kept: Vec<&Epoch> = epochs
-            .iter()
-            .filter(|epoch| epoch.stage != Stage::Dropped)
-            .collect();
-        let generations: BTreeMap<u32, &Epoch> = kept
-            .iter()
-            .map(|epoch| (epoch.generation, *epoch))
-            .collect();
+        let generations = self.countable(&epochs);
         let ways = self.ways(&epochs, &generations.keys().copied().collect());
         let (routes, running) = std::mem::take(&mut self.routes)
             .into_iter()
@@ -128,6 +123,9 @@ impl<S: Store + Clone + 'static> Instance<S> {
             .partition(|(generation, _)| !generations.contains_key(generation));
         self.folds = running;
         stop(routes, folds).await;
+        // The shards that go on hear of it only now: those that were to stop have flushed what they had.
+        self.epochs
+            .send_if_modified(|known| std::mem::replace(known, epochs.clone()) != epochs);
 
         let mut failed = None;
         for (generation, epoch) in &generations {
@@ -147,6 +145,29 @@ impl<S: Store + Clone + 'static> Instance<S> {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// The generations of the log that are to be folded, with an epoch of each. One with an epoch of another catalogue than this program's is
+    /// left to those that have it.
+    fn countable<'e>(&self, epochs: &'e [Epoch]) -> BTreeMap<u32, &'e Epoch> {
+        let mut problem = catalogue::check(epochs, self.parts.catalogue)
+            .err()
+            .map(|mismatch| mismatch.to_string());
+        let kept = epochs
+            .iter()
+            .filter(|epoch| epoch.stage != Stage::Dropped)
+            .map(|epoch| (epoch.generation, epoch));
+        let mut generations: BTreeMap<u32, &Epoch> = kept.collect();
+        generations.retain(|generation, _| {
+            let known = Known::of(epochs, *generation, self.parts.catalogue);
+            let is_countable = known.is_ok();
+            problem = problem
+                .take()
+                .or(known.err().map(|error| error.to_string()));
+            is_countable
+        });
+        self.parts.health.set("catalogue", problem);
+        generations
     }
 
     /// Which ways there have to be, with an epoch whose log each leads into.
@@ -189,6 +210,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             store,
             telemetry,
             health,
+            catalogue,
             ..
         } = self.parts.clone();
         admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
@@ -200,6 +222,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             store,
             generation: epoch.generation,
             partitions: epoch.partitions,
+            catalogue,
             epochs: self.epochs.subscribe(),
             flush_interval: config.flush_interval,
             flush_rows: config.flush_rows,

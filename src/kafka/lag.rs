@@ -7,7 +7,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Hearing, Onlooker, outside};
-use super::log::{PATIENCE, blocking};
+use super::client::{ANSWER_TIMEOUT, blocking};
 use crate::config::Kafka;
 use crate::pipeline::OutsideError;
 use crate::telemetry::Telemetry;
@@ -77,7 +77,7 @@ pub fn progress(consumer: &Onlooker, topics: &[String]) -> Result<Vec<Progress>,
     let mut list = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer
-            .fetch_metadata(Some(topic), PATIENCE)
+            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
             .map_err(fail)?;
         let partitions = metadata
             .topics()
@@ -87,11 +87,13 @@ pub fn progress(consumer: &Onlooker, topics: &[String]) -> Result<Vec<Progress>,
             list.add_partition(topic, partition.id());
         }
     }
-    let committed = consumer.committed_offsets(list, PATIENCE).map_err(fail)?;
+    let committed = consumer
+        .committed_offsets(list, ANSWER_TIMEOUT)
+        .map_err(fail)?;
     let mut progress = Vec::new();
     for element in committed.elements() {
         let (low, end) = consumer
-            .fetch_watermarks(element.topic(), element.partition(), PATIENCE)
+            .fetch_watermarks(element.topic(), element.partition(), ANSWER_TIMEOUT)
             .map_err(fail)?;
         let committed = if let Offset::Offset(offset) = element.offset() {
             Some(offset)

@@ -11,15 +11,12 @@ use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client::{Hearing, Onlooker, Producer, outside};
+use super::client::{ANSWER_TIMEOUT, Hearing, Onlooker, Producer, blocking, outside};
 use super::member::Member;
 use super::{admin, client};
 use crate::config::Config;
 use crate::pipeline::{Entry, Epoch, Log, OutsideError};
 use crate::record::Home;
-
-/// How long a single question to Kafka may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// For how long a log that was looked at is known to be right: shards are taken on many at a time, and one look will do for them.
 const RIGHT_FOR: Duration = Duration::from_millis(200);
@@ -143,7 +140,8 @@ impl Log for KafkaLog {
     async fn bounds(&self, shard: Home) -> Result<(u64, u64), OutsideError> {
         let (onlooker, topic) = (self.onlooker.clone(), self.topic.clone());
         let asked =
-            blocking(move || onlooker.fetch_watermarks(&topic, shard as i32, PATIENCE)).await?;
+            blocking(move || onlooker.fetch_watermarks(&topic, shard as i32, ANSWER_TIMEOUT))
+                .await?;
         let (low, high) = asked.map_err(|error| {
             outside(
                 format!("asking where partition {shard} of the log begins and ends"),
@@ -165,7 +163,7 @@ impl Log for KafkaLog {
             list.add_partition_offset(&topic, shard as i32, Offset::Offset(offset as i64))
                 .map_err(fail)?;
             consumer.assign(&list).map_err(fail)?;
-            let deadline = std::time::Instant::now() + PATIENCE;
+            let deadline = std::time::Instant::now() + ANSWER_TIMEOUT;
             while std::time::Instant::now() < deadline {
                 match consumer.poll(Duration::from_millis(200)) {
                     Some(Ok(message)) if message.offset() as u64 == offset => {
@@ -217,13 +215,4 @@ impl Logs {
         known.insert(epoch.generation, log.clone());
         Ok(log)
     }
-}
-
-/// Runs a blocking question on a thread made for that.
-pub(super) async fn blocking<T: Send + 'static>(
-    ask: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, OutsideError> {
-    tokio::task::spawn_blocking(ask)
-        .await
-        .map_err(|error| OutsideError::fatal("Kafka, asking", error))
 }

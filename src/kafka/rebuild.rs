@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{self, Hearing, Onlooker, outside};
 use super::instance::{carry_group, route_group};
 use super::lag::{Progress, progress};
-use super::{admin, log::blocking};
+use super::{admin, client::blocking};
 use crate::config::Config;
 use crate::pipeline::epochs::Epoch;
 use crate::pipeline::flush::{RetryPolicy, backoff};

@@ -24,6 +24,17 @@ pub struct Catalogue {
     placements: Vec<Vec<(u8, Vec<Grain>)>>,
 }
 
+/// The metrics that are counted, each with the version of its formula. `epochs` records it; a program counts no epoch of another one.
+pub type Versions = BTreeMap<String, u32>;
+
+/// What this program counts under the given definitions.
+pub fn versions(_definitions: &DefinitionsSpec) -> Versions {
+    let metrics = BUILT_IN.iter();
+    metrics
+        .map(|m| (m.name().to_owned(), m.version()))
+        .collect()
+}
+
 impl std::fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Catalogue")

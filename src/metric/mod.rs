@@ -15,7 +15,7 @@ mod subject;
 mod upsell;
 mod win_rate;
 
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, Versions, versions};
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use display::{Column, Display};
 pub use figure::{Figure, Figures, figures_to_json, find, money};

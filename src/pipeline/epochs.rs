@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::owner::{FoldError, Owner};
-use super::{Entry, OutsideError, Store};
+use super::OutsideError;
 use crate::definitions::DefinitionsSpec;
-use crate::metric::Catalogue;
+use crate::metric::{self, Catalogue, Versions};
 
 /// How far an epoch's life is. It only ever goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,15 +53,22 @@ pub struct Epoch {
     pub feeds_on: u32,
     /// How far its life is.
     pub stage: Stage,
+    /// The metrics its numbers are of, each with the version of its formula.
+    pub catalogue: Versions,
+    /// Given if the program that began it doesn't count the epochs before it, so that nobody does from then on: up to when (µs) they are
+    /// complete, 0 if that is not known.
+    pub stood_at: Option<i64>,
     /// Since when (µs) it was the current one; `None` for the first, which always was.
     pub live_since: Option<i64>,
 }
 
 impl Epoch {
-    /// The epoch a database begins with.
+    /// The epoch a database begins with, by the formulas of this program.
     pub fn first(definitions: DefinitionsSpec, partitions: u32) -> Epoch {
         Epoch {
             epoch: 1,
+            catalogue: metric::versions(&definitions),
+            stood_at: None,
             definitions,
             generation: 1,
             partitions,
@@ -97,78 +103,4 @@ pub fn current(epochs: &[Epoch]) -> Option<&Epoch> {
 /// The epoch that is being built, if one is.
 pub fn building(epochs: &[Epoch]) -> Option<&Epoch> {
     epochs.iter().rfind(|epoch| epoch.stage == Stage::Building)
-}
-
-/// An epoch made ready to fold for.
-#[derive(Debug, Clone)]
-pub struct Live {
-    /// Its number.
-    pub epoch: u32,
-    /// What its numbers mean.
-    pub definitions: Arc<Catalogue>,
-    /// It began with its log; any other begins with its start message.
-    pub is_founding: bool,
-}
-
-/// The epochs of one generation of the log, as its owners need them.
-#[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// Those numbers are kept for.
-    pub live: Vec<Live>,
-    /// Those nothing is kept for any more.
-    pub dropped: Vec<u32>,
-}
-
-impl Known {
-    /// Of all epochs, those of a generation.
-    ///
-    /// # Errors
-    /// If definitions can't be read by this version.
-    pub fn of(epochs: &[Epoch], generation: u32) -> Result<Known, OutsideError> {
-        let mut known = Known::default();
-        let ours = epochs.iter().filter(|epoch| epoch.generation == generation);
-        for (number, epoch) in ours.enumerate() {
-            if epoch.stage == Stage::Dropped {
-                known.dropped.push(epoch.epoch);
-            } else {
-                known.live.push(Live {
-                    epoch: epoch.epoch,
-                    definitions: epoch.ready()?,
-                    is_founding: number == 0,
-                });
-            }
-        }
-        Ok(known)
-    }
-}
-
-/// Why folding stops.
-#[derive(Debug, thiserror::Error)]
-pub enum FoldingError {
-    /// A message can't be folded.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    /// The log or the store refused.
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-}
-
-/// Folds a message. If it is of an epoch the owner doesn't know yet, the store is asked for it first: it stood there before.
-///
-/// # Errors
-/// If the message can't be folded, or the store not be asked.
-pub async fn fold(
-    owner: &mut Owner,
-    entry: &Entry,
-    generation: u32,
-    store: &impl Store,
-) -> Result<(), FoldingError> {
-    if let Err(error) = owner.fold(entry) {
-        if !matches!(error, FoldError::UnknownEpoch { .. }) {
-            return Err(error.into());
-        }
-        owner.learn(&Known::of(&store.epochs().await?, generation)?);
-        owner.fold(entry)?;
-    }
-    Ok(())
 }

@@ -3,8 +3,11 @@
 //! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a replay or a stale owner
 //! writes the same value or loses to a newer one.
 
+pub mod catalogue;
 pub mod epochs;
 pub mod flush;
+pub mod following;
+pub mod known;
 pub mod memory;
 pub mod owner;
 pub mod rebuild;

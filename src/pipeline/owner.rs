@@ -1,6 +1,6 @@
 //! The owner of a shard: folds its messages in order and says when and what to flush. The rules of restart are kept here.
 
-use super::epochs::Known;
+use super::known::Known;
 use super::{Checkpoint, Entry, Row, message_hash};
 use crate::event::wire::WireError;
 use crate::record::Home;
@@ -136,12 +136,12 @@ impl Owner {
         Ok(())
     }
 
-    /// Takes note of the epochs there are now: what is new begins when the log says so, what is dropped is kept no more.
+    /// Takes note of the epochs there are now: what is new begins when the log says so, what is not kept any more is forgotten.
     pub fn learn(&mut self, known: &Known) {
         for live in &known.live {
             self.shard.learn(live.epoch, live.definitions.clone());
         }
-        for epoch in &known.dropped {
+        for epoch in &known.unkept {
             self.shard.forget(*epoch);
         }
     }

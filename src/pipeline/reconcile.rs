@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::epochs::{Known, Live};
+use super::known::{Known, Live};
 use super::restart::{Facts, RestartError, facts};
 use super::{CellName, Epoch, OutsideError, Store, StoredCell};
 use crate::event::When;
@@ -266,7 +266,7 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
             let checkpoint = self.checkpoint().await?;
             let known = Known {
                 live: vec![self.live.clone()],
-                dropped: Vec::new(),
+                unkept: Vec::new(),
             };
             let Facts {
                 mut state,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::epochs::Known;
+use super::catalogue::VersionsOf;
+use super::known::Known;
 use super::owner::Owner;
 use super::{Checkpoint, Log, OutsideError, Store, message_hash};
 use crate::event::wire::{LinkMessage, Name};
@@ -51,6 +52,7 @@ pub async fn restore(
     generation: u32,
     log: &impl Log,
     store: &impl Store,
+    catalogue: VersionsOf,
 ) -> Result<Owner, RestartError> {
     log.check().await?;
     let checkpoint = store.checkpoint(generation, shard).await?;
@@ -58,7 +60,8 @@ pub async fn restore(
         check_log(shard, checkpoint, log).await?;
     }
     // The epochs are read after the checkpoint, too: whatever was folded of an epoch before it, the epoch stood in the store before that.
-    let known = Known::of(&store.epochs().await?, generation)?;
+    // So does an epoch that leaves older ones: whoever folds on from a flush without their numbers knows that they are left.
+    let known = Known::of(&store.epochs().await?, generation, catalogue)?;
     let mut facts = facts(shard, generation, &known, u64::MAX, store).await?;
     facts.state.finish_restore();
     Ok(Owner::new(shard, facts.state, checkpoint, facts.version))
@@ -96,7 +99,7 @@ pub async fn facts(
         .live
         .iter()
         .for_each(|live| state.learn(live.epoch, live.definitions.clone()));
-    known.dropped.iter().for_each(|epoch| state.forget(*epoch));
+    known.unkept.iter().for_each(|epoch| state.forget(*epoch));
     let (mut greatest, mut newer) = (0, BTreeSet::new());
     let mut note = |version: u64, entity: Entity, id: &str| {
         greatest = greatest.max(version);

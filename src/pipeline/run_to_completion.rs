@@ -1,8 +1,9 @@
 //! Settling: folds a log in memory to its end, links included, and flushes what came of it. How `report` runs, and many tests.
 
 use super::Store;
-use super::epochs::{FoldingError, fold};
+use super::catalogue::VersionsOf;
 use super::flush::{FlushBatch, Once};
+use super::following::{FoldingError, fold};
 use super::memory::MemoryLog;
 use super::owner::Owner;
 
@@ -18,12 +19,13 @@ pub async fn run_to_completion(
     generation: u32,
     log: &MemoryLog,
     store: &impl Store,
+    catalogue: VersionsOf,
 ) -> Result<(), FoldingError> {
     loop {
         let mut flushes = Vec::new();
         for owner in owners.iter_mut() {
             for entry in log.read(owner.number(), owner.position(), STRIDE) {
-                fold(owner, &entry, generation, store).await?;
+                fold(owner, &entry, generation, store, catalogue).await?;
             }
             flushes.extend(owner.flush());
         }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::definitions::BadDefinition;
-use crate::metric::{Catalogue, Group, MetricValues, QueryPlan, Sums};
+use crate::metric::{self, Catalogue, Group, MetricValues, QueryPlan, Sums};
+use crate::pipeline::catalogue::{VersionsOf, is_shown};
 use crate::pipeline::{Epoch, OutsideError};
 use crate::telemetry::{Telemetry, wall_clock};
 use crate::window::rolling::{Now, ROLLING, Window};
@@ -45,6 +46,8 @@ pub struct Refresh {
     pub top: usize,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
+    /// The metrics this program counts: those the epoch counts by the same formulas are shown.
+    pub catalogue: VersionsOf,
 }
 
 impl Default for Refresh {
@@ -53,6 +56,7 @@ impl Default for Refresh {
             every: Duration::from_secs(2),
             top: 20,
             clock: wall_clock,
+            catalogue: metric::versions,
         }
     }
 }
@@ -303,7 +307,11 @@ async fn read(
         &definitions,
     );
     let sums = source.sums(&epoch, &definitions, &plan).await?;
-    let reading = sums.read(&plan, &definitions, definitions.sets.len());
+    let mut reading = sums.read(&plan, &definitions, definitions.sets.len());
+    let program = (refresh.catalogue)(&epoch.definitions);
+    reading
+        .metrics
+        .retain(|metric| is_shown(&epoch, metric.name, &program));
     let top = Top::of(&reading, &definitions, refresh.top);
     Ok(Snapshot {
         reading,

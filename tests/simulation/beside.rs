@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use dealpulse::pipeline::epochs::{Epoch, Known};
+use dealpulse::metric::versions;
+use dealpulse::pipeline::epochs::Epoch;
+use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::reconcile::{Findings, Pace, reconcile};
 use dealpulse::pipeline::restart::RestartError;
 use dealpulse::pipeline::{CellName, Row};
@@ -45,7 +47,7 @@ fn reconciling(sim: &Sim, shard: Home) -> Reconciling {
     let sim = sim.clone();
     Box::pin(async move {
         let epoch = sim.lock().epochs[&1].clone();
-        let known = Known::of(std::slice::from_ref(&epoch), 1)?;
+        let known = Known::of(std::slice::from_ref(&epoch), 1, versions)?;
         reconcile(shard, &epoch, &known.live[0], &sim, &Impatient(sim.clone())).await
     })
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dealpulse::metric::Catalogue;
-use dealpulse::pipeline::epochs::{Epoch, Known, current};
+use dealpulse::metric::{Catalogue, versions};
+use dealpulse::pipeline::epochs::{Epoch, current};
+use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
 use dealpulse::shard::{CellRow, Shard};
@@ -106,7 +107,7 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     ours.for_each(|link| told.entry(link.version).or_default().push(link));
 
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
-    let known = Known::of(&epochs, generation).expect("the test's definitions");
+    let known = Known::of(&epochs, generation, versions).expect("the test's definitions");
     let founding: Vec<_> = known
         .live
         .iter()
@@ -172,8 +173,8 @@ impl Reference {
         owner.acknowledge();
         let values = flush
             .cells
-            .into_iter()
-            .map(|r| Value::Cell(r.row))
+            .decode()
+            .map(Value::Cell)
             .chain(flush.changes.into_iter().map(|r| Value::Change(r.row)));
         let values = values
             .chain(flush.records.into_iter().map(|r| Value::Record(r.row)))

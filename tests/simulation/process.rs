@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use dealpulse::event::wire::{self, LinkMessage, Name};
-use dealpulse::pipeline::epochs::{Epoch, Known};
+use dealpulse::metric::versions;
+use dealpulse::pipeline::epochs::Epoch;
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
+use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
 use dealpulse::pipeline::{Log, OutsideError, Store};
@@ -232,7 +234,7 @@ fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
 
 fn known(sim: &Sim) -> Known {
     let epochs: Vec<Epoch> = sim.lock().epochs.values().cloned().collect();
-    Known::of(&epochs, sim.generation).expect("the definitions")
+    Known::of(&epochs, sim.generation, versions).expect("the definitions")
 }
 
 fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
@@ -256,13 +258,19 @@ fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
 /// Takes a rule away from a flush.
 fn spoil(flush: &mut Flush, base: &mut BTreeMap<Key, Cell>, broken: Broken) {
     match broken {
-        Broken::ZerosDropped => flush.cells.retain(|row| !row.row.cell.is_zero()),
+        Broken::ZerosDropped => {
+            let rows = flush.cells.decode();
+            flush.cells = rows.filter(|row| !row.cell.is_zero()).collect();
+        }
         Broken::WithdrawalsDropped => flush.links.retain(|row| !row.row.withdrawn),
-        Broken::DifferentOnly => flush.cells.retain(|row| {
-            let now = row.row.cell.clone();
-            let before = base.insert(Value::Cell(row.row.clone()).key(), now.clone());
-            before.map_or(!now.is_zero(), |before| before != now)
-        }),
+        Broken::DifferentOnly => {
+            let is_different = |row: &CellRow| {
+                let now = row.cell.clone();
+                let before = base.insert(Value::Cell(row.clone()).key(), now.clone());
+                before.map_or(!now.is_zero(), |before| before != now)
+            };
+            flush.cells = flush.cells.decode().filter(is_different).collect();
+        }
         _ => {}
     }
 }
@@ -304,7 +312,7 @@ fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartE
         Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable
     ) {
         return Box::pin(async move {
-            let owner = restore(shard, generation, &sim, &sim).await?;
+            let owner = restore(shard, generation, &sim, &sim, versions).await?;
             let world = &mut *sim.lock();
             let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
             let versions = world.tables.iter().filter(|((of, number, key), _)| {

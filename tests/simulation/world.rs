@@ -583,7 +583,7 @@ impl Store for Sim {
 
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
         let rows: Vec<Row<CellRow>> = blocks.iter().flat_map(Row::decode).collect();
-        self.insert(|_| self.generation, values(rows, Value::Cell))
+        self.insert(|_| self.generation, values(&rows, Value::Cell))
             .await
     }
 

@@ -59,6 +59,8 @@ pub struct Setup {
     pub flush_rows: usize,
     pub refresh_milliseconds: u64,
     pub time_zone: String,
+    /// What is done about numbers of another catalogue, if it is not the default.
+    pub on_upgrade: Option<&'static str>,
     /// What qualifies the ids of every topic.
     pub namespace: Option<&'static str>,
     pub properties: Vec<(&'static str, &'static str)>,
@@ -87,6 +89,7 @@ impl Setup {
             flush_rows: 50_000,
             refresh_milliseconds: 500,
             time_zone: "Europe/Berlin".to_owned(),
+            on_upgrade: None,
             namespace: None,
             properties: CLASSIC.to_vec(),
         }
@@ -128,6 +131,9 @@ impl Setup {
             .iter()
             .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}"))
             .collect();
+        let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
+            format!("on_upgrade = \"{on_upgrade}\"\n")
+        });
         let properties: String = self
             .properties
             .iter()
@@ -137,7 +143,7 @@ impl Setup {
             "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
              [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n\
              [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n\
-             [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n\
+             [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n{on_upgrade}\
              [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = {refresh_milliseconds}\n"
         )
     }

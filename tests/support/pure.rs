@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::metric::Catalogue;
-use dealpulse::metric::{MetricValues, QueryPlan, Sums};
+use dealpulse::metric::{Catalogue, MetricValues, QueryPlan, Sums, versions};
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -70,7 +69,7 @@ impl Pure {
         self.owners.clear();
         for shard in 0..self.log.partitions() {
             self.owners.push(
-                restore(shard, 1, &self.log, &self.store)
+                restore(shard, 1, &self.log, &self.store, versions)
                     .await
                     .expect("a restart"),
             );
@@ -100,7 +99,7 @@ impl Pure {
                 .await
                 .expect("the log");
         }
-        run_to_completion(&mut self.owners, 1, &self.log, &self.store)
+        run_to_completion(&mut self.owners, 1, &self.log, &self.store, versions)
             .await
             .expect("settling");
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use dealpulse::clickhouse::{ClickHouse, migrate};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
+use dealpulse::metric::versions;
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Row, Store};
@@ -160,7 +161,7 @@ impl Reference {
         let Pure {
             owners, log, store, ..
         } = &mut reference.pure;
-        run_to_completion(owners, 1, log, store)
+        run_to_completion(owners, 1, log, store, versions)
             .await
             .expect("settling");
         reference

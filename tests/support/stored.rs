@@ -9,7 +9,7 @@ use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::Catalogue;
+use dealpulse::metric::{Catalogue, versions};
 use dealpulse::pipeline::memory::MemoryLog;
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -54,7 +54,7 @@ impl Stored {
         let mut owners = Vec::new();
         for shard in 0..setup.shards {
             owners.push(
-                restore(shard, 1, &log, &clickhouse)
+                restore(shard, 1, &log, &clickhouse, versions)
                     .await
                     .expect("an empty shard"),
             );
@@ -91,7 +91,7 @@ impl Stored {
             .append(partition_by_home(&assertions, self.setup.shards))
             .await
             .expect("the log");
-        run_to_completion(&mut self.owners, 1, &self.log, &self.clickhouse)
+        run_to_completion(&mut self.owners, 1, &self.log, &self.clickhouse, versions)
             .await
             .expect("settling");
     }

@@ -2,8 +2,10 @@
 
 use anyhow::{bail, ensure};
 
+use super::super::upgrade::{complete_up_to, leaves};
 use super::{Place, Wish, check_empty, check_whole, is_log_whole};
 use crate::kafka::instance::{disagreement, inputs};
+use crate::pipeline::Store;
 use crate::pipeline::epochs::{Epoch, Stage, building};
 use crate::pipeline::rebuild::Form;
 
@@ -23,6 +25,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
         epochs,
         current,
     } = place;
+    let catalogue = (parts.catalogue)(&config.definitions);
     let wanted = partitions
         .or(config.log.partitions)
         .unwrap_or(current.partitions);
@@ -33,6 +36,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
     if let Some(begun) = building(epochs) {
         let is_same = form_of(begun, current) == form
             && begun.definitions == config.definitions
+            && begun.catalogue == catalogue
             && (form == Form::Definitions || begun.partitions == wanted)
             && disagreement(&inputs(&config.topics), &begun.inputs).is_none();
         ensure!(
@@ -56,10 +60,23 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
             "[[topics]] reads `{topic}` otherwise than it was read: that takes `dealpulse rebuild mapping`, which makes everything else anew as well"
         );
     }
+    let is_upgrade = leaves(epochs, current, parts.catalogue);
+    let stood_at = if is_upgrade {
+        let stood_at = complete_up_to(parts, epochs, current).await?;
+        ensure!(
+            parts.store.epochs().await?.len() == epochs.len(),
+            "another rebuild was begun at the same moment; see what it is: dealpulse rebuild status"
+        );
+        Some(stood_at)
+    } else {
+        None
+    };
     let mut next = Epoch {
         epoch: last + 1,
         stage: Stage::Building,
         live_since: None,
+        catalogue,
+        stood_at,
         definitions: config.definitions.clone(),
         ..current.clone()
     };
@@ -67,7 +84,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
     match form {
         Form::Definitions => {
             ensure!(
-                config.definitions != current.definitions,
+                is_upgrade || config.definitions != current.definitions,
                 "[definitions] are those of epoch {} already: there is nothing to rebuild",
                 current.epoch
             );
@@ -81,6 +98,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
                 anyway
                     || !is_whole
                     || wanted != current.partitions
+                    || is_upgrade
                     || config.definitions != current.definitions,
                 "the log has {wanted} partitions already and is whole: there is nothing to rebuild; to make it anew all the same, add --anyway"
             );

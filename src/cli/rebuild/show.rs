@@ -5,6 +5,7 @@ use chrono::DateTime;
 use super::Place;
 use crate::config::Config;
 use crate::kafka::admin;
+use crate::pipeline::catalogue::stood_at;
 use crate::pipeline::epochs::{Epoch, Stage, current};
 use crate::pipeline::rebuild::Form;
 use crate::pipeline::{Log, Store};
@@ -12,6 +13,9 @@ use crate::pipeline::{Log, Store};
 /// What is about to be done.
 pub fn beginning(form: Form, current: &Epoch, next: &Epoch) -> String {
     let how = match form {
+        Form::Definitions if next.definitions == current.definitions => {
+            "by the metrics of this version, in the same log".to_owned()
+        }
         Form::Definitions => "by the new definitions, in the same log".to_owned(),
         Form::Log => format!(
             "in a new log of {} partitions, filled from the facts and fed by the old one",
@@ -83,6 +87,16 @@ pub async fn status(place: &Place) -> anyhow::Result<()> {
         println!(
             "{:>5}  {stage:<9}  {log:<24}  {:>10}  {:>7}  {since:<20}  {left}",
             epoch.epoch, epoch.partitions, epoch.reading
+        );
+    }
+    if let Some(stood_at) = stood_at(&place.epochs, current) {
+        let at = DateTime::from_timestamp_micros(stood_at).filter(|_| stood_at > 0);
+        println!(
+            "epoch {current} stands still, by an upgrade: its numbers are complete up to {}",
+            at.map_or_else(
+                || "an instant that is not known".to_owned(),
+                |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()
+            )
         );
     }
     Ok(())

@@ -12,8 +12,8 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{DeadLetter, header};
 use crate::config::Kafka;
+use crate::kafka::client::ANSWER_TIMEOUT;
 use crate::kafka::client::{self, Hearing, Onlooker, is_outage, outside};
-use crate::kafka::log::PATIENCE;
 use crate::kafka::place;
 use crate::pipeline::{Fault, OutsideError};
 
@@ -142,7 +142,7 @@ impl Letters {
             .create_with_context(Hearing)
             .map_err(fail)?;
         let metadata = consumer
-            .fetch_metadata(Some(topic), PATIENCE)
+            .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
             .map_err(|error| {
                 let told = fail(error);
                 OutsideError {
@@ -161,7 +161,7 @@ impl Letters {
             .flat_map(|topic| topic.partitions())
         {
             let (low, high) = consumer
-                .fetch_watermarks(topic, partition.id(), PATIENCE)
+                .fetch_watermarks(topic, partition.id(), ANSWER_TIMEOUT)
                 .map_err(fail)?;
             spans.push(Span {
                 partition: partition.id(),
@@ -261,7 +261,7 @@ impl Letters {
                     Some(Err(KafkaError::PartitionEOF(_))) => break,
                     Some(Err(error)) if !is_outage(&error) => return Err(fail(error).into()),
                     // Brokers come back.
-                    Some(Err(_)) | None if heard.elapsed() < PATIENCE => {}
+                    Some(Err(_)) | None if heard.elapsed() < ANSWER_TIMEOUT => {}
                     Some(Err(_)) | None => {
                         return Err(OutsideError::transient(
                             reading(&self.topic),

@@ -13,8 +13,8 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::config::Kafka;
+use crate::kafka::client::ANSWER_TIMEOUT;
 use crate::kafka::client::{self, heard, is_outage, outside};
-use crate::kafka::log::PATIENCE;
 use crate::pipeline::OutsideError;
 
 /// How many messages are routed together at most.
@@ -192,7 +192,7 @@ impl Group {
         for input in inputs {
             list.add_partition(&input.topic, input.partition);
         }
-        let committed = self.consumer.committed_offsets(list, PATIENCE)?;
+        let committed = self.consumer.committed_offsets(list, ANSWER_TIMEOUT)?;
         let done = |element: &TopicPartitionListElem<'_>| match element.offset() {
             Offset::Offset(offset) => {
                 Some((Input::new(element.topic(), element.partition()), offset))
@@ -209,7 +209,7 @@ impl Group {
     pub fn low(&self, input: &Input) -> KafkaResult<i64> {
         Ok(self
             .consumer
-            .fetch_watermarks(&input.topic, input.partition, PATIENCE)?
+            .fetch_watermarks(&input.topic, input.partition, ANSWER_TIMEOUT)?
             .0)
     }
 

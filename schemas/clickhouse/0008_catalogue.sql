@@ -1,0 +1,19 @@
+-- By which formulas an epoch is counted. Epochs that were written before this was recorded have the metrics of that time, which all had their
+-- first formula: no version of any of them had moved when the column came.
+ALTER TABLE epochs
+    ADD COLUMN IF NOT EXISTS catalogue String DEFAULT '{"close_rate":1,"cycle_length":1,"lead_source":1,"upsell":1,"win_rate":1}' COMMENT 'JSON: the metrics it counts, each with the version of its formula',
+    ADD COLUMN IF NOT EXISTS stood_at  Nullable(Int64) COMMENT 'not NULL if the epochs before it are counted on by nobody: up to when (µs) they are complete, 0 if that is not known';
+
+-- Up to where everything is known to be folded: what is younger can't be judged. An epoch that is counted on by nobody is complete up to
+-- where it was left, though the shards go on.
+CREATE VIEW watermark AS
+SELECT toDateTime(intDiv(least(
+    min(append_time),
+    (
+        SELECT if(count() = 0, 9223372036854775807, min(ifNull(e.stood_at, 0)))
+        FROM epochs AS e FINAL
+        WHERE e.stood_at IS NOT NULL AND e.epoch > (SELECT epoch FROM current_epoch)
+    )
+), 1000000)) AS watermark
+FROM checkpoints FINAL
+WHERE generation = (SELECT generation FROM current_epoch);

@@ -1,0 +1,39 @@
+//! Folding that follows the epochs: what is new in the store is learned when the log names it.
+
+use super::catalogue::VersionsOf;
+use super::known::Known;
+use super::owner::{FoldError, Owner};
+use super::{Entry, OutsideError, Store};
+
+/// Why folding stops.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldingError {
+    /// A message can't be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The log or the store refused.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+}
+
+/// Folds a message. If it is of an epoch the owner doesn't know yet, the store is asked for it first: it stood there before.
+///
+/// # Errors
+/// If the message can't be folded, or the store not be asked.
+pub async fn fold(
+    owner: &mut Owner,
+    entry: &Entry,
+    generation: u32,
+    store: &impl Store,
+    catalogue: VersionsOf,
+) -> Result<(), FoldingError> {
+    if let Err(error) = owner.fold(entry) {
+        if !matches!(error, FoldError::UnknownEpoch { .. }) {
+            return Err(error.into());
+        }
+        let epochs = store.epochs().await?;
+        owner.learn(&Known::of(&epochs, generation, catalogue)?);
+        owner.fold(entry)?;
+    }
+    Ok(())
+}
