@@ -60,7 +60,14 @@ fn rows(
         };
         let what = format!("{entity} with {count} won deals, {how}");
         let cost = (!is_too_slow)
-            .then(|| cost((entity, id), &links[..count], links_a_message, sizes.runs))
+            .then(|| {
+                cost(
+                    (entity, id),
+                    &links[..count],
+                    links_a_message,
+                    3 * sizes.runs,
+                )
+            })
             .flatten();
         match cost {
             Some(cost) => table.add(&what, cost, "µs", goal),

@@ -24,42 +24,39 @@ const STEPS: [&str; 5] = [
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
     let events = deals::workload(sizes.deals, EVENTS_A_DEAL);
-    let total = workload("deal workload", &events, 2.9, sizes.runs, table);
+    let name = "deal workload";
+    head(name, &events, table);
     bare::parse(&events); // not counted, as the first run of the path
-    let bare = median(
-        (0..sizes.runs)
-            .map(|_| {
-                let started = Instant::now();
-                bare::parse(&events);
-                started.elapsed().as_secs_f64() * 1e6 / events.len() as f64
-            })
-            .collect(),
-    );
+    // A bare parse follows every run, so that what disturbs the machine disturbs both.
+    let runs: Vec<([f64; 5], f64)> = (0..sizes.runs)
+        .map(|_| (once(&events), bare_parse(&events)))
+        .collect();
+    rows(name, runs.iter().map(|(steps, _)| *steps), 2.9, table);
     table.add(
         "  bare typed parse of the same events",
-        bare,
+        median(runs.iter().map(|(_, bare)| *bare).collect()),
         "µs",
         Goal::None,
     );
     table.add(
         "  path ÷ bare parse, deal workload",
-        total / bare,
+        median(
+            runs.iter()
+                .map(|(steps, bare)| total(steps) / bare)
+                .collect(),
+        ),
         "",
         Goal::Must(5.0),
     );
     drop(events);
-    let events = steps::generated(sizes.generated);
-    workload("generated workload", &events, 3.6, sizes.runs, table);
+
+    let (events, name) = (steps::generated(sizes.generated), "generated workload");
+    head(name, &events, table);
+    let runs = (0..sizes.runs).map(|_| once(&events));
+    rows(name, runs, 3.6, table);
 }
 
-/// Prints the median run with its steps; returns its µs an event.
-fn workload(
-    name: &str,
-    events: &[GeneratedEvent],
-    goal: f64,
-    runs: usize,
-    table: &mut Table,
-) -> f64 {
+fn head(name: &str, events: &[GeneratedEvent], table: &mut Table) {
     let bytes: usize = events.iter().map(|event| event.payload.len()).sum();
     table.part(&format!(
         "path on one core, {name}: {} events of {} bytes in the mean",
@@ -67,16 +64,29 @@ fn workload(
         bytes / events.len()
     ));
     once(events); // not counted: it fills caches and makes the process as large as it gets
-    let mut all: Vec<[f64; 5]> = (0..runs).map(|_| once(events)).collect();
-    let total = |steps: &[f64; 5]| steps.iter().sum::<f64>();
-    all.sort_by(|a, b| total(a).total_cmp(&total(b)));
-    let steps = all[all.len() / 2];
+}
+
+/// Prints the median run with its steps.
+fn rows(name: &str, runs: impl Iterator<Item = [f64; 5]>, goal: f64, table: &mut Table) {
+    let mut runs: Vec<[f64; 5]> = runs.collect();
+    runs.sort_by(|a, b| total(a).total_cmp(&total(b)));
+    let steps = runs[runs.len() / 2];
     let what = format!("path, {name}, an event");
     table.add(&what, total(&steps), "µs", Goal::AtMost(goal));
     for (name, step) in STEPS.iter().zip(steps) {
         table.add(&format!("  {name}"), step, "µs", Goal::None);
     }
-    total(&steps)
+}
+
+fn total(steps: &[f64; 5]) -> f64 {
+    steps.iter().sum()
+}
+
+/// µs an event of a bare parse.
+fn bare_parse(events: &[GeneratedEvent]) -> f64 {
+    let started = Instant::now();
+    bare::parse(events);
+    started.elapsed().as_secs_f64() * 1e6 / events.len() as f64
 }
 
 /// One run: µs an event of each step.

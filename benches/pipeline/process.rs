@@ -37,7 +37,8 @@ fn group(thread: &str) -> &'static str {
         name if name.starts_with("shard ") => "shards",
         name if name.starts_with("route") => "route",
         name if name.starts_with("tokio") => "tokio",
-        name if name.starts_with("rdk:") => "librdkafka",
+        // rust-rdkafka's thread, named "producer polling thread", runs the callbacks of deliveries.
+        name if name.starts_with("rdk:") || name.starts_with("producer poll") => "librdkafka",
         _ => "other",
     }
 }
