@@ -1,6 +1,8 @@
 //! Decoding: messages of any format into assertions, or into the reason why not. One file per format.
 
 pub mod cloudevents;
+mod json;
+mod names;
 mod scalar;
 
 use std::borrow::Cow;
@@ -179,7 +181,7 @@ fn qualify<'t>(namespace: Option<&str>, id: Cow<'t, str>) -> Option<Cow<'t, str>
     match (id.trim(), namespace) {
         ("" | "0", _) => None,
         (_, None) => Some(id),
-        (id, Some(namespace)) => Some(format!("{namespace}/{id}").into()),
+        (id, Some(namespace)) => Some([namespace, "/", id].concat().into()),
     }
 }
 

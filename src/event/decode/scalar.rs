@@ -6,7 +6,7 @@ use super::{Bad, Reason, qualify, short};
 use crate::event::{DECIMAL_ONE, Decimal, Value, When};
 use crate::record::{FieldSpec, Kind};
 
-/// Reads a field's value from text.
+/// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
 ///
 /// # Errors
 /// The reason and the field, with what would be right.
@@ -21,6 +21,9 @@ pub fn read_text<'a>(
             format!("`{}` is `{}`; expected {expected}", spec.name, short(&text)),
         )
     };
+    if spec.kind != Kind::Text && is_blank(&text) {
+        return Ok(Value::Null);
+    }
     Ok(match spec.kind {
         Kind::Text => Value::Text(text),
         Kind::Reference => qualify(namespace, text).map_or(Value::Null, Value::Text),
@@ -55,8 +58,8 @@ pub fn read_text<'a>(
             _ => return Err(wrong("a number from 0 to 1 with at most four places")),
         },
         Kind::Currency => {
-            let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-            if !is_code {
+            let code = text.trim();
+            if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_alphabetic()) {
                 return Err(Bad::new(
                     Reason::BadMoney,
                     format!(
@@ -66,7 +69,12 @@ pub fn read_text<'a>(
                     ),
                 ));
             }
-            Value::Text(text)
+            let is_canonical = text.bytes().all(|b| b.is_ascii_uppercase());
+            Value::Text(if is_canonical {
+                text
+            } else {
+                code.to_ascii_uppercase().into()
+            })
         }
         Kind::Flag => match &*text {
             "true" => Value::Flag(true),
@@ -74,4 +82,11 @@ pub fn read_text<'a>(
             _ => return Err(wrong("true or false")),
         },
     })
+}
+
+fn is_blank(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'!'..=b'~') => false,
+        _ => text.trim().is_empty(),
+    }
 }
