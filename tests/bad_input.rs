@@ -98,6 +98,10 @@ fn messages() -> Vec<Sent> {
         ),
         bad("missing_id", lead("")),
         bad(
+            "not_an_event",
+            br#"{"specversion":"1.0","id":"1","source":"crm","type":"crm.deal.upserted","subject":"D-ref","time":"2026-03-04T10:00:00Z","dataref":"s3://bucket/1"}"#.to_vec(),
+        ),
+        bad(
             "bad_time",
             event("lead.upserted", "L-time", "yesterday", ""),
         ),

@@ -83,7 +83,8 @@ fn modules() -> BTreeMap<String, String> {
         if parts.last() == Some(&"mod") {
             parts.pop();
         }
-        if parts.last() != Some(&"tests") && parts != ["main"] && parts != ["lib"] {
+        let is_test = ["tests", "differential", "oracle"].contains(parts.last().unwrap_or(&""));
+        if !is_test && parts != ["main"] && parts != ["lib"] {
             modules.insert(parts.join("::"), code(&path));
         }
     }

@@ -3,6 +3,7 @@
 mod bytes;
 pub mod decode;
 pub mod mapping;
+mod names;
 mod schema;
 mod stamp;
 mod value;
@@ -10,7 +11,8 @@ pub mod wire;
 
 use std::borrow::Cow;
 
-pub use schema::{Entity, EntitySpec, Field, FieldSpec, Keep, Kind, Placement, Schema, SideInput};
+pub use names::{EntityRef, Schema};
+pub use schema::{Entity, EntitySpec, Field, FieldSpec, Keep, Kind, Placement, SideInput};
 pub use stamp::{Clock, Origin, Stamp, topic_number};
 pub use value::{DECIMAL_ONE, Decimal, Value, write_decimal};
 

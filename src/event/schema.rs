@@ -1,5 +1,4 @@
-//! The schema: which kinds of record events speak about, and which fields each has. The declarations are in `record`; whoever
-//! decodes is given them.
+//! What an entity is made of: the types that `record` declares the entities with, and whoever decodes is given.
 
 /// A kind of record, by the number that logs and facts hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,39 +119,5 @@ impl EntitySpec {
             kind: Kind::Text,
         };
         self.fields.get(usize::from(field.0)).unwrap_or(&CUSTOM)
-    }
-}
-
-/// Every entity there is, by number.
-#[derive(Debug)]
-pub struct Schema {
-    entities: Vec<&'static EntitySpec>,
-}
-
-impl Schema {
-    /// The schema of these entities; entity `n` is item `n`.
-    pub fn new(entities: Vec<&'static EntitySpec>) -> Schema {
-        Schema { entities }
-    }
-
-    /// The entity of a number read from a log or a fact.
-    pub fn of_number(&self, number: u8) -> Option<Entity> {
-        self.entities.get(usize::from(number)).map(|e| e.entity)
-    }
-
-    /// The entities that sources describe; the others are our own.
-    pub fn of_sources(&self) -> impl Iterator<Item = &'static EntitySpec> {
-        let specs = self.entities.iter().copied();
-        specs.filter(|spec| spec.placement == Placement::Home)
-    }
-
-    /// The entity an event type or a mapping names.
-    pub fn of_name(&self, name: &str) -> Option<&'static EntitySpec> {
-        self.of_sources().find(|spec| spec.name == name)
-    }
-
-    /// What an entity of this schema is made of.
-    pub fn spec(&self, entity: Entity) -> &'static EntitySpec {
-        self.entities[usize::from(entity.0)]
     }
 }

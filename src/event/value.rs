@@ -21,6 +21,19 @@ pub enum Value<'a> {
     Flag(bool),
 }
 
+impl Value<'_> {
+    /// The same, no longer borrowed.
+    pub fn into_owned(self) -> Value<'static> {
+        match self {
+            Value::Null => Value::Null,
+            Value::Text(text) => Value::Text(text.into_owned().into()),
+            Value::When(when) => Value::When(when),
+            Value::Decimal(decimal) => Value::Decimal(decimal),
+            Value::Flag(flag) => Value::Flag(flag),
+        }
+    }
+}
+
 /// A decimal with four places, the most any ISO 4217 currency has; ±922 trillion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Decimal(pub i64);
@@ -32,6 +45,9 @@ impl Decimal {
     /// Reads `-12500.00`, `.5`, `1e3`. Refuses what four places can't hold exactly: money is never rounded here.
     pub fn parse(text: &str) -> Option<Decimal> {
         let text = text.trim();
+        if let Some(number) = plain(text.as_bytes()) {
+            return Some(Decimal(number));
+        }
         let (mantissa, exponent) = match text.find(['e', 'E']) {
             Some(at) => (
                 &text[..at],
@@ -78,6 +94,33 @@ impl Decimal {
     }
 }
 
+/// Reads `-12500.00`, the form almost every amount has, without wide arithmetic. `None` sends anything else to the full parser.
+fn plain(text: &[u8]) -> Option<i64> {
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    // Fourteen digits and four more stay below 2^63.
+    if !(1..=14).contains(&digits.len()) {
+        return None;
+    }
+    let (mut number, mut missing, mut is_fraction) = (0i64, 4u32, false);
+    for byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + i64::from(byte - b'0');
+                if is_fraction {
+                    missing = missing.checked_sub(1)?;
+                }
+            }
+            b'.' if !is_fraction && digits.len() > 1 => is_fraction = true,
+            _ => return None,
+        }
+    }
+    number *= 10i64.pow(missing);
+    Some(if is_negative { -number } else { number })
+}
+
 impl std::fmt::Display for Decimal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write_decimal(i128::from(self.0), f)
@@ -96,16 +139,19 @@ pub fn write_decimal(number: i128, f: &mut impl std::fmt::Write) -> std::fmt::Re
 }
 
 impl When {
-    /// Reads an RFC 3339 instant or a date (`2026-03-04`).
+    /// Reads an RFC 3339 instant, also with a blank for the `T` and with an offset like `+0100` or `+01`, or a date (`2026-03-04`).
     pub fn parse(text: &str) -> Option<When> {
         let text = text.trim();
         if text.len() <= 10 {
-            return text.parse::<NaiveDate>().ok().map(date);
+            return plain_date(text.as_bytes())
+                .or_else(|| text.parse::<NaiveDate>().ok())
+                .map(date);
         }
         if let Some(micros) = utc_seconds(text.as_bytes()) {
             return Some(When::Instant(micros));
         }
-        let normal = text.replacen(' ', "T", 1);
+        let mut normal = text.replacen(' ', "T", 1);
+        complete_offset(&mut normal);
         DateTime::parse_from_rfc3339(&normal)
             .ok()
             .map(|t| When::Instant(t.timestamp_micros()))
@@ -117,32 +163,62 @@ impl When {
     }
 }
 
+/// Brings the offsets `+hhmm` and `+hh`, which ISO 8601 and PostgreSQL write, into RFC 3339's form.
+fn complete_offset(text: &mut String) {
+    let Some(sign) = text.rfind(['+', '-']) else {
+        return;
+    };
+    let digits = &text.as_bytes()[sign + 1..];
+    // The hyphens of the date lie before the 19 bytes of date and time.
+    if sign < 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return;
+    }
+    match digits.len() {
+        2 => text.push_str(":00"),
+        4 => text.insert(sign + 3, ':'),
+        _ => {}
+    }
+}
+
+/// `YYYY-MM-DD`, without a parser's generality. `None` sends anything else to the real parser.
+fn plain_date(b: &[u8]) -> Option<NaiveDate> {
+    if b.len() != 10 || b[4] != b'-' || b[7] != b'-' {
+        return None;
+    }
+    let (year, month, day) = (number(&b[..4])?, number(&b[5..7])?, number(&b[8..])?);
+    NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)
+}
+
+/// A number of few digits.
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0i64, |n, c| {
+        c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
+    })
+}
+
 /// `YYYY-MM-DDTHH:MM:SSZ` and the same with a fraction, the form almost every event has, without a parser's generality.
 /// `None` sends anything else to the real parser, which also refuses what is wrong.
 fn utc_seconds(b: &[u8]) -> Option<i64> {
     let zulu = b.last() == Some(&b'Z') && b.len() >= 20 && b.len() <= 27;
-    if !zulu || b[4] != b'-' || b[7] != b'-' || b[10] != b'T' || b[13] != b':' || b[16] != b':' {
+    if !zulu || b[10] != b'T' || b[13] != b':' || b[16] != b':' {
         return None;
     }
-    let number = |range: std::ops::Range<usize>| {
-        b[range].iter().try_fold(0i64, |n, c| {
-            c.is_ascii_digit().then(|| n * 10 + i64::from(c - b'0'))
-        })
-    };
-    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let day = plain_date(&b[..10])?;
+    let (hour, minute, second) = (
+        number(&b[11..13])?,
+        number(&b[14..16])?,
+        number(&b[17..19])?,
+    );
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let fraction = match b.len() {
         20 => 0,
         _ if b[19] != b'.' => return None,
-        n if n > 21 => number(20..n - 1)? * 10i64.pow(6 - (n - 21) as u32),
+        n if n > 21 => number(&b[20..n - 1])? * 10i64.pow(6 - (n - 21) as u32),
         _ => return None,
     };
-    let days = (NaiveDate::from_ymd_opt(year as i32, month as u32, day as u32)?
-        - NaiveDate::default())
-    .num_days();
+    let days = (day - NaiveDate::default()).num_days();
     Some((days * 86_400 + hour * 3_600 + minute * 60 + second) * 1_000_000 + fraction)
 }
 
@@ -167,6 +243,10 @@ mod tests {
             ("0e25", "0.00"),
             ("-0.0001", "-0.0001"),
             ("922337203685477.5807", "922337203685477.5807"),
+            ("99999999999999", "99999999999999.00"),
+            ("-999999999.9999", "-999999999.9999"),
+            ("1.00000", "1.00"),
+            ("+1", "1.00"),
         ] {
             assert_eq!(decimal(text).as_deref(), Some(shown), "{text}");
         }
@@ -193,7 +273,7 @@ mod tests {
 
     #[test]
     fn instants_and_dates_are_told_apart() {
-        let instant = |s| match When::parse(s) {
+        let instant = |s: &str| match When::parse(s) {
             Some(When::Instant(t)) => t,
             other => panic!("{s}: {other:?}"),
         };
@@ -204,6 +284,13 @@ mod tests {
             instant("2026-03-04 10:00:00Z"),
             instant("2026-03-04T10:00:00.000Z")
         );
+        for offset in ["+01:30", "+0130"] {
+            assert_eq!(instant(&format!("1970-01-01T01:30:00.5{offset}")), 500_000);
+        }
+        for zero in ["+00", "-00", "+0000", "+00:00"] {
+            assert_eq!(instant(&format!("1970-01-01 00:00:00{zero}")), 0);
+        }
+        assert_eq!(instant("1970-01-01 00:00:00-05"), 18_000_000_000);
         assert_eq!(When::parse("1970-01-02"), Some(When::Date(1)));
         for bad in [
             "",
@@ -213,6 +300,11 @@ mod tests {
             "2026-03-04T25:00:00Z",
             "2026-03-04T10:00:00",
             "2026-03-04T10:00:00.Z",
+            "2026-03-04T10:00:00+1",
+            "2026-03-04T10:00:00+100",
+            "2026-03-04T10:00:00+24000",
+            "2026-03-04T10:00:00 +0000 UTC",
+            "2026-03-04T10:00-0100",
         ] {
             assert_eq!(When::parse(bad), None, "{bad}");
         }

@@ -1,14 +1,19 @@
 //! CloudEvents 1.0, the canonical format: structured JSON, batched JSON, or binary mode with `ce_` headers.
 
+mod binary;
+mod data;
+mod fields;
+
 use std::borrow::Cow;
-use std::fmt;
+use std::collections::HashMap;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, read_text, short};
-use crate::event::{Assertion, EntitySpec, Field, FieldName, FieldSpec, Kind, Schema, Value, When};
+use self::data::Data;
+use super::json::{Json, Next, Token};
+use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, short};
+use crate::event::{Assertion, FieldName, Value};
+use crate::event::{EntityRef, Field, Schema};
 
 /// A message's header: its name and bytes.
 pub type Header<'a> = (&'a str, &'a [u8]);
@@ -22,43 +27,17 @@ enum Action {
     Merged,
 }
 
-/// Text that borrows from its message wherever JSON lets it.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Cow<'de, str>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor).map(Text)
-    }
-}
-
 /// The attributes of an event that mean something here; others are passed over.
-#[derive(Deserialize)]
+#[derive(Debug, Default)]
 struct Envelope<'a> {
-    #[serde(borrow)]
-    specversion: Option<Text<'a>>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow)]
-    subject: Option<Text<'a>>,
-    #[serde(borrow)]
-    time: Option<Text<'a>>,
-    #[serde(borrow)]
-    sequence: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    specversion: Option<Cow<'a, str>>,
+    /// Read at once, because the data after it can only be read if it is known.
+    kind: Option<Result<(EntityRef, Action), Bad>>,
+    subject: Option<Cow<'a, str>>,
+    time: Option<Cow<'a, str>>,
+    /// As it is written.
+    sequence: Option<&'a str>,
+    data: Data<'a>,
 }
 
 /// Decodes a message. A batch's bad items are rejected one by one; its good ones stand.
@@ -71,7 +50,7 @@ pub fn decode<'a>(
 ) -> Decoded<'a> {
     let mut decoded = Decoded::default();
     let payload = payload.unwrap_or_default();
-    let is_binary = headers.iter().any(|(name, _)| *name == "ce_type");
+    let is_binary = binary::is_binary(headers);
     if payload.is_empty() && !is_binary {
         return decoded;
     }
@@ -89,11 +68,15 @@ pub fn decode<'a>(
             .map_err(|_| Bad::new(Reason::NotJson, "not UTF-8"))
             .and_then(|text| {
                 if is_binary {
-                    one(binary(text, headers)?, context, 0, &mut decoded)
+                    let event = binary::read(text, headers, context)?;
+                    one(event, context, 0, &mut decoded)
                 } else if text.trim_start().starts_with('[') {
                     batch(text, context, &mut decoded)
                 } else {
-                    one(parse(text)?, context, 0, &mut decoded)
+                    let mut json = Json::new(text);
+                    let event = read(&mut json, context)?;
+                    json.finish()?;
+                    one(event, context, 0, &mut decoded)
                 }
             })
     };
@@ -107,64 +90,127 @@ pub fn decode<'a>(
     decoded
 }
 
-fn parse<'a>(text: &'a str) -> Result<Envelope<'a>, Bad> {
-    serde_json::from_str(text).map_err(|error| {
-        let reason = if error.is_data() {
-            Reason::NotAnEvent
-        } else {
-            Reason::NotJson
-        };
-        Bad::new(reason, error.to_string())
-    })
+/// Decodes the items of a batch. Where the array itself is broken, nothing of it counts.
+fn batch<'a>(text: &'a str, context: &Context<'_>, decoded: &mut Decoded<'a>) -> Result<(), Bad> {
+    let result = items(text, context, decoded);
+    if result.is_err() {
+        *decoded = Decoded::default();
+    }
+    result
 }
 
-fn batch<'a>(text: &'a str, context: &Context<'_>, decoded: &mut Decoded<'a>) -> Result<(), Bad> {
-    let items: Vec<&'a RawValue> =
-        serde_json::from_str(text).map_err(|error| Bad::new(Reason::NotJson, error.to_string()))?;
-    for (index, item) in items.into_iter().enumerate() {
-        let index = index as u32;
-        if let Err(bad) = parse(item.get()).and_then(|event| one(event, context, index, decoded)) {
+fn items<'a>(text: &'a str, context: &Context<'_>, decoded: &mut Decoded<'a>) -> Result<(), Bad> {
+    let mut json = Json::new(text);
+    if json.next()? != Next::Array {
+        return Err(mismatch::<Vec<IgnoredAny>>("the batch", &json));
+    }
+    let (mut is_item, mut index) = (json.first_item()?, 0);
+    while is_item {
+        let start = json.at();
+        let (result, raw) = match read(&mut json, context) {
+            Ok(event) => (one(event, context, index, decoded), json.since(start)),
+            Err(bad) => {
+                json.seek(start);
+                (Err(bad), json.skip()?)
+            }
+        };
+        if let Err(bad) = result {
             decoded.rejected.push(Rejected {
                 index,
                 bad,
-                raw: item.get().as_bytes(),
+                raw: raw.as_bytes(),
             });
         }
+        index += 1;
+        is_item = json.next_item()?;
     }
-    Ok(())
+    json.finish()
 }
 
-fn binary<'a>(data: &'a str, headers: &[Header<'a>]) -> Result<Envelope<'a>, Bad> {
-    let header = |name: &str| -> Result<Option<Text<'a>>, Bad> {
-        let Some((_, bytes)) = headers.iter().rev().find(|(n, _)| *n == name) else {
-            return Ok(None);
+/// Reads an event. The first thing wrong with it, in the order it is written, is the reason.
+fn read<'a>(json: &mut Json<'a>, context: &Context<'_>) -> Result<Envelope<'a>, Bad> {
+    let mut event = Envelope::default();
+    if json.next()? != Next::Object {
+        return Err(mismatch::<HashMap<String, IgnoredAny>>("the event", json));
+    }
+    let mut seen = 0u16;
+    let mut next = json.first_key()?;
+    while let Some(name) = next {
+        let number = match &*name {
+            "specversion" => 0,
+            "type" => 1,
+            "subject" => 2,
+            "time" => 3,
+            "sequence" => 4,
+            "datacontenttype" => 5,
+            "dataref" => 6,
+            "data" => 7,
+            "data_base64" => 8,
+            _ => {
+                json.skip()?;
+                next = json.next_key()?;
+                continue;
+            }
         };
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| Bad::new(Reason::NotAnEvent, format!("header `{name}` is not UTF-8")))?;
-        Ok(Some(Text(Cow::Borrowed(text))))
-    };
-    let data = if data.trim().is_empty() {
-        None
-    } else {
-        Some(serde_json::from_str(data).map_err(|e| Bad::new(Reason::NotJson, e.to_string()))?)
-    };
-    let sequence = header("ce_sequence")?.map(|Text(text)| match text {
-        // A header is bare text; as a JSON value it is either a number or would need quotes.
-        Cow::Borrowed(text) => serde_json::from_str(text)
-            .map_err(|_| Bad::new(Reason::WrongType, "header `ce_sequence` is no whole number")),
-        Cow::Owned(_) => Err(Bad::new(
-            Reason::WrongType,
-            "header `ce_sequence` is no whole number",
-        )),
-    });
-    Ok(Envelope {
-        specversion: header("ce_specversion")?,
-        kind: header("ce_type")?,
-        subject: header("ce_subject")?,
-        time: header("ce_time")?,
-        sequence: sequence.transpose()?,
-        data,
-    })
+        if seen & (1 << number) != 0 {
+            let detail = format!("`{name}` is there twice");
+            return Err(Bad::new(Reason::NotAnEvent, detail));
+        }
+        seen |= 1 << number;
+        let written = json.next()?;
+        match number {
+            0 => event.specversion = text(&name, json)?,
+            1 => event.kind = text(&name, json)?.map(|kind| event_type(&kind, context.schema)),
+            // A CRM that counts its records has them as numbers; their digits are the id.
+            2 if written == Next::Digit => event.subject = Some(digits(json)?),
+            2 => event.subject = text(&name, json)?,
+            3 => event.time = text(&name, json)?,
+            4 => event.sequence = Some(json.skip()?),
+            5 => event.data.set_media_type(text(&name, json)?),
+            6 => event.data.set_reference(text(&name, json)?),
+            7 => event.data.read(json, &event.kind, context)?,
+            _ => event.data.set_encoded(text(&name, json)?),
+        }
+        next = json.next_key()?;
+    }
+    Ok(event)
+}
+
+/// Reads an attribute that is a text, or `null`, which is the same as none.
+fn text<'a>(name: &str, json: &mut Json<'a>) -> Result<Option<Cow<'a, str>>, Bad> {
+    match json.next()? {
+        Next::Text | Next::Null => match json.value()? {
+            Token::Text(text) => Ok(Some(text)),
+            Token::Null => Ok(None),
+            _ => Err(Bad::new(
+                Reason::NotJson,
+                format!("`{name}` has half a surrogate pair"),
+            )),
+        },
+        _ => Err(mismatch::<String>(&format!("`{name}`"), json)),
+    }
+}
+
+/// Reads a whole number as a text; any other number is none that could be an id.
+fn digits<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Bad> {
+    let start = json.at();
+    let digits = json.skip()?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Cow::Borrowed(digits));
+    }
+    json.seek(start);
+    Err(mismatch::<String>("`subject`", json))
+}
+
+/// Why the next value is no `T`: it is another kind of value, or no JSON at all. Asked of serde_json, which tells the two apart.
+#[cold]
+fn mismatch<T: DeserializeOwned>(name: &str, json: &Json<'_>) -> Bad {
+    let mut values = serde_json::Deserializer::from_str(json.rest());
+    match T::deserialize(&mut values) {
+        Err(error) if error.is_data() => Bad::new(Reason::NotAnEvent, format!("{name}: {error}")),
+        Err(error) => Bad::new(Reason::NotJson, error.to_string()),
+        Ok(_) => Bad::new(Reason::NotAnEvent, format!("{name} has the wrong type")),
+    }
 }
 
 fn one<'a>(
@@ -181,7 +227,7 @@ fn one<'a>(
     };
     match event.specversion {
         None => return Err(missing("specversion")),
-        Some(Text(version)) if version != "1.0" => {
+        Some(version) if version != "1.0" => {
             return Err(Bad::new(
                 Reason::NotAnEvent,
                 format!("specversion `{}`; expected 1.0", short(&version)),
@@ -189,44 +235,28 @@ fn one<'a>(
         }
         Some(_) => {}
     }
-    let (entity, action) = event_type(
-        &event.kind.ok_or_else(|| missing("type"))?.0,
-        context.schema,
-    )?;
-    let subject = event
-        .subject
-        .and_then(|Text(subject)| context.qualify(subject));
+    let (entity, action) = event.kind.ok_or_else(|| missing("type"))??;
+    let subject = event.subject.and_then(|subject| context.qualify(subject));
     let id = subject.ok_or_else(|| {
         Bad::new(
             Reason::MissingId,
             "no `subject`, or one that means none; it is the record's id",
         )
     })?;
-    let time = event.time.map(|Text(time)| event_time(&time)).transpose()?;
+    let time = event.time.map(|time| event_time(&time)).transpose()?;
     let stamp = context.stamp(time, event.sequence.map_or(Ok(0), sequence)?, index)?;
 
-    let mut values = Vec::new();
+    let mut fields = event.data.fields((entity, action), context)?;
+    decoded.unknown_fields += fields.unknown;
+    if let Some(bad) = fields.bad {
+        return Err(bad);
+    }
     match action {
-        Action::Deleted => values.push((FieldName::Known(Field::DELETED), Value::Flag(true))),
-        Action::Restored => values.push((FieldName::Known(Field::DELETED), Value::Flag(false))),
+        Action::Deleted => fields.set(Field::DELETED, Value::Flag(true)),
+        Action::Restored => fields.set(Field::DELETED, Value::Flag(false)),
         Action::Upserted | Action::Merged => {}
     }
-    if let Some(data) = event.data.filter(|_| action != Action::Deleted) {
-        let mut bad = None;
-        let fields = Fields {
-            entity,
-            namespace: context.namespace,
-            values: &mut values,
-            unknown: &mut decoded.unknown_fields,
-            bad: &mut bad,
-        };
-        let mut json = serde_json::Deserializer::from_str(data.get());
-        if let Err(error) = fields.deserialize(&mut json) {
-            return Err(
-                bad.unwrap_or_else(|| Bad::new(Reason::WrongType, format!("`data`: {error}")))
-            );
-        }
-    }
+    let values = fields.into_values();
     let is_merged = |(field, value): &(FieldName<'_>, Value<'_>)| {
         *field == FieldName::Known(Field::MERGED_INTO) && *value != Value::Null
     };
@@ -236,8 +266,11 @@ fn one<'a>(
             "a merged event says what it was merged into: `data.merged_into`",
         ));
     }
+    if decoded.assertions.capacity() == 0 && index == 0 {
+        decoded.assertions.reserve_exact(1); // most messages hold one event
+    }
     decoded.assertions.push(Assertion {
-        entity: entity.entity,
+        entity: entity.spec.entity,
         id,
         stamp,
         values,
@@ -245,7 +278,7 @@ fn one<'a>(
     Ok(())
 }
 
-fn event_type(kind: &str, schema: &Schema) -> Result<(&'static EntitySpec, Action), Bad> {
+fn event_type(kind: &str, schema: &'static Schema) -> Result<(EntityRef, Action), Bad> {
     let unknown = || {
         Bad::new(
             Reason::UnknownEntity,
@@ -269,9 +302,9 @@ fn event_type(kind: &str, schema: &Schema) -> Result<(&'static EntitySpec, Actio
     Ok((entity(name, schema)?, action))
 }
 
-/// The CloudEvents extension `sequence`: a whole number, or a text that holds one.
-fn sequence(raw: &RawValue) -> Result<u64, Bad> {
-    let text = raw.get().trim_matches('"');
+/// The CloudEvents extension `sequence`, as it is written: a whole number, or a text that holds one.
+fn sequence(json: &str) -> Result<u64, Bad> {
+    let text = json.trim_matches('"');
     if text == "null" {
         return Ok(0);
     }
@@ -286,151 +319,9 @@ fn sequence(raw: &RawValue) -> Result<u64, Bad> {
     })
 }
 
-/// Reads an object's members as the fields of an entity.
-struct Fields<'v, 'a, 'n> {
-    entity: &'static EntitySpec,
-    namespace: Option<&'n str>,
-    values: &'v mut Vec<(FieldName<'a>, Value<'a>)>,
-    unknown: &'v mut u32,
-    /// The reason behind the error that stops the reading, which JSON errors can't carry.
-    bad: &'v mut Option<Bad>,
-}
-
-impl<'de> DeserializeSeed<'de> for Fields<'_, 'de, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Fields<'_, 'de, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of fields")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(()) // "data": null says nothing
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Text(name)) = map.next_key()? {
-            if name == "custom" {
-                let custom: Option<std::collections::BTreeMap<String, &'de RawValue>> =
-                    map.next_value()?;
-                for (name, raw) in custom.into_iter().flatten() {
-                    set(
-                        self.values,
-                        FieldName::Custom(name.into()),
-                        custom_value(raw),
-                    );
-                }
-                continue;
-            }
-            let field = self
-                .entity
-                .field(&name)
-                .filter(|field| *field != Field::DELETED);
-            let Some(field) = field else {
-                map.next_value::<IgnoredAny>()?;
-                *self.unknown += 1;
-                continue;
-            };
-            let spec = self.entity.spec(field);
-            let raw: &'de RawValue = map.next_value()?;
-            match value(spec, raw, self.namespace) {
-                Ok(value) => set(self.values, FieldName::Known(field), value),
-                Err(bad) => {
-                    *self.bad = Some(bad);
-                    return Err(A::Error::custom("a field"));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A member named twice counts once, with its last value, as JSON readers have it.
-fn set<'a>(values: &mut Vec<(FieldName<'a>, Value<'a>)>, name: FieldName<'a>, value: Value<'a>) {
-    match values.iter_mut().find(|(known, _)| *known == name) {
-        Some(known) => known.1 = value,
-        None => values.push((name, value)),
-    }
-}
-
-/// Reads a member from its JSON text, so that a number's digits are taken as they are written.
-fn value<'a>(
-    spec: &FieldSpec,
-    raw: &'a RawValue,
-    namespace: Option<&str>,
-) -> Result<Value<'a>, Bad> {
-    let json = raw.get();
-    match json.as_bytes().first() {
-        Some(b'n') => Ok(Value::Null),
-        Some(b'"') => read_text(spec, unquoted(json, spec)?, namespace),
-        Some(b'0'..=b'9' | b'-') => match spec.kind {
-            Kind::Money | Kind::Fraction | Kind::Reference => {
-                read_text(spec, Cow::Borrowed(json), namespace)
-            }
-            Kind::When => {
-                let millis = json.parse().ok().and_then(When::from_millis);
-                let when = millis.ok_or_else(|| {
-                    Bad::new(
-                        Reason::BadTime,
-                        format!(
-                            "`{}` is {}; expected whole epoch milliseconds",
-                            spec.name,
-                            short(json)
-                        ),
-                    )
-                })?;
-                Ok(Value::When(when))
-            }
-            _ => Err(wrong_type(spec, json)),
-        },
-        Some(b't' | b'f') if spec.kind == Kind::Flag => {
-            read_text(spec, Cow::Borrowed(json), namespace)
-        }
-        _ => Err(wrong_type(spec, json)),
-    }
-}
-
-fn unquoted<'a>(json: &'a str, spec: &FieldSpec) -> Result<Cow<'a, str>, Bad> {
-    let plain = &json[1..json.len() - 1];
-    if !plain.contains('\\') {
-        return Ok(Cow::Borrowed(plain));
-    }
-    serde_json::from_str::<String>(json)
-        .map(Cow::Owned)
-        .map_err(|_| wrong_type(spec, json))
-}
-
-/// A custom field is kept as text: a scalar as it is written, anything deeper as its JSON.
-fn custom_value<'a>(raw: &'a RawValue) -> Value<'a> {
-    match raw.get() {
-        "null" => Value::Null,
-        text if text.starts_with('"') => serde_json::from_str::<String>(text)
-            .map_or(Value::Null, |text| Value::Text(text.into())),
-        other => Value::Text(Cow::Borrowed(other)),
-    }
-}
-
-fn wrong_type(spec: &FieldSpec, json: &str) -> Bad {
-    let expected = match spec.kind {
-        Kind::Text | Kind::Currency => "a text",
-        Kind::Keyword(_) => "one of its words",
-        Kind::Reference => "an id",
-        Kind::When => "an instant, a date or epoch milliseconds",
-        Kind::Money => "a decimal",
-        Kind::Fraction => "a number from 0 to 1",
-        Kind::Flag => "true or false",
-    };
-    Bad::new(
-        Reason::WrongType,
-        format!("`{}` is {}; expected {expected}", spec.name, short(json)),
-    )
-}
-
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Decoding: messages of any format into assertions, or into the reason why not. One file per format.
 
 pub mod cloudevents;
+mod json;
 mod scalar;
 
 use std::borrow::Cow;
 
-use super::{Assertion, Clock, EntitySpec, Origin, Schema, Stamp, When};
+use super::{Assertion, Clock, EntityRef, Origin, Schema, Stamp, When};
 
 pub use scalar::read_text;
 
@@ -180,7 +181,7 @@ fn qualify<'t>(namespace: Option<&str>, id: Cow<'t, str>) -> Option<Cow<'t, str>
     match (id.trim(), namespace) {
         ("" | "0", _) => None,
         (_, None) => Some(id),
-        (id, Some(namespace)) => Some(format!("{namespace}/{id}").into()),
+        (id, Some(namespace)) => Some([namespace, "/", id].concat().into()),
     }
 }
 
@@ -226,8 +227,8 @@ pub(super) fn short(text: &str) -> String {
     }
 }
 
-fn entity(name: &str, schema: &Schema) -> Result<&'static EntitySpec, Bad> {
-    schema.of_name(name).ok_or_else(|| {
+fn entity(name: &str, schema: &'static Schema) -> Result<EntityRef, Bad> {
+    schema.look_up(name).ok_or_else(|| {
         let known: Vec<&str> = schema.of_sources().map(|entity| entity.name).collect();
         Bad::new(
             Reason::UnknownEntity,

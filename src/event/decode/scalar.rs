@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{Bad, Reason, qualify, short};
 use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When};
 
-/// Reads a field's value from text.
+/// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
 ///
 /// # Errors
 /// The reason and the field, with what would be right.
@@ -20,6 +20,9 @@ pub fn read_text<'a>(
             format!("`{}` is `{}`; expected {expected}", spec.name, short(&text)),
         )
     };
+    if spec.kind != Kind::Text && is_blank(&text) {
+        return Ok(Value::Null);
+    }
     Ok(match spec.kind {
         Kind::Text => Value::Text(text),
         Kind::Reference => qualify(namespace, text).map_or(Value::Null, Value::Text),
@@ -54,8 +57,8 @@ pub fn read_text<'a>(
             _ => return Err(wrong("a number from 0 to 1 with at most four places")),
         },
         Kind::Currency => {
-            let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase());
-            if !is_code {
+            let code = text.trim();
+            if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_alphabetic()) {
                 return Err(Bad::new(
                     Reason::BadMoney,
                     format!(
@@ -65,7 +68,12 @@ pub fn read_text<'a>(
                     ),
                 ));
             }
-            Value::Text(text)
+            let is_canonical = text.bytes().all(|b| b.is_ascii_uppercase());
+            Value::Text(if is_canonical {
+                text
+            } else {
+                code.to_ascii_uppercase().into()
+            })
         }
         Kind::Flag => match &*text {
             "true" => Value::Flag(true),
@@ -73,4 +81,11 @@ pub fn read_text<'a>(
             _ => return Err(wrong("true or false")),
         },
     })
+}
+
+fn is_blank(text: &str) -> bool {
+    match text.as_bytes().first() {
+        Some(b'!'..=b'~') => false,
+        _ => text.trim().is_empty(),
+    }
 }
