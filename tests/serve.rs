@@ -8,16 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dealpulse::definitions::{Definitions, DefinitionsSpec};
-use dealpulse::metric::{self, QueryPlan, Sums};
+use dealpulse::clickhouse::RollupRow;
+use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
-use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
+use dealpulse::serve::model::Model;
+use dealpulse::serve::reach::Reach;
+use dealpulse::serve::refresh::{Refresh, Source, refresh_forever};
 use dealpulse::serve::{Health, router, serve};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value;
 use support::pure::Pure;
+use support::read_model::as_read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -48,32 +51,15 @@ impl Source for Rollups {
         Ok(Some(self.watermark))
     }
 
-    async fn sums(
+    async fn rows(
         &self,
         _: &Epoch,
-        definitions: &Definitions,
-        plan: &QueryPlan,
-    ) -> Result<Sums, OutsideError> {
-        let mut sums = Sums::default();
-        for Row { row, .. } in &self.rows {
-            let rollup = metric::rollups()
-                .position(|r| r.name == row.rollup)
-                .unwrap() as u8;
-            let set = (0..definitions.sets.len())
-                .position(|i| definitions.set_name(i) == row.grouping)
-                .unwrap() as u8;
-            for range in plan.ranges_of(row.pane) {
-                sums.add(
-                    range,
-                    rollup,
-                    set,
-                    row.values.clone(),
-                    row.currency.clone(),
-                    &row.cell,
-                );
-            }
-        }
-        Ok(sums)
+        _: &Reach,
+        _: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        self.rows.iter().for_each(|row| take(as_read(row, 0)));
+        Ok(())
     }
 }
 
@@ -124,6 +110,7 @@ impl Served {
             every: Duration::from_millis(20),
             top,
             clock,
+            ..Refresh::default()
         };
         tokio::spawn(refresh_forever(
             model.clone(),

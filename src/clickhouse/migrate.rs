@@ -6,7 +6,7 @@ use crate::metric::METRICS;
 use crate::pipeline::OutsideError;
 
 /// The files, in order. A file that was released is never changed; a change is a new file.
-const MIGRATIONS: [(u32, &str, &str); 6] = [
+const MIGRATIONS: [(u32, &str, &str); 7] = [
     (
         1,
         "epochs and checkpoints",
@@ -36,6 +36,11 @@ const MIGRATIONS: [(u32, &str, &str); 6] = [
         6,
         "rebuild",
         include_str!("../../schemas/clickhouse/0006_rebuild.sql"),
+    ),
+    (
+        7,
+        "when rollups were written",
+        include_str!("../../schemas/clickhouse/0007_written_at.sql"),
     ),
 ];
 

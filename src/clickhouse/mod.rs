@@ -8,4 +8,5 @@ mod rowbinary;
 mod store;
 
 pub use client::{Access, ClickHouse};
+pub use read::RollupRow;
 pub use store::FACT_TABLES;

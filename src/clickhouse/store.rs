@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rowbinary::{Columns, SHOWN, array, cell};
+use super::rowbinary::{Columns, SHOWN, array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::{Decimal, Value, When};
@@ -12,7 +12,6 @@ use crate::pipeline::{
 use crate::record::{Entity, Home, Kind};
 use crate::shard::{CellRow, ChangeRow, LinkRow, RecordRow};
 use crate::window::calendar::civil;
-use crate::window::{Grain, Pane};
 
 /// The table of each entity's facts.
 pub const FACT_TABLES: [(Entity, &str); 5] = [
@@ -95,6 +94,27 @@ impl Store for ClickHouse {
             })
         });
         Ok(rows.await?.pop())
+    }
+
+    async fn checkpoints(
+        &self,
+        generation: u32,
+        _: u32,
+    ) -> Result<Vec<(Home, Checkpoint)>, OutsideError> {
+        let sql = format!(
+            "SELECT shard, next_offset, message_hash, append_time FROM checkpoints FINAL WHERE generation = {generation}"
+        );
+        let read = |r: &mut Reader<'_>| {
+            Ok((
+                r.u32()?,
+                Checkpoint {
+                    next_offset: r.u64()?,
+                    message_hash: r.u64()?,
+                    append_time: r.u64()? as i64,
+                },
+            ))
+        };
+        self.rows("reading the checkpoints", &sql, read).await
     }
 
     async fn records(
@@ -333,14 +353,7 @@ fn write_cell(
 fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {
     let (series, dimension) = (r.text()?.to_owned(), r.text()?.to_owned());
     let value = array(r, |r| Ok(r.text()?.to_owned()))?;
-    let grain = Grain::from_number(r.byte()?).ok_or(Damaged {
-        at: 0,
-        what: "a grain",
-    })?;
-    let pane = Pane {
-        grain,
-        start: i64::from(r.u32()?),
-    };
+    let pane = pane(r)?;
     let name = CellName {
         series,
         dimension,

@@ -1,10 +1,14 @@
 //! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
 
+pub mod cells;
 mod figures;
 mod layout;
 pub mod metrics;
 pub mod model;
+mod numbers;
 mod page;
+pub mod reach;
+pub mod refresh;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
