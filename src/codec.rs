@@ -73,6 +73,11 @@ impl<'a> Reader<'a> {
         self.at == self.bytes.len()
     }
 
+    /// How many bytes were read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     pub(crate) fn damaged(&self, what: &'static str) -> Damaged {
         Damaged { at: self.at, what }
     }

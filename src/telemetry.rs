@@ -71,6 +71,8 @@ pub struct Telemetry {
     pub shards_stopped: IntGauge,
     /// Readings of the read model, by result: `ok`, `failed`.
     pub read_model_refreshes: IntCounterVec,
+    /// Cells in which the read model differed from the rollups when all of them were read again.
+    pub read_model_differences: IntCounter,
     watermark: Arc<AtomicI64>,
 }
 
@@ -165,6 +167,10 @@ impl Telemetry {
             shards_stopped: names.gauge(
                 "shards_stopped",
                 "Shards owned that stopped and wait for somebody to act.",
+            ),
+            read_model_differences: names.counter(
+                "read_model_differences_total",
+                "Cells in which the read model differed from the rollups; it has been corrected.",
             ),
             read_model_refreshes: names.counters(
                 "read_model_refreshes_total",

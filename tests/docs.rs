@@ -222,13 +222,13 @@ async fn the_gauges_named_are_those_there_are() {
     let top = Top::of(&reading, &pure.definitions, 20);
     let definitions = Arc::clone(&pure.definitions);
     let snapshot = Snapshot {
-        reading,
+        reading: Arc::new(reading),
         definitions,
         epoch: 1,
         as_of,
         watermark: Some(as_of),
         read_at: Instant::now(),
-        top,
+        top: Arc::new(top),
     };
     let exported: BTreeSet<String> = business(&snapshot)
         .iter()

@@ -8,18 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dealpulse::clickhouse::RollupRow;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
-use dealpulse::metric::Catalogue;
-use dealpulse::metric::{QueryPlan, Sums, versions};
+use dealpulse::metric::versions;
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
-use dealpulse::serve::model::{Model, Refresh, Source, refresh_forever};
+use dealpulse::serve::model::Model;
+use dealpulse::serve::reach::Reach;
+use dealpulse::serve::refresh::{Refresh, Source, refresh_forever};
 use dealpulse::serve::{router, serve};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value;
 use support::pure::Pure;
+use support::read_model::as_read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -50,34 +53,15 @@ impl Source for Rollups {
         Ok(Some(self.watermark))
     }
 
-    async fn sums(
+    async fn rows(
         &self,
         _: &Epoch,
-        definitions: &Catalogue,
-        plan: &QueryPlan,
-    ) -> Result<Sums, OutsideError> {
-        let mut sums = Sums::default();
-        for Row { row, .. } in &self.rows {
-            let rollup = definitions
-                .rollups()
-                .iter()
-                .position(|r| r.name == row.rollup)
-                .unwrap() as u8;
-            let set = (0..definitions.sets.len())
-                .position(|i| definitions.set_name(i) == row.grouping)
-                .unwrap() as u8;
-            for range in plan.ranges_of(row.pane) {
-                sums.add(
-                    range,
-                    rollup,
-                    set,
-                    row.values.clone(),
-                    row.currency.clone(),
-                    &row.cell,
-                );
-            }
-        }
-        Ok(sums)
+        _: &Reach,
+        _: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        self.rows.iter().for_each(|row| take(as_read(row, 0)));
+        Ok(())
     }
 }
 
@@ -129,6 +113,7 @@ impl Served {
             top,
             clock,
             catalogue: versions,
+            ..Refresh::default()
         };
         tokio::spawn(refresh_forever(
             model.clone(),

@@ -1,16 +1,17 @@
 //! `dealpulse demo`: an organisation that sells, the engines it needs and the pipeline, in one process tree, with nothing to install.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::run::Pipeline;
+use super::run::{Pipeline, Times};
 use crate::config::{Config, Environment};
 use crate::kafka::feed::Feed;
 use crate::local::broker::TopicSpec;
@@ -26,6 +27,8 @@ const PARTITIONS: u32 = 4;
 const DAY: i64 = 86_400_000_000;
 /// How many events may be on their way: the local broker drops what is more than 5 MiB old a partition, silently.
 const ON_THEIR_WAY: u64 = 4_000;
+/// How long the generator waits for an event's time, or for the pipeline.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Show a sales organisation at work, with engines of its own: nothing to install, nothing left behind
 #[derive(Debug, clap::Args)]
@@ -62,6 +65,52 @@ fn clock() -> i64 {
     start.saturating_add(passed as i64).min(wall_clock())
 }
 
+/// How far the organisation's events had come to the log, and when.
+static ARRIVALS: Mutex<Arrivals> = Mutex::new(Arrivals::new());
+
+/// Up to which of the organisation's instants (µs) all events had come to the log at an instant of ours.
+fn arrived_by(instant: i64) -> Option<i64> {
+    ARRIVALS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .at(instant)
+}
+
+/// Pairs of instants (µs), oldest first: when it was, and how far the organisation's events had come to the log.
+///
+/// The local broker stamps our time on what happened in the organisation's, so its stamps have to be translated to say what is complete.
+struct Arrivals(VecDeque<(i64, i64)>);
+
+impl Arrivals {
+    /// How far apart two pairs are at least.
+    const APART: i64 = 100_000;
+    /// Enough for ten minutes: no shard of a demonstration is further behind.
+    const MOST: usize = 6_000;
+
+    const fn new() -> Self {
+        Arrivals(VecDeque::new())
+    }
+
+    fn note(&mut self, instant: i64, arrived: i64) {
+        if self
+            .0
+            .back()
+            .is_some_and(|(last, _)| instant - last < Self::APART)
+        {
+            return;
+        }
+        if self.0.len() == Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back((instant, arrived));
+    }
+
+    fn at(&self, instant: i64) -> Option<i64> {
+        let later = self.0.partition_point(|(noted, _)| *noted <= instant);
+        Some(self.0.get(later.checked_sub(1)?)?.1)
+    }
+}
+
 /// Runs until Ctrl-C or SIGTERM.
 pub async fn run(args: Demo) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (
@@ -83,8 +132,12 @@ pub async fn run(args: Demo) -> anyhow::Result<()> {
     .await??;
 
     let config = config(&args, &clickhouse.url(), broker.address())?;
+    let times = Times {
+        now: clock,
+        in_the_organisation: arrived_by,
+    };
     let start = wall_clock() - i64::from(args.catch_up_days) * DAY;
-    let pipeline = Pipeline::start(config.clone(), clock).await?;
+    let pipeline = Pipeline::start(config.clone(), times).await?;
     println!(
         "the sales of an invented organisation, live: open http://{}/ in a browser; Ctrl-C ends it",
         pipeline.address()
@@ -153,6 +206,9 @@ fn play(
     stop: &AtomicBool,
 ) -> anyhow::Result<()> {
     let routed = telemetry.events_routed.with_label_values(&[TOPIC]);
+    // Events on their way: number and time, of every so many.
+    let mut sent_at: VecDeque<(u64, i64)> = VecDeque::new();
+    let mut arrived = i64::MIN;
     for (sent, event) in (0u64..).zip(organisation) {
         let on_their_way = || {
             sent.saturating_sub(routed.get())
@@ -161,13 +217,60 @@ fn play(
                     .get()
                     .saturating_sub(telemetry.assertions_folded.get())
         };
-        while event.emitted_at > clock() || sent % 64 == 0 && on_their_way() > ON_THEIR_WAY {
+        loop {
+            let now = clock();
+            let is_early = event.emitted_at > now;
+            let is_looked_at = is_early || sent % 64 == 0;
+            if is_looked_at {
+                let routed = routed.get();
+                while let Some((_, time)) = sent_at.pop_front_if(|(number, _)| *number < routed) {
+                    arrived = time;
+                }
+                if is_early && routed >= sent {
+                    arrived = now;
+                }
+                if arrived > i64::MIN {
+                    ARRIVALS
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .note(wall_clock(), arrived);
+                }
+            }
+            if !is_early && !(is_looked_at && on_their_way() > ON_THEIR_WAY) {
+                break;
+            }
             if stop.load(Ordering::Acquire) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(PAUSE);
         }
         feed.send(&event)?;
+        if sent % 64 == 0 {
+            sent_at.push_back((sent, event.emitted_at));
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_complete_in_the_log_is_complete_in_the_organisation_as_far_as_it_had_come() {
+        let second = 1_000_000;
+        let mut arrivals = Arrivals::new();
+        assert_eq!(arrivals.at(second), None, "nothing is known yet");
+        for now in 1..=10 {
+            arrivals.note(now * second, now * 3_600 * second);
+        }
+        arrivals.note(10 * second + 1, i64::MAX);
+        assert_eq!(arrivals.at(second - 1), None);
+        assert_eq!(arrivals.at(3 * second + 5), Some(3 * 3_600 * second));
+        assert_eq!(
+            arrivals.at(i64::MAX),
+            Some(10 * 3_600 * second),
+            "the second of two at once is not noted"
+        );
+    }
 }

@@ -12,20 +12,22 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::upgrade;
-use crate::clickhouse::{ClickHouse, migrate};
+use crate::clickhouse::{ClickHouse, RollupRow, migrate};
 use crate::compatibility::{Refusal, check_compatible};
 use crate::config::{Config, OnUpgrade, PARTITIONS};
 use crate::health::Health;
 use crate::kafka::instance::{Parts, Running, disagreement, inputs};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
-use crate::metric::{self, Catalogue, QueryPlan, Sums};
+use crate::metric;
 use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
 use crate::pipeline::{Epoch, OutsideError, Store};
-use crate::serve::model::{Model, Refresh, Source, refresh_forever};
+use crate::serve::model::Model;
+use crate::serve::reach::Reach;
+use crate::serve::refresh::{Refresh, Source, refresh_forever};
 use crate::serve::{router, serve};
 use crate::telemetry::{Telemetry, wall_clock};
 
@@ -45,6 +47,23 @@ pub struct Run {
 /// The exit code of a stop that ran out of time: nothing is lost, and the next start does what was left.
 pub const LEFT_OVER: u8 = 3;
 
+/// The organisation's time. It is everybody's, except in the demonstration, whose organisation lives its last weeks in minutes.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// The organisation's present (µs).
+    pub now: Clock,
+    /// Up to when (µs) all that happened in the organisation had come to the log at an instant of ours; `None` if that is not known.
+    pub in_the_organisation: fn(i64) -> Option<i64>,
+}
+
+impl Times {
+    /// The time of this machine.
+    pub const WALL: Times = Times {
+        now: wall_clock,
+        in_the_organisation: Some,
+    };
+}
+
 /// How a pipeline stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
@@ -62,7 +81,7 @@ pub async fn run(args: Run) -> anyhow::Result<ExitCode> {
         signal(SignalKind::interrupt())?,
     );
     let pipeline = tokio::select! {
-        started = Pipeline::start(config, wall_clock) => started?,
+        started = Pipeline::start(config, Times::WALL) => started?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
@@ -91,9 +110,9 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Starts everything; returns once the page answers.
-    pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Pipeline> {
+    pub async fn start(config: Config, times: Times) -> anyhow::Result<Pipeline> {
         let (config, at_start) = (Arc::new(config), AtStart(Instant::now()));
-        let parts = parts(&config, clock);
+        let parts = parts(&config, times.now);
         let Parts {
             store,
             logs,
@@ -143,15 +162,16 @@ impl Pipeline {
         let source = Rollups {
             clickhouse: store,
             logs,
-            clock,
+            times,
             telemetry: telemetry.clone(),
         };
         let mut beside = JoinSet::new();
         let refresh = Refresh {
             every: config.refresh,
             top: config.top,
-            clock,
+            clock: times.now,
             catalogue,
+            ..Refresh::default()
         };
         beside.spawn(refresh_forever(
             model.clone(),
@@ -282,7 +302,7 @@ impl RetryPolicy for AtStart {
 struct Rollups {
     clickhouse: ClickHouse,
     logs: Logs,
-    clock: Clock,
+    times: Times,
     telemetry: Arc<Telemetry>,
 }
 
@@ -295,34 +315,34 @@ impl Source for Rollups {
     }
 
     async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
-        let watermark = watermark(
-            epoch,
-            (self.clock)(),
-            &self.logs.of(epoch)?,
-            &self.clickhouse,
-        )
-        .await?;
-        // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an epoch that leaves it stood in the store
+        // The log is stamped by its broker's clock, so it is judged by ours and not by the organisation's.
+        let log = self.logs.of(epoch)?;
+        let complete = watermark(epoch, wall_clock(), &log, &self.clickhouse).await?;
+        // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an epoch that leaves it was in the store
         // before any shard went on.
         let stood_at = stood_at(&self.clickhouse.epochs().await?, epoch.epoch);
-        let watermark = match stood_at {
-            Some(stood_at) => watermark
-                .map(|watermark| watermark.min(stood_at))
+        let complete = match stood_at {
+            Some(stood_at) => complete
+                .map(|complete| complete.min(stood_at))
                 .filter(|_| stood_at > 0),
-            None => watermark,
+            None => complete,
         };
+        let watermark = complete.and_then(self.times.in_the_organisation);
         if let Some(watermark) = watermark {
             self.telemetry.set_watermark(watermark);
         }
         Ok(watermark)
     }
 
-    async fn sums(
+    async fn rows(
         &self,
         epoch: &Epoch,
-        definitions: &Catalogue,
-        plan: &QueryPlan,
-    ) -> Result<Sums, OutsideError> {
-        self.clickhouse.sums(epoch.epoch, definitions, plan).await
+        reach: &Reach,
+        after: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        self.clickhouse
+            .rollup_rows(epoch.epoch, &reach.ranges(), after, take)
+            .await
     }
 }

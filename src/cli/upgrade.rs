@@ -11,6 +11,7 @@ use crate::pipeline::flush::retrying;
 use crate::pipeline::rebuild::{Form, rebuild};
 use crate::pipeline::watermark::watermark;
 use crate::pipeline::{OutsideError, Store};
+use crate::telemetry::wall_clock;
 
 /// True if a program with this catalogue can't count an epoch on, so that the next one leaves it.
 pub(super) fn leaves(epochs: &[Epoch], epoch: &Epoch, catalogue: VersionsOf) -> bool {
@@ -31,7 +32,7 @@ pub(super) async fn complete_up_to(
         return Ok(stood_at);
     }
     let log = parts.logs.of(epoch)?;
-    match watermark(epoch, (parts.clock)(), &log, &parts.store).await {
+    match watermark(epoch, wall_clock(), &log, &parts.store).await {
         Ok(watermark) => Ok(watermark.unwrap_or_default()),
         Err(error) if error.is_transient => Err(error),
         // A log that is damaged or gone says nothing.

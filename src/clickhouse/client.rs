@@ -9,6 +9,7 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
+use crate::codec::{Damaged, Reader};
 use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
 
@@ -97,6 +98,46 @@ impl ClickHouse {
             .collect()
             .await
             .map_err(|error| outside(doing, error))
+    }
+
+    /// Hands the rows of RowBinary to `take` as they come, so that an answer need not fit in memory.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::execute`], or bytes that are no rows; some rows may have been handed over.
+    pub async fn fetch_rows(
+        &self,
+        doing: &str,
+        sql: &str,
+        take: &mut (dyn FnMut(&mut Reader<'_>) -> Result<(), Damaged> + Send),
+    ) -> Result<(), OutsideError> {
+        let client = self.client.clone().with_database(&self.database);
+        let mut cursor = client
+            .query_raw(sql)
+            .fetch_bytes("RowBinary")
+            .map_err(|error| outside(doing, error))?;
+        // The beginning of a row whose end is still to come.
+        let mut rest: Vec<u8> = Vec::new();
+        let mut damage = None;
+        while let Some(piece) = cursor.next().await.map_err(|error| outside(doing, error))? {
+            rest.extend_from_slice(&piece);
+            let mut reader = Reader::new(&rest);
+            let mut taken = 0;
+            damage = None;
+            while !reader.is_at_end() {
+                match take(&mut reader) {
+                    Ok(()) => taken = reader.position(),
+                    Err(error) => {
+                        damage = Some(error);
+                        break;
+                    }
+                }
+            }
+            rest.drain(..taken);
+        }
+        match damage {
+            Some(error) => Err(OutsideError::fatal(format!("ClickHouse, {doing}"), error)),
+            None => Ok(()),
+        }
     }
 
     /// Inserts rows that are RowBinary already. Acknowledged when it returns.

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(4, "rollups", "0004_rollups"),
     migration!(5, "changes", "0005_changes"),
     migration!(6, "rebuild", "0006_rebuild"),
+    migration!(7, "when rollups were written", "0007_written_at"),
     migration!(8, "catalogue", "0008_catalogue"),
     migration!(9, "contacts", "0009_contacts"),
 ];

@@ -10,4 +10,5 @@ mod store;
 pub use client::ClickHouse;
 
 pub use crate::config::Access;
+pub use read::RollupRow;
 pub use store::fact_tables;

@@ -1,14 +1,14 @@
 //! What the read model asks: the rollups of the current epoch, summed by window.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::ClickHouse;
-use super::rowbinary::{array, cell};
+use super::rowbinary::{array, cell, pane};
 use crate::codec::{Damaged, Reader};
 use crate::metric::{Catalogue, QueryPlan, Sums};
 use crate::pipeline::OutsideError;
-use crate::window::Cell;
 use crate::window::rolling::PaneRange;
+use crate::window::{Cell, Pane};
 
 impl ClickHouse {
     /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment.
@@ -61,6 +61,42 @@ impl ClickHouse {
         Ok(sums)
     }
 
+    /// Hands over the rows of an epoch in some ranges of panes, each with the names of its rollups, in one statement and so at one moment; with
+    /// `after` only those that ClickHouse took later than that (µs by its clock). Several versions of a key may come, in any order: without
+    /// FINAL new rows are found by the index of `written_at` alone.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered; some rows may have been handed over.
+    pub async fn rollup_rows(
+        &self,
+        epoch: u32,
+        ranges: &[(PaneRange, BTreeSet<String>)],
+        after: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        let panes: Vec<String> = ranges
+            .iter()
+            .map(|(range, names)| in_range(range, names))
+            .collect();
+        if panes.is_empty() {
+            return Ok(());
+        }
+        let after = after.map_or_else(String::new, |after| {
+            format!(" AND written_at > fromUnixTimestamp64Micro(toInt64({after}), 'UTC')")
+        });
+        let sql = format!(
+            "SELECT series, dimension, value, currency, grain, pane, shard, version, written_at, counts, sums, sketch FROM rollups \
+             WHERE epoch = {epoch}{after} AND ({})",
+            panes.join(" OR ")
+        );
+        let mut read = |r: &mut Reader<'_>| {
+            take(RollupRow::read(r)?);
+            Ok(())
+        };
+        self.fetch_rows("reading the rows of the windows", &sql, &mut read)
+            .await
+    }
+
     /// The cells of an epoch by series, grain, pane, dimension, value and currency, shards summed and zeros left out, one a line: what two
     /// runs over the same events must agree on.
     ///
@@ -86,6 +122,15 @@ fn select(
     range: &PaneRange,
     rollups: &std::collections::BTreeSet<String>,
 ) -> String {
+    format!(
+        "SELECT toUInt32({number}), series, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
+         FROM rollups AS r FINAL WHERE epoch = {epoch} AND {} GROUP BY series, dimension, value, currency",
+        in_range(range, rollups)
+    )
+}
+
+/// The condition for the rows of some rollups in a range.
+fn in_range(range: &PaneRange, rollups: &BTreeSet<String>) -> String {
     let names = rollups
         .iter()
         .map(|name| format!("'{name}'"))
@@ -98,14 +143,52 @@ fn select(
         ""
     };
     format!(
-        "SELECT toUInt32({number}), series, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
-         FROM rollups AS r FINAL WHERE epoch = {epoch} AND series IN ({names}) \
-         AND (grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'){undated}) \
-         GROUP BY series, dimension, value, currency",
+        "(series IN ({names}) AND (grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'){undated}))",
         range.grain.name(),
         second(range.from),
         second(range.to)
     )
+}
+
+/// A row of the rollups.
+#[derive(Debug, Clone)]
+pub struct RollupRow<'a> {
+    /// The name of its rollup.
+    pub series: &'a str,
+    /// The name of its grouping set.
+    pub dimension: &'a str,
+    /// The values of the set's dimensions.
+    pub values: Vec<&'a str>,
+    /// Blank where money plays no part.
+    pub currency: &'a str,
+    /// Its stretch of time.
+    pub pane: Pane,
+    /// Who wrote it.
+    pub shard: u32,
+    /// The offset it is the state of: of two rows of a key the one with the greater counts.
+    pub version: u64,
+    /// When ClickHouse took it (µs by its clock); 0 for rows older than that column.
+    pub written_at: i64,
+    /// Its numbers.
+    pub cell: Cell,
+}
+
+impl<'a> RollupRow<'a> {
+    fn read(r: &mut Reader<'a>) -> Result<Self, Damaged> {
+        let (series, dimension) = (r.text()?, r.text()?);
+        let (values, currency) = (array(r, |r| r.text())?, r.text()?);
+        Ok(RollupRow {
+            series,
+            dimension,
+            values,
+            currency,
+            pane: pane(r)?,
+            shard: r.u32()?,
+            version: r.u64()?,
+            written_at: i64::from_le_bytes(r.fixed()?),
+            cell: cell(r)?,
+        })
+    }
 }
 
 struct SumRow<'a> {

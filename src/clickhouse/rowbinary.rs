@@ -2,7 +2,7 @@
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::When;
-use crate::window::{Cell, Sketch};
+use crate::window::{Cell, Grain, Pane, Sketch};
 
 /// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the state has it.
 pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
@@ -58,6 +58,18 @@ pub fn cell(r: &mut Reader<'_>) -> Result<Cell, Damaged> {
         })?
         .into_iter()
         .collect::<Sketch>(),
+    })
+}
+
+/// Reads the columns `grain, pane`.
+pub fn pane(r: &mut Reader<'_>) -> Result<Pane, Damaged> {
+    let grain = Grain::from_number(r.byte()?).ok_or(Damaged {
+        at: r.position(),
+        what: "a grain",
+    })?;
+    Ok(Pane {
+        grain,
+        start: i64::from(r.u32()?),
     })
 }
 

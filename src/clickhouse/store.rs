@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::rowbinary::{Columns, SHOWN, array, cell};
+use super::rowbinary::{Columns, SHOWN, array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::{Decimal, Value, When};
@@ -11,7 +11,6 @@ use crate::pipeline::{
 };
 use crate::record::{Entity, Home, Kind};
 use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
-use crate::window::{Grain, Pane};
 
 /// Every entity with the table of its facts.
 pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
@@ -92,6 +91,27 @@ impl Store for ClickHouse {
             })
         });
         Ok(rows.await?.pop())
+    }
+
+    async fn checkpoints(
+        &self,
+        generation: u32,
+        _: u32,
+    ) -> Result<Vec<(Home, Checkpoint)>, OutsideError> {
+        let sql = format!(
+            "SELECT shard, next_offset, message_hash, append_time FROM checkpoints FINAL WHERE generation = {generation}"
+        );
+        let read = |r: &mut Reader<'_>| {
+            Ok((
+                r.u32()?,
+                Checkpoint {
+                    next_offset: r.u64()?,
+                    message_hash: r.u64()?,
+                    append_time: r.u64()? as i64,
+                },
+            ))
+        };
+        self.rows("reading the checkpoints", &sql, read).await
     }
 
     async fn records(
@@ -297,14 +317,7 @@ impl Store for ClickHouse {
 fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {
     let (series, dimension) = (r.text()?.to_owned(), r.text()?.to_owned());
     let value = array(r, |r| Ok(r.text()?.to_owned()))?;
-    let grain = Grain::from_number(r.byte()?).ok_or(Damaged {
-        at: 0,
-        what: "a grain",
-    })?;
-    let pane = Pane {
-        grain,
-        start: i64::from(r.u32()?),
-    };
+    let pane = pane(r)?;
     let name = CellName {
         series,
         dimension,

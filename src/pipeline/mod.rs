@@ -257,6 +257,22 @@ pub trait Store: Send + Sync {
         shard: Home,
     ) -> impl Future<Output = Result<Option<Checkpoint>, OutsideError>> + Send;
 
+    /// Where each of so many shards is, if it ever was anywhere.
+    fn checkpoints(
+        &self,
+        generation: u32,
+        shards: u32,
+    ) -> impl Future<Output = Result<Vec<(Home, Checkpoint)>, OutsideError>> + Send {
+        async move {
+            let mut checkpoints = Vec::new();
+            for shard in 0..shards {
+                let checkpoint = self.checkpoint(generation, shard).await?;
+                checkpoints.extend(checkpoint.map(|checkpoint| (shard, checkpoint)));
+            }
+            Ok(checkpoints)
+        }
+    }
+
     /// Every record of a shard.
     fn records(
         &self,

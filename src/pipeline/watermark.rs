@@ -1,6 +1,9 @@
 //! The watermark: the time up to which everything the log took is in the store, in every shard.
 
+use std::collections::HashMap;
+
 use super::{Checkpoint, Epoch, Log, OutsideError, Store};
+use crate::record::Home;
 
 /// The watermark (µs) of an epoch at the instant `now`; `None` as long as it is not known.
 ///
@@ -18,12 +21,17 @@ pub async fn watermark(
     store: &impl Store,
 ) -> Result<Option<i64>, OutsideError> {
     let mut watermark = now;
+    let checkpoints: HashMap<Home, Checkpoint> = store
+        .checkpoints(epoch.generation, epoch.partitions)
+        .await?
+        .into_iter()
+        .collect();
     for shard in 0..epoch.partitions {
-        let checkpoint = store.checkpoint(epoch.generation, shard).await?;
+        let checkpoint = checkpoints.get(&shard);
         let (_, end) = log.bounds(shard).await?;
         let complete = match checkpoint {
             Some(checkpoint) if checkpoint.next_offset >= end => continue,
-            Some(Checkpoint { append_time, .. }) if append_time <= now => append_time,
+            Some(Checkpoint { append_time, .. }) if *append_time <= now => *append_time,
             Some(checkpoint) => match log.read_again(shard, checkpoint.next_offset).await? {
                 Some(next) if next.append_time <= now => next.append_time,
                 Some(_) | None => return Ok(None),

@@ -1,9 +1,13 @@
 //! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
 
+pub mod cells;
 mod figures;
 pub mod metrics;
 pub mod model;
+mod numbers;
 mod page;
+pub mod reach;
+pub mod refresh;
 
 use std::collections::HashMap;
 use std::future::Future;

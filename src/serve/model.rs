@@ -1,71 +1,22 @@
-//! The read model: the windows of the whole organisation, read every few seconds and held as one immutable snapshot.
+//! The read model: every number of the organisation at one moment, as one immutable snapshot for all who show it.
 //!
 //! Every instance reads the same rollups, so every instance shows the same. When they can't be read the numbers stand still,
 //! visibly old, and are never cleared.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::definitions::BadDefinition;
-use crate::metric::{self, Catalogue, Group, MetricValues, QueryPlan, Sums};
-use crate::pipeline::catalogue::{VersionsOf, is_shown};
-use crate::pipeline::{Epoch, OutsideError};
-use crate::telemetry::{Telemetry, wall_clock};
-use crate::window::rolling::{Now, ROLLING, Window};
-
-/// Where the numbers are read.
-pub trait Source: Send + Sync {
-    /// The current epoch.
-    fn current(&self) -> impl Future<Output = Result<Epoch, OutsideError>> + Send;
-
-    /// Up to when (µs) every shard of the epoch's log is folded and flushed; `None` before the first flush of all.
-    fn watermark(
-        &self,
-        epoch: &Epoch,
-    ) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
-
-    /// The cells of the epoch, summed over shards and panes by the plan's ranges. `definitions` are the epoch's, made ready.
-    fn sums(
-        &self,
-        epoch: &Epoch,
-        definitions: &Catalogue,
-        plan: &QueryPlan,
-    ) -> impl Future<Output = Result<Sums, OutsideError>> + Send;
-}
-
-/// How the read model is kept.
-#[derive(Debug, Clone)]
-pub struct Refresh {
-    /// The time between two readings.
-    pub every: Duration,
-    /// How many values of a dimension are shown.
-    pub top: usize,
-    /// The present (µs), which windows are cut at.
-    pub clock: fn() -> i64,
-    /// The metrics this program counts: those the epoch counts by the same formulas are shown.
-    pub catalogue: VersionsOf,
-}
-
-impl Default for Refresh {
-    fn default() -> Self {
-        Refresh {
-            every: Duration::from_secs(2),
-            top: 20,
-            clock: wall_clock,
-            catalogue: metric::versions,
-        }
-    }
-}
+use crate::metric::{Catalogue, Group, MetricValues};
+use crate::window::rolling::Window;
 
 /// Every number of the organisation at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The numbers, for [`ROLLING`].
-    pub reading: MetricValues,
+    /// The numbers, for [`ROLLING`](crate::window::rolling::ROLLING).
+    pub reading: Arc<MetricValues>,
     /// What they mean.
     pub definitions: Arc<Catalogue>,
     /// The epoch they were read in.
@@ -77,7 +28,7 @@ pub struct Snapshot {
     /// When the reading began: no number is younger.
     pub read_at: Instant,
     /// Which values are shown.
-    pub top: Top,
+    pub top: Arc<Top>,
 }
 
 /// The values of every grouping set that are shown, one list for all metrics and windows, so that a series does not come and go.
@@ -197,7 +148,7 @@ impl Model {
     }
 
     /// Puts a new snapshot in place; true if the reading before it had failed.
-    fn publish(&self, snapshot: Snapshot) -> bool {
+    pub(super) fn publish(&self, snapshot: Snapshot) -> bool {
         let before = self.0.state.send_replace(State {
             snapshot: Some(Arc::new(snapshot)),
             problem: None,
@@ -206,120 +157,11 @@ impl Model {
     }
 
     /// Notes why there is no new snapshot; true if that was not known before.
-    fn fail(&self, problem: String) -> bool {
+    pub(super) fn fail(&self, problem: String) -> bool {
         let mut is_news = false;
         self.0.state.send_modify(|state| {
             is_news = state.problem.replace(problem.clone()).as_ref() != Some(&problem)
         });
         is_news
     }
-}
-
-/// A reading that takes longer than this is given up: a source that hangs must not look like one that is slow.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Why there is no new snapshot.
-#[derive(Debug, thiserror::Error)]
-enum RefreshError {
-    #[error(transparent)]
-    Outside(#[from] OutsideError),
-    #[error(
-        "the definitions of epoch {epoch} are not understood by this version ({problem}); run the version that wrote them, or a newer one"
-    )]
-    Catalogue { epoch: u32, problem: BadDefinition },
-    #[error("reading the windows took longer than {} s; look at ClickHouse's load", PATIENCE.as_secs())]
-    TooSlow,
-}
-
-/// Reads the windows again and again until `shutdown`. What fails is tried again; until then the last snapshot stands.
-pub async fn refresh_forever(
-    model: Model,
-    source: impl Source,
-    refresh: Refresh,
-    telemetry: Arc<Telemetry>,
-    shutdown: impl Future<Output = ()>,
-) {
-    let reading = async {
-        let mut definitions = None;
-        let mut ticks = tokio::time::interval(refresh.every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let read = tokio::time::timeout(PATIENCE, read(&source, &refresh, &mut definitions))
-                .await
-                .unwrap_or(Err(RefreshError::TooSlow));
-            telemetry
-                .read_model_refreshes
-                .with_label_values(&[if read.is_ok() { "ok" } else { "failed" }])
-                .inc();
-            // An outage is told once, not with every reading.
-            match read {
-                Ok(snapshot) => {
-                    if model.publish(snapshot) {
-                        tracing::info!("the windows can be read again");
-                    }
-                }
-                Err(error) => {
-                    if model.fail(error.to_string()) {
-                        tracing::warn!(%error, "the windows could not be read; the last numbers stand");
-                    }
-                }
-            }
-        }
-    };
-    tokio::select! {
-        () = reading => {}
-        () = shutdown => {}
-    }
-}
-
-/// Catalogue made ready, with the epoch they are of: a calendar takes a while to lay out.
-type Ready = Option<(Epoch, Arc<Catalogue>)>;
-
-async fn read(
-    source: &impl Source,
-    refresh: &Refresh,
-    ready: &mut Ready,
-) -> Result<Snapshot, RefreshError> {
-    let read_at = Instant::now();
-    let epoch = source.current().await?;
-    let definitions = match ready {
-        Some((known, definitions)) if *known == epoch => definitions.clone(),
-        _ => {
-            let made = Catalogue::new(epoch.definitions.clone());
-            let made = Arc::new(made.map_err(|problem| RefreshError::Catalogue {
-                epoch: epoch.epoch,
-                problem,
-            })?);
-            *ready = Some((epoch.clone(), made.clone()));
-            made
-        }
-    };
-    // The watermark first: numbers read after it hold at least what it promises.
-    let watermark = source.watermark(&epoch).await?;
-    let as_of = (refresh.clock)();
-    let plan = QueryPlan::new(
-        ROLLING.to_vec(),
-        Now {
-            now: as_of,
-            watermark: watermark.unwrap_or_default(),
-        },
-        &definitions,
-    );
-    let sums = source.sums(&epoch, &definitions, &plan).await?;
-    let mut reading = sums.read(&plan, &definitions, definitions.sets.len());
-    let program = (refresh.catalogue)(&epoch.definitions);
-    reading
-        .metrics
-        .retain(|metric| is_shown(&epoch, metric.name, &program));
-    let top = Top::of(&reading, &definitions, refresh.top);
-    Ok(Snapshot {
-        reading,
-        definitions,
-        epoch: epoch.epoch,
-        as_of,
-        watermark,
-        read_at,
-        top,
-    })
 }

@@ -12,6 +12,7 @@ pub mod handover;
 pub mod kafka;
 pub mod pipeline;
 pub mod pure;
+pub mod read_model;
 pub mod reference;
 pub mod small_disk;
 pub mod stored;

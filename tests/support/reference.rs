@@ -1,5 +1,6 @@
 //! What the same messages come to in memory: read back from Kafka, so that they bear the same origins, and folded without any engine.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{ClickHouse, migrate};
@@ -206,13 +207,13 @@ impl Reference {
         );
         let top = Top::of(&reading, &definitions, TOP);
         let snapshot = Snapshot {
-            reading,
+            reading: Arc::new(reading),
             definitions,
             epoch: 1,
             as_of: now,
             watermark: Some(now),
             read_at: Instant::now(),
-            top,
+            top: Arc::new(top),
         };
         business_lines(
             &TextEncoder::new()

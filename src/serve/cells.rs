@@ -1,0 +1,312 @@
+//! The cells of the windows in memory: the newest row of every key, and the sums of the windows, kept as rows come and as windows move.
+//!
+//! A sum is changed by the difference that a row makes, never made anew from history: amounts are whole numbers and sketches can be subtracted
+//! from, so the sums are exactly those that would be read from ClickHouse.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rustc_hash::FxHashMap;
+
+use super::numbers::Numbers;
+use super::reach::Reach;
+use crate::clickhouse::RollupRow;
+use crate::metric::{Catalogue, QueryPlan, Sums};
+use crate::window::rolling::PaneRange;
+use crate::window::{Cell, Grain, Pane};
+
+/// Whose numbers they are: everything of a key but the pane and the shard. Few, so their texts are kept once.
+struct Line {
+    rollup: u8,
+    set: u8,
+    values: Vec<String>,
+    currency: String,
+}
+
+struct Held {
+    version: u64,
+    written_at: i64,
+    numbers: Numbers,
+}
+
+/// The rows of one rollup and pane, by line and shard.
+type PaneRows = FxHashMap<(u32, u32), Held>;
+
+/// One range of panes summed, by line.
+struct RangeSums {
+    range: PaneRange,
+    rollups: Vec<u8>,
+    sums: FxHashMap<u32, Cell>,
+}
+
+impl RangeSums {
+    fn holds(&self, rollup: u8, pane: Pane) -> bool {
+        self.rollups.contains(&rollup) && self.range.holds(pane)
+    }
+}
+
+/// The rows within a reach, and the sums over the ranges of the last plan.
+pub struct Cells {
+    reach: Reach,
+    /// The same by rollup.
+    reach_of: Vec<Vec<PaneRange>>,
+    /// Numbers of rollups and grouping sets by name.
+    rollups: HashMap<String, u8>,
+    sets: HashMap<String, u8>,
+    lines: Vec<Line>,
+    numbers_of_lines: FxHashMap<Box<[u8]>, u32>,
+    /// A line's name in bytes, kept to be used again.
+    name: Vec<u8>,
+    panes: BTreeMap<(u8, Grain, i64), PaneRows>,
+    ranges: Vec<RangeSums>,
+    has_changed: bool,
+}
+
+impl Cells {
+    /// No rows yet.
+    pub fn new(catalogue: &Catalogue, reach: Reach) -> Cells {
+        Cells {
+            reach_of: catalogue
+                .rollups()
+                .iter()
+                .map(|rollup| reach.ranges_of(&rollup.name))
+                .collect(),
+            reach,
+            rollups: catalogue
+                .rollups()
+                .iter()
+                .enumerate()
+                .map(|(number, rollup)| (rollup.name.clone().into_owned(), number as u8))
+                .collect(),
+            sets: (0..catalogue.sets.len())
+                .map(|set| (catalogue.set_name(set), set as u8))
+                .collect(),
+            lines: Vec::new(),
+            numbers_of_lines: FxHashMap::default(),
+            name: Vec::new(),
+            panes: BTreeMap::new(),
+            ranges: Vec::new(),
+            has_changed: false,
+        }
+    }
+
+    /// What is held.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// How many rows are held.
+    pub fn len(&self) -> usize {
+        self.panes.values().map(FxHashMap::len).sum()
+    }
+
+    /// True if no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.panes.is_empty()
+    }
+
+    /// Takes a row, unless a newer one of its key is held. Rows of metrics or groups this program doesn't know are another version's.
+    pub fn put(&mut self, row: &RollupRow<'_>) {
+        let Some(line) = self.line(row) else { return };
+        let rollup = self.lines[line as usize].rollup;
+        if !self.reaches(rollup, row.pane) {
+            return;
+        }
+        let pane = self
+            .panes
+            .entry((rollup, row.pane.grain, row.pane.start))
+            .or_default();
+        let held = pane.get(&(line, row.shard));
+        // Of equal versions the values are equal: every row is a function of its log up to its version.
+        if held.is_some_and(|held| held.version >= row.version) {
+            return;
+        }
+        let mut difference = row.cell.clone();
+        if let Some(held) = held {
+            held.numbers.subtract_from(&mut difference);
+        }
+        let new = Held {
+            version: row.version,
+            written_at: row.written_at,
+            numbers: Numbers::of(&row.cell),
+        };
+        pane.insert((line, row.shard), new);
+        if difference.is_zero() {
+            return;
+        }
+        for range in &mut self.ranges {
+            if range.holds(rollup, row.pane) {
+                range.sums.entry(line).or_default().merge(&difference);
+                self.has_changed = true;
+            }
+        }
+    }
+
+    fn line(&mut self, row: &RollupRow<'_>) -> Option<u32> {
+        let texts = [row.series, row.dimension, row.currency];
+        self.name.clear();
+        for text in texts.iter().chain(&row.values) {
+            self.name.extend((text.len() as u32).to_le_bytes());
+            self.name.extend(text.as_bytes());
+        }
+        if let Some(line) = self.numbers_of_lines.get(self.name.as_slice()) {
+            return Some(*line);
+        }
+        let line = Line {
+            rollup: *self.rollups.get(row.series)?,
+            set: *self.sets.get(row.dimension)?,
+            values: row.values.iter().map(|value| (*value).to_owned()).collect(),
+            currency: row.currency.to_owned(),
+        };
+        let number = u32::try_from(self.lines.len()).ok()?;
+        self.lines.push(line);
+        self.numbers_of_lines
+            .insert(self.name.as_slice().into(), number);
+        Some(number)
+    }
+
+    /// Moves the sums to the ranges of `plan`; true if any number may differ from those after the last call.
+    pub fn move_to(&mut self, plan: &QueryPlan) -> bool {
+        let mut has_changed = std::mem::take(&mut self.has_changed);
+        let mut before = std::mem::take(&mut self.ranges);
+        for (range, rollups) in plan.ranges.iter().zip(&plan.rollups) {
+            let mut rollups: Vec<u8> = rollups.iter().map(|name| self.rollups[name]).collect();
+            rollups.sort_unstable();
+            // The nearest range of the same kind; from any, and from none, the way leads to the same sums.
+            let nearest = (0..before.len())
+                .filter(|&i| {
+                    let known = &before[i];
+                    known.rollups == rollups
+                        && known.range.grain == range.grain
+                        && known.range.undated == range.undated
+                })
+                .min_by_key(|&i| distance(&before[i].range, range));
+            let mut moved = match nearest {
+                Some(i) => before.swap_remove(i),
+                None => {
+                    let mut empty = RangeSums {
+                        range: PaneRange {
+                            to: range.from,
+                            ..*range
+                        },
+                        rollups,
+                        sums: FxHashMap::default(),
+                    };
+                    has_changed = true;
+                    if range.undated {
+                        self.add_panes(&mut empty, Grain::Undated, 0..1, true);
+                    }
+                    empty
+                }
+            };
+            has_changed |= moved.range != *range;
+            self.move_range(&mut moved, *range);
+            self.ranges.push(moved);
+        }
+        has_changed | !before.is_empty()
+    }
+
+    fn move_range(&self, sums: &mut RangeSums, to: PaneRange) {
+        let from = sums.range;
+        let pieces = |a: PaneRange, b: PaneRange| {
+            // What of `a` is not in `b`: at most one piece before it and one after it.
+            let end = a.to.min(b.from.max(a.from));
+            let start = a.from.max(b.to.min(a.to)).max(end);
+            [a.from..end, start..a.to]
+        };
+        for piece in pieces(from, to) {
+            self.add_panes(sums, from.grain, piece, false);
+        }
+        for piece in pieces(to, from) {
+            self.add_panes(sums, from.grain, piece, true);
+        }
+        sums.range = to;
+    }
+
+    /// Adds the rows of some panes to a sum, or takes them away.
+    fn add_panes(
+        &self,
+        sums: &mut RangeSums,
+        grain: Grain,
+        panes: std::ops::Range<i64>,
+        is_added: bool,
+    ) {
+        if panes.is_empty() {
+            return;
+        }
+        for &rollup in &sums.rollups {
+            let keys = (rollup, grain, panes.start)..(rollup, grain, panes.end);
+            for (&(line, _), held) in self.panes.range(keys).flat_map(|(_, rows)| rows) {
+                let sum = sums.sums.entry(line).or_default();
+                if is_added {
+                    held.numbers.add_to(sum);
+                } else {
+                    held.numbers.subtract_from(sum);
+                }
+            }
+        }
+    }
+
+    /// The sums over the ranges of the last plan, as metrics are read from.
+    pub fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for (number, range) in self.ranges.iter().enumerate() {
+            for (&line, cell) in range.sums.iter().filter(|(_, cell)| !cell.is_zero()) {
+                let line = &self.lines[line as usize];
+                sums.add(
+                    number,
+                    line.rollup,
+                    line.set,
+                    line.values.clone(),
+                    line.currency.clone(),
+                    cell,
+                );
+            }
+        }
+        sums
+    }
+
+    /// How many rows within both reaches differ from those of `other`, not counting what was written after `since` and so is read again.
+    pub fn differences(&self, other: &Cells, since: i64) -> usize {
+        let missing_in = |a: &Cells, b: &Cells| {
+            // The same line has different numbers here and there.
+            let lines: Vec<Option<u32>> = {
+                let mut names: Vec<Option<u32>> = vec![None; a.lines.len()];
+                for (name, number) in &a.numbers_of_lines {
+                    names[*number as usize] = b.numbers_of_lines.get(name).copied();
+                }
+                names
+            };
+            let mut missing = 0;
+            for (&(rollup, grain, start), rows) in &a.panes {
+                let pane = Pane { grain, start };
+                let other_rows = b.panes.get(&(rollup, grain, start));
+                for (&(line, shard), held) in rows {
+                    if held.written_at > since || !b.reaches(rollup, pane) {
+                        continue;
+                    }
+                    let there =
+                        lines[line as usize].and_then(|line| other_rows?.get(&(line, shard)));
+                    missing += usize::from(match there {
+                        None => true,
+                        Some(there) if there.version == held.version => {
+                            std::ptr::eq(a, self) && there.numbers != held.numbers
+                        }
+                        Some(there) => there.version < held.version,
+                    });
+                }
+            }
+            missing
+        };
+        missing_in(self, other) + missing_in(other, self)
+    }
+
+    fn reaches(&self, rollup: u8, pane: Pane) -> bool {
+        self.reach_of[usize::from(rollup)]
+            .iter()
+            .any(|range| range.holds(pane))
+    }
+}
+
+fn distance(a: &PaneRange, b: &PaneRange) -> u64 {
+    a.from.abs_diff(b.from).saturating_add(a.to.abs_diff(b.to))
+}

@@ -1,0 +1,363 @@
+//! Refreshing: every few seconds the rows written since the last time are read, and a snapshot is cut from the cells in memory.
+//!
+//! All rows are read at the start, at an epoch's switch, where windows have moved beyond what is held, and now and then to compare: then the
+//! cells must be those that came row by row.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cells::Cells;
+use super::model::{Model, Snapshot, Top};
+use super::reach::Reach;
+use crate::clickhouse::RollupRow;
+use crate::definitions::BadDefinition;
+use crate::metric::{Catalogue, MetricValues, QueryPlan, versions};
+use crate::pipeline::catalogue::{VersionsOf, is_shown};
+use crate::pipeline::{Epoch, OutsideError};
+use crate::telemetry::{Telemetry, wall_clock};
+use crate::window::rolling::{Now, PaneRange, ROLLING};
+
+/// A reading that takes longer than this is given up: a source that hangs must not look like one that is slow.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How far before the newest row seen rows are read again (µs): an insert is seen some time after it was stamped, on another replica later still.
+pub const OVERLAP: i64 = 5_000_000;
+/// When nothing new was seen for so long, what had been under way is there.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Where the numbers are read.
+pub trait Source: Send + Sync {
+    /// The current epoch.
+    fn current(&self) -> impl Future<Output = Result<Epoch, OutsideError>> + Send;
+
+    /// Up to when (µs) every shard of the epoch's log is folded and flushed; `None` before the first flush of all.
+    fn watermark(
+        &self,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
+
+    /// Hands over the rows of the epoch within `reach`, at one moment; with `after` only those written later than that (µs by the source's
+    /// clock). Several rows of one key may come, in any order.
+    fn rows(
+        &self,
+        epoch: &Epoch,
+        reach: &Reach,
+        after: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+}
+
+/// How the read model is kept.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// The time between two readings.
+    pub every: Duration,
+    /// The time between two readings of all rows, to compare.
+    pub compare_every: Duration,
+    /// How many values of a dimension are shown.
+    pub top: usize,
+    /// The present (µs), which windows are cut at.
+    pub clock: fn() -> i64,
+    /// What this program counts: numbers of another formula are not shown.
+    pub catalogue: VersionsOf,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Refresh {
+            every: Duration::from_secs(2),
+            compare_every: Duration::from_secs(15 * 60),
+            top: 20,
+            clock: wall_clock,
+            catalogue: versions,
+        }
+    }
+}
+
+/// Why there is no new snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// What the source answered.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
+    /// Somebody must run another version.
+    #[error(
+        "the definitions of epoch {epoch} are not understood by this version ({problem}); run the version that wrote them, or a newer one"
+    )]
+    Definitions {
+        /// Which epoch.
+        epoch: u32,
+        /// What is not understood.
+        problem: BadDefinition,
+    },
+    /// The source is slow or hangs.
+    #[error("reading the windows took longer than {} s; look at ClickHouse's load", PATIENCE.as_secs())]
+    TooSlow,
+}
+
+/// Refreshes the model again and again until `shutdown`. What fails is tried again; until then the last snapshot is shown.
+pub async fn refresh_forever(
+    model: Model,
+    source: impl Source,
+    refresh: Refresh,
+    telemetry: Arc<Telemetry>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let reading = async {
+        let mut ticks = tokio::time::interval(refresh.every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refresher = Refresher::new(source, refresh, telemetry.clone());
+        loop {
+            ticks.tick().await;
+            let read = tokio::time::timeout(PATIENCE, refresher.snapshot())
+                .await
+                .unwrap_or(Err(RefreshError::TooSlow));
+            telemetry
+                .read_model_refreshes
+                .with_label_values(&[if read.is_ok() { "ok" } else { "failed" }])
+                .inc();
+            // An outage is logged once, not with every reading.
+            match read {
+                Ok(snapshot) => {
+                    if model.publish(snapshot) {
+                        tracing::info!("the windows can be read again");
+                    }
+                }
+                Err(error) => {
+                    if model.fail(error.to_string()) {
+                        tracing::warn!(%error, "the windows could not be read; the last numbers stand");
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = shutdown => {}
+    }
+}
+
+/// What makes one snapshot after the other.
+pub struct Refresher<S> {
+    source: S,
+    refresh: Refresh,
+    telemetry: Arc<Telemetry>,
+    /// The epoch with its definitions compiled: a calendar takes a while to lay out.
+    epoch: Option<(Epoch, Arc<Catalogue>)>,
+    held: Option<Held>,
+}
+
+/// The cells of an epoch, and how far they are read.
+struct Held {
+    epoch: u32,
+    cells: Cells,
+    /// When the newest row was written that was seen (µs by the source's clock).
+    newest: i64,
+    /// When a row newer than all before was last seen.
+    newest_seen_at: Instant,
+    all_read_at: Instant,
+    /// What was last cut, by the ranges it was cut for.
+    cut: Option<(Vec<PaneRange>, Arc<MetricValues>, Arc<Top>)>,
+}
+
+impl<S: Source> Refresher<S> {
+    /// Nothing is read yet.
+    pub fn new(source: S, refresh: Refresh, telemetry: Arc<Telemetry>) -> Self {
+        Refresher {
+            source,
+            refresh,
+            telemetry,
+            epoch: None,
+            held: None,
+        }
+    }
+
+    /// How many rows are held in memory.
+    pub fn rows_held(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.cells.len())
+    }
+
+    /// Reads what is new and cuts a snapshot. It may be dropped and called again at any time: rows taken twice change nothing.
+    ///
+    /// # Errors
+    /// What the source answered, or definitions that are not understood.
+    pub async fn snapshot(&mut self) -> Result<Snapshot, RefreshError> {
+        let read_at = Instant::now();
+        let epoch = self.source.current().await?;
+        let definitions = self.definitions(&epoch)?;
+        // The watermark first: numbers read after it hold at least what it promises.
+        let watermark = self.source.watermark(&epoch).await?;
+        let as_of = (self.refresh.clock)();
+        let plan_at = |watermark| {
+            let now = Now {
+                now: as_of,
+                watermark,
+            };
+            QueryPlan::new(ROLLING.to_vec(), now, &definitions)
+        };
+        let plan = plan_at(watermark.unwrap_or_default());
+        self.read(&epoch, &definitions, &plan, &plan_at(as_of))
+            .await?;
+        // `read` leaves cells or an error.
+        let Some(held) = &mut self.held else {
+            return Err(
+                OutsideError::transient("reading the windows", "no cells were read").into(),
+            );
+        };
+        let has_changed = held.cells.move_to(&plan);
+        let (reading, top) = match &held.cut {
+            Some((ranges, reading, top)) if !has_changed && *ranges == plan.ranges => {
+                (reading.clone(), top.clone())
+            }
+            _ => {
+                let sets = definitions.sets.len();
+                let mut reading = held.cells.sums().read(&plan, &definitions, sets);
+                let program = (self.refresh.catalogue)(&epoch.definitions);
+                reading
+                    .metrics
+                    .retain(|metric| is_shown(&epoch, metric.name, &program));
+                let reading = Arc::new(reading);
+                let top = Arc::new(Top::of(&reading, &definitions, self.refresh.top));
+                held.cut = Some((plan.ranges.clone(), reading.clone(), top.clone()));
+                (reading, top)
+            }
+        };
+        Ok(Snapshot {
+            reading,
+            definitions,
+            epoch: epoch.epoch,
+            as_of,
+            watermark,
+            read_at,
+            top,
+        })
+    }
+
+    fn definitions(&mut self, epoch: &Epoch) -> Result<Arc<Catalogue>, RefreshError> {
+        if let Some((known, definitions)) = &self.epoch
+            && known == epoch
+        {
+            return Ok(definitions.clone());
+        }
+        let made = Catalogue::new(epoch.definitions.clone());
+        let made = Arc::new(made.map_err(|problem| RefreshError::Definitions {
+            epoch: epoch.epoch,
+            problem,
+        })?);
+        if self
+            .epoch
+            .as_ref()
+            .is_some_and(|(known, _)| known.definitions != epoch.definitions)
+        {
+            self.held = None;
+        }
+        self.epoch = Some((epoch.clone(), made.clone()));
+        Ok(made)
+    }
+
+    /// Reads what is new, or all.
+    async fn read(
+        &mut self,
+        epoch: &Epoch,
+        definitions: &Catalogue,
+        plan: &QueryPlan,
+        without_lag: &QueryPlan,
+    ) -> Result<(), RefreshError> {
+        let is_usable = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.epoch == epoch.epoch && held.cells.reach().covers(plan));
+        let is_due = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.all_read_at.elapsed() >= self.refresh.compare_every);
+        if is_usable && !is_due {
+            // The new rows are taken into the cells at once; a reading that is cut short is done again from the same time.
+            if let Some(held) = &mut self.held {
+                held.read_new(&self.source, epoch, None).await?;
+            }
+            return Ok(());
+        }
+        // A watermark that comes back to the present must not find its cohorts missing.
+        let reach = Reach::around(&[plan, without_lag]);
+        let mut all = Held::read_all(&self.source, epoch, definitions, reach).await?;
+        if is_usable && let Some(before) = &mut self.held {
+            // Both take what has come since: what differs then was missed for good.
+            let since = before.read_new(&self.source, epoch, Some(&mut all)).await?;
+            let differences = before.cells.differences(&all.cells, since);
+            if differences > 0 {
+                self.telemetry
+                    .read_model_differences
+                    .inc_by(differences as u64);
+                tracing::error!(
+                    differences,
+                    "cells of the read model differed from the rollups and have been corrected; if this comes again, compare the clocks of the ClickHouse servers and how far their replicas are behind"
+                );
+            }
+        }
+        self.held = Some(all);
+        Ok(())
+    }
+}
+
+impl Held {
+    async fn read_all(
+        source: &impl Source,
+        epoch: &Epoch,
+        definitions: &Catalogue,
+        reach: Reach,
+    ) -> Result<Held, OutsideError> {
+        let all_read_at = Instant::now();
+        let mut cells = Cells::new(definitions, reach.clone());
+        let mut newest = 0;
+        let mut take = |row: RollupRow<'_>| {
+            newest = newest.max(row.written_at);
+            cells.put(&row);
+        };
+        source.rows(epoch, &reach, None, &mut take).await?;
+        Ok(Held {
+            epoch: epoch.epoch,
+            cells,
+            newest,
+            newest_seen_at: all_read_at,
+            all_read_at,
+            cut: None,
+        })
+    }
+
+    /// Takes what was written since the last time, into `also` as well; returns since when that is. Rows older than the column
+    /// `written_at` have the time 0, and were read with all.
+    async fn read_new(
+        &mut self,
+        source: &impl Source,
+        epoch: &Epoch,
+        mut also: Option<&mut Held>,
+    ) -> Result<i64, OutsideError> {
+        let after = if self.newest_seen_at.elapsed() >= QUIET {
+            self.newest
+        } else {
+            (self.newest - OVERLAP).max(0)
+        };
+        let reach = match &also {
+            Some(other) => other.cells.reach().clone(),
+            None => self.cells.reach().clone(),
+        };
+        let mut newest = self.newest;
+        let cells = &mut self.cells;
+        let mut take = |row: RollupRow<'_>| {
+            newest = newest.max(row.written_at);
+            if let Some(other) = &mut also {
+                other.newest = other.newest.max(row.written_at);
+                other.cells.put(&row);
+            }
+            cells.put(&row);
+        };
+        source.rows(epoch, &reach, Some(after), &mut take).await?;
+        // Only now: rows of a reading that failed are read again.
+        if newest > self.newest {
+            self.newest = newest;
+            self.newest_seen_at = Instant::now();
+        }
+        Ok(after)
+    }
+}

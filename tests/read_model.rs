@@ -1,0 +1,429 @@
+//! The read model read row by row: what it shows is always what reading everything would show.
+
+mod support;
+
+use std::cell::Cell as ThreadCell;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dealpulse::clickhouse::migrate::tables;
+use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
+use dealpulse::serve::model::Snapshot;
+use dealpulse::serve::reach::Reach;
+use dealpulse::serve::refresh::{OVERLAP, Refresh, Refresher, Source};
+use dealpulse::shard::CellRow;
+use dealpulse::telemetry::Telemetry;
+use dealpulse::window::rolling::{Now, ROLLING};
+use dealpulse::window::{Cell, Grain, Pane};
+use support::clickhouse::spawn;
+use support::pure::Pure;
+use support::read_model::{Database, as_read};
+
+const SECOND: i64 = 1_000_000;
+const DAY: i64 = 86_400 * SECOND;
+/// 2026-04-02T12:00:00Z
+const NOW: i64 = 1_775_131_200 * SECOND;
+
+thread_local! {
+    /// The present of a test: each runs in a thread of its own.
+    static PRESENT: ThreadCell<i64> = const { ThreadCell::new(NOW) };
+}
+
+fn present() -> i64 {
+    PRESENT.get()
+}
+
+/// Rollups that a test writes, with the time of each row's writing.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    epoch: u32,
+    rows: Vec<(Row<CellRow>, i64)>,
+    /// How many readings of all rows, and of new ones, there were.
+    readings: [usize; 2],
+    /// Rows that become visible between a reading of all and the next of new ones.
+    under_way: Vec<(Row<CellRow>, i64)>,
+}
+
+impl Written {
+    fn write(&self, row: &Row<CellRow>, at: i64) {
+        self.0.lock().unwrap().rows.push((row.clone(), at));
+    }
+
+    fn readings(&self) -> [usize; 2] {
+        self.0.lock().unwrap().readings
+    }
+}
+
+impl Source for Written {
+    async fn current(&self) -> Result<Epoch, OutsideError> {
+        let spec = DefinitionsSpec {
+            time_zone: "Europe/Berlin".into(),
+            ..DefinitionsSpec::default()
+        };
+        Ok(Epoch {
+            epoch: self.0.lock().unwrap().epoch.max(1),
+            ..Epoch::first(spec, 3)
+        })
+    }
+
+    async fn watermark(&self, _: &Epoch) -> Result<Option<i64>, OutsideError> {
+        Ok(Some(present()))
+    }
+
+    async fn rows(
+        &self,
+        epoch: &Epoch,
+        _: &Reach,
+        after: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        let mut state = self.0.lock().unwrap();
+        state.readings[usize::from(after.is_some())] += 1;
+        let of_epoch = state.rows.iter().filter(|(row, at)| {
+            row.row.epoch == epoch.epoch && after.is_none_or(|after| *at > after)
+        });
+        of_epoch.for_each(|(row, at)| take(as_read(row, *at)));
+        let under_way = std::mem::take(&mut state.under_way);
+        state.rows.extend(under_way);
+        Ok(())
+    }
+}
+
+/// A read model over rows that a test writes.
+struct Shown {
+    written: Written,
+    telemetry: Arc<Telemetry>,
+    refresher: Refresher<Written>,
+}
+
+impl Shown {
+    fn new(compare_every: Duration) -> Shown {
+        let (written, telemetry) = (Written::default(), Telemetry::new());
+        let refresh = Refresh {
+            compare_every,
+            clock: present,
+            ..Refresh::default()
+        };
+        Shown {
+            refresher: Refresher::new(written.clone(), refresh, telemetry.clone()),
+            written,
+            telemetry,
+        }
+    }
+
+    async fn snapshot(&mut self) -> Snapshot {
+        self.refresher.snapshot().await.unwrap()
+    }
+
+    /// The leads of the last week.
+    async fn leads(&mut self) -> i64 {
+        let json = {
+            let snapshot = self.snapshot().await;
+            snapshot.reading.to_json(&snapshot.definitions)
+        };
+        json["lead_source"]["7d"]["all"]["leads"].as_i64().unwrap()
+    }
+
+    fn differences(&self) -> u64 {
+        self.telemetry.read_model_differences.get()
+    }
+}
+
+const NEVER: Duration = Duration::from_secs(3_600);
+const ALWAYS: Duration = Duration::ZERO;
+
+/// So many leads of today in one shard.
+fn leads(count: i64, version: u64) -> Row<CellRow> {
+    Row {
+        shard: 1,
+        version,
+        row: CellRow {
+            epoch: 1,
+            rollup: "lead_source.cohort".into(),
+            grouping: String::new(),
+            pane: Pane {
+                grain: Grain::Day,
+                start: (NOW / DAY) * (DAY / SECOND),
+            },
+            values: Vec::new(),
+            currency: String::new(),
+            cell: Cell {
+                counts: vec![count],
+                ..Cell::default()
+            },
+        },
+    }
+}
+
+#[tokio::test]
+async fn every_refresh_shows_what_reading_everything_shows() {
+    let text = std::fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();
+    let spec = DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        ..DefinitionsSpec::default()
+    };
+    let mut pure = Pure::new(3, spec).await;
+    let mut shown = Shown::new(NEVER);
+    let lines: Vec<(u64, &str)> = (0..).zip(text.lines()).collect();
+    let mut written_at = SECOND;
+    let mut known = std::collections::HashMap::new();
+    // Days pass while events come, and a season passes when none comes any more.
+    let steps = lines.chunks(7).map(Some).chain([None; 30]);
+    for (step, chunk) in steps.enumerate() {
+        let days = if chunk.is_some() { 1 } else { 5 };
+        PRESENT.set(if step == 0 {
+            NOW - 20 * DAY
+        } else {
+            present() + days * DAY / 3
+        });
+        pure.feed(chunk.unwrap_or_default().iter().copied(), 2)
+            .await;
+        for (key, row) in pure.store.cells() {
+            if known.insert(key, row.version) != Some(row.version) {
+                written_at += 7;
+                shown.written.write(&row, written_at);
+            }
+        }
+        let now = Now {
+            now: present(),
+            watermark: present(),
+        };
+        let expected = pure.read(ROLLING.to_vec(), now).to_json(&pure.definitions);
+        let snapshot = shown.snapshot().await;
+        let read = snapshot.reading.to_json(&snapshot.definitions);
+        assert_eq!(read, expected, "step {step}");
+    }
+    let [all, new] = shown.written.readings();
+    assert!(
+        new > 2 * all,
+        "{all} readings of all rows, {new} of new ones"
+    );
+}
+
+#[tokio::test]
+async fn the_newest_version_of_a_key_counts_also_when_an_older_row_is_written_later() {
+    let mut shown = Shown::new(NEVER);
+    shown.written.write(&leads(3, 10), SECOND);
+    assert_eq!(shown.leads().await, 3);
+    shown.written.write(&leads(7, 30), 2 * SECOND);
+    assert_eq!(shown.leads().await, 7);
+    // An owner that has lost its shard and does not know it yet.
+    shown.written.write(&leads(5, 20), 3 * SECOND);
+    assert_eq!(shown.leads().await, 7);
+    shown.written.write(&leads(0, 40), 4 * SECOND);
+    assert_eq!(shown.leads().await, 0, "a zero is a value");
+}
+
+#[tokio::test]
+async fn shards_of_one_cell_are_summed_and_replaced_apart() {
+    let mut shown = Shown::new(NEVER);
+    let other = |count, version| Row {
+        shard: 2,
+        ..leads(count, version)
+    };
+    shown.written.write(&leads(3, 10), SECOND);
+    shown.written.write(&other(4, 5), SECOND);
+    assert_eq!(shown.leads().await, 7);
+    shown.written.write(&other(1, 6), 2 * SECOND);
+    assert_eq!(shown.leads().await, 4);
+}
+
+#[tokio::test]
+async fn a_row_that_is_seen_late_is_not_missed() {
+    let mut shown = Shown::new(NEVER);
+    let yesterday = |count| {
+        let mut row = leads(count, 10);
+        row.row.pane.start -= DAY / SECOND;
+        row
+    };
+    shown.written.write(&leads(3, 10), 100 * SECOND);
+    assert_eq!(shown.leads().await, 3);
+    // Stamped before what was seen, and visible only now.
+    shown
+        .written
+        .write(&yesterday(4), 100 * SECOND - OVERLAP + SECOND);
+    assert_eq!(shown.leads().await, 7);
+}
+
+#[tokio::test]
+async fn rows_of_another_epoch_do_not_count_and_a_switch_reads_all() {
+    let mut shown = Shown::new(NEVER);
+    let next = |count, version| {
+        let mut row = leads(count, version);
+        row.row.epoch = 2;
+        row
+    };
+    shown.written.write(&leads(3, 10), SECOND);
+    shown.written.write(&next(100, 20), SECOND);
+    assert_eq!(shown.leads().await, 3);
+    shown.written.0.lock().unwrap().epoch = 2;
+    assert_eq!(shown.leads().await, 100);
+    assert_eq!(shown.written.readings()[0], 2);
+}
+
+#[tokio::test]
+async fn a_comparison_finds_and_corrects_what_was_missed() {
+    let mut shown = Shown::new(ALWAYS);
+    shown.written.write(&leads(3, 10), 100 * SECOND);
+    assert_eq!(shown.leads().await, 3);
+    assert_eq!(shown.leads().await, 3);
+    assert_eq!(shown.differences(), 0);
+    shown
+        .written
+        .write(&leads(4, 20), 100 * SECOND - 2 * OVERLAP);
+    assert_eq!(shown.leads().await, 4);
+    assert_eq!(shown.differences(), 1);
+    // A row that is there no more, and one whose numbers are others than were read.
+    shown.written.0.lock().unwrap().rows.clear();
+    shown
+        .written
+        .write(&leads(9, 20), 100 * SECOND - 2 * OVERLAP);
+    assert_eq!(shown.leads().await, 9);
+    assert_eq!(shown.differences(), 2);
+    shown.written.0.lock().unwrap().rows.clear();
+    assert_eq!(shown.leads().await, 0);
+    assert_eq!(shown.differences(), 3);
+}
+
+#[tokio::test]
+async fn rows_that_come_during_a_comparison_are_no_difference() {
+    let mut shown = Shown::new(ALWAYS);
+    shown.written.write(&leads(3, 10), 100 * SECOND);
+    assert_eq!(shown.leads().await, 3);
+    for (count, version) in [(4, 20), (5, 30), (6, 40)] {
+        let at = (100 + version as i64) * SECOND;
+        let row = leads(count, version);
+        shown.written.0.lock().unwrap().under_way.push((row, at));
+        assert_eq!(shown.leads().await, count);
+    }
+    assert_eq!(shown.differences(), 0);
+}
+
+/// An engine with an empty database of ours.
+async fn database() -> (ClickHouse, impl Drop) {
+    let child = spawn(None);
+    let clickhouse = ClickHouse::new(&Access {
+        url: child.url(),
+        database: "sales".into(),
+        ..Access::default()
+    });
+    tables(&clickhouse).await.unwrap();
+    (clickhouse, Engine(Some(child)))
+}
+
+struct Engine(Option<dealpulse::local::clickhouse_child::ClickhouseChild>);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
+async fn text(clickhouse: &ClickHouse, sql: &str) -> String {
+    let bytes = clickhouse.fetch("asking for a test", sql, "TSV").await;
+    String::from_utf8_lossy(&bytes.unwrap()).trim().to_owned()
+}
+
+/// The rows that are new after some time (µs), by what the read model asks.
+async fn versions_after(clickhouse: &ClickHouse, after: Option<i64>) -> Vec<u64> {
+    let definitions = dealpulse::metric::Catalogue::new(DefinitionsSpec::default()).unwrap();
+    let now = Now {
+        now: NOW,
+        watermark: NOW,
+    };
+    let plan = dealpulse::metric::QueryPlan::new(ROLLING.to_vec(), now, &definitions);
+    let mut versions = Vec::new();
+    let mut take = |row: RollupRow<'_>| versions.push(row.version);
+    let reach = Reach::around(&[&plan]);
+    clickhouse
+        .rollup_rows(1, &reach.ranges(), after, &mut take)
+        .await
+        .unwrap();
+    versions.sort_unstable();
+    versions
+}
+
+#[tokio::test]
+async fn rows_of_an_upgraded_database_are_read_once_and_new_ones_after_them() {
+    let (clickhouse, _engine) = database().await;
+    // As the version before left it.
+    let run = async |sql: &str| clickhouse.execute("preparing a test", sql).await.unwrap();
+    run("ALTER TABLE rollups DROP INDEX written_at_range").await;
+    run("ALTER TABLE rollups DROP COLUMN written_at SETTINGS mutations_sync = 2").await;
+    run("ALTER TABLE migrations DELETE WHERE number >= 7 SETTINGS mutations_sync = 2").await;
+    clickhouse
+        .insert_cells(&[Row::single(leads(3, 10))])
+        .await
+        .unwrap();
+    clickhouse
+        .insert_cells(&[Row::single(Row {
+            shard: 2,
+            ..leads(4, 11)
+        })])
+        .await
+        .unwrap();
+
+    tables(&clickhouse).await.unwrap();
+    assert_eq!(versions_after(&clickhouse, None).await, [10, 11]);
+    assert!(versions_after(&clickhouse, Some(0)).await.is_empty());
+    clickhouse
+        .insert_cells(&[Row::single(leads(5, 20))])
+        .await
+        .unwrap();
+    assert_eq!(versions_after(&clickhouse, Some(0)).await, [20]);
+    run("OPTIMIZE TABLE rollups FINAL").await;
+    assert_eq!(
+        versions_after(&clickhouse, Some(0)).await,
+        [20],
+        "a merge keeps the time a row was written at"
+    );
+    assert_eq!(
+        text(
+            &clickhouse,
+            "SELECT countIf(written_at > now64(6) - 60) FROM rollups"
+        )
+        .await,
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn the_model_follows_the_rollups_of_an_engine() {
+    let (clickhouse, _engine) = database().await;
+    let spec = DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        ..DefinitionsSpec::default()
+    };
+    clickhouse.put_epoch(&Epoch::first(spec, 3)).await.unwrap();
+    let refresh = Refresh {
+        clock: present,
+        compare_every: NEVER,
+        ..Refresh::default()
+    };
+    let telemetry = Telemetry::new();
+    let source = Database(clickhouse.clone());
+    let mut refresher = Refresher::new(source, refresh, telemetry);
+    let mut shown = async || {
+        let snapshot = refresher.snapshot().await.unwrap();
+        let json = snapshot.reading.to_json(&snapshot.definitions);
+        json["lead_source"]["7d"]["all"]["leads"].as_i64().unwrap()
+    };
+    assert_eq!(shown().await, 0);
+    clickhouse
+        .insert_cells(&[Row::single(leads(3, 10))])
+        .await
+        .unwrap();
+    assert_eq!(shown().await, 3);
+    let mut other_epoch = leads(50, 90);
+    other_epoch.row.epoch = 2;
+    clickhouse
+        .insert_cells(&[leads(2, 9), leads(4, 12), other_epoch].map(Row::single))
+        .await
+        .unwrap();
+    assert_eq!(shown().await, 4);
+}
