@@ -57,10 +57,18 @@ impl Source for Rollups {
         &self,
         _: &Epoch,
         _: &Reach,
-        _: Option<i64>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         self.rows.iter().for_each(|row| take(as_read(row, 0)));
+        Ok(())
+    }
+
+    async fn new_rows(
+        &self,
+        _: &Epoch,
+        _: i64,
+        _: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
         Ok(())
     }
 }

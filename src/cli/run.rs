@@ -338,11 +338,21 @@ impl Source for Rollups {
         &self,
         epoch: &Epoch,
         reach: &Reach,
-        after: Option<i64>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         self.clickhouse
-            .rollup_rows(epoch.epoch, &reach.ranges(), after, take)
+            .rollup_rows(epoch.epoch, &reach.ranges(), take)
+            .await
+    }
+
+    async fn new_rows(
+        &self,
+        epoch: &Epoch,
+        after: i64,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        self.clickhouse
+            .new_rollup_rows(epoch.epoch, after, take)
             .await
     }
 }

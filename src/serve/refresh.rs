@@ -36,13 +36,19 @@ pub trait Source: Send + Sync {
         epoch: &Epoch,
     ) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
 
-    /// Hands over the rows of the epoch within `reach`, at one moment; with `after` only those written later than that (µs by the source's
-    /// clock). Several rows of one key may come, in any order.
+    /// Hands over the rows of the epoch within `reach`, at one moment. Several rows of one key may come, in any order.
     fn rows(
         &self,
         epoch: &Epoch,
         reach: &Reach,
-        after: Option<i64>,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Hands over the rows of the epoch written later than `after` (µs by the source's clock), also those out of reach, as [`Source::rows`] does.
+    fn new_rows(
+        &self,
+        epoch: &Epoch,
+        after: i64,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 }
@@ -314,7 +320,7 @@ impl Held {
             newest = newest.max(row.written_at);
             cells.put(&row);
         };
-        source.rows(epoch, &reach, None, &mut take).await?;
+        source.rows(epoch, &reach, &mut take).await?;
         Ok(Held {
             epoch: epoch.epoch,
             cells,
@@ -338,10 +344,6 @@ impl Held {
         } else {
             (self.newest - OVERLAP).max(0)
         };
-        let reach = match &also {
-            Some(other) => other.cells.reach().clone(),
-            None => self.cells.reach().clone(),
-        };
         let mut newest = self.newest;
         let cells = &mut self.cells;
         let mut take = |row: RollupRow<'_>| {
@@ -352,7 +354,7 @@ impl Held {
             }
             cells.put(&row);
         };
-        source.rows(epoch, &reach, Some(after), &mut take).await?;
+        source.new_rows(epoch, after, &mut take).await?;
         // Only now: rows of a reading that failed are read again.
         if newest > self.newest {
             self.newest = newest;

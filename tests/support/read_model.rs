@@ -48,12 +48,18 @@ impl Source for Database {
         &self,
         epoch: &Epoch,
         reach: &Reach,
-        after: Option<i64>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
-        self.0
-            .rollup_rows(epoch.epoch, &reach.ranges(), after, take)
-            .await
+        self.0.rollup_rows(epoch.epoch, &reach.ranges(), take).await
+    }
+
+    async fn new_rows(
+        &self,
+        epoch: &Epoch,
+        after: i64,
+        take: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        self.0.new_rollup_rows(epoch.epoch, after, take).await
     }
 }
 
@@ -71,13 +77,23 @@ pub struct Costs {
 }
 
 /// Fills the rollups of an empty, migrated database with so many rows up to today (half of them by hour, four shards, 25 values), which were written
-/// an hour ago, and measures refreshes: the first, some with nothing new, and some with `new` rows each, of the last days. `pid` is ClickHouse's process.
+/// a hundred a second before this, and measures refreshes: the first, some with nothing new, and some with `new` rows each, of the last days. `pid` is ClickHouse's process.
 pub async fn measure(clickhouse: &ClickHouse, pid: u32, rows: u64, new: u64) -> Costs {
     let epoch = Epoch::first(DefinitionsSpec::default(), 4);
     clickhouse.put_epoch(&epoch).await.expect("an epoch");
     const AT_ONCE: u64 = 1_000_000;
     for start in (0..rows).step_by(AT_ONCE as usize) {
         insert(clickhouse, start, AT_ONCE.min(rows - start), 0, true).await;
+    }
+    // What is measured are readings, not the merges of what was just inserted.
+    let merges = "SELECT count() FROM system.merges";
+    while clickhouse
+        .fetch("waiting", merges, "TSV")
+        .await
+        .expect("merges")
+        != "0\n"
+    {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let source = Database(clickhouse.clone());
     let mut refresher = Refresher::new(source, Refresh::default(), Telemetry::new());
@@ -107,7 +123,7 @@ async fn insert(clickhouse: &ClickHouse, start: u64, count: u64, version: u64, i
     let series = "'lead_source.cohort','lead_source.by_close','close_rate.cohort','win_rate.closed','win_rate.opened','upsell.won','upsell.customers','cycle_length.won'";
     let names = series.matches("','").count() + 1;
     let (column, value) = if is_old {
-        (", written_at", ", now64(6) - 3600 + n / 1e7")
+        (", written_at", ", now64(6) - 60 - intDiv(n, 100)")
     } else {
         ("", "")
     };
