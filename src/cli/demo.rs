@@ -223,7 +223,9 @@ fn play(
             let is_looked_at = is_early || sent % 64 == 0;
             if is_looked_at {
                 let routed = routed.get();
-                while let Some((_, time)) = sent_at.pop_front_if(|(number, _)| *number < routed) {
+                while sent_at.front().is_some_and(|(number, _)| *number < routed)
+                    && let Some((_, time)) = sent_at.pop_front()
+                {
                     arrived = time;
                 }
                 if is_early && routed >= sent {
@@ -236,7 +238,7 @@ fn play(
                         .note(wall_clock(), arrived);
                 }
             }
-            if !is_early && !(is_looked_at && on_their_way() > ON_THEIR_WAY) {
+            if !(is_early || is_looked_at && on_their_way() > ON_THEIR_WAY) {
                 break;
             }
             if stop.load(Ordering::Acquire) {

@@ -19,6 +19,9 @@ pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
         .map(|entity| (*entity, entity.spec().table))
 }
 
+/// The partition of a row, its block and its bytes.
+type PartitionedRow<'a> = ((u32, i32), &'a Row<CellRows>, &'a [u8]);
+
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
 const PARTITIONS: usize = 50;
 
@@ -184,7 +187,7 @@ impl Store for ClickHouse {
     }
 
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
-        let mut rows: Vec<((u32, i32), &Row<CellRows>, &[u8])> = Vec::new();
+        let mut rows: Vec<PartitionedRow<'_>> = Vec::new();
         for block in blocks {
             let of_block = block.row.iter();
             rows.extend(of_block.map(|(partition, bytes)| (partition, block, bytes)));

@@ -189,7 +189,7 @@ impl Inbox {
                 at
             }
             None => {
-                if self.links.len() >= 1 && self.links.len() == self.links.capacity() {
+                if !self.links.is_empty() && self.links.len() == self.links.capacity() {
                     self.links.reserve_exact((self.links.len() / 4).max(2));
                 }
                 self.links.push(received);
