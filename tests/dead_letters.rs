@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use dealpulse::pipeline::Store;
-use dealpulse::record::{CustomFields, Record, Symbols};
+use dealpulse::record::{CustomFields, Field, Record, Symbols};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -165,7 +165,15 @@ async fn records(setup: &Setup) -> (BTreeMap<String, String>, u32) {
                 &mut symbols,
             )
             .expect("a record");
-            let mut text = format!("{record:?}");
+            let spec = stored.entity.spec();
+            let fields = (0..spec.fields.len() as u16).map(Field);
+            let mut text = format!("{:?}", record.first());
+            for field in fields.chain(record.custom_fields()) {
+                for value in record.stamped(field, &symbols) {
+                    let shown = value.held.show(&symbols);
+                    text += &format!(" {field:?} {:?} {shown:?}", value.stamp);
+                }
+            }
             for attempt in 1..5 {
                 let here = format!("attempt: {attempt} }}");
                 greatest = if text.contains(&here) {
@@ -175,7 +183,7 @@ async fn records(setup: &Setup) -> (BTreeMap<String, String>, u32) {
                 };
                 text = text.replace(&here, "attempt: 0 }");
             }
-            records.insert(format!("{:?} {}", stored.entity, stored.id), text);
+            records.insert(format!("{} {}", stored.entity.name(), stored.id), text);
         }
     }
     (records, greatest)
@@ -605,12 +613,12 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
     let stands_at =
         |id: &str, place: &str| assert!(records[id].contains(place), "{id}: {}", records[id]);
     stands_at(
-        "Deal D-long",
+        "deal D-long",
         &format!("partition: 2, offset: {at}, index: 0"),
     );
-    stands_at("Lead L-item", "partition: 3, offset: 77, index: 5");
+    stands_at("lead L-item", "partition: 3, offset: 77, index: 5");
     stands_at(
-        "Lead L-astray",
+        "lead L-astray",
         &format!("partition: 0, offset: {}, index: 0", sent[1]),
     );
     assert_reconciled(&lenient, 20).await;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::deal::{AMOUNT, OWNER_ID, STAGE, STATUS};
 use super::*;
 use crate::definitions::{DefinitionsSpec, StageMeaning};
-use crate::event::{Decimal, FieldName, Value};
+use crate::event::{Decimal, FieldName, FieldSpec, Kind, Value};
 use crate::metric::Catalogue;
 
 /// With one stage that stands for a status.
@@ -441,5 +441,119 @@ fn the_earliest_clock_is_kept_whatever_comes_later() {
     for (time, expected) in [(7, 7), (9, 7), (3, 3), (5, 3)] {
         shelf.record.witness(at(time));
         assert_eq!(shelf.record.first(), Some(at(expected)));
+    }
+}
+
+/// A value of a field, another one for another number.
+fn some_value(spec: &FieldSpec, number: usize) -> Value<'static> {
+    match spec.kind {
+        Kind::Text | Kind::Reference | Kind::Currency => {
+            Value::Text(["one", "two"][number % 2].into())
+        }
+        Kind::Keyword(words) => Value::Text(words[number % words.len()].into()),
+        Kind::When => Value::When(crate::event::When::Date(20_000 + number as i32)),
+        Kind::Money | Kind::Fraction => Value::Decimal(Decimal(1_000 + number as i64)),
+        Kind::Flag => Value::Flag(number % 2 == 1),
+    }
+}
+
+/// A record of an entity with every field but those common to all, and what it reads as.
+fn full(entity: Entity, changes: &[(Field, usize)], again: Option<Field>) -> Reading {
+    let (mut symbols, mut customs) = (Symbols::default(), CustomFields::default());
+    let spec = entity.spec();
+    let compiled = DEFINITIONS.compile(&mut symbols);
+    let id = symbols.intern("it");
+    let mut record = Record::default();
+    let mut fold = |time: i64, field: Field, number: usize, symbols: &mut Symbols| {
+        let values = [(
+            FieldName::Known(field),
+            some_value(spec.spec(field), number),
+        )];
+        let stamp = Stamp {
+            clock: at(time),
+            origin: origin(time as u64),
+        };
+        record.fold(spec, stamp, &values, &mut customs, symbols);
+    };
+    for number in 2..spec.fields.len() {
+        fold(1, Field(number as u16), 0, &mut symbols);
+    }
+    for (field, number) in changes {
+        fold(2, *field, *number, &mut symbols);
+    }
+    if let Some(field) = again {
+        fold(3, field, 0, &mut symbols);
+    }
+    let context = ReadContext {
+        compiled: &compiled,
+        symbols: &symbols,
+        customs: &customs,
+        aliases: &Aliases::default(),
+    };
+    let key = Key { entity, id };
+    (declared(entity).read)(key, &record, &Inbox::default(), context)
+}
+
+#[test]
+fn what_a_declaration_says_is_not_read_changes_no_reading() {
+    for entity in Entity::ALL {
+        let (declared, plain) = (declared(entity), full(entity, &[], None));
+        let mut read = 0;
+        for number in 2..entity.fields().len() {
+            let field = Field(number as u16);
+            let changed = full(entity, &[(field, 1)], None) != plain;
+            let name = entity.fields()[number].name;
+            let is_read = declared.read_mask() & field.bit() != 0;
+            assert!(
+                is_read || !changed,
+                "{}.{name} is read and not declared",
+                entity.name()
+            );
+            read += usize::from(changed);
+            let moved = full(entity, &[], Some(field)) != plain;
+            let is_clock = declared.clock_mask(true) & field.bit() != 0;
+            assert!(
+                is_clock || !moved,
+                "the clock of {}.{name} is read",
+                entity.name()
+            );
+        }
+        assert!(
+            read > 0 || plain == Reading::Nothing,
+            "{}: nothing is read",
+            entity.name()
+        );
+    }
+}
+
+#[test]
+fn a_link_of_the_first_version_reads_like_one_of_today() {
+    let mut symbols = Symbols::default();
+    let mut writer = crate::codec::Writer::default();
+    writer.byte(1); // a deal
+    writer.byte(Status::Won as u8);
+    writer.when(Some(crate::event::When::Date(20_000)));
+    writer.value(&Value::Decimal(Decimal(5)));
+    writer.value(&Value::Null);
+    writer.text("EUR");
+    writer.number(1);
+    writer.byte(2);
+    writer.text("p1");
+    writer.number(3);
+    let old = read_link(&mut Reader::new(&writer.bytes), &mut symbols)
+        .unwrap()
+        .unwrap();
+    let deal: deal::DealOutcome = old.read().unwrap();
+    assert_eq!(
+        (deal.status, deal.amount, deal.excluded),
+        (Status::Won, Some(5), 3)
+    );
+    assert_eq!(symbols.text(deal.dims[2]), "p1");
+    let mut again = crate::codec::Writer::default();
+    link::write(Some(&old), &symbols, &mut again);
+    let today = read_link(&mut Reader::new(&again.bytes), &mut symbols).unwrap();
+    assert_eq!(today, Some(old), "and is written in today's form");
+    for cut in 0..writer.bytes.len() {
+        assert!(read_link(&mut Reader::new(&writer.bytes[..cut]), &mut symbols).is_err());
     }
 }

@@ -451,7 +451,9 @@ impl Shard {
 
     /// Takes back what a record contributed and said before a message and adds what it does now. `before` are the aliases as they were.
     fn apply_difference(&mut self, previous: &Previous, before: Option<&Aliases>) {
-        let mask = self.masks[usize::from(previous.key.entity.0)];
+        // Without an epoch there are no masks, and nothing to look at.
+        let mask = self.masks.get(usize::from(previous.key.entity.0));
+        let mask = mask.copied().unwrap_or_default();
         let effect = previous.effect;
         let is_relevant = previous.is_moved
             || effect.values & mask.values != 0
