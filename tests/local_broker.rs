@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use dealpulse::local::broker::{BrokerError, LocalBroker, TopicSpec};
 use dealpulse::local::broker_child::BrokerChild;
-use dealpulse::local::child::{Child, LocalError};
+use dealpulse::local::child::{Child, Ending, LocalError};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use support::clients::{PATIENCE, consumer, numbered, offsets, produce, read, until};
@@ -95,10 +96,11 @@ fn ends_by_itself_when_its_parent_is_gone() {
 
 #[test]
 fn says_so_when_the_child_cannot_start() {
-    let arguments = ["local-broker", "--topic", "no-partitions"].map(str::to_owned);
-    let ended = Child::spawn_program(dealpulse(), &arguments).map(|child| child.pid());
+    let arguments = ["local-broker", "--topic", "no-partitions"].map(OsString::from);
+    let ended =
+        Child::spawn_program(dealpulse(), &arguments, Ending::Kill).map(|child| child.pid());
     assert!(matches!(ended, Err(LocalError::Ended { .. })), "{ended:?}");
-    let missing = Child::spawn_program(Path::new("./no-such-program"), &arguments);
+    let missing = Child::spawn_program(Path::new("./no-such-program"), &arguments, Ending::Kill);
     let missing = missing.map(|child| child.pid());
     assert!(
         matches!(missing, Err(LocalError::Spawn { .. })),

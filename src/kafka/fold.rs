@@ -449,7 +449,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     tracing::info!(
                         shard = self.shard,
                         offset = owner.position(),
-                        records = owner.shard().record_count(Entity::DEAL),
+                        records = counted(&owner),
                         "shard taken on"
                     );
                     health.set(&part, None);
@@ -671,4 +671,14 @@ struct ExportedGauges {
     records: [i64; Entity::ALL.len()],
     unmerged: i64,
     backpressured: i64,
+}
+
+/// How many records of each entity there are: `3 lead, 2 deal`.
+fn counted(owner: &Owner) -> String {
+    let counts = Entity::ALL.map(|entity| (owner.shard().record_count(entity), entity.name()));
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    counts.join(", ")
 }

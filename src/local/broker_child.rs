@@ -1,9 +1,10 @@
 //! The local broker in a process of its own, so that its memory and its crashes are not ours.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::broker::{BrokerError, TopicSpec};
-use super::child::Child;
+use super::child::{Child, Ending};
 
 /// The command of this program that is the broker.
 const COMMAND: &str = "local-broker";
@@ -20,13 +21,13 @@ pub struct BrokerChild {
 impl BrokerChild {
     /// Starts the broker with these topics; blocks until it listens.
     pub fn spawn(topics: &[TopicSpec]) -> Result<Self, BrokerError> {
-        let child = Child::spawn(&arguments(topics))?;
+        let child = Child::spawn(&arguments(topics), Ending::Kill)?;
         Ok(Self { child })
     }
 
     /// As [`BrokerChild::spawn`] with another build of this program, for tests: their own executable has no commands.
     pub fn spawn_program(program: &Path, topics: &[TopicSpec]) -> Result<Self, BrokerError> {
-        let child = Child::spawn_program(program, &arguments(topics))?;
+        let child = Child::spawn_program(program, &arguments(topics), Ending::Kill)?;
         Ok(Self { child })
     }
 
@@ -40,7 +41,7 @@ impl BrokerChild {
         self.child.pid()
     }
 
-    /// Creates a topic and waits for the broker's word; one that exists is an error.
+    /// Creates a topic and waits for the broker's answer; one that exists is an error.
     pub fn create_topic(&mut self, topic: &TopicSpec) -> Result<(), BrokerError> {
         let request = format!("topic {} {}", topic.name(), topic.partitions());
         let answer = self.child.exchange(&request, ANSWER)?;
@@ -51,9 +52,12 @@ impl BrokerChild {
     }
 }
 
-fn arguments(topics: &[TopicSpec]) -> Vec<String> {
+fn arguments(topics: &[TopicSpec]) -> Vec<OsString> {
     let options = topics
         .iter()
         .flat_map(|topic| ["--topic".to_owned(), topic.to_string()]);
-    std::iter::once(COMMAND.to_owned()).chain(options).collect()
+    std::iter::once(COMMAND.to_owned())
+        .chain(options)
+        .map(OsString::from)
+        .collect()
 }

@@ -1,24 +1,37 @@
 //! A command of this very program run as a child process that cannot outlive us.
 //!
-//! The child says `listening on ADDRESS` on its standard output when it is ready. We hold its standard input: when we die, however
-//! we die, it reads the end of it and exits; when the handle is dropped, it is killed and reaped.
+//! The child prints `listening on ADDRESS` on its standard output when it is ready. We hold its standard input: when we die, however
+//! we die, it reads the end of it and exits. When the handle is dropped, the child is ended as its [`Ending`] says, and reaped.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a child prints before its address once it is ready.
 pub const LISTENING: &str = "listening on ";
 
-/// Longer than any start or answer seen; only a child that hangs takes it.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest a start or an answer may take: to open a large data directory every table's parts are read.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a child process could not be started or spoken to.
+/// How long a child that has closed its output may take to exit: its exit status says more than that of a kill.
+const EXIT: Duration = Duration::from_secs(2);
+
+/// How a child is ended when its handle is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It is killed: it has nothing to finish.
+    Kill,
+    /// Its standard input is closed, upon which it ends by itself; it is killed if it takes longer than this.
+    CloseStdin(Duration),
+}
+
+/// Why a child process could not be started or did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The process could not be started.
@@ -38,38 +51,44 @@ pub enum LocalError {
         status: String,
     },
     /// The process lives but does not answer.
-    #[error("the child process {command} did not answer within {} s; look at its messages above", PATIENCE.as_secs())]
+    #[error("the child process {command} did not answer within {} s; look at its messages above", ANSWER_TIMEOUT.as_secs())]
     Silent {
         /// The command, without its arguments.
         command: String,
     },
 }
 
-/// A child process that listens on a loopback address; killed and reaped on drop.
+/// A child process that listens on a loopback address; ended and reaped on drop.
+#[derive(Debug)]
 pub struct Child {
     command: String,
     process: process::Child,
-    // Held open for as long as we live: its end is what tells the child to go.
-    stdin: ChildStdin,
-    lines: Receiver<String>,
+    /// Held open for as long as we live: its end makes the child exit. `None` only while the child is being ended.
+    stdin: Option<ChildStdin>,
+    ending: Ending,
+    /// Behind a lock so that the handle may be shared between threads; only what has it alone reads.
+    lines: Mutex<Receiver<String>>,
     address: String,
 }
 
 impl Child {
     /// Runs this program with `args` and waits until it listens; blocks the calling thread meanwhile.
-    pub fn spawn(args: &[String]) -> Result<Self, LocalError> {
+    pub fn spawn(args: &[OsString], ending: Ending) -> Result<Self, LocalError> {
         let program = std::env::current_exe().map_err(|source| LocalError::Spawn {
-            command: args.first().cloned().unwrap_or_default(),
+            command: first(args),
             source,
         })?;
-        Self::spawn_program(&program, args)
+        Self::spawn_program(&program, args, ending)
     }
 
     /// As [`Child::spawn`] with another build of this program, for tests: their own executable has no commands.
-    pub fn spawn_program(program: &Path, args: &[String]) -> Result<Self, LocalError> {
+    pub fn spawn_program(
+        program: &Path,
+        args: &[OsString],
+        ending: Ending,
+    ) -> Result<Self, LocalError> {
         let name = program.file_name().unwrap_or(OsStr::new("dealpulse"));
-        let first = args.first().map_or("", String::as_str);
-        let command = format!("{} {first}", name.to_string_lossy());
+        let command = format!("{} {}", name.to_string_lossy(), first(args));
         let spawn_error = |source| LocalError::Spawn {
             command: command.clone(),
             source,
@@ -89,19 +108,19 @@ impl Child {
         // A thread of its own, because a pipe can't be read with a time limit; it ends with the child's output.
         let reading = reader.spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
+                // The receiver lives as long as the handle; the output is read on so that the child never blocks on a full pipe.
+                let _ = sender.send(line);
             }
         });
         let mut child = Self {
             command: command.clone(),
             process,
-            stdin,
-            lines,
+            stdin: Some(stdin),
+            ending,
+            lines: Mutex::new(lines),
             address: String::new(),
         };
-        // From here on the process is owned by `child`, so every way out kills it.
+        // From here on the process is owned by `child`, so every return ends it.
         reading.map_err(spawn_error)?;
         child.address = child.next_line_after(LISTENING)?;
         Ok(child)
@@ -119,17 +138,19 @@ impl Child {
 
     /// Writes a line to the child and returns the rest of its first line that starts with `prefix`; blocks meanwhile.
     pub fn exchange(&mut self, line: &str, prefix: &str) -> Result<String, LocalError> {
-        if writeln!(self.stdin, "{line}").is_err() {
+        let written = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{line}"));
+        if !matches!(written, Some(Ok(()))) {
             return Err(self.ended());
         }
         self.next_line_after(prefix)
     }
 
     fn next_line_after(&mut self, prefix: &str) -> Result<String, LocalError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(left) {
                 Ok(line) => {
                     if let Some(rest) = line.strip_prefix(prefix) {
                         return Ok(rest.to_owned());
@@ -145,9 +166,34 @@ impl Child {
         }
     }
 
+    /// Kills the process at once, as a crash would, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.kill_and_reap();
+    }
+
+    /// Waits for the process to end by itself; true if it has.
+    fn ends_within(&mut self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    fn kill_and_reap(&mut self) {
+        // Either it is gone already or it is gone after this.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// The error for a child that closed its pipes: it has ended or is about to, and is not let live on.
     fn ended(&mut self) -> LocalError {
-        let _ = self.process.kill();
+        if !self.ends_within(EXIT) {
+            let _ = self.process.kill();
+        }
         let status = match self.process.wait() {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
@@ -161,7 +207,21 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        drop(self.stdin.take());
+        if let Ending::CloseStdin(within) = self.ending
+            && !self.ends_within(within)
+        {
+            tracing::warn!(
+                pid = self.pid(),
+                command = self.command,
+                "the child process did not end in time and is killed"
+            );
+        }
+        self.kill_and_reap();
     }
+}
+
+fn first(args: &[OsString]) -> String {
+    args.first()
+        .map_or_else(String::new, |first| first.to_string_lossy().into_owned())
 }

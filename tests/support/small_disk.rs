@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use super::clickhouse::{DEALPULSE, wait_until};
 use super::kafka::Watchdog;
 
-/// The parts are on a mount of their own, since what is open for writing at the root keeps a mount from being made read-only.
-const SCRIPT: &str = "set -e; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; mkdir \"$1/store\"; mount --bind \"$1/store\" \"$1/store\"; \
+/// The parts are on a mount of their own, since what is open for writing at the root keeps a mount from being made read-only. What is
+/// dropped is renamed, so it has to be on the same mount.
+const SCRIPT: &str = "set -e; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; mkdir -p \"$1/store/dropped\"; \
+    mount --bind \"$1/store\" \"$1/store\"; ln -s \"$1/store/dropped\" \"$1/metadata_dropped\"; \
     exec \"$0\" clickhouse-local --port \"$3\" --data-dir \"$1\"";
 /// What a full disk has left, in bytes: too little for an insert, and enough for what has begun.
 const LEFT: usize = 16 << 20;
