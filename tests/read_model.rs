@@ -308,6 +308,23 @@ async fn a_comparison_finds_and_corrects_what_was_missed() {
 }
 
 #[tokio::test]
+async fn a_refresh_with_nothing_new_reads_and_cuts_nothing_anew() {
+    let mut shown = Shown::new(NEVER);
+    shown.written.write(&leads(3, 10), SECOND);
+    let first = shown.snapshot().await;
+    PRESENT.set(present() + SECOND);
+    let second = shown.snapshot().await;
+    assert!(Arc::ptr_eq(&first.reading, &second.reading));
+    assert_eq!(second.as_of, first.as_of + SECOND);
+    shown.written.write(&leads(4, 20), 2 * SECOND);
+    assert!(!Arc::ptr_eq(
+        &first.reading,
+        &shown.snapshot().await.reading
+    ));
+    assert_eq!(shown.written.readings(), [1, 2]);
+}
+
+#[tokio::test]
 async fn rows_that_come_during_a_comparison_are_no_difference() {
     let mut shown = Shown::new(ALWAYS);
     shown.written.write(&leads(3, 10), 100 * SECOND);
