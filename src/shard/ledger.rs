@@ -336,14 +336,16 @@ impl Ledger {
                 targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
             }
         }
+        // Of a sender with several links in the message the first says whether it had one before. Sorted, since there may be many.
+        let mut senders = senders.to_vec();
+        senders.sort_by_key(|(sender, _)| *sender);
+        senders.dedup_by_key(|(sender, _)| *sender);
         targets.sort_unstable();
         targets.dedup();
         for target in targets {
             let is_sender = inbox.get(target).is_some_and(|known| known.link.is_some());
-            let was_sender = senders
-                .iter()
-                .find(|(sender, _)| *sender == target)
-                .map_or(is_sender, |(_, had_link)| *had_link);
+            let known = senders.binary_search_by_key(&target, |(sender, _)| *sender);
+            let was_sender = known.map_or(is_sender, |at| senders[at].1);
             let was = said(target, &old, before, was_sender);
             let is = said(target, &new, after, is_sender);
             if was != is {
