@@ -23,6 +23,10 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use table::Table;
 
+// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure the pipeline
 #[derive(Parser)]
 struct Arguments {

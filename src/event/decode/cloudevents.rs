@@ -64,7 +64,7 @@ pub fn decode<'a>(
             ),
         ))
     } else {
-        std::str::from_utf8(payload)
+        simdutf8::basic::from_utf8(payload)
             .map_err(|_| Bad::new(Reason::NotJson, "not UTF-8"))
             .and_then(|text| {
                 if is_binary {
