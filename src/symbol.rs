@@ -39,7 +39,8 @@ impl Symbol {
 pub struct Symbols {
     text: String,
     ends: Vec<usize>,
-    index: HashTable<u32>,
+    /// Symbols with the hashes of their texts, so that growing looks at no text.
+    index: HashTable<(u32, u32)>,
     sources: Vec<Source>,
 }
 
@@ -64,30 +65,29 @@ impl Default for Symbols {
 impl Symbols {
     /// The symbol of `text`, new or known.
     pub fn intern(&mut self, text: &str) -> Symbol {
-        let hash = FxBuildHasher.hash_one(text);
-        let (all, ends) = (&self.text, &self.ends);
-        let found = self
-            .index
-            .find(hash, |&i| slice(all, ends, i as usize) == text);
-        if let Some(&known) = found {
-            return Symbol(known);
+        let hash = hash(text);
+        if let Some(known) = self.find_hashed(text, hash) {
+            return known;
         }
         let symbol = self.ends.len() as u32;
         self.text.push_str(text);
         self.ends.push(self.text.len());
-        let (all, ends) = (&self.text, &self.ends);
-        self.index.insert_unique(hash, symbol, |&i| {
-            FxBuildHasher.hash_one(slice(all, ends, i as usize))
-        });
+        self.index
+            .insert_unique(spread(hash), (symbol, hash), |(_, hash)| spread(*hash));
         Symbol(symbol)
     }
 
     /// The symbol of `text` if it was ever interned.
     pub fn find(&self, text: &str) -> Option<Symbol> {
-        let hash = FxBuildHasher.hash_one(text);
-        self.index
-            .find(hash, |&i| slice(&self.text, &self.ends, i as usize) == text)
-            .map(|&i| Symbol(i))
+        self.find_hashed(text, hash(text))
+    }
+
+    fn find_hashed(&self, text: &str, hash: u32) -> Option<Symbol> {
+        let (all, ends) = (&self.text, &self.ends);
+        let found = self.index.find(spread(hash), |(symbol, other)| {
+            *other == hash && slice(all, ends, *symbol as usize) == text
+        });
+        found.map(|(symbol, _)| Symbol(*symbol))
     }
 
     /// The text of a symbol of this shard; blank for a number this shard never gave out.
@@ -126,8 +126,22 @@ impl Symbols {
     pub fn bytes(&self) -> usize {
         self.text.capacity()
             + self.ends.capacity() * size_of::<usize>()
-            + self.index.capacity() * (size_of::<u32>() + 1)
+            + self.index.capacity() * (size_of::<(u32, u32)>() + 1)
     }
+}
+
+fn hash(text: &str) -> u32 {
+    halve(FxBuildHasher.hash_one(text))
+}
+
+/// Half of a hash, to be kept. FxHash has its entropy in neither half alone.
+pub(crate) fn halve(hash: u64) -> u32 {
+    (hash ^ hash >> 32) as u32
+}
+
+/// A kept hash for hashbrown, which asks for one whose upper bits differ as much as its lower ones.
+pub(crate) fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn slice<'a>(text: &'a str, ends: &[usize], i: usize) -> &'a str {

@@ -120,7 +120,7 @@ async fn settled_as_never_held_back(mut pure: Pure, lines: impl Iterator<Item = 
         pure.store
             .record_rows()
             .into_iter()
-            .map(|(key, row)| (key, row.row.state))
+            .map(|(key, row)| (key, row.row.state().to_owned()))
             .collect::<Vec<_>>()
     };
     assert_eq!(facts(&pure), facts(&free));

@@ -319,14 +319,8 @@ async fn newest_version_wins_and_a_stale_write_loses() {
     let kept = Kept::new("UTC").await;
     let store = &kept.clickhouse;
     let record = |version: u64| {
-        let columns = vec![dealpulse::event::Value::Null; Entity::ACCOUNT.fields().len()];
-        let row = RecordRow {
-            entity: Entity::ACCOUNT,
-            id: "A".into(),
-            state: vec![version as u8],
-            columns,
-            custom: Vec::new(),
-        };
+        let blank = vec![dealpulse::event::Value::Null; Entity::ACCOUNT.fields().len()];
+        let row = RecordRow::new(Entity::ACCOUNT, "A", blank, &[], &[version as u8]);
         [Row {
             shard: 2,
             version,

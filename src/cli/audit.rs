@@ -106,7 +106,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
             .take_touched()
             .records
             .into_iter()
-            .map(|record| ((record.entity, record.id), record.state))
+            .map(|r| ((r.entity, r.id().to_owned()), r.state().to_owned()))
             .collect();
         drop(shard);
         let facts = clickhouse.records(epoch.generation, number).await?;

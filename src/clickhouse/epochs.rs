@@ -1,10 +1,10 @@
 //! Epochs in ClickHouse: read, written, and dropped by dropping partitions.
 
-use super::rowbinary::Columns;
 use super::{ClickHouse, fact_tables};
 use crate::codec::{Reader, Writer};
 use crate::pipeline::epochs::{Epoch, Stage};
 use crate::pipeline::{OutsideError, Store};
+use crate::shard::columns::Columns;
 
 const DOING: &str = "reading the epochs";
 const COLUMNS: &str = "epoch, definitions, generation, partitions, live, reading, inputs, feeds_on, live_since, catalogue, stood_at";

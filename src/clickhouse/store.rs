@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::rowbinary::{Columns, SHOWN, array, cell, pane};
+use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
-use crate::event::{Decimal, Value, When};
 use crate::pipeline::{
     CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord,
 };
-use crate::record::{Entity, Home, Kind};
+use crate::record::{Entity, Home};
+use crate::shard::columns::{Columns, SHOWN};
 use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
 
 /// Every entity with the table of its facts.
@@ -117,33 +117,38 @@ impl Store for ClickHouse {
         self.rows("reading the checkpoints", &sql, read).await
     }
 
-    async fn records(
+    async fn each_record(
         &self,
         generation: u32,
         shard: Home,
-    ) -> Result<Vec<StoredRecord>, OutsideError> {
-        let mut records = Vec::new();
+        take: &mut (dyn FnMut(StoredRecord) + Send),
+    ) -> Result<(), OutsideError> {
         for (entity, table) in fact_tables() {
             let sql = format!(
                 "SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}"
             );
-            let read = |r: &mut Reader<'_>| {
-                Ok(StoredRecord {
+            let mut row = |r: &mut Reader<'_>| {
+                let record = StoredRecord {
                     entity,
                     id: r.text()?.to_owned(),
                     state: r.bytes()?.to_owned(),
                     version: r.u64()?,
-                })
+                };
+                take(record);
+                Ok(())
             };
-            records.extend(
-                self.rows("reading the facts of a shard", &sql, read)
-                    .await?,
-            );
+            self.fetch_rows("reading the facts of a shard", &sql, &mut row)
+                .await?;
         }
-        Ok(records)
+        Ok(())
     }
 
-    async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
+    async fn each_link(
+        &self,
+        epoch: u32,
+        shard: Home,
+        take: &mut (dyn FnMut(StoredLink) + Send),
+    ) -> Result<(), OutsideError> {
         let columns =
             "target_entity, target, sender_entity, sender, link_version, content, version";
         let sql =
@@ -155,18 +160,20 @@ impl Store for ClickHouse {
             })?;
             Ok((entity, r.text()?.to_owned()))
         };
-        let read = |r: &mut Reader<'_>| {
-            let (target, sender) = (name(r)?, name(r)?);
-            Ok(StoredLink {
+        let mut row = |r: &mut Reader<'_>| {
+            let link = StoredLink {
                 epoch,
-                target,
-                sender,
+                target: name(r)?,
+                sender: name(r)?,
                 link_version: r.u64()?,
                 content: r.bytes()?.to_owned(),
                 version: r.u64()?,
-            })
+            };
+            take(link);
+            Ok(())
         };
-        self.rows("reading the links of a shard", &sql, read).await
+        self.fetch_rows("reading the links of a shard", &sql, &mut row)
+            .await
     }
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
@@ -252,14 +259,13 @@ impl Store for ClickHouse {
         for (entity, table) in fact_tables() {
             let mut writer = Writer::default();
             for row in rows.iter().filter(|row| row.row.entity == entity) {
-                write_record(&mut writer, generation, row);
+                writer.fixed(generation.to_le_bytes());
+                writer.fixed(row.shard.to_le_bytes());
+                writer.bytes.extend_from_slice(row.row.bytes());
+                writer.fixed(row.version.to_le_bytes());
             }
             if !writer.bytes.is_empty() {
-                let fields: Vec<&str> = entity.fields().iter().map(|field| field.name).collect();
-                let columns = format!(
-                    "generation, shard, id, {}, custom, state, version",
-                    fields.join(", ")
-                );
+                let columns = format!("generation, shard, {}, version", RecordRow::columns(entity));
                 self.insert(table, &columns, writer.bytes).await?;
             }
         }
@@ -333,53 +339,4 @@ fn read_cell(r: &mut Reader<'_>) -> Result<StoredCell, Damaged> {
         cell: cell(r)?,
         version: r.u64()?,
     })
-}
-
-fn write_record(
-    writer: &mut Writer,
-    generation: u32,
-    Row {
-        shard,
-        version,
-        row,
-    }: &Row<RecordRow>,
-) {
-    writer.fixed(generation.to_le_bytes());
-    writer.fixed(shard.to_le_bytes());
-    writer.text(&row.id);
-    for (spec, value) in row.entity.fields().iter().zip(&row.columns) {
-        match spec.kind {
-            Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => {
-                writer.text(if let Value::Text(text) = value {
-                    text
-                } else {
-                    ""
-                })
-            }
-            Kind::When => Columns::when(
-                writer,
-                if let Value::When(when) = value {
-                    Some(*when)
-                } else {
-                    None::<When>
-                },
-            ),
-            Kind::Money | Kind::Fraction => {
-                writer.decimal(if let Value::Decimal(Decimal(number)) = value {
-                    Some(*number)
-                } else {
-                    None
-                })
-            }
-            Kind::Flag => writer.byte(u8::from(*value == Value::Flag(true))),
-        }
-    }
-    writer.number(row.custom.len() as u64);
-    for (name, text) in &row.custom {
-        writer.text(name);
-        writer.text(text);
-    }
-    writer.number(row.state.len() as u64);
-    writer.bytes.extend_from_slice(&row.state);
-    writer.fixed(version.to_le_bytes());
 }

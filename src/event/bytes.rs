@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use super::{Clock, Decimal, Origin, Stamp, Value, When};
 use crate::codec::{Damaged, Reader, Writer};
 
+const TEXT: u8 = 1;
+
 impl Writer {
     /// A value with its kind.
     pub fn value(&mut self, value: &Value<'_>) {
         match value {
             Value::Null => self.byte(0),
             Value::Text(text) => {
-                self.byte(1);
+                self.text_follows();
                 self.text(text);
             }
             Value::When(when) => self.when(Some(*when)),
@@ -21,6 +23,11 @@ impl Writer {
             }
             Value::Flag(flag) => self.byte(5 + u8::from(*flag)),
         }
+    }
+
+    /// The kind of a value that is a text; the text has to follow.
+    pub(super) fn text_follows(&mut self) {
+        self.byte(TEXT);
     }
 
     /// An instant, a date or nothing; as [`Writer::value`] would write it.
@@ -69,15 +76,23 @@ impl Writer {
 impl<'a> Reader<'a> {
     /// A value.
     pub fn value(&mut self) -> Result<Value<'a>, Damaged> {
-        Ok(match self.byte()? {
+        match self.scalar()? {
+            Some(value) => Ok(value),
+            None => Ok(Value::Text(Cow::Borrowed(self.text()?))),
+        }
+    }
+
+    /// A value that is no text; `None` if a text follows.
+    pub(super) fn scalar(&mut self) -> Result<Option<Value<'a>>, Damaged> {
+        Ok(Some(match self.byte()? {
             0 => Value::Null,
-            1 => Value::Text(Cow::Borrowed(self.text()?)),
+            TEXT => return Ok(None),
             2 => Value::When(When::Instant(self.signed()?)),
             3 => Value::When(When::Date(self.day()?)),
             4 => Value::Decimal(Decimal(self.signed()?)),
             tag @ (5 | 6) => Value::Flag(tag == 6),
             _ => return Err(self.damaged("a kind of value")),
-        })
+        }))
     }
 
     fn day(&mut self) -> Result<i32, Damaged> {

@@ -1,5 +1,6 @@
 //! Events: what sources say, decoded into assertions about records.
 
+mod batch;
 mod bytes;
 pub mod decode;
 pub mod mapping;
@@ -11,6 +12,7 @@ pub mod wire;
 
 use std::borrow::Cow;
 
+pub use batch::{Batch, BatchField, BatchValue, Entry};
 pub use names::{EntityRef, Schema};
 pub use schema::{Entity, EntitySpec, Field, FieldSpec, Keep, Kind, Placement, SideInput};
 pub use stamp::{Clock, Origin, Stamp, topic_number};

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::{Assertion, Entity, Field, FieldName, Schema};
+use super::batch::{self, Batch};
+use super::{Assertion, Entity, Schema};
 use crate::codec::{Damaged, Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Its assertions write every text whole; the rest is alike.
+const FIRST_VERSION: u8 = 1;
 const ASSERTIONS: u8 = 1;
 const LINKS: u8 = 2;
 const RECORDS: u8 = 3;
-const CUSTOM: u8 = u8::MAX;
 
 /// A message of the log that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +44,7 @@ pub enum WireError {
 #[derive(Debug)]
 pub enum Message<'a> {
     /// What sources said of records at home here, in order.
-    Assertions(Vec<Assertion<'a>>),
+    Assertions(Batch<'a>),
     /// What other records told records at home here.
     Links(Vec<LinkMessage<'a>>),
     /// Records, whole, that come from another log.
@@ -86,25 +88,13 @@ pub struct RecordMessage<'a> {
 pub fn write_assertions<'a, 'b: 'a>(
     assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>,
 ) -> Vec<u8> {
-    let mut writer = Writer::default();
+    let mut writer = Writer {
+        bytes: Vec::with_capacity(assertions.len() * 192), // about what one takes, so that few buffers grow
+    };
     writer.byte(VERSION);
     writer.byte(ASSERTIONS);
     writer.number(assertions.len() as u64);
-    for assertion in assertions {
-        write_name(&mut writer, assertion.entity, &assertion.id);
-        writer.stamp(&assertion.stamp);
-        writer.number(assertion.values.len() as u64);
-        for (field, value) in &assertion.values {
-            match field {
-                FieldName::Known(field) => writer.byte(field.0 as u8),
-                FieldName::Custom(name) => {
-                    writer.byte(CUSTOM);
-                    writer.text(name);
-                }
-            }
-            writer.value(value);
-        }
-    }
+    batch::write(&mut writer, assertions);
     writer.bytes
 }
 
@@ -147,17 +137,18 @@ pub fn write_records<'a, 'b: 'a>(
 pub fn read<'a>(bytes: &'a [u8], schema: &Schema) -> Result<Message<'a>, WireError> {
     let mut reader = Reader::new(bytes);
     let version = reader.byte()?;
-    if version != VERSION {
+    if !matches!(version, FIRST_VERSION | VERSION) {
         return Err(WireError::Version(version));
     }
     let kind = reader.byte()?;
     let count = reader.count()?;
     Ok(match kind {
-        ASSERTIONS => Message::Assertions(
-            (0..count)
-                .map(|_| read_assertion(&mut reader, schema))
-                .collect::<Result<_, _>>()?,
-        ),
+        ASSERTIONS => Message::Assertions(Batch::read(
+            &mut reader,
+            count,
+            version != FIRST_VERSION,
+            schema,
+        )?),
         LINKS => Message::Links(
             (0..count)
                 .map(|_| read_link(&mut reader, schema))
@@ -175,25 +166,6 @@ pub fn read<'a>(bytes: &'a [u8], schema: &Schema) -> Result<Message<'a>, WireErr
             }
             .into());
         }
-    })
-}
-
-fn read_assertion<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<Assertion<'a>, Damaged> {
-    let Name { entity, id } = read_name(reader, schema)?;
-    let stamp = reader.stamp()?;
-    let count = reader.count()?;
-    let values = (0..count).map(|_| {
-        let field = match reader.byte()? {
-            CUSTOM => FieldName::Custom(Cow::Borrowed(reader.text()?)),
-            number => FieldName::Known(Field(u16::from(number))),
-        };
-        Ok((field, reader.value()?))
-    });
-    Ok(Assertion {
-        entity,
-        id,
-        stamp,
-        values: values.collect::<Result<_, Damaged>>()?,
     })
 }
 
@@ -240,7 +212,7 @@ fn read_name<'a>(reader: &mut Reader<'a>, schema: &Schema) -> Result<Name<'a>, D
 mod tests {
     use super::*;
     use crate::event::{Clock, Origin, Stamp};
-    use crate::event::{Decimal, Value, When};
+    use crate::event::{Decimal, Field, FieldName, Value, When};
     use crate::record::SCHEMA;
     use proptest::prelude::*;
 
@@ -288,7 +260,37 @@ mod tests {
         let Message::Assertions(read) = read(&bytes, &SCHEMA).unwrap() else {
             panic!("not assertions")
         };
-        assert_eq!(read, written);
+        assert_eq!(read.assertions().collect::<Vec<_>>(), written);
+        assert_eq!(read.texts(), ["eu/D-17", "tier", "gold"], "each text once");
+    }
+
+    #[test]
+    fn a_message_of_the_first_version_is_still_read() {
+        let Assertion {
+            entity,
+            id,
+            stamp,
+            values,
+        } = assertion();
+        let mut writer = Writer::default();
+        writer.bytes.extend([FIRST_VERSION, ASSERTIONS, 1]);
+        write_name(&mut writer, entity, &id);
+        writer.stamp(&stamp);
+        writer.number(values.len() as u64);
+        for (field, value) in &values {
+            match field {
+                FieldName::Known(field) => writer.byte(field.0 as u8),
+                FieldName::Custom(name) => {
+                    writer.byte(u8::MAX);
+                    writer.text(name);
+                }
+            }
+            writer.value(value);
+        }
+        let Message::Assertions(read) = read(&writer.bytes, &SCHEMA).unwrap() else {
+            panic!("not assertions")
+        };
+        assert_eq!(read.assertions().collect::<Vec<_>>(), [assertion()]);
     }
 
     #[test]

@@ -208,11 +208,12 @@ impl Store for MemoryStore {
             .cloned())
     }
 
-    async fn records(
+    async fn each_record(
         &self,
         generation: u32,
         shard: Home,
-    ) -> Result<Vec<StoredRecord>, OutsideError> {
+        take: &mut (dyn FnMut(StoredRecord) + Send),
+    ) -> Result<(), OutsideError> {
         let tables = lock(&self.tables);
         let rows = tables
             .records
@@ -221,14 +222,20 @@ impl Store for MemoryStore {
             .map(|(_, row)| row);
         let stored = |row: &Row<RecordRow>| StoredRecord {
             entity: row.row.entity,
-            id: row.row.id.clone(),
-            state: row.row.state.clone(),
+            id: row.row.id().to_owned(),
+            state: row.row.state().to_owned(),
             version: row.version,
         };
-        Ok(rows.map(stored).collect())
+        rows.map(stored).for_each(take);
+        Ok(())
     }
 
-    async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
+    async fn each_link(
+        &self,
+        epoch: u32,
+        shard: Home,
+        take: &mut (dyn FnMut(StoredLink) + Send),
+    ) -> Result<(), OutsideError> {
         let tables = lock(&self.tables);
         let rows = tables
             .links
@@ -243,7 +250,8 @@ impl Store for MemoryStore {
             content: row.row.content.clone(),
             version: row.version,
         };
-        Ok(rows.map(stored).collect())
+        rows.map(stored).for_each(take);
+        Ok(())
     }
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {
@@ -320,7 +328,12 @@ impl Store for MemoryStore {
         for row in rows {
             put(
                 tables,
-                (generation, row.shard, row.row.entity, row.row.id.clone()),
+                (
+                    generation,
+                    row.shard,
+                    row.row.entity,
+                    row.row.id().to_owned(),
+                ),
                 row.clone(),
             );
         }

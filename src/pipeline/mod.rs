@@ -273,19 +273,49 @@ pub trait Store: Send + Sync {
         }
     }
 
+    /// Hands over every record of a shard, one after the other: there may be more than fit in memory twice.
+    fn each_record(
+        &self,
+        generation: u32,
+        shard: Home,
+        take: &mut (dyn FnMut(StoredRecord) + Send),
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
     /// Every record of a shard.
     fn records(
         &self,
         generation: u32,
         shard: Home,
-    ) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send {
+        async move {
+            let mut records = Vec::new();
+            let mut take = |record| records.push(record);
+            self.each_record(generation, shard, &mut take).await?;
+            Ok(records)
+        }
+    }
+
+    /// Hands over every link received by a shard in an epoch, likewise.
+    fn each_link(
+        &self,
+        epoch: u32,
+        shard: Home,
+        take: &mut (dyn FnMut(StoredLink) + Send),
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Every link received by a shard in an epoch.
     fn links(
         &self,
         epoch: u32,
         shard: Home,
-    ) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send;
+    ) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send {
+        async move {
+            let mut links = Vec::new();
+            let mut take = |link| links.push(link);
+            self.each_link(epoch, shard, &mut take).await?;
+            Ok(links)
+        }
+    }
 
     /// Every cell of a shard in an epoch, zeros included.
     fn rollups(

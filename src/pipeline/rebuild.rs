@@ -238,9 +238,9 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
 /// If the message isn't one of this version's.
 pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, WireError> {
     Ok(match wire::read(message, &SCHEMA)? {
-        Message::Assertions(mut assertions) => {
-            assertions.retain(|assertion| assertion.entity != Entity::EPOCH);
-            route::partition_by_home(&assertions, partitions)
+        Message::Assertions(batch) => {
+            let carried = batch.assertions().filter(|a| a.entity != Entity::EPOCH);
+            route::partition_by_home(&carried.collect::<Vec<_>>(), partitions)
         }
         Message::Records(records) => address(&records, partitions),
         Message::Links(_) => Vec::new(),

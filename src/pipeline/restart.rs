@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::catalogue::VersionsOf;
 use super::known::Known;
 use super::owner::Owner;
-use super::{Checkpoint, Log, OutsideError, Store, message_hash};
+use super::{Checkpoint, Log, OutsideError, Store, StoredLink, StoredRecord, message_hash};
 use crate::event::wire::{LinkMessage, Name};
 use crate::record::{Entity, Home};
 use crate::shard::Shard;
@@ -107,21 +107,20 @@ pub async fn facts(
             newer.insert((entity, id.to_owned()));
         }
     };
-    for record in store.records(generation, shard).await? {
+    // The first that can't be put back stops the shard; what else comes is passed over.
+    let mut damaged = None;
+    let mut put_back = |record: StoredRecord| {
         note(record.version, record.entity, &record.id);
-        let kind = record.entity.name();
-        let put_back = state.restore_record(record.entity, &record.id, &record.state);
-        put_back.map_err(|error| RestartError::Damaged {
-            shard,
-            kind,
-            id: record.id,
-            problem: error.to_string(),
-        })?;
-    }
+        if let Err(error) = state.restore_record(record.entity, &record.id, &record.state) {
+            let kind = record.entity.name();
+            damaged.get_or_insert_with(|| (kind, record.id, error.to_string()));
+        }
+    };
+    store.each_record(generation, shard, &mut put_back).await?;
     for live in &known.live {
-        for link in store.links(live.epoch, shard).await? {
+        let mut put_back = |link: StoredLink| {
             note(link.version, link.target.0, &link.target.1);
-            let put_back = state.restore_link(&LinkMessage {
+            let message = LinkMessage {
                 epoch: link.epoch,
                 target: Name {
                     entity: link.target.0,
@@ -133,14 +132,20 @@ pub async fn facts(
                 },
                 version: link.link_version,
                 content: link.content.as_slice().into(),
-            });
-            put_back.map_err(|error| RestartError::Damaged {
-                shard,
-                kind: "link to",
-                id: link.target.1,
-                problem: error.to_string(),
-            })?;
-        }
+            };
+            if let Err(error) = state.restore_link(&message) {
+                damaged.get_or_insert_with(|| ("link to", link.target.1, error.to_string()));
+            }
+        };
+        store.each_link(live.epoch, shard, &mut put_back).await?;
+    }
+    if let Some((kind, id, problem)) = damaged {
+        return Err(RestartError::Damaged {
+            shard,
+            kind,
+            id,
+            problem,
+        });
     }
     Ok(Facts {
         state,

@@ -1,5 +1,7 @@
 //! A record as bytes: everything it holds, in one canonical form, so that equal records are equal bytes in the facts.
 
+use smallvec::SmallVec;
+
 use super::{Cut, Full, Held, Record};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::{EntitySpec, Field, Stamp};
@@ -8,6 +10,7 @@ use crate::symbol::Symbols;
 const VERSION: u8 = 1;
 /// Written in place of a field number when a custom field's name follows.
 const CUSTOM: u8 = u8::MAX;
+const NOT_HELD: u16 = u16::MAX;
 
 /// A record that can't be read back from its bytes.
 #[derive(Debug, thiserror::Error)]
@@ -31,33 +34,37 @@ impl Record {
         if let Some(first) = self.first() {
             writer.clock(first);
         }
-        let elements = self.elements();
-        // Stamps by where they are held, then in order, each once.
-        let mut held_at: Vec<u16> = elements.iter().map(|e| e.stamp).collect();
-        held_at.sort_unstable();
-        held_at.dedup();
-        let of = |at: u16| {
-            let element = elements.iter().position(|e| e.stamp == at);
-            self.stamp(element.unwrap_or_default(), symbols)
-        };
-        let mut stamps: Vec<Stamp> = held_at.iter().map(|at| of(*at)).collect();
-        let by_place = stamps.clone();
-        stamps.sort_unstable();
-        stamps.dedup();
-        writer.number(stamps.len() as u64);
-        stamps.iter().for_each(|stamp| writer.stamp(stamp));
-        let ranks: Vec<u64> = by_place
-            .iter()
-            .map(|stamp| stamps.binary_search(stamp).unwrap_or_default() as u64)
-            .collect();
-        let rank = |at: u16| ranks[held_at.binary_search(&at).unwrap_or_default()];
+        let (elements, words) = (self.elements(), self.word_count());
+        // The rank of each stamp by where it is held.
+        let mut ranks: SmallVec<[u16; 96]> = SmallVec::from_elem(NOT_HELD, words);
+        let mut stamps: SmallVec<[(Stamp, u16); 12]> = SmallVec::new();
+        for (i, element) in elements.iter().enumerate() {
+            let rank = &mut ranks[usize::from(element.stamp)];
+            if *rank == NOT_HELD {
+                *rank = 0;
+                stamps.push((self.stamp(i, symbols), element.stamp));
+            }
+        }
+        stamps.sort_unstable_by_key(|(stamp, _)| *stamp);
+        let mut distinct = 0;
+        for i in 0..stamps.len() {
+            distinct += usize::from(i == 0 || stamps[i].0 != stamps[i - 1].0);
+            ranks[usize::from(stamps[i].1)] = (distinct - 1) as u16;
+        }
+        writer.number(distinct as u64);
+        stamps.dedup_by_key(|(stamp, _)| *stamp);
+        stamps.iter().for_each(|(stamp, _)| writer.stamp(stamp));
 
         writer.number(elements.len() as u64);
-        for i in self.in_canonical_order(customs) {
+        let mut element = |i: usize| {
             let element = elements[i];
             write_field(writer, element.field(), customs);
-            writer.number(rank(element.stamp));
+            writer.number(u64::from(ranks[usize::from(element.stamp)]));
             writer.value(&self.held(i).show(symbols));
+        };
+        match self.custom_order(customs) {
+            Some(order) => order.into_iter().for_each(element),
+            None => (0..elements.len()).for_each(&mut element),
         }
         let mut cuts = self.cuts().to_vec();
         cuts.sort_by(|a, b| {
@@ -100,23 +107,27 @@ impl Record {
         if reader.byte()? == 1 {
             record.witness(reader.clock()?);
         }
-        let count = reader.count()?;
-        let stamps = (0..count)
-            .map(|_| reader.stamp())
-            .collect::<Result<Vec<_>, _>>()?;
-        let elements = reader.count()?;
-        record.reserve(elements, stamps.len() * 2 + elements.min(6))?;
-        for _ in 0..elements {
+        let mut stamps: SmallVec<[Stamp; 12]> = SmallVec::new();
+        for _ in 0..reader.count()? {
+            stamps.push(reader.stamp()?);
+        }
+        let mut elements: SmallVec<[(Field, u16, Held); 48]> = SmallVec::new();
+        for _ in 0..reader.count()? {
             let field = read_field(&mut reader, customs)?;
-            let stamp: usize = reader.narrow()?;
+            let stamp: u16 = reader.narrow()?;
             let held = Held::hold(&reader.value()?, symbols);
-            let stamp = *stamps.get(stamp).ok_or(Damaged {
-                at: 0,
-                what: "the index of a stamp",
-            })?;
-            let Some(field) = field else { continue };
-            // Written in order, except that custom fields are numbered otherwise here.
-            if !record.append(field, stamp, held, symbols)? {
+            if usize::from(stamp) >= stamps.len() {
+                return Err(BlobError::Damaged(Damaged {
+                    at: 0,
+                    what: "the index of a stamp",
+                }));
+            }
+            elements.extend(field.map(|field| (field, stamp, held)));
+        }
+        // Written in order, except that custom fields are numbered otherwise here.
+        if !record.fill(&stamps, &elements, symbols)? {
+            for (field, stamp, held) in elements {
+                let stamp = stamps[usize::from(stamp)];
                 record.assert(field, spec.spec(field).keep, stamp, held, symbols)?;
             }
         }
@@ -136,20 +147,19 @@ impl Record {
         Ok(record)
     }
 
-    /// Custom fields are numbered as the shard met them; their names put them in an order all shards share.
-    fn in_canonical_order(&self, customs: &CustomFields) -> Vec<usize> {
+    /// The order of the elements, if it is not the one they are held in: custom fields are numbered as the shard met them, and their
+    /// names put them in an order all shards share.
+    fn custom_order(&self, customs: &CustomFields) -> Option<Vec<usize>> {
         let elements = self.elements();
-        let mut order: Vec<usize> = (0..elements.len()).collect();
-        if elements
-            .last()
-            .is_some_and(|e| e.field().0 >= Field::FIRST_CUSTOM)
-        {
+        let last = elements.last().map_or(0, |e| e.field().0);
+        (last >= Field::FIRST_CUSTOM).then(|| {
+            let mut order: Vec<usize> = (0..elements.len()).collect();
             order.sort_by(|a, b| {
                 let (a, b) = (elements[*a].field(), elements[*b].field());
                 customs.name(a).cmp(&customs.name(b)).then(a.cmp(&b))
             });
-        }
-        order
+            order
+        })
     }
 }
 

@@ -3,10 +3,12 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
+use super::HISTORY_CLOCKS;
 use super::value::{Element, Held, Packed, Stamped};
 use super::words::{Full, Spilled, Words};
-use super::{CustomFields, HISTORY_CLOCKS};
-use crate::event::{Clock, EntitySpec, Field, FieldName, Keep, Stamp, Value, When};
+use crate::event::{Clock, EntitySpec, Field, Keep, Stamp, When};
 use crate::symbol::{Symbol, Symbols};
 
 /// One CRM entity as its sources described it.
@@ -134,13 +136,13 @@ impl Record {
         earlier
     }
 
-    /// Folds one assertion in. Values in order of field are folded in one walk.
+    /// Folds one assertion in; a value whose field has no number is counted as having found no room. Values in order of field are
+    /// folded in one walk.
     pub fn fold(
         &mut self,
         spec: &EntitySpec,
         stamp: Stamp,
-        values: &[(FieldName<'_>, Value<'_>)],
-        customs: &mut CustomFields,
+        values: impl ExactSizeIterator<Item = (Option<Field>, Held)>,
         symbols: &mut Symbols,
     ) -> Effect {
         let began = self.witness(stamp.clock);
@@ -154,29 +156,15 @@ impl Record {
         }
         let mut arriving = Arriving { stamp, at: None };
         let mut from = 0;
-        for (name, value) in values {
-            let field = match name {
-                FieldName::Known(field) => Some(*field),
-                FieldName::Custom(name) => customs.number(name),
-            };
+        for (field, held) in values {
             let Some(field) = field else {
                 effect.overflowed += 1;
                 continue;
             };
             let range = self.range_from(from, field);
             from = range.start;
-            let known = self.elements[..range.end]
-                .last()
-                .map_or(Held::Null, |last| last.held(self.words.all()));
-            let held = Held::hold_like(value, known, symbols);
-            match self.assert_in(
-                range,
-                field,
-                spec.spec(field).keep,
-                &mut arriving,
-                held,
-                symbols,
-            ) {
+            let keep = spec.spec(field).keep;
+            match self.assert_in(range, field, keep, &mut arriving, held, symbols) {
                 Ok(outcome) => effect.note(field, outcome),
                 Err(Full) => effect.overflowed += 1,
             }
@@ -346,47 +334,47 @@ impl Record {
         Ok(())
     }
 
-    /// Appends a value that is greater than all of its record in the order of elements; false, and nothing done, if it is not.
-    pub(super) fn append(
+    /// Fills an empty record with values in order of field, stamp and value, each with the position of its stamp, in memory that fits.
+    /// False, and nothing done, if they are in another order.
+    pub(super) fn fill(
         &mut self,
-        field: Field,
-        stamp: Stamp,
-        held: Held,
+        stamps: &[Stamp],
+        values: &[(Field, u16, Held)],
         symbols: &mut Symbols,
     ) -> Result<bool, Full> {
-        if let Some(last) = self.elements.len().checked_sub(1) {
-            let order = self.elements[last]
-                .field()
-                .cmp(&field)
-                .then_with(|| self.stamp(last, symbols).cmp(&stamp))
-                .then_with(|| self.held(last).order(held, symbols));
-            if order != Ordering::Less {
-                return Ok(false);
-            }
-        }
-        let known = self.elements.iter().rev().find(|e| {
-            self.words.time(e.stamp) == stamp.clock.time
-                && self.words.stamp(e.stamp, self.spilled(), symbols) == stamp
-        });
-        let mut arriving = Arriving {
-            stamp,
-            at: known.map(|element| element.stamp),
+        let stamp_of = |value: &(Field, u16, Held)| &stamps[usize::from(value.1)];
+        let in_order = |pair: &[(Field, u16, Held)]| {
+            let [before, after] = pair else { return true };
+            let order = before.0.cmp(&after.0);
+            let order = order.then_with(|| stamp_of(before).cmp(stamp_of(after)));
+            let order = order.then_with(|| before.2.order(after.2, symbols));
+            order == Ordering::Less
         };
-        let end = self.elements.len();
-        self.put(end, field, &mut arriving, held, symbols, true)?;
-        Ok(true)
-    }
-
-    /// Makes room for so many elements and words at once.
-    pub(super) fn reserve(&mut self, elements: usize, words: usize) -> Result<(), Full> {
-        self.elements.reserve_exact(elements);
-        let mut none = Vec::new();
-        let spilled = self
-            .rare
-            .as_mut()
-            .map_or(&mut none, |rare| &mut rare.spilled);
+        if !values.windows(2).all(in_order) {
+            return Ok(false);
+        }
+        let wide = |value: &&(Field, u16, Held)| matches!(Packed::of(value.2), Packed::Wide(..));
+        let words = stamps.len() * 2 + values.iter().filter(wide).count();
+        let mut spilled = Vec::new();
         self.words
-            .reserve(words, &mut self.elements, spilled, &mut None)
+            .reserve(words, &mut [], &mut spilled, &mut None)?;
+        let places: SmallVec<[u16; 12]> = stamps
+            .iter()
+            .map(|stamp| self.words.push_stamp(*stamp, &mut spilled, symbols))
+            .collect();
+        if !spilled.is_empty() {
+            self.rare.get_or_insert_default().spilled = spilled;
+        }
+        self.elements.reserve_exact(values.len());
+        for (field, stamp, held) in values {
+            let (tag, bits) = match Packed::of(*held) {
+                Packed::Inline(tag, bits) => (tag, bits),
+                Packed::Wide(tag, word) => (tag, self.words.push_value(word)),
+            };
+            let stamp = places[usize::from(*stamp)];
+            self.elements.push(Element::new(*field, stamp, tag, bits));
+        }
+        Ok(true)
     }
 
     /// Takes in all that another copy of the record holds, as if every assertion behind it had been folded here.
@@ -438,6 +426,20 @@ impl Record {
             Some(last) if last.field() == field => last.held(self.words.all()),
             _ => Held::Null,
         }
+    }
+
+    /// The values that count for the first fields, one a field, in order of field: all in one walk.
+    pub fn latest_of_first(&self, fields: usize) -> impl ExactSizeIterator<Item = Held> {
+        let mut at = 0;
+        (0..fields).map(move |field| {
+            let field = Field(field as u16);
+            let rest = self.elements[at..].iter();
+            at += rest.take_while(|e| e.field() <= field).count();
+            match self.elements[..at].last() {
+                Some(last) if last.field() == field => last.held(self.words.all()),
+                _ => Held::Null,
+            }
+        })
     }
 
     /// The text that counts for a field; blank if there is none.
@@ -533,6 +535,10 @@ impl Record {
 
     pub(super) fn elements(&self) -> &[Element] {
         &self.elements
+    }
+
+    pub(super) fn word_count(&self) -> usize {
+        self.words.all().len()
     }
 
     pub(super) fn held(&self, element: usize) -> Held {

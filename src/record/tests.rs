@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::deal::{AMOUNT, OWNER_ID, STAGE, STATUS};
 use super::*;
 use crate::definitions::{DefinitionsSpec, StageMeaning};
-use crate::event::{Decimal, FieldName, FieldSpec, Kind, Value};
+use crate::event::{Decimal, FieldSpec, Kind, Value};
 use crate::metric::Catalogue;
 
 /// With one stage that stands for a status.
@@ -52,22 +52,24 @@ fn at(time: i64) -> Clock {
 impl Shelf {
     /// Custom fields are numbered from [`Field::FIRST_CUSTOM`] in a test; a shelf numbers them as it meets them.
     fn say(&mut self, said: &Said) -> bool {
-        let name = |field: &Field| match field.0.checked_sub(Field::FIRST_CUSTOM) {
-            Some(number) => FieldName::Custom(format!("custom{number}").into()),
-            None => FieldName::Known(*field),
+        let (customs, symbols) = (&mut self.customs, &mut self.symbols);
+        let number = |field: &Field, customs: &mut CustomFields| match field
+            .0
+            .checked_sub(Field::FIRST_CUSTOM)
+        {
+            Some(number) => customs.number(&format!("custom{number}")),
+            None => Some(*field),
         };
-        let values: Vec<_> = said
-            .values
-            .iter()
-            .map(|(f, v)| (name(f), v.clone()))
+        let values = said.values.iter();
+        let values: Vec<_> = values
+            .map(|(field, value)| (number(field, customs), Held::hold(value, symbols)))
             .collect();
         let stamp = Stamp {
             clock: said.clock,
             origin: origin(said.offset),
         };
-        let (customs, symbols) = (&mut self.customs, &mut self.symbols);
         let spec = Entity::DEAL.spec();
-        let effect = self.record.fold(spec, stamp, &values, customs, symbols);
+        let effect = self.record.fold(spec, stamp, values.into_iter(), symbols);
         assert_eq!(effect.overflowed, 0);
         effect.changed
     }
@@ -459,21 +461,19 @@ fn some_value(spec: &FieldSpec, number: usize) -> Value<'static> {
 
 /// A record of an entity with every field but those common to all, and what it reads as.
 fn full(entity: Entity, changes: &[(Field, usize)], again: Option<Field>) -> Reading {
-    let (mut symbols, mut customs) = (Symbols::default(), CustomFields::default());
+    let (mut symbols, customs) = (Symbols::default(), CustomFields::default());
     let spec = entity.spec();
     let compiled = DEFINITIONS.compile(&mut symbols);
     let id = symbols.intern("it");
     let mut record = Record::default();
     let mut fold = |time: i64, field: Field, number: usize, symbols: &mut Symbols| {
-        let values = [(
-            FieldName::Known(field),
-            some_value(spec.spec(field), number),
-        )];
+        let held = Held::hold(&some_value(spec.spec(field), number), symbols);
+        let values = [(Some(field), held)];
         let stamp = Stamp {
             clock: at(time),
             origin: origin(time as u64),
         };
-        record.fold(spec, stamp, &values, &mut customs, symbols);
+        record.fold(spec, stamp, values.into_iter(), symbols);
     };
     for number in 2..spec.fields.len() {
         fold(1, Field(number as u16), 0, &mut symbols);

@@ -30,14 +30,6 @@ impl Held {
         }
     }
 
-    /// As [`Held::hold`]; compares with the value that is probably the same first, which is cheaper than to look the text up.
-    pub(super) fn hold_like(value: &Value<'_>, known: Held, symbols: &mut Symbols) -> Held {
-        match (value, known) {
-            (Value::Text(text), Held::Text(symbol)) if symbols.text(symbol) == text => known,
-            _ => Held::hold(value, symbols),
-        }
-    }
-
     /// The value with its text.
     pub fn show<'s>(self, symbols: &'s Symbols) -> Value<'s> {
         match self {

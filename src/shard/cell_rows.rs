@@ -99,6 +99,12 @@ impl CellRows {
         })
     }
 
+    /// Makes room for so many rows of the usual size.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.bytes.reserve(rows * 120);
+        self.rows.reserve(rows);
+    }
+
     /// Adds a cell.
     pub(super) fn push(
         &mut self,
@@ -116,7 +122,7 @@ impl CellRows {
             &set.name,
             texts.map(|symbol| symbols.text(*symbol)),
             symbols.text(key.currency),
-            (cell.counts.iter().copied(), cell.sums(), cell.buckets()),
+            (cell.counts(), cell.sums(), cell.buckets()),
         );
     }
 

@@ -1,59 +1,71 @@
-//! The cells of an epoch in a shard: for each rollup a pool, in which a cell is a key of 24 bytes and its numbers in line.
+//! The cells of an epoch in a shard: for each rollup a pool, in which a cell is a row of words: what it is cut by, then its numbers.
 
 use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHasher};
 
-use crate::metric::{Catalogue, Contribution};
-use crate::symbol::Symbol;
+use super::difference::Change;
+use crate::metric::Catalogue;
+use crate::symbol::{Symbol, halve, spread};
 use crate::window::{Cell, CellKey, Grain, MAX_CROSS, Pane};
 
-/// Which cell of a pool, in 24 bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key {
-    /// Start of the pane in seconds: panes lie between 1970 and 2100.
-    start: u32,
-    currency: Symbol,
-    values: [Symbol; MAX_CROSS],
-    set: u8,
-    grain: Grain,
-    state: State,
-}
+/// Which cell of a pool, in three words: start of the pane (s, 1970 to 2100) and currency; two values; the third, grouping set and grain.
+/// The lowest byte of the last one is no part of the key: a row keeps its state there.
+#[derive(Debug, Clone, Copy)]
+struct Key([u64; KEY]);
 
-/// What is to be done with a cell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Clean,
-    Touched,
-    Free,
+const KEY: usize = 3;
+const STATE: u64 = 0xff;
+
+/// States of a row.
+const CLEAN: u64 = 0;
+const TOUCHED: u64 = 1;
+const FREE: u64 = 2;
+
+fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
 }
 
 impl Key {
-    fn is_same(&self, other: &Key) -> bool {
-        (self.start, self.currency, self.values, self.set, self.grain)
-            == (
-                other.start,
-                other.currency,
-                other.values,
-                other.set,
-                other.grain,
-            )
+    fn new(pane: Pane, currency: Symbol, values: [Symbol; MAX_CROSS], set: u8) -> Self {
+        let [first, second, third] = values;
+        let set_and_grain = u32::from(set) << 16 | (pane.grain as u32) << 8;
+        Key([
+            pair(pane.start as u32, currency.0),
+            pair(first.0, second.0),
+            pair(third.0, set_and_grain),
+        ])
     }
 
-    fn hash(&self) -> u64 {
+    fn of_row(row: &[u64]) -> Self {
+        Key([row[0], row[1], row[2] & !STATE])
+    }
+
+    fn is_of(&self, row: &[u64]) -> bool {
+        self.0 == Self::of_row(row).0
+    }
+
+    fn hash(&self) -> u32 {
         let mut hasher: FxHasher = FxBuildHasher.build_hasher();
-        hasher.write_u64(u64::from(self.start) << 32 | u64::from(self.currency.0));
-        hasher.write_u64(u64::from(self.values[0].0) << 32 | u64::from(self.values[1].0));
-        let set = u64::from(self.set) << 8 | self.grain as u64;
-        hasher.write_u64(u64::from(self.values[2].0) << 32 | set);
-        hasher.finish()
+        self.0.iter().for_each(|word| hasher.write_u64(*word));
+        halve(hasher.finish())
     }
 
-    fn pane(&self) -> Pane {
-        Pane {
-            grain: self.grain,
-            start: i64::from(self.start),
+    fn cell_key(&self, rollup: usize) -> CellKey {
+        let [time, values, last] = self.0;
+        let high = |word: u64| Symbol((word >> 32) as u32);
+        // Written by `new`, so that the grain is one.
+        let grain = Grain::from_number((last >> 8) as u8).unwrap_or(Grain::Day);
+        CellKey {
+            rollup: rollup as u8,
+            set: (last >> 16) as u8,
+            pane: Pane {
+                grain,
+                start: (time >> 32) as i64,
+            },
+            currency: Symbol(time as u32),
+            values: [high(values), Symbol(values as u32), high(last)],
         }
     }
 }
@@ -104,15 +116,20 @@ impl Samples {
     }
 }
 
+/// So many cells are allocated at once, so that growing copies none.
+const CHUNK: usize = 128;
+
 /// The cells of one rollup.
 #[derive(Default)]
 struct Pool {
     counts: usize,
-    /// Words a cell takes: one a count, two a sum.
+    /// Words a row takes: its key, one a count, two a sum.
     width: usize,
-    index: HashTable<u32>,
-    keys: Vec<Key>,
-    words: Vec<i64>,
+    /// Rows with the hashes of their keys, so that growing looks at no row.
+    index: HashTable<(u32, u32)>,
+    chunks: Vec<Box<[u64]>>,
+    /// Rows in use or free.
+    rows: usize,
     /// Only of rollups whose contributions have samples; then one a cell.
     samples: Vec<Samples>,
     touched: Vec<u32>,
@@ -121,17 +138,21 @@ struct Pool {
 
 /// The numbers of a cell, as they are held.
 pub(super) struct CellRef<'a> {
-    /// The counts.
-    pub counts: &'a [i64],
-    sums: &'a [i64],
+    counts: &'a [u64],
+    sums: &'a [u64],
     samples: Option<&'a Samples>,
 }
 
 impl CellRef<'_> {
+    /// The counts.
+    pub fn counts(&self) -> impl ExactSizeIterator<Item = i64> {
+        self.counts.iter().map(|word| *word as i64)
+    }
+
     /// The sums, in ten-thousandths.
     pub fn sums(&self) -> impl ExactSizeIterator<Item = i128> {
         let sums = self.sums.chunks_exact(2);
-        sums.map(|words| i128::from(words[1]) << 64 | i128::from(words[0] as u64))
+        sums.map(|words| (u128::from(words[1]) << 64 | u128::from(words[0])) as i128)
     }
 
     /// The buckets of its sketch.
@@ -143,76 +164,89 @@ impl CellRef<'_> {
     /// The same, apart from the pool.
     pub fn to_cell(&self) -> Cell {
         Cell {
-            counts: self.counts.to_vec(),
+            counts: self.counts().collect(),
             sums: self.sums().collect(),
             sketch: self.buckets().collect(),
         }
     }
 }
 
+/// The row of a number.
+fn row(chunks: &[Box<[u64]>], width: usize, at: usize) -> &[u64] {
+    &chunks[at / CHUNK][at % CHUNK * width..][..width]
+}
+
 impl Pool {
-    fn find(&mut self, key: Key) -> usize {
-        let Pool { index, keys, .. } = self;
-        let hash = key.hash();
-        if let Some(at) = index.find(hash, |at| keys[*at as usize].is_same(&key)) {
-            return *at as usize;
-        }
-        let at = match self.free.pop() {
-            Some(at) => {
-                keys[at as usize] = key;
-                at
-            }
-            None => {
-                if keys.len() == keys.capacity() {
-                    let more = (keys.len() / 4).max(16);
-                    keys.reserve_exact(more);
-                    self.words.reserve_exact(more * self.width);
-                }
-                keys.push(key);
-                self.words.resize(self.words.len() + self.width, 0);
-                (keys.len() - 1) as u32
-            }
-        };
-        index.insert_unique(hash, at, |at| keys[*at as usize].hash());
-        at as usize
+    fn row(&self, at: usize) -> &[u64] {
+        row(&self.chunks, self.width, at)
     }
 
-    /// Adds a contribution to a cell, and notes that it was touched. True if nothing is left in it.
-    fn add(&mut self, key: Key, contribution: &Contribution, sign: i64) -> bool {
-        let at = self.find(key);
-        if self.keys[at].state == State::Clean {
-            self.keys[at].state = State::Touched;
+    fn row_mut(&mut self, at: usize) -> &mut [u64] {
+        &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width]
+    }
+
+    fn find(&mut self, key: Key) -> usize {
+        let (hash, chunks, width) = (key.hash(), &self.chunks, self.width);
+        let found = self.index.find(spread(hash), |(at, other)| {
+            *other == hash && key.is_of(row(chunks, width, *at as usize))
+        });
+        if let Some((at, _)) = found {
+            return *at as usize;
+        }
+        let at = self.free.pop().map_or(self.rows, |at| at as usize);
+        if at == self.rows {
+            self.rows += 1;
+            if at / CHUNK == self.chunks.len() {
+                let chunk = vec![0; CHUNK * self.width];
+                self.chunks.push(chunk.into_boxed_slice());
+            }
+        }
+        self.row_mut(at)[..KEY].copy_from_slice(&key.0);
+        let entry = (at as u32, hash);
+        self.index
+            .insert_unique(spread(hash), entry, |(_, hash)| spread(*hash));
+        at
+    }
+
+    /// Applies a change to a cell, and notes that it was touched. True if nothing is left in it.
+    fn apply(&mut self, key: Key, change: Change<'_>) -> bool {
+        let (at, counts) = (self.find(key), self.counts);
+        let row = &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width];
+        let (key, words) = row.split_at_mut(KEY);
+        if key[KEY - 1] & STATE == CLEAN {
+            key[KEY - 1] |= TOUCHED;
             self.touched.push(at as u32);
         }
-        let words = &mut self.words[at * self.width..][..self.width];
-        let mut counts = contribution.counts;
-        while counts != 0 {
-            words[counts.trailing_zeros() as usize] += sign;
-            counts &= counts - 1;
-        }
-        for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0) {
-            let sum = &mut words[self.counts + usize::from(*measure) * 2..][..2];
-            let before = i128::from(sum[1]) << 64 | i128::from(sum[0] as u64);
-            let after = before + i128::from(sign) * i128::from(*number);
-            (sum[0], sum[1]) = (after as i64, (after >> 64) as i64);
-        }
-        if let Some(bucket) = contribution.sample {
-            if self.samples.len() <= at {
-                self.samples.resize_with(at + 1, Samples::default);
+        for (contribution, sign) in change.signed() {
+            let mut bits = contribution.counts;
+            while bits != 0 {
+                let count = &mut words[bits.trailing_zeros() as usize];
+                *count = count.wrapping_add(sign as u64);
+                bits &= bits - 1;
             }
-            self.samples[at].add(bucket, sign);
+            for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0) {
+                let sum = &mut words[counts + usize::from(*measure) * 2..][..2];
+                let before = (u128::from(sum[1]) << 64 | u128::from(sum[0])) as i128;
+                let after = before + i128::from(sign) * i128::from(*number);
+                (sum[0], sum[1]) = (after as u64, (after >> 64) as u64);
+            }
+            if let Some(bucket) = contribution.sample {
+                if self.samples.len() <= at {
+                    self.samples.resize_with(at + 1, Samples::default);
+                }
+                self.samples[at].add(bucket, sign);
+            }
         }
-        sign < 0 && self.is_zero(at)
+        change.minus.is_some() && self.is_zero(at)
     }
 
     fn is_zero(&self, at: usize) -> bool {
-        let words = &self.words[at * self.width..][..self.width];
-        words.iter().all(|word| *word == 0) && self.samples.get(at).is_none_or(|s| s.0.is_empty())
+        self.row(at)[KEY..].iter().all(|word| *word == 0)
+            && self.samples.get(at).is_none_or(|s| s.0.is_empty())
     }
 
     fn cell(&self, at: usize) -> CellRef<'_> {
-        let words = &self.words[at * self.width..][..self.width];
-        let (counts, sums) = words.split_at(self.counts);
+        let (counts, sums) = self.row(at)[KEY..].split_at(self.counts);
         CellRef {
             counts,
             sums,
@@ -222,32 +256,28 @@ impl Pool {
 
     /// Drops a cell in which nothing is left.
     fn release(&mut self, at: usize) {
-        let Pool { index, keys, .. } = self;
-        if let Ok(entry) = index.find_entry(keys[at].hash(), |other| *other as usize == at) {
+        let hash = Key::of_row(self.row(at)).hash();
+        let entry = self
+            .index
+            .find_entry(spread(hash), |(other, _)| *other as usize == at);
+        if let Ok(entry) = entry {
             entry.remove();
         }
-        keys[at].state = State::Free;
+        self.row_mut(at)[KEY - 1] = FREE;
         self.free.push(at as u32);
     }
 
-    fn live(&self) -> impl Iterator<Item = (&Key, CellRef<'_>)> {
-        let cells = self.keys.iter().enumerate();
-        cells
-            .filter(|(_, key)| key.state != State::Free)
-            .map(|(at, key)| (key, self.cell(at)))
+    fn live(&self) -> impl Iterator<Item = (Key, CellRef<'_>)> {
+        let cells = (0..self.rows).filter(|at| self.row(*at)[KEY - 1] & STATE != FREE);
+        cells.map(|at| (Key::of_row(self.row(at)), self.cell(at)))
     }
 
     fn bytes(&self) -> usize {
-        let samples = self
-            .samples
-            .iter()
-            .map(|s| s.0.capacity() * 8)
-            .sum::<usize>();
-        self.keys.capacity() * size_of::<Key>()
-            + self.words.capacity() * 8
+        let samples = self.samples.iter();
+        self.chunks.len() * CHUNK * self.width * 8
             + self.samples.capacity() * size_of::<Samples>()
-            + samples
-            + self.index.capacity() * 5
+            + samples.map(|s| s.0.capacity() * 8).sum::<usize>()
+            + self.index.capacity() * (size_of::<(u32, u32)>() + 1)
             + (self.touched.capacity() + self.free.capacity()) * 4
     }
 }
@@ -261,7 +291,7 @@ impl Cells {
     pub fn new(catalogue: &Catalogue) -> Self {
         let pools = catalogue.rollups().iter().map(|rollup| Pool {
             counts: rollup.counts.len(),
-            width: rollup.counts.len() + 2 * rollup.sums.len(),
+            width: KEY + rollup.counts.len() + 2 * rollup.sums.len(),
             ..Pool::default()
         });
         Cells {
@@ -269,29 +299,25 @@ impl Cells {
         }
     }
 
-    /// Adds a contribution to every cell it goes to, or takes it back. Says in how many nothing is left.
-    pub fn add(&mut self, contribution: &Contribution, sign: i64, catalogue: &Catalogue) -> usize {
-        let pool = &mut self.pools[usize::from(contribution.rollup)];
+    /// Applies a change to every cell it goes to. Says in how many nothing is left.
+    pub fn apply(&mut self, change: Change<'_>, catalogue: &Catalogue) -> usize {
+        let Some(place) = change.place() else {
+            return 0;
+        };
+        let pool = &mut self.pools[usize::from(place.rollup)];
         let mut panes = [None; 4];
         let mut zeros = 0;
-        for (set, grains) in catalogue.placements(contribution.rollup) {
+        for (set, grains) in catalogue.placements(place.rollup) {
             let mut values = [Symbol::BLANK; MAX_CROSS];
             let dimensions = &catalogue.sets[usize::from(*set)].dimensions;
             for (value, dimension) in values.iter_mut().zip(dimensions) {
-                *value = contribution.dims[usize::from(dimension.0)];
+                *value = place.dims[usize::from(dimension.0)];
             }
             for grain in grains {
                 let pane = *panes[*grain as usize - 1]
-                    .get_or_insert_with(|| Pane::of(contribution.at, *grain, &catalogue.calendar));
-                let key = Key {
-                    start: pane.start as u32,
-                    currency: contribution.currency,
-                    values,
-                    set: *set,
-                    grain: pane.grain,
-                    state: State::Clean,
-                };
-                zeros += usize::from(pool.add(key, contribution, sign));
+                    .get_or_insert_with(|| Pane::of(place.at, *grain, &catalogue.calendar));
+                let key = Key::new(pane, place.currency, values, *set);
+                zeros += usize::from(pool.apply(key, change));
                 if pane == Pane::UNDATED {
                     break; // one undated cell serves all grains
                 }
@@ -305,7 +331,7 @@ impl Cells {
         let pools = self.pools.iter().enumerate();
         pools.flat_map(|(rollup, pool)| {
             pool.live()
-                .map(move |(key, cell)| (cell_key(rollup, key), cell.to_cell()))
+                .map(move |(key, cell)| (key.cell_key(rollup), cell.to_cell()))
         })
     }
 
@@ -319,8 +345,8 @@ impl Cells {
         for (rollup, pool) in self.pools.iter_mut().enumerate() {
             for at in std::mem::take(&mut pool.touched) {
                 let at = at as usize;
-                take(cell_key(rollup, &pool.keys[at]), pool.cell(at));
-                pool.keys[at].state = State::Clean;
+                take(Key::of_row(pool.row(at)).cell_key(rollup), pool.cell(at));
+                pool.row_mut(at)[KEY - 1] &= !STATE;
                 if pool.is_zero(at) {
                     pool.release(at); // its row says zero; the next contribution starts from there
                 }
@@ -335,21 +361,11 @@ impl Cells {
 
     /// How many cells there are.
     pub fn count(&self) -> usize {
-        self.pools.iter().map(|p| p.keys.len() - p.free.len()).sum()
+        self.pools.iter().map(|p| p.rows - p.free.len()).sum()
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.pools.iter().map(Pool::bytes).sum()
-    }
-}
-
-fn cell_key(rollup: usize, key: &Key) -> CellKey {
-    CellKey {
-        rollup: rollup as u8,
-        set: key.set,
-        pane: key.pane(),
-        currency: key.currency,
-        values: key.values,
     }
 }

@@ -7,6 +7,28 @@ use crate::metric::{Contribution, Contributions};
 /// Lists shorter than this are compared item by item.
 const FEW: usize = 12;
 
+/// Contributions that go to the same cells: one to be taken back, one to be added, or both.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    /// Before.
+    pub minus: Option<&'a Contribution>,
+    /// After.
+    pub plus: Option<&'a Contribution>,
+}
+
+impl<'a> Change<'a> {
+    /// One of them, which says where to.
+    pub fn place(&self) -> Option<&'a Contribution> {
+        self.plus.or(self.minus)
+    }
+
+    /// Each with its sign.
+    pub fn signed(&self) -> impl Iterator<Item = (&'a Contribution, i64)> {
+        let minus = self.minus.map(|contribution| (contribution, -1));
+        minus.into_iter().chain(self.plus.map(|c| (c, 1)))
+    }
+}
+
 /// What is to be taken back and what is to be added.
 #[derive(Default)]
 pub(super) struct Difference {
@@ -24,7 +46,7 @@ impl Difference {
     }
 
     /// Hands over what is left once equal contributions of both sides are struck out, so that no cell is touched by what did not change.
-    pub fn net(&mut self, mut apply: impl FnMut(&Contribution, i64)) {
+    pub fn net(&mut self, mut apply: impl FnMut(Change<'_>)) {
         let (minus, plus) = (&mut self.minus.items, &mut self.plus.items);
         if minus.len().min(plus.len()) <= FEW {
             let mut at = 0;
@@ -37,10 +59,21 @@ impl Difference {
                     None => at += 1,
                 }
             }
-            minus
-                .iter()
-                .for_each(|contribution| apply(contribution, -1));
-            plus.iter().for_each(|contribution| apply(contribution, 1));
+            for contribution in plus.iter() {
+                // A deal that is closed leaves the cell it enters: one look-up for both.
+                let beside = minus.iter().position(|old| old.is_beside(contribution));
+                let old = beside.map(|at| minus.swap_remove(at));
+                apply(Change {
+                    minus: old.as_ref(),
+                    plus: Some(contribution),
+                });
+            }
+            for contribution in minus.iter() {
+                apply(Change {
+                    minus: Some(contribution),
+                    plus: None,
+                });
+            }
         } else {
             let mut sums: FxHashMap<&Contribution, i64> = FxHashMap::default();
             for contribution in minus.iter() {
@@ -50,8 +83,11 @@ impl Difference {
                 *sums.entry(contribution).or_default() += 1;
             }
             for (contribution, count) in sums {
-                let sign = count.signum();
-                (0..count.abs()).for_each(|_| apply(contribution, sign));
+                let change = Change {
+                    minus: (count < 0).then_some(contribution),
+                    plus: (count > 0).then_some(contribution),
+                };
+                (0..count.abs()).for_each(|_| apply(change));
             }
         }
     }

@@ -198,19 +198,41 @@ impl Ledger {
         } else {
             &mut open.difference.plus
         };
-        for sender in senders {
-            let received = inbox.get(*sender);
-            if let Some(link) = received.and_then(|received| received.link.as_ref()) {
-                let positions = self.catalogue.positions_of(open.key.entity);
-                for (position, basis) in positions.iter().zip(&open.bases) {
-                    let sent = Sent {
-                        sender: *sender,
-                        link,
-                        basis: *basis,
-                    };
-                    self.catalogue
-                        .contribute_link(*position, &subject, &sent, out);
-                }
+        let links = senders.iter().filter_map(|sender| {
+            let link = inbox.get(*sender)?.link.as_ref()?;
+            Some((*sender, link))
+        });
+        let metrics = self.metrics_of(open.key, &open.bases);
+        self.contribute_links(&subject, metrics, links, out);
+    }
+
+    /// The positions of the metrics that a record contributes to, each with its basis.
+    fn metrics_of<'a>(
+        &'a self,
+        key: Key,
+        bases: &'a [i64],
+    ) -> impl Iterator<Item = (usize, i64)> + Clone + 'a {
+        let positions = self.catalogue.positions_of(key.entity).iter();
+        positions.copied().zip(bases.iter().copied())
+    }
+
+    /// What these links of a record contribute to these metrics.
+    fn contribute_links<'l>(
+        &self,
+        subject: &Subject<'_>,
+        metrics: impl Iterator<Item = (usize, i64)> + Clone,
+        links: impl Iterator<Item = (Key, &'l Link)>,
+        out: &mut Contributions,
+    ) {
+        for (sender, link) in links {
+            for (position, basis) in metrics.clone() {
+                let sent = Sent {
+                    sender,
+                    link,
+                    basis,
+                };
+                self.catalogue
+                    .contribute_link(position, subject, &sent, out);
             }
         }
     }
@@ -232,21 +254,12 @@ impl Ledger {
         let context = names.context(&self.compiled);
         let subject = Subject::new(key, &after, inbox, context);
         if !inbox.is_empty() {
-            let positions = self.catalogue.positions_of(key.entity).iter();
-            for ((position, old), new) in positions.zip(bases).zip(self.bases(&subject)) {
-                if old != new {
-                    for (basis, out) in [(old, &mut difference.minus), (new, &mut difference.plus)]
-                    {
-                        for (sender, link) in inbox.links() {
-                            let sent = Sent {
-                                sender,
-                                link,
-                                basis,
-                            };
-                            self.catalogue
-                                .contribute_link(*position, &subject, &sent, out);
-                        }
-                    }
+            let after = self.bases(&subject);
+            let moved = self.metrics_of(key, &bases).zip(&after);
+            for ((position, old), new) in moved.filter(|((_, old), new)| old != *new) {
+                for (basis, out) in [(old, &mut difference.minus), (*new, &mut difference.plus)] {
+                    let metric = std::iter::once((position, basis));
+                    self.contribute_links(&subject, metric, inbox.links(), out);
                 }
             }
         }
@@ -258,7 +271,7 @@ impl Ledger {
     fn apply(&mut self, mut difference: Difference) {
         let (cells, catalogue) = (&mut self.cells, &*self.catalogue);
         let mut zeros = 0;
-        difference.net(|contribution, sign| zeros += cells.add(contribution, sign, catalogue));
+        difference.net(|change| zeros += cells.apply(change, catalogue));
         self.tombstoned += zeros;
         self.scratch = difference;
     }
@@ -280,28 +293,18 @@ impl Ledger {
         let outs = [&mut difference.minus, &mut difference.plus];
         for (reading, out) in readings.into_iter().zip(outs) {
             let subject = Subject::new(key, reading, inbox, context);
-            let positions = self.catalogue.positions_of(key.entity).iter();
-            for (position, basis) in positions.zip(bases) {
-                let mut add = |sender: Key, link: &Link| {
-                    let basis = *basis;
-                    let sent = Sent {
-                        sender,
-                        link,
-                        basis,
-                    };
-                    self.catalogue
-                        .contribute_link(*position, &subject, &sent, out);
-                };
-                if self.catalogue.links_read_target(*position) {
-                    inbox.links().for_each(|(sender, link)| add(sender, link));
-                } else if let Some(first) = inbox.in_order().next() {
-                    // Of links kept in order only the first one's place depends on the record itself.
-                    let received = inbox.get(first);
-                    if let Some(link) = received.and_then(|received| received.link.as_ref()) {
-                        add(first, link);
-                    }
-                }
+            let (every, first): (Vec<_>, Vec<_>) = self
+                .metrics_of(key, bases)
+                .partition(|(position, _)| self.catalogue.links_read_target(*position));
+            if !every.is_empty() {
+                self.contribute_links(&subject, every.into_iter(), inbox.links(), out);
             }
+            // Of links kept in order only the first one's place depends on the record itself.
+            let leading = inbox.in_order().next().and_then(|sender| {
+                let link = inbox.get(sender)?.link.as_ref()?;
+                Some((sender, link))
+            });
+            self.contribute_links(&subject, first.into_iter(), leading.into_iter(), out);
         }
     }
 
@@ -355,54 +358,52 @@ impl Ledger {
         }
     }
 
-    /// Works out what a record contributes and says, as if nothing of it had been counted in this epoch yet.
-    pub(super) fn establish(&mut self, key: Key, reading: Reading, names: Names<'_>) {
-        if let Some(inbox) = self.inboxes.get_mut(&key) {
-            inbox.clear_marks();
-        }
+    /// Works out what a record contributes, as if nothing of it had been counted in this epoch yet.
+    pub(super) fn establish(&mut self, key: Key, reading: &Reading, names: Names<'_>) {
         let mut difference = std::mem::take(&mut self.scratch);
         difference.clear();
-        let catalogue = self.catalogue.clone();
-        let positions = catalogue.positions_of(key.entity);
-        let links = |ledger: &Ledger, bases: &[i64], out: &mut Contributions| {
-            let inbox = ledger.inbox(key);
-            let subject = Subject::new(key, &reading, inbox, names.context(&ledger.compiled));
-            for (sender, link) in inbox.links() {
-                for (position, basis) in positions.iter().zip(bases) {
-                    let basis = *basis;
-                    let sent = Sent {
-                        sender,
-                        link,
-                        basis,
-                    };
-                    ledger
-                        .catalogue
-                        .contribute_link(*position, &subject, &sent, out);
-                }
-            }
-        };
-        if !self.inbox(key).is_empty() {
+        if let Some(inbox) = self.inboxes.get_mut(&key) {
+            inbox.clear_marks();
             // Once for the marks, which the basis may look at; then for the contributions.
-            links(self, &vec![0; positions.len()], &mut difference.minus);
+            let bases = vec![0; self.catalogue.positions_of(key.entity).len()];
+            self.contribute_all_links(key, reading, &bases, &mut difference.minus, names);
             let marks = std::mem::take(&mut difference.minus.marks);
             difference.clear();
             self.set_marks(key, &[], &marks);
+            let subject =
+                Subject::new(key, reading, self.inbox(key), names.context(&self.compiled));
+            let bases = self.bases(&subject);
+            self.contribute_all_links(key, reading, &bases, &mut difference.plus, names);
         }
-        let context = names.context(&self.compiled);
-        let subject = Subject::new(key, &reading, self.inbox(key), context);
-        let bases = self.bases(&subject);
-        links(self, &bases, &mut difference.plus);
+        let subject = Subject::new(key, reading, self.inbox(key), names.context(&self.compiled));
         self.catalogue.contribute(&subject, &mut difference.plus);
-        let live: Vec<(Key, bool)> = self.inbox(key).links().map(|(s, _)| (s, false)).collect();
-        self.send(key, [&Reading::Nothing, &reading], &live);
         self.apply(difference);
     }
 
-    /// The same for a record of another ledger of the epoch, of which nothing is kept but the cells.
+    fn contribute_all_links(
+        &self,
+        key: Key,
+        reading: &Reading,
+        bases: &[i64],
+        out: &mut Contributions,
+        names: Names<'_>,
+    ) {
+        let inbox = self.inbox(key);
+        let subject = Subject::new(key, reading, inbox, names.context(&self.compiled));
+        self.contribute_links(&subject, self.metrics_of(key, bases), inbox.links(), out);
+    }
+
+    /// Queues all that a record has to tell others, as if nothing had been told in this epoch yet.
+    pub(super) fn tell_all(&mut self, key: Key, reading: &Reading) {
+        let live: Vec<(Key, bool)> = self.inbox(key).links().map(|(s, _)| (s, false)).collect();
+        self.send(key, [&Reading::Nothing, reading], &live);
+    }
+
+    /// The same as [`Ledger::establish`] for a record of another ledger of the epoch, of which nothing is kept but the cells.
     pub(super) fn establish_cells(
         &mut self,
         key: Key,
-        reading: Reading,
+        reading: &Reading,
         inbox: &Inbox,
         names: Names<'_>,
     ) {
@@ -411,7 +412,6 @@ impl Ledger {
         }
         self.establish(key, reading, names);
         self.inboxes.remove(&key);
-        self.outbox.clear();
     }
 
     pub(super) fn clear_cells(&mut self) {
@@ -438,6 +438,7 @@ impl Ledger {
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
         self.tombstoned = 0;
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
+        touched.cells.reserve(self.cells.touched());
         self.cells.take_touched(|key, cell| {
             touched.cells.push(epoch, &key, &cell, catalogue, symbols);
         });

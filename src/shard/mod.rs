@@ -4,9 +4,11 @@
 
 mod cell_rows;
 mod cells;
+pub mod columns;
 mod difference;
 mod fold_input;
 mod ledger;
+mod record_rows;
 mod records;
 mod references;
 mod restore;
@@ -18,16 +20,17 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 pub use cell_rows::{CellRow, CellRows};
-use fold_input::{Foldable, Whole};
+use fold_input::{Asserted, Foldable, Whole};
 pub use ledger::Ledger;
 use ledger::{Names, Open};
+pub use record_rows::RecordRow;
 use records::Records;
 use references::References;
-pub use rows::{ChangeRow, LinkRow, OutLink, RecordRow, Touched};
+pub use rows::{ChangeRow, LinkRow, OutLink, Touched};
 
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
-use crate::event::{Assertion, Entity, Placement, SideInput, When};
+use crate::event::{Batch, Entity, Placement, SideInput, When};
 use crate::metric::Catalogue;
 use crate::record::{
     Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declared,
@@ -48,7 +51,7 @@ pub struct Shard {
     masks: Vec<Mask>,
     /// The greatest epoch it knows of, dropped ones included.
     newest: u32,
-    changes: Vec<ChangeRow>,
+    changes: Vec<Noted>,
     counters: Counters,
     /// Copies of records, to be used again.
     spare: Vec<Record>,
@@ -95,6 +98,34 @@ struct Previous {
     is_moved: bool,
     /// The greatest event time of its assertions in the message (µs).
     time: i64,
+}
+
+/// What a message changed in a record, until it is written.
+struct Noted {
+    key: Key,
+    version: u64,
+    append_time: i64,
+    event_time: i64,
+    before: Tracked,
+    now: Tracked,
+}
+
+impl Noted {
+    fn row(&self, symbols: &Symbols) -> ChangeRow {
+        let text = |symbol| symbols.text(symbol).to_owned();
+        let (before, now) = (&self.before, &self.now);
+        ChangeRow {
+            entity: self.key.entity,
+            id: text(self.key.id),
+            version: self.version,
+            append_time: self.append_time,
+            event_time: self.event_time,
+            status: (text(before.status), text(now.status)),
+            owner: (text(before.owner), text(now.owner)),
+            amount: (before.amount, now.amount),
+            closed_at: (before.closed_at, now.closed_at),
+        }
+    }
 }
 
 /// What of a record goes into `changes`.
@@ -159,9 +190,7 @@ impl Shard {
             return Err(Unfolded::UnknownEpoch(epoch));
         }
         match message {
-            Message::Assertions(assertions) => {
-                self.fold_assertions(version, append_time, &assertions)
-            }
+            Message::Assertions(batch) => self.fold_batch(version, append_time, &batch),
             Message::Links(links) => self.fold_links(&links).map_err(WireError::from)?,
             Message::Records(records) => {
                 let records = records
@@ -177,12 +206,12 @@ impl Shard {
     /// The first epoch in a message that this shard does not know.
     fn unknown_epoch(&self, message: &Message<'_>) -> Option<u32> {
         match message {
-            Message::Assertions(assertions) => {
-                let epochs = assertions
-                    .iter()
-                    .filter(|assertion| assertion.entity == Entity::EPOCH)
-                    .filter_map(|a| a.id.parse().ok());
-                epochs.into_iter().find(|epoch| *epoch > self.newest)
+            Message::Assertions(batch) => {
+                let starts = batch.entries().iter();
+                let mut epochs = starts
+                    .filter(|entry| entry.entity == Entity::EPOCH)
+                    .filter_map(|entry| batch.text(entry.id).parse().ok());
+                epochs.find(|epoch| *epoch > self.newest)
             }
             Message::Links(links) => links
                 .iter()
@@ -201,21 +230,28 @@ impl Shard {
             id: id.clone().into_owned(),
             problem: error.to_string(),
         })?;
+        let id = self.symbols.intern(id);
         Ok(Whole {
-            entity: *entity,
-            id: id.clone().into_owned(),
+            key: Key {
+                entity: *entity,
+                id,
+            },
             record,
         })
     }
 
-    /// Folds assertions that belong together.
-    pub fn fold_assertions(
-        &mut self,
-        version: u64,
-        append_time: i64,
-        assertions: &[Assertion<'_>],
-    ) {
-        self.fold_inputs(version, append_time, assertions);
+    fn fold_batch(&mut self, version: u64, append_time: i64, batch: &Batch<'_>) {
+        let texts = batch.texts().iter();
+        let symbols: Vec<Symbol> = texts.map(|text| self.symbols.intern(text)).collect();
+        let entries = batch.entries().iter();
+        let inputs: Vec<Asserted<'_>> = entries
+            .map(|entry| Asserted {
+                batch,
+                symbols: &symbols,
+                entry,
+            })
+            .collect();
+        self.fold_inputs(version, append_time, &inputs);
     }
 
     fn fold_inputs(&mut self, version: u64, append_time: i64, inputs: &[impl Foldable]) {
@@ -223,22 +259,20 @@ impl Shard {
         let mut index: FxHashMap<u32, usize> = FxHashMap::default();
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
         for input in inputs {
-            let (entity, id) = input.of();
-            let id = self.symbols.intern(id);
-            let key = Key { entity, id };
+            let key = input.key();
             let number = self.records.number(key);
-            match entity.placement() {
+            match key.entity.placement() {
                 Placement::Home => {}
                 Placement::Everywhere(SideInput::Alias) => {
                     if self.fold_one(number, input).changed {
-                        aliases.push(id);
+                        aliases.push(key.id);
                     }
                     continue;
                 }
                 Placement::Everywhere(SideInput::EpochStart) => {
                     // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
                     self.fold_one(number, input);
-                    begun.push(id);
+                    begun.push(key.id);
                     continue;
                 }
             }
@@ -296,7 +330,10 @@ impl Shard {
         };
         if !self.ledgers[number].has_begun() {
             self.ledgers[number].begin();
-            self.work_out(number);
+            self.work_out(number, |ledger, key, reading, names| {
+                ledger.establish(key, reading, names);
+                ledger.tell_all(key, reading);
+            });
         }
     }
 
@@ -342,7 +379,9 @@ impl Shard {
         for (message, link) in links.iter().zip(contents) {
             self.counters.links += 1;
             let (target, sender) = (self.key(&message.target), self.key(&message.sender));
-            self.note_sender(target, sender);
+            if Self::reads_root_of(target, sender) {
+                self.references.add_received(sender, target);
+            }
             let mut ledgers = self.ledgers.iter();
             let Some(number) = ledgers.position(|ledger| ledger.epoch() == message.epoch) else {
                 continue;
@@ -374,14 +413,10 @@ impl Shard {
         Ok(())
     }
 
-    /// A merge of the sender changes how the target is read.
-    fn note_sender(&mut self, target: Key, sender: Key) {
-        if declared(target.entity)
-            .reads_root_of
-            .contains(&sender.entity)
-        {
-            self.references.add_received(sender, target);
-        }
+    /// True if a merge of the sender changes how the target is read.
+    fn reads_root_of(target: Key, sender: Key) -> bool {
+        let senders = declared(target.entity).reads_root_of;
+        senders.contains(&sender.entity)
     }
 
     fn key(&mut self, name: &Name<'_>) -> Key {
@@ -502,17 +537,13 @@ impl Shard {
         if now == before {
             return;
         }
-        let text = |symbol| self.symbols.text(symbol).to_owned();
-        self.changes.push(ChangeRow {
-            entity,
-            id: text(previous.key.id),
+        self.changes.push(Noted {
+            key: previous.key,
             version,
             append_time,
             event_time: previous.time,
-            status: (text(before.status), text(now.status)),
-            owner: (text(before.owner), text(now.owner)),
-            amount: (before.amount, now.amount),
-            closed_at: (before.closed_at, now.closed_at),
+            before,
+            now,
         });
     }
 
@@ -536,16 +567,19 @@ impl Shard {
 
     /// Takes all that was touched, at its present value, be it equal to what it was.
     pub fn take_touched(&mut self) -> Touched {
+        let changes = std::mem::take(&mut self.changes);
         let mut touched = Touched {
-            changes: std::mem::take(&mut self.changes),
+            changes: changes.iter().map(|c| c.row(&self.symbols)).collect(),
             ..Touched::default()
         };
-        for number in self.records.take_touched() {
+        let numbers = self.records.take_touched();
+        let (customs, symbols) = (&self.customs, &self.symbols);
+        let mut scratch = record_rows::Scratch::default();
+        let rows = numbers.into_iter().map(|number| {
             let (key, record) = (self.records.key(number), self.records.at(number));
-            touched
-                .records
-                .push(RecordRow::new(key, record, &self.customs, &self.symbols));
-        }
+            RecordRow::of(key, record, customs, symbols, &mut scratch)
+        });
+        touched.records = rows.collect();
         for ledger in &mut self.ledgers {
             ledger.take_touched(&self.symbols, &mut touched);
         }

@@ -6,7 +6,7 @@ use super::{Ledger, Shard};
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::LinkMessage;
 use crate::event::{Entity, Placement, SideInput};
-use crate::record::{BlobError, Key, Received, Record, read_link};
+use crate::record::{BlobError, Key, Reading, Received, Record, read_link};
 
 impl Shard {
     /// Restores a record as a fact holds it.
@@ -36,7 +36,7 @@ impl Shard {
         }
         let key = Key { entity, id };
         for named in Self::stated(&record, entity) {
-            self.references.add(named, key);
+            self.references.restore(named, key);
         }
         let number = self.records.number(key);
         *self.records.at_mut(number) = record;
@@ -50,7 +50,9 @@ impl Shard {
     pub fn restore_link(&mut self, message: &LinkMessage<'_>) -> Result<(), Damaged> {
         let content = read_link(&mut Reader::new(&message.content), &mut self.symbols)?;
         let (target, sender) = (self.key(&message.target), self.key(&message.sender));
-        self.note_sender(target, sender);
+        if Self::reads_root_of(target, sender) {
+            self.references.restore_received(sender, target);
+        }
         let mut ledgers = self.ledgers.iter();
         if let Some(number) = ledgers.position(|l| l.epoch() == message.epoch) {
             let received = Received {
@@ -66,10 +68,11 @@ impl Shard {
 
     /// Works the cells out anew from records and links, all restored. Nothing is touched by it.
     pub fn finish_restore(&mut self) {
+        self.references.finish_restore();
         for number in 0..self.ledgers.len() {
             self.ledgers[number].clear_cells();
             if self.ledgers[number].has_begun() {
-                self.work_out(number);
+                self.work_out(number, Ledger::establish);
             }
             self.ledgers[number].forget_touched();
         }
@@ -77,13 +80,32 @@ impl Shard {
         self.changes.clear();
     }
 
-    /// Works out from records and links received what there is to say in an epoch, as if nothing had been said in it yet.
-    pub(super) fn work_out(&mut self, number: usize) {
-        for key in self.subjects(number) {
+    /// Reads, in an epoch, every record and every target of links that is no record yet, and has the ledger do its work with each.
+    pub(super) fn work_out(
+        &mut self,
+        number: usize,
+        mut work: impl FnMut(&mut Ledger, Key, &Reading, Names<'_>),
+    ) {
+        for key in self.in_order_of_time(number) {
             let reading = self.read(number, key);
             let (ledger, names) = self.ledger(number);
-            ledger.establish(key, reading, names);
+            work(ledger, key, &reading, names);
         }
+    }
+
+    /// Everything that contributes in an epoch, in order of time: records of one time share their cells, which then are at hand.
+    fn in_order_of_time(&self, number: usize) -> impl Iterator<Item = Key> + use<> {
+        let names = Names {
+            symbols: &self.symbols,
+            customs: &self.customs,
+            aliases: &self.aliases,
+        };
+        let context = names.context(self.ledgers[number].compiled());
+        let instant = |key: Key| self.read(number, key).last_instant(context);
+        let subjects = self.subjects(number).into_iter();
+        let mut timed: Vec<(Option<i64>, Key)> = subjects.map(|key| (instant(key), key)).collect();
+        timed.sort_unstable();
+        timed.into_iter().map(|(_, key)| key)
     }
 
     /// Everything that contributes in an epoch: the records, and what is known only by links to it.
@@ -111,7 +133,7 @@ impl Shard {
         let subjects = self.subjects(number).into_iter();
         for key in subjects.filter(|key| wanted(key.entity, self.symbols.text(key.id))) {
             let reading = self.read(number, key);
-            cells.establish_cells(key, reading, self.ledgers[number].inbox(key), names);
+            cells.establish_cells(key, &reading, self.ledgers[number].inbox(key), names);
         }
         cells.rows(&self.symbols)
     }

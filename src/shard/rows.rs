@@ -1,9 +1,10 @@
 //! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never a difference.
 
 use super::cell_rows::CellRows;
+use super::record_rows::RecordRow;
 use crate::codec::Writer;
-use crate::event::{Entity, Field, Value, When};
-use crate::record::{CustomFields, Key, Link, Received, Record, declared, link};
+use crate::event::{Entity, When};
+use crate::record::{Key, Link, Received, declared, link};
 use crate::symbol::Symbols;
 
 /// All that was touched, at its present value.
@@ -42,59 +43,6 @@ pub struct ChangeRow {
     pub amount: (Option<i64>, Option<i64>),
     /// Before and after.
     pub closed_at: (Option<When>, Option<When>),
-}
-
-/// One record: all of it as bytes, and its fields as columns for whoever asks the facts.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordRow {
-    /// What kind of record.
-    pub entity: Entity,
-    /// Its id.
-    pub id: String,
-    /// The whole record; what a restart reads.
-    pub state: Vec<u8>,
-    /// The value that counts for each canonical field, by number.
-    pub columns: Vec<Value<'static>>,
-    /// Custom fields by name, in order.
-    pub custom: Vec<(String, String)>,
-}
-
-impl RecordRow {
-    pub(super) fn new(
-        key: Key,
-        record: &Record,
-        customs: &CustomFields,
-        symbols: &Symbols,
-    ) -> Self {
-        let show = |field| owned(record.latest(field).show(symbols));
-        let mut custom: Vec<(String, String)> = record
-            .custom_fields()
-            .filter_map(|field| match show(field) {
-                Value::Text(text) => Some((customs.name(field)?.to_owned(), text.into_owned())),
-                _ => None,
-            })
-            .collect();
-        custom.sort_unstable();
-        RecordRow {
-            entity: key.entity,
-            id: symbols.text(key.id).to_owned(),
-            state: record.to_bytes(customs, symbols),
-            columns: (0..key.entity.fields().len())
-                .map(|number| show(Field(number as u16)))
-                .collect(),
-            custom,
-        }
-    }
-}
-
-fn owned(value: Value<'_>) -> Value<'static> {
-    match value {
-        Value::Text(text) => Value::Text(text.into_owned().into()),
-        Value::Null => Value::Null,
-        Value::When(when) => Value::When(when),
-        Value::Decimal(decimal) => Value::Decimal(decimal),
-        Value::Flag(flag) => Value::Flag(flag),
-    }
 }
 
 /// One link received.

@@ -135,7 +135,7 @@ impl Instance {
                         if let Some(newer) = next
                             .records
                             .iter()
-                            .find(|n| (n.row.entity, &n.row.id) == (row.row.entity, &row.row.id))
+                            .find(|n| (n.row.entity, n.row.id()) == (row.row.entity, row.row.id()))
                         {
                             *row = dealpulse::pipeline::Row {
                                 version,

@@ -124,9 +124,10 @@ impl Router {
 
 /// Leaves out what is told a shard of records that are not its own.
 fn without_foreign_aliases(shard: Home, bytes: &[u8], shards: u32) -> Option<Vec<u8>> {
-    let Ok(Message::Assertions(mut assertions)) = wire::read(bytes, &SCHEMA) else {
+    let Ok(Message::Assertions(batch)) = wire::read(bytes, &SCHEMA) else {
         panic!("routers send assertions")
     };
+    let mut assertions: Vec<_> = batch.assertions().collect();
     assertions.retain(|a| {
         a.entity != Entity::ALIAS
             || a.id

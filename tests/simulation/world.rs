@@ -50,7 +50,7 @@ impl Value {
                 c.currency.clone(),
             ),
             Value::Change(c) => Key::Change(c.entity, c.id.clone(), c.version),
-            Value::Record(r) => Key::Record(r.entity, r.id.clone()),
+            Value::Record(r) => Key::Record(r.entity, r.id().to_owned()),
             Value::Link(l) => Key::Link(l.epoch, l.target.clone(), l.sender.clone()),
             Value::Checkpoint(_) => Key::Checkpoint,
         }
@@ -165,7 +165,7 @@ impl World {
         let shards = self.logs[&generation].len() as u32;
         let name = |name: &wire::Name<'_>| (name.entity, name.id.clone().into_owned());
         let has_begun = |epoch: u32, world: &World| {
-            let is_start = |entry: &Entry| matches!(wire::read(&entry.payload, &SCHEMA), Ok(Message::Assertions(a)) if a.iter().any(|a| a.entity == Entity::EPOCH && *a.id == *epoch.to_string()));
+            let is_start = |entry: &Entry| matches!(wire::read(&entry.payload, &SCHEMA), Ok(Message::Assertions(a)) if a.assertions().any(|a| a.entity == Entity::EPOCH && *a.id == *epoch.to_string()));
             epoch == 1
                 || generation > 1
                 || world.logs[&generation][to as usize].iter().any(is_start)
@@ -505,27 +505,34 @@ impl Store for Sim {
         })
     }
 
-    async fn records(
+    async fn each_record(
         &self,
         generation: u32,
         shard: Home,
-    ) -> Result<Vec<StoredRecord>, OutsideError> {
+        take: &mut (dyn FnMut(StoredRecord) + Send),
+    ) -> Result<(), OutsideError> {
         let rows = self
             .rows(generation, shard, |key| matches!(key, Key::Record(..)))
             .await;
         let stored = rows.into_iter().filter_map(|row| match row.row {
             Value::Record(r) => Some(StoredRecord {
                 entity: r.entity,
-                id: r.id,
-                state: r.state,
+                id: r.id().to_owned(),
+                state: r.state().to_owned(),
                 version: row.version,
             }),
             _ => None,
         });
-        Ok(stored.collect())
+        stored.for_each(take);
+        Ok(())
     }
 
-    async fn links(&self, epoch: u32, shard: Home) -> Result<Vec<StoredLink>, OutsideError> {
+    async fn each_link(
+        &self,
+        epoch: u32,
+        shard: Home,
+        take: &mut (dyn FnMut(StoredLink) + Send),
+    ) -> Result<(), OutsideError> {
         let generation = self.lock().generation_of(epoch);
         let rows = self
             .rows(
@@ -554,7 +561,8 @@ impl Store for Sim {
             }
             _ => None,
         });
-        Ok(stored.collect())
+        stored.for_each(take);
+        Ok(())
     }
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {

@@ -1,0 +1,153 @@
+//! Rows of records in the bytes they are inserted as.
+
+use super::columns::Columns;
+use crate::codec::{Reader, Writer};
+use crate::event::{Decimal, Entity, FieldSpec, Kind, Value, When};
+use crate::record::{CustomFields, Held, Key, Record};
+use crate::symbol::Symbols;
+
+/// One record: its id, its fields as columns for whoever asks the facts, and all of it as bytes, which a restart reads.
+#[derive(Clone, PartialEq)]
+pub struct RecordRow {
+    /// What kind of record.
+    pub entity: Entity,
+    /// The columns [`RecordRow::columns`].
+    bytes: Box<[u8]>,
+    /// Where the columns begin that show fields.
+    shown: u32,
+    /// Where the record begins.
+    state: u32,
+}
+
+/// Buffers that rows are written in, to be used again.
+#[derive(Default)]
+pub(super) struct Scratch {
+    row: Writer,
+    state: Writer,
+}
+
+impl RecordRow {
+    /// A row by its parts: the value of each field in order, custom fields by name.
+    pub fn new<'v>(
+        entity: Entity,
+        id: &str,
+        shown: impl IntoIterator<Item = Value<'v>>,
+        custom: &[(&str, &str)],
+        state: &[u8],
+    ) -> Self {
+        let row = &mut Writer::default();
+        row.text(id);
+        let start = row.bytes.len() as u32;
+        for (spec, value) in entity.fields().iter().zip(shown) {
+            show(row, spec, &value);
+        }
+        write_custom(row, custom);
+        Self::finish(entity, row, start, state)
+    }
+
+    pub(super) fn of(
+        key: Key,
+        record: &Record,
+        customs: &CustomFields,
+        symbols: &Symbols,
+        scratch: &mut Scratch,
+    ) -> Self {
+        let Scratch { row, state } = scratch;
+        row.bytes.clear();
+        row.text(symbols.text(key.id));
+        let start = row.bytes.len() as u32;
+        let specs = key.entity.fields();
+        for (spec, held) in specs.iter().zip(record.latest_of_first(specs.len())) {
+            show(row, spec, &held.show(symbols));
+        }
+        let custom = record.custom_fields().filter_map(|field| {
+            let Held::Text(text) = record.latest(field) else {
+                return None; // cleared
+            };
+            Some((customs.name(field)?, symbols.text(text)))
+        });
+        let mut custom: Vec<(&str, &str)> = custom.collect();
+        custom.sort_unstable();
+        write_custom(row, &custom);
+        state.bytes.clear();
+        record.write_bytes(customs, symbols, state);
+        Self::finish(key.entity, row, start, &state.bytes)
+    }
+
+    fn finish(entity: Entity, row: &mut Writer, shown: u32, state: &[u8]) -> Self {
+        row.blob(state);
+        RecordRow {
+            entity,
+            shown,
+            state: (row.bytes.len() - state.len()) as u32,
+            bytes: row.bytes.as_slice().into(),
+        }
+    }
+
+    /// The columns of the row of an entity, in their order.
+    pub fn columns(entity: Entity) -> String {
+        let fields: Vec<&str> = entity.fields().iter().map(|field| field.name).collect();
+        format!("id, {}, custom, state", fields.join(", "))
+    }
+
+    /// The row as it is inserted.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The record's id.
+    pub fn id(&self) -> &str {
+        // Written by this very type.
+        Reader::new(&self.bytes).text().unwrap_or_default()
+    }
+
+    /// The columns that show its fields and custom fields.
+    pub fn shown(&self) -> &[u8] {
+        &self.bytes[self.shown as usize..self.state as usize]
+    }
+
+    /// The whole record; what a restart reads.
+    pub fn state(&self) -> &[u8] {
+        &self.bytes[self.state as usize..]
+    }
+}
+
+impl std::fmt::Debug for RecordRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecordRow")
+            .field("entity", &self.entity.name())
+            .field("id", &self.id())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes what is shown of a field; nothing for a value of another kind.
+fn show(row: &mut Writer, spec: &FieldSpec, value: &Value<'_>) {
+    match spec.kind {
+        Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => match value {
+            Value::Text(text) => row.text(text),
+            _ => row.text(""),
+        },
+        Kind::When => {
+            let when: Option<When> = match value {
+                Value::When(when) => Some(*when),
+                _ => None,
+            };
+            Columns::when(row, when);
+        }
+        Kind::Money | Kind::Fraction => row.decimal(match value {
+            Value::Decimal(Decimal(number)) => Some(*number),
+            _ => None,
+        }),
+        Kind::Flag => row.byte(u8::from(*value == Value::Flag(true))),
+    }
+}
+
+fn write_custom(row: &mut Writer, custom: &[(&str, &str)]) {
+    row.number(custom.len() as u64);
+    for (name, text) in custom {
+        row.text(name);
+        row.text(text);
+    }
+}
