@@ -3,12 +3,13 @@
 mod support;
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use dealpulse::pipeline::Store;
 use support::clickhouse::DEALPULSE;
 use support::kafka::free_port;
 use support::pipeline::{
-    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, blocking, engines, refused,
+    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, Work, blocking, engines, refused,
 };
 
 /// An instance ended by itself, with an exit code of 1, soon, and said all of this.
@@ -179,6 +180,58 @@ async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_i
         "dealpulse rebuild log --partitions 6",
     ];
     assert_refused(&setup.refused().await, SOON, &said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_starts_with_different_definitions_one_is_refused_and_leaves_no_trace() {
+    let engines = engines().await;
+    let berlin = setup(&engines, "twins").await;
+    let mut delhi = berlin.clone();
+    delhi.time_zone = "Asia/Kolkata".to_owned();
+    let mut instances = [&berlin, &delhi].map(|setup| setup.begin(&["run"]));
+    let deadline = Instant::now() + PATIENCE;
+    while !instances.iter_mut().any(Work::has_ended) {
+        assert!(Instant::now() < deadline, "neither is refused");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let [first, second] = instances;
+    let (refused, running, counts, other) = {
+        let mut first = first;
+        if first.has_ended() {
+            (first, second, &delhi, &berlin)
+        } else {
+            (second, first, &berlin, &delhi)
+        }
+    };
+    let was = format!(
+        "`time_zone` was \"{}\" and is \"{}\"",
+        counts.time_zone, other.time_zone
+    );
+    let said = [
+        "[definitions] differ",
+        &was,
+        "dealpulse rebuild definitions",
+    ];
+    assert_refused(&refused.ended().await, SOON, &said);
+    running.until_said("listening on").await;
+
+    let store = berlin.store();
+    let epochs = store.epochs().await.unwrap();
+    let zones: Vec<&str> = epochs
+        .iter()
+        .map(|epoch| epoch.definitions.time_zone.as_str())
+        .collect();
+    assert_eq!(zones, [counts.time_zone.as_str()]);
+    let views = store
+        .fetch(
+            "reading the views",
+            "SELECT create_table_query FROM system.tables WHERE database = 'twins' AND engine = 'View'",
+            "TSV",
+        )
+        .await
+        .unwrap();
+    let views = String::from_utf8_lossy(&views);
+    assert!(views.contains(&counts.time_zone) && !views.contains(&other.time_zone));
 }
 
 #[tokio::test(flavor = "multi_thread")]
