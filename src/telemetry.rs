@@ -69,6 +69,8 @@ pub struct Telemetry {
     pub shards_owned: IntGauge,
     /// Shards it owns that stopped and wait for somebody to act.
     pub shards_stopped: IntGauge,
+    /// 1 while the instance's configuration or version is not the one the current epoch is of, else 0.
+    pub configuration_outdated: IntGauge,
     /// Readings of the read model, by result: `ok`, `failed`.
     pub read_model_refreshes: IntCounterVec,
     /// Cells in which the read model differed from the rollups when all of them were read again.
@@ -167,6 +169,10 @@ impl Telemetry {
             shards_stopped: names.gauge(
                 "shards_stopped",
                 "Shards owned that stopped and wait for somebody to act.",
+            ),
+            configuration_outdated: names.gauge(
+                "configuration_outdated",
+                "1 while the configuration or version is not the one the current epoch is of.",
             ),
             read_model_differences: names.counter(
                 "read_model_differences_total",

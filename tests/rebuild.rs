@@ -11,7 +11,7 @@ use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Stage, current};
 use dealpulse::pipeline::{Store, catalogue};
 use support::course::{Course, events, stage};
-use support::pipeline::{BY_BROKER, PATIENCE, Pipeline, Setup, Work};
+use support::pipeline::{BY_BROKER, Metrics, PATIENCE, Pipeline, Setup, Work};
 
 /// How many events each test sends.
 const EVENTS: usize = 12_000;
@@ -87,6 +87,33 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     let before = std::mem::replace(&mut course.setup, after);
     course.setup.settled().await;
     course.assert_as_in_memory(&pipeline).await;
+
+    // The instance of before goes on, and says that its configuration is not the current epoch's; one that has it says nothing.
+    let differs = "`time_zone` was \"America/New_York\" and is \"Europe/Berlin\"";
+    let outdated = |metrics: &Metrics| metrics.sum("dealpulse_configuration_outdated", "");
+    pipeline
+        .until("its configuration is outdated", |m| outdated(m) == 1.0)
+        .await;
+    let ready = pipeline.until_readyz(200, "configuration: ").await;
+    assert!(
+        ready.starts_with("ready\nconfiguration: ") && ready.contains(differs),
+        "{ready}"
+    );
+    let current = course.setup.start().await;
+    assert_eq!(current.until_readyz(200, "ready").await, "ready\n");
+    assert!(
+        current
+            .metrics()
+            .0
+            .contains("dealpulse_configuration_outdated 0")
+    );
+    assert_eq!(current.sigterm().await.code, Some(0));
+    // It has looked at the epochs many times by now, and warned once.
+    let log = pipeline.log();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("WARN") && line.contains(differs));
+    assert_eq!(warnings.count(), 1, "{log}");
 
     // Either configuration starts until the old numbers are dropped; then only the new one.
     says(&before, &["rebuild", "status"], 0, &["replaced", "current"]).await;

@@ -13,10 +13,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::upgrade;
 use crate::clickhouse::{ClickHouse, RollupRow, migrate};
-use crate::compatibility::{Refusal, check_compatible};
+use crate::compatibility::{Refusal, check_compatible, disagreement, inputs};
 use crate::config::{Config, OnUpgrade, PARTITIONS};
 use crate::health::Health;
-use crate::kafka::instance::{Parts, Running, disagreement, inputs};
+use crate::kafka::instance::{Parts, Running};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
 use crate::metric;

@@ -3,7 +3,8 @@
 use anyhow::Context;
 
 use crate::clickhouse::{ClickHouse, migrate};
-use crate::kafka::instance::{Parts, inputs};
+use crate::compatibility::inputs;
+use crate::kafka::instance::Parts;
 use crate::kafka::rebuild::Surroundings;
 use crate::pipeline::catalogue::{VersionsOf, check_countable, left_by, stood_at};
 use crate::pipeline::epochs::{Epoch, Stage, building, current};

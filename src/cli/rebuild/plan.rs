@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 
 use super::super::upgrade::{complete_up_to, leaves};
 use super::{Place, Wish, check_empty, check_whole, is_log_whole};
-use crate::kafka::instance::{disagreement, inputs};
+use crate::compatibility::{disagreement, inputs};
 use crate::pipeline::Store;
 use crate::pipeline::epochs::{Epoch, Stage, building};
 use crate::pipeline::rebuild::Form;
