@@ -358,32 +358,42 @@ async fn recreate_log(engines: &Engines, setup: &Setup) {
         .kafka
         .create_topic(
             &setup.log_topic(),
-            1,
+            setup.shards as i32,
             &[LOG[0], LOG[1], ("retention.ms", "-1")],
         )
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
+async fn a_log_that_was_recreated_between_runs_stops_its_shards_each_with_a_line_of_its_own() {
     let engines = engines().await;
     let mut setup = setup(&engines, "recreated").await;
-    setup.shards = 1;
+    setup.shards = 2;
     let pipeline = setup.start().await;
-    send_lead(&engines, &setup, "L-1").await;
+    // More than enough for some in either shard.
+    for id in 0..16 {
+        send_lead(&engines, &setup, &format!("L-{id}")).await;
+    }
     setup.settled().await;
     pipeline.until_readyz(200, "ready").await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 
     recreate_log(&engines, &setup).await;
     let pipeline = setup.start().await;
-    let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;
-    assert!(
-        reason.contains("the topic was recreated or cut short")
-            && reason.contains("shard 0 stops at its checkpoint"),
-        "{reason}"
-    );
-    assert_eq!(pipeline.metrics().sum("dealpulse_shards_stopped", ""), 1.0);
+    let stopped = |metrics: &Metrics| metrics.sum("dealpulse_shards_stopped", "") == 2.0;
+    pipeline.until("both shards have stopped", stopped).await;
+    let reasons = pipeline.until_readyz(503, "log 1 shard ").await;
+    for shard in 0..2 {
+        let line = reasons
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("log 1 shard {shard}: ")))
+            .unwrap_or_else(|| panic!("shard {shard} has no line: {reasons}"));
+        assert!(
+            line.contains("the topic was recreated or cut short")
+                && line.contains(&format!("shard {shard} stops at its checkpoint")),
+            "{reasons}"
+        );
+    }
     assert!(
         pipeline
             .log()
@@ -399,8 +409,8 @@ async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
     );
 
     // Also when the new log has grown beyond the checkpoint: its messages are others.
-    for id in ["L-2", "L-3", "L-4"] {
-        send_lead(&engines, &setup, id).await;
+    for id in 16..64 {
+        send_lead(&engines, &setup, &format!("L-{id}")).await;
     }
     let pipeline = setup.start().await;
     let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;

@@ -79,12 +79,17 @@ impl<S> Folding<S> {
         format!("log {} {name}", self.generation)
     }
 
-    fn backoff(&self, name: &str, stop: &Arc<AtomicBool>, until: Duration) -> Backoff {
+    /// The same of a shard: each has a line of its own, so that none hides or clears another's problem.
+    fn shard_part(&self, shard: Home) -> String {
+        self.part(&format!("shard {shard}"))
+    }
+
+    fn backoff(&self, name: String, stop: &Arc<AtomicBool>, until: Duration) -> Backoff {
         Backoff {
             telemetry: self.telemetry.clone(),
             health: self.health.clone(),
             stop: stop.clone(),
-            name: self.part(name),
+            name,
             until,
         }
     }
@@ -185,7 +190,7 @@ async fn write_all<S: Store>(
     mut inbox: mpsc::UnboundedReceiver<FlushRequest>,
     stop: Arc<AtomicBool>,
 ) {
-    let retry = folding.backoff("flush", &stop, HAND_OVER);
+    let retry = folding.backoff(folding.part("flush"), &stop, HAND_OVER);
     while let Some(first) = inbox.recv().await {
         tokio::time::sleep(GATHER).await;
         let mut parcels = vec![first];
@@ -314,10 +319,10 @@ impl<S: Store + Clone + 'static> AssignmentHandler for Shards<S> {
             health,
             ..
         } = &self.folding;
-        let (backoff, part) = (
-            self.folding.backoff("restart", &self.stop, Duration::ZERO),
-            self.folding.part("restart"),
-        );
+        let part = self.folding.shard_part(shard);
+        let backoff = self
+            .folding
+            .backoff(part.clone(), &self.stop, Duration::ZERO);
         let asked = self
             .runtime
             .block_on(retrying(&backoff, || store.checkpoint(*generation, shard)));
@@ -378,6 +383,10 @@ impl<S: Store + Clone + 'static> AssignmentHandler for Shards<S> {
             // Its last flush is acknowledged, or has run out of time, when it ends.
             let _ = running.thread.join();
         }
+        for shard in shards {
+            let part = self.folding.shard_part(*shard);
+            self.folding.health.set(&part, None);
+        }
     }
 }
 
@@ -412,13 +421,12 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             "the shard has stopped; the others go on"
         );
         telemetry.shards_stopped.inc();
-        let part = self.folding.part(&format!("shard {}", self.shard));
+        let part = self.folding.shard_part(self.shard);
         health.set(&part, Some(problem.to_owned()));
         while !self.stop_signal.stop.load(Ordering::Acquire) {
             std::thread::sleep(POLL);
         }
         telemetry.shards_stopped.dec();
-        health.set(&part, None);
         self.leave(false);
     }
 
@@ -438,7 +446,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             catalogue,
             ..
         } = &self.folding;
-        let part = self.folding.part("restart");
+        let part = self.folding.shard_part(self.shard);
         let mut attempt = 0;
         loop {
             match self
@@ -589,14 +597,18 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             catalogue,
             ..
         } = &self.folding;
-        let backoff = self
-            .folding
-            .backoff("epochs", &self.process_stop, Duration::ZERO);
+        let backoff = self.folding.backoff(
+            self.folding.shard_part(self.shard),
+            &self.process_stop,
+            Duration::ZERO,
+        );
         let epochs = self
             .runtime
             .block_on(retrying(&backoff, || store.epochs()))
             .map_err(|error| error.to_string())?;
-        self.folding.health.set(&self.folding.part("epochs"), None);
+        self.folding
+            .health
+            .set(&self.folding.shard_part(self.shard), None);
         owner.learn(
             &Known::of(&epochs, *generation, *catalogue).map_err(|error| error.to_string())?,
         );
