@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dealpulse::pipeline::Store;
+use dealpulse::config::Config;
+use dealpulse::kafka::KafkaLog;
+use dealpulse::pipeline::{Log, Store};
 use support::clickhouse::DEALPULSE;
 use support::kafka::free_port;
 use support::pipeline::{
@@ -134,6 +138,37 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
     }
     let pipeline = setup.start().await;
     pipeline.until_readyz(200, "ready").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_created_or_checked_once_in_a_process_and_then_at_assignments_only() {
+    let engines = engines().await;
+    let setup = setup(&engines, "ensured").await;
+    let config = Config::parse(&setup.to_toml(), Path::new("test"), &Default::default());
+    let config = Arc::new(config.expect("a good configuration"));
+    let in_a_process = || KafkaLog::new(&config, 1, setup.shards).expect("a client");
+    let log = in_a_process();
+    log.ensure().await.expect("it is created");
+    in_a_process().ensure().await.expect("it is as created");
+
+    let short = [LOG[0], LOG[1], ("retention.ms", "60000")];
+    engines.kafka.alter_topic(&setup.log_topic(), &short).await;
+    log.ensure().await.expect("it is not looked at again");
+    let refused = in_a_process().ensure().await;
+    let refused = refused.expect_err("what is there is checked");
+    assert!(
+        refused.to_string().contains("`retention.ms` is `60000`"),
+        "{refused}"
+    );
+    // Right after a check an assignment relies on it.
+    let deadline = Instant::now() + PATIENCE;
+    while log.check().await.is_ok() {
+        assert!(
+            Instant::now() < deadline,
+            "it is not checked at assignments"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

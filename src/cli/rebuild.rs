@@ -171,15 +171,16 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
         ..
     } = &place;
     admin::check_inputs(config).await?;
-    if let Err(error) = admin::ensure_log(config, current.generation, current.partitions).await {
+    let old_log = parts.logs.of(current)?;
+    if let Err(error) = old_log.ensure().await {
         ensure!(form != Form::Definitions, "{error}");
         tracing::warn!(%error, "the present log is not as it should be; the new one will be");
     }
     let next = plan::next(&wish, &place).await?;
+    let new_log = parts.logs.of(&next)?;
     if next.generation != current.generation {
-        admin::ensure_log(config, next.generation, next.partitions).await?;
+        new_log.ensure().await?;
     }
-    let (old_log, new_log) = (parts.logs.of(current)?, parts.logs.of(&next)?);
     println!("{}", show::beginning(form, current, &next));
     let mut epochs = place.epochs.clone();
     if form == Form::Definitions {

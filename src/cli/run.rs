@@ -136,7 +136,7 @@ impl Pipeline {
         retrying(&at_start, || admin::check_inputs(&config)).await?;
         admin::ensure_dead_letters(&config).await?;
         let is_rebuilding = building(&epochs).is_some();
-        match admin::ensure_log(&config, epoch.generation, epoch.partitions).await {
+        match logs.of(&epoch)?.ensure().await {
             // A log that is being replaced may be as it is.
             Err(error) if is_rebuilding => {
                 tracing::warn!(%error, "the log is not as it should be; it is being rebuilt")

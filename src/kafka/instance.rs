@@ -221,8 +221,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
             catalogue,
             ..
         } = self.parts.clone();
-        admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
         let log = logs.of(epoch)?;
+        log.ensure().await?;
         let lag = self.watch(fold::group(epoch.generation), vec![log.topic().to_owned()]);
         let started = Fold::start(Folding {
             kafka: config.kafka.clone(),
