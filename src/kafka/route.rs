@@ -16,8 +16,8 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 
+use super::backoff::Backoff;
 use super::dead_letter::{DeadLetter, Producers};
-use super::fold::Backoff;
 use super::log::KafkaLog;
 use super::place::{self, Place};
 use crate::config::{Kafka, Topic};
@@ -341,7 +341,6 @@ impl Router {
         let written = self.runtime.spawn(async move {
             retrying(&backoff, || log.append(batch.messages.clone())).await?;
             telemetry.assertions_routed.inc_by(batch.assertions);
-            health.set(&group, None);
             Ok(())
         });
         OnItsWay {
