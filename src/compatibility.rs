@@ -50,7 +50,7 @@ pub enum Refusal {
     Partitions {
         /// The database.
         database: String,
-        /// What the configuration says.
+        /// The configuration's.
         wanted: u32,
         /// What is so.
         recorded: u32,
@@ -111,7 +111,7 @@ pub fn check_compatible(
             topic: topic.to_owned(),
         });
     }
-    // Last, so that nothing else stands in the way of whoever rebuilds by itself.
+    // Last, so that nothing else is wrong where a program rebuilds by itself.
     catalogue::check(epochs, catalogue).map_err(|mismatch| {
         let database = database();
         if mismatch.is_mended_by_rebuild() {
@@ -366,8 +366,7 @@ mod tests {
         assert_eq!(admit(&config, &switched), Ok(()));
         // Shards were folded without the first epoch meanwhile, so nobody can count it on.
         let abandoned = [ours, begun(theirs, Stage::Dropped)];
-        let refusal =
-            admit(&config, &abandoned).expect_err("numbers that stand still are counted on");
+        let refusal = admit(&config, &abandoned).expect_err("an epoch that was left is counted on");
         assert!(
             matches!(
                 refusal,

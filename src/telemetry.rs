@@ -60,7 +60,7 @@ pub struct Telemetry {
     /// Rows waiting to be written that later ones don't replace.
     pub append_only_rows: IntGauge,
     /// Shards that don't fold because so many rows wait.
-    pub shards_held_back: IntGauge,
+    pub shards_backpressured: IntGauge,
     /// Bytes all records, links and cells of the shards owned take in memory.
     pub state_bytes: IntGauge,
     /// Records held, by entity.
@@ -156,8 +156,8 @@ impl Telemetry {
                 "append_only_rows",
                 "Rows waiting to be written that later ones don't replace.",
             ),
-            shards_held_back: names.gauge(
-                "shards_held_back",
+            shards_backpressured: names.gauge(
+                "shards_backpressured",
                 "Shards that don't fold until ClickHouse has taken the rows that wait.",
             ),
             state_bytes: names.gauge(

@@ -949,7 +949,7 @@ async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
 }
 
 #[tokio::test]
-async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
+async fn changes_are_counted_once_whatever_logs_they_are_in() {
     let kept = Kept::new("UTC").await;
     let change = |version: u64, appended: i64, status: &str| Row {
         shard: 0,

@@ -66,7 +66,7 @@ async fn send_lead(engines: &Engines, setup: &Setup, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
+async fn a_file_that_is_missing_or_wrong_is_refused_with_its_line() {
     let missing = blocking(|| {
         Command::new(DEALPULSE)
             .args(["run", "--config", "no/such/dealpulse.toml"])
@@ -440,7 +440,7 @@ async fn a_log_that_was_recreated_between_runs_stops_its_shards_each_with_a_line
     assert_eq!(
         pipeline.sigterm().await.code,
         Some(LEFT_OVER),
-        "a shard that stands still has left something"
+        "a shard that has stopped has left something"
     );
 
     // Also when the new log has grown beyond the checkpoint: its messages are others.

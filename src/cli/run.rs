@@ -1,4 +1,4 @@
-//! `dealpulse run`: the whole pipeline, until it is told to stop.
+//! `dealpulse run`: the whole pipeline, until it is stopped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ impl Times {
 pub enum Stopped {
     /// Everything read is written.
     Drained,
-    /// Time ran out, or a part stood still: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
+    /// Time ran out, or a part was stopped: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
     LeftOver,
 }
 
@@ -223,7 +223,7 @@ impl Pipeline {
             .unwrap_or(false);
         if !is_drained {
             tracing::warn!(
-                "not all that was read is written: time ran out, or a part stands still; it is read and folded again from the offsets and checkpoints, nothing is lost"
+                "not all that was read is written: time ran out, or a part was stopped; it is read and folded again from the offsets and checkpoints, nothing is lost"
             );
         }
         // Nobody may be listening any more.

@@ -130,13 +130,13 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
             .map_err(|error| outside(doing.clone(), error))?;
         let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_TIMEOUT);
         let metadata = metadata.map_err(|error| {
-            let told = outside(doing, error);
+            let answer = outside(doing, error);
             OutsideError {
                 message: format!(
                     "{}; is Kafka running, and is [kafka] brokers right?",
-                    told.message
+                    answer.message
                 ),
-                ..told
+                ..answer
             }
         })?;
         let found = metadata
@@ -156,7 +156,7 @@ fn admin(kafka: &Kafka) -> Result<Admin, OutsideError> {
         .map_err(|error| outside("setting up the admin client", error))
 }
 
-/// Makes a topic if it is missing; says how many partitions it has.
+/// Creates a topic if it is missing; gives the number of its partitions.
 async fn ensure(
     config: &Config,
     topic: &str,

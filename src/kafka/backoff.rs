@@ -1,4 +1,4 @@
-//! The retry policy of what runs: it goes on until the part is told to stop, and says meanwhile what it waits for.
+//! The retry policy of what runs: it goes on until the part is to stop, and reports meanwhile what it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,10 @@ use crate::pipeline::OutsideError;
 use crate::pipeline::flush::{RetryPolicy, backoff};
 use crate::telemetry::Telemetry;
 
-/// How often it is looked whether the part is told to stop.
+/// How often it is looked whether the part is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Tries again for as long as the part runs, and for a while after it was told to stop.
+/// Tries again for as long as the part runs, and for a while after it is to stop.
 pub(super) struct Backoff {
     pub telemetry: Arc<Telemetry>,
     pub health: Health,

@@ -61,12 +61,12 @@ pub struct Folding<S> {
     pub flush_rows: usize,
     /// The pipeline's own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// What stands in the way of being ready.
+    /// Where problems are reported.
     pub health: Health,
 }
 
 impl<S> Folding<S> {
-    /// What a part of it is called where problems are told: there may be folds of several logs.
+    /// The name a part of it reports problems under: there may be folds of several logs.
     fn part(&self, name: &str) -> String {
         format!("log {} {name}", self.generation)
     }

@@ -38,7 +38,7 @@ pub struct Parts<S> {
     pub clock: Clock,
     /// The pipeline's own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// What stands in the way of being ready.
+    /// Where problems are reported.
     pub health: Health,
 }
 
@@ -192,7 +192,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             // Whoever reads a topic otherwise than the others would make two records of one.
             let problem = disagreement(&ours, &epoch.inputs).map(|topic| {
                 let (read, now) = (&epoch.inputs[topic], &ours[topic]);
-                format!("`{topic}` is read as {read:?} and [[topics]] says {now:?}: start this instance with the present configuration")
+                format!("`{topic}` is read as {read:?} and [[topics]] has {now:?}: start this instance with the present configuration")
             });
             let is_fit = problem.is_none();
             if Some(epoch) == current {
@@ -354,7 +354,7 @@ impl Running {
         }
         let (stop, mut stopped) = watch::channel(false);
         let following = tokio::spawn(async move {
-            // An error means that nobody can tell it to stop any more: the process ends.
+            // An error means that nobody can stop it any more: the process ends.
             while tokio::time::timeout(LOOK_EVERY, stopped.wait_for(|stopped| *stopped))
                 .await
                 .is_err()
@@ -362,11 +362,11 @@ impl Running {
                 // A store that is away may be long in answering, and a stop has not the time.
                 let asked = tokio::select! {
                     asked = store.epochs() => asked,
-                    () = told(&mut stopped) => break,
+                    () = until_stopped(&mut stopped) => break,
                 };
                 let followed = match asked {
                     Ok(epochs) => instance.follow(epochs).await,
-                    // The read model says so as well, and the parts go on as they are.
+                    // The read model reports it as well, and the parts go on as they are.
                     Err(error) if error.is_transient => continue,
                     Err(error) => Err(error),
                 };
@@ -389,7 +389,7 @@ impl Running {
 }
 
 /// Ready when it is to stop.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    // An error means that nobody can tell it any more: the process ends.
+async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
+    // An error means that nobody can stop it any more: the process ends.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

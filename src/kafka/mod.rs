@@ -10,7 +10,7 @@ pub mod instance;
 mod lag;
 mod log;
 mod member;
-pub mod place;
+pub mod origin;
 pub mod rebuild;
 pub mod route;
 

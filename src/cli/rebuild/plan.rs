@@ -107,7 +107,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
                     "the log was recreated or cut short: what was routed and never folded is missing in it, so the input topics are read again"
                 );
                 if let Err(error) = check_whole(config).await {
-                    tracing::warn!(%error, "what these messages said may be missing; compare with the CRM: dealpulse audit");
+                    tracing::warn!(%error, "the assertions of these messages may be missing; compare with the CRM: dealpulse audit");
                 }
                 next.reading = generation;
             }

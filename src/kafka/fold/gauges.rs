@@ -91,7 +91,7 @@ impl ShardGauges {
             .append_only_rows
             .add(now.append_only_rows - before.append_only_rows);
         telemetry
-            .shards_held_back
+            .shards_backpressured
             .add(i64::from(now.is_backpressured) - i64::from(before.is_backpressured));
         let counts = now.records.iter().zip(before.records);
         for (entity, (now, before)) in Entity::ALL.iter().zip(counts) {

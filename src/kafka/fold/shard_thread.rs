@@ -75,12 +75,12 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         // Dropped at the end: a shard that has stopped still takes its memory.
         let mut gauges = ShardGauges::new(self.folding.telemetry.clone(), &owner);
         if let Err(problem) = self.fold(owner, queue, &mut gauges, &retry) {
-            self.stand_still(&problem);
+            self.wait_to_be_revoked(&problem);
         }
     }
 
-    /// Says what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
-    fn stand_still(&self, problem: &str) {
+    /// Reports what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
+    fn wait_to_be_revoked(&self, problem: &str) {
         let Folding {
             telemetry, health, ..
         } = &self.folding;
@@ -139,7 +139,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             }
             Err(_) if self.stop_signal.is_stopped() => None,
             Err(error) => {
-                self.stand_still(&error.to_string());
+                self.wait_to_be_revoked(&error.to_string());
                 None
             }
         }
