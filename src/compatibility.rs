@@ -1,12 +1,14 @@
-//! Admission: whether a configuration fits the numbers that are there. What doesn't is refused with the reason and the command that
-//! mends it, for else it would be counted wrongly, silently.
+//! Compatibility: whether a configuration fits the metrics that are stored. What doesn't is refused with the reason and the command that
+//! fixes it; otherwise it would be counted wrongly, without an error.
 
-use crate::config::Config;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::config::{Config, Topic};
 use crate::definitions::DefinitionsSpec;
-use crate::kafka::instance::{disagreement, inputs};
 use crate::pipeline::Epoch;
 use crate::pipeline::catalogue::{self, Mismatch, VersionsOf};
-use crate::pipeline::epochs::{Stage, building, current};
+use crate::pipeline::epochs::{Input, Stage, building, current};
 
 /// Why a configuration may not run on a database.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +50,7 @@ pub enum Refusal {
     Partitions {
         /// The database.
         database: String,
-        /// What the configuration says.
+        /// The configuration's.
         wanted: u32,
         /// What is so.
         recorded: u32,
@@ -109,7 +111,7 @@ pub fn check_compatible(
             topic: topic.to_owned(),
         });
     }
-    // Last, so that nothing else stands in the way of whoever rebuilds by itself.
+    // Last, so that nothing else is wrong where a program rebuilds by itself.
     catalogue::check(epochs, catalogue).map_err(|mismatch| {
         let database = database();
         if mismatch.is_mended_by_rebuild() {
@@ -118,6 +120,80 @@ pub fn check_compatible(
             Refusal::Upgrading { database, mismatch }
         }
     })
+}
+
+/// How a configuration reads its topics, as epochs remember it.
+pub fn inputs(topics: &[Topic]) -> BTreeMap<String, Input> {
+    let input = |topic: &Topic| Input {
+        format: "cloudevents".into(),
+        id_namespace: topic.namespace.clone(),
+    };
+    topics
+        .iter()
+        .map(|topic| (topic.name.clone(), input(topic)))
+        .collect()
+}
+
+/// The first topic that two readings read differently.
+pub fn disagreement<'a>(
+    ours: &'a BTreeMap<String, Input>,
+    theirs: &BTreeMap<String, Input>,
+) -> Option<&'a str> {
+    let differs =
+        |(name, input): &(&String, &Input)| theirs.get(*name).is_some_and(|their| their != *input);
+    ours.iter().find(differs).map(|(name, _)| name.as_str())
+}
+
+/// How a running configuration differs from the current epoch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// The current epoch.
+    pub epoch: u32,
+    /// What differs, and how.
+    pub differences: String,
+}
+
+impl fmt::Display for Outdated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outdated { epoch, differences } = self;
+        write!(
+            f,
+            "this instance runs with another configuration or version than the current epoch {epoch} is of: {differences}; the epoch counts, not what the instance was started with: restart it with the present configuration and version"
+        )
+    }
+}
+
+/// How a configuration that was compatible when it was started differs from the current epoch, which a rebuild has made since. `None` if
+/// it doesn't, or if the next epoch is being built by it.
+pub fn outdated(config: &Config, epochs: &[Epoch], catalogue: VersionsOf) -> Option<Outdated> {
+    let differences = |epoch| differences(config, epoch, catalogue);
+    let current = current(epochs)?;
+    if building(epochs).is_some_and(|next| differences(next).is_none()) {
+        return None;
+    }
+    Some(Outdated {
+        epoch: current.epoch,
+        differences: differences(current)?,
+    })
+}
+
+/// What differs between an epoch and a program with this configuration and catalogue.
+fn differences(config: &Config, epoch: &Epoch, catalogue: VersionsOf) -> Option<String> {
+    let mut found = Vec::new();
+    if epoch.definitions != config.definitions {
+        let keys = difference(&epoch.definitions, &config.definitions);
+        found.push(format!("[definitions] differ: {keys}"));
+    }
+    let partitions = config.log.partitions;
+    if let Some(ours) = partitions.filter(|ours| *ours != epoch.partitions) {
+        let theirs = epoch.partitions;
+        found.push(format!("[log] partitions was {theirs} and is {ours}"));
+    }
+    let versions = catalogue(&epoch.definitions);
+    if let Some(metrics) = catalogue::Difference::between(&epoch.catalogue, &versions) {
+        found.push(format!("the catalogue of metrics differs: {metrics}"));
+    }
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 /// Which keys of two definitions differ, and how.
@@ -290,8 +366,7 @@ mod tests {
         assert_eq!(admit(&config, &switched), Ok(()));
         // Shards were folded without the first epoch meanwhile, so nobody can count it on.
         let abandoned = [ours, begun(theirs, Stage::Dropped)];
-        let refusal =
-            admit(&config, &abandoned).expect_err("numbers that stand still are counted on");
+        let refusal = admit(&config, &abandoned).expect_err("an epoch that was left is counted on");
         assert!(
             matches!(
                 refusal,
@@ -302,5 +377,44 @@ mod tests {
             ),
             "{refusal:?}"
         );
+    }
+
+    #[test]
+    fn a_configuration_is_outdated_once_another_epoch_is_current_and_not_while_one_is_built_by_it()
+    {
+        let (old, new) = (
+            config("partitions = 4", "", "Europe/Berlin"),
+            config("partitions = 6", "", "Asia/Kolkata"),
+        );
+        let look = |config, epochs: &[Epoch]| outdated(config, epochs, metric::versions);
+        let building = [epoch(1, Stage::Live, &old), epoch(2, Stage::Building, &new)];
+        assert_eq!(look(&old, &[]), None);
+        assert_eq!((look(&old, &building), look(&new, &building)), (None, None));
+        let switched = [epoch(1, Stage::Live, &old), epoch(2, Stage::Live, &new)];
+        assert_eq!(look(&new, &switched), None);
+        let found = look(&old, &switched).expect("the old configuration is not the current one's");
+        assert_eq!(found.epoch, 2);
+        for words in [
+            "`time_zone` was \"Asia/Kolkata\" and is \"Europe/Berlin\"",
+            "[log] partitions was 6 and is 4",
+        ] {
+            assert!(found.to_string().contains(words), "{words}: {found}");
+        }
+        // Without a count of its own it takes the epoch's.
+        let any = config("", "", "Asia/Kolkata");
+        assert_eq!(look(&any, &switched), None);
+    }
+
+    #[test]
+    fn a_program_of_another_catalogue_than_the_current_epochs_is_outdated_unless_it_builds_the_next()
+     {
+        let config = config("", "", "UTC");
+        let ours = epoch(2, Stage::Building, &config);
+        let theirs = of_another_version(epoch(1, Stage::Live, &config));
+        let look = |epochs: &[Epoch]| outdated(&config, epochs, metric::versions);
+        let found = look(std::slice::from_ref(&theirs)).expect("its catalogue is another");
+        let words = "the catalogue of metrics differs: new: `upsell`; altered: `win_rate`";
+        assert!(found.to_string().contains(words), "{found}");
+        assert_eq!(look(&[theirs, ours]), None);
     }
 }

@@ -1,28 +1,48 @@
-//! The health of an instance: which of its parts have a problem, and which.
+//! The health of an instance: which of its parts have a problem, and which have something to report that is none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is wrong with the instance, by who says so. Cheap to clone.
+/// What the parts of an instance report. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Health(Arc<Mutex<Reports>>);
+
+/// By name of the part.
+#[derive(Debug, Default)]
+struct Reports {
+    problems: BTreeMap<String, String>,
+    notices: BTreeMap<String, String>,
+}
 
 impl Health {
-    /// States the problem of one part of the instance, or that it has none.
+    /// States the problem of one part of the instance, or that it has none. An instance with a problem is not ready.
     pub fn set(&self, name: &str, problem: Option<String>) {
-        let mut problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match problem {
-            Some(problem) => drop(problems.insert(name.to_owned(), problem)),
-            None => drop(problems.remove(name)),
-        }
+        put(&mut self.lock().problems, name, problem);
+    }
+
+    /// States what somebody should know of one part of the instance, or that there is nothing. An instance with a notice is ready.
+    pub fn notice(&self, name: &str, notice: Option<String>) {
+        put(&mut self.lock().notices, name, notice);
     }
 
     /// The problems there are, in order of name.
     pub fn problems(&self) -> Vec<(String, String)> {
-        let problems = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        problems
-            .iter()
-            .map(|(name, problem)| (name.clone(), problem.clone()))
-            .collect()
+        self.lock().problems.clone().into_iter().collect()
+    }
+
+    /// The notices there are, in order of name.
+    pub fn notices(&self) -> Vec<(String, String)> {
+        self.lock().notices.clone().into_iter().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn put(reports: &mut BTreeMap<String, String>, name: &str, report: Option<String>) {
+    match report {
+        Some(report) => drop(reports.insert(name.to_owned(), report)),
+        None => drop(reports.remove(name)),
     }
 }

@@ -60,7 +60,7 @@ pub struct Telemetry {
     /// Rows waiting to be written that later ones don't replace.
     pub append_only_rows: IntGauge,
     /// Shards that don't fold because so many rows wait.
-    pub shards_held_back: IntGauge,
+    pub shards_backpressured: IntGauge,
     /// Bytes all records, links and cells of the shards owned take in memory.
     pub state_bytes: IntGauge,
     /// Records held, by entity.
@@ -69,6 +69,8 @@ pub struct Telemetry {
     pub shards_owned: IntGauge,
     /// Shards it owns that stopped and wait for somebody to act.
     pub shards_stopped: IntGauge,
+    /// 1 while the instance's configuration or version is not the one the current epoch is of, else 0.
+    pub configuration_outdated: IntGauge,
     /// Readings of the read model, by result: `ok`, `failed`.
     pub read_model_refreshes: IntCounterVec,
     /// Cells in which the read model differed from the rollups when all of them were read again.
@@ -154,8 +156,8 @@ impl Telemetry {
                 "append_only_rows",
                 "Rows waiting to be written that later ones don't replace.",
             ),
-            shards_held_back: names.gauge(
-                "shards_held_back",
+            shards_backpressured: names.gauge(
+                "shards_backpressured",
                 "Shards that don't fold until ClickHouse has taken the rows that wait.",
             ),
             state_bytes: names.gauge(
@@ -167,6 +169,10 @@ impl Telemetry {
             shards_stopped: names.gauge(
                 "shards_stopped",
                 "Shards owned that stopped and wait for somebody to act.",
+            ),
+            configuration_outdated: names.gauge(
+                "configuration_outdated",
+                "1 while the configuration or version is not the one the current epoch is of.",
             ),
             read_model_differences: names.counter(
                 "read_model_differences_total",

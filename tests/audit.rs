@@ -383,7 +383,7 @@ async fn ids_are_qualified_like_those_of_the_topics() {
 }
 
 #[tokio::test]
-async fn what_of_the_export_can_not_be_read_is_said_and_nothing_is_called_complete() {
+async fn what_of_the_export_can_not_be_read_is_reported_and_nothing_is_called_complete() {
     let (stored, crm) = organisation("rejected", None).await;
     let files = Files::of(&crm);
     files.append("people.ndjson", "{\"specversion\":\"1.0\"");

@@ -10,7 +10,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::clients;
 use support::events::{deal, event, ids, lead, noise};
 use support::pipeline::{Engines, LEFT_OVER, Setup, engines};
-use support::reference::{Lying, Reference, assert_reconciled, read_all};
+use support::reference::{Reference, StoredMessage, assert_reconciled, read_all};
 
 const LARGE: usize = 20 << 20;
 
@@ -178,11 +178,11 @@ async fn setup(engines: &Engines, name: &str) -> Setup {
 }
 
 /// What a dead letter says of where it comes from: reason, partition, offset, index.
-fn place(letter: &Lying) -> (String, String, String, String) {
+fn origin(dead_letter: &StoredMessage) -> (String, String, String, String) {
     let header = |name: &str| {
-        letter
+        dead_letter
             .header(&format!("dealpulse-{name}"))
-            .unwrap_or_else(|| panic!("no header {name} in {:?}", letter.headers))
+            .unwrap_or_else(|| panic!("no header {name} in {:?}", dead_letter.headers))
     };
     (
         header("reason"),
@@ -193,8 +193,8 @@ fn place(letter: &Lying) -> (String, String, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_good_ones_are_folded()
-{
+async fn every_bad_item_is_dead_lettered_with_its_origin_reason_and_bytes_and_the_good_ones_are_folded()
+ {
     let engines = engines().await;
     let setup = setup(&engines, "bad").await;
     let topic = setup.topics[0].clone();
@@ -204,7 +204,7 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
     let pipeline = setup.start().await;
     setup.settled().await;
 
-    let letters = read_all(&setup.brokers, &setup.dead_letters()).await;
+    let dead_letters = read_all(&setup.brokers, &setup.dead_letters()).await;
     let expected: Vec<(String, String, String, String)> = sent
         .iter()
         .zip(&offsets)
@@ -219,12 +219,12 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
             })
         })
         .collect();
-    let mut places: Vec<_> = letters.iter().map(place).collect();
-    // Letters of different batches may overtake each other.
-    places.sort_by_key(|(_, _, offset, index)| (offset.parse::<i64>().unwrap(), index.clone()));
-    assert_eq!(places, expected);
-    for letter in &letters {
-        let (reason, _, offset, index) = place(letter);
+    let mut origins: Vec<_> = dead_letters.iter().map(origin).collect();
+    // Dead letters of different batches may overtake each other.
+    origins.sort_by_key(|(_, _, offset, index)| (offset.parse::<i64>().unwrap(), index.clone()));
+    assert_eq!(origins, expected);
+    for dead_letter in &dead_letters {
+        let (reason, _, offset, index) = origin(dead_letter);
         let at = offsets
             .iter()
             .position(|known| known.to_string() == offset)
@@ -235,26 +235,29 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
             .find(|(_, i, _)| i.to_string() == index)
             .expect("an item that is bad");
         assert!(
-            letter.payload.as_ref() == Some(raw),
+            dead_letter.payload.as_ref() == Some(raw),
             "{reason}: the bytes differ"
         );
-        assert_eq!(letter.key.as_deref(), Some(&b"the key"[..]));
-        assert_eq!(letter.header("dealpulse-topic"), Some(topic.clone()));
-        assert_eq!(letter.header("dealpulse-attempt").as_deref(), Some("0"));
+        assert_eq!(dead_letter.key.as_deref(), Some(&b"the key"[..]));
+        assert_eq!(dead_letter.header("dealpulse-topic"), Some(topic.clone()));
+        assert_eq!(
+            dead_letter.header("dealpulse-attempt").as_deref(),
+            Some("0")
+        );
         assert!(
-            letter
+            dead_letter
                 .header("dealpulse-detail")
                 .is_some_and(|detail| !detail.is_empty()),
             "{reason}: no detail"
         );
-        let timestamp: i64 = letter
+        let timestamp: i64 = dead_letter
             .header("dealpulse-timestamp")
             .and_then(|text| text.parse().ok())
             .expect("a timestamp");
         assert!(timestamp >= before, "{reason}: {timestamp}");
         for (name, value) in &sent[at].headers {
             assert_eq!(
-                letter.header(name).as_ref(),
+                dead_letter.header(name).as_ref(),
                 Some(value),
                 "{reason}: the event's own header {name}"
             );
@@ -286,7 +289,7 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
             distinct.len(),
             metrics.sum("dealpulse_dead_letters_total", "") as usize
         ),
-        (letters.len(), letters.len())
+        (dead_letters.len(), dead_letters.len())
     );
     assert_eq!(
         (
@@ -315,7 +318,7 @@ async fn every_bad_item_is_set_aside_with_its_place_reason_and_bytes_and_the_goo
     setup.settled().await;
     assert_eq!(
         read_all(&setup.brokers, &setup.dead_letters()).await.len(),
-        letters.len()
+        dead_letters.len()
     );
     assert_reconciled(&setup, 20).await;
 }
@@ -342,7 +345,7 @@ async fn the_input_stops_rather_than_step_over_what_can_not_be_set_aside() {
     let reason = pipeline.until_readyz(503, "max.message.bytes").await;
     assert!(
         reason.contains(&format!(
-            "input {topic}/0: it stands at offset 1 until its dead letters can be written"
+            "input {topic}/0: it waits at offset 1 until its dead letters can be written"
         )),
         "{reason}"
     );
@@ -364,7 +367,14 @@ async fn the_input_stops_rather_than_step_over_what_can_not_be_set_aside() {
     let _pipeline = setup.start().await;
     setup.settled().await;
     assert_eq!(ids(&setup, "leads").await, ["L-1", "L-2"]);
-    let letters = read_all(&setup.brokers, &setup.dead_letters()).await;
-    assert_eq!(letters.iter().map(place).collect::<BTreeSet<_>>().len(), 1);
+    let dead_letters = read_all(&setup.brokers, &setup.dead_letters()).await;
+    assert_eq!(
+        dead_letters
+            .iter()
+            .map(origin)
+            .collect::<BTreeSet<_>>()
+            .len(),
+        1
+    );
     assert_reconciled(&setup, 10).await;
 }

@@ -16,10 +16,10 @@ use dealpulse::pipeline::flush::{FlushBatch, Once};
 use dealpulse::pipeline::owner::{Flush, Owner};
 use dealpulse::pipeline::route::partition_by_home;
 use serde_json::json;
-use support::course::{self, Course};
 use support::faults;
 use support::pipeline::Metrics;
 use support::pure::{Pure, context};
+use support::scenario::{self, Scenario};
 
 /// Of the rows that later ones don't replace, so many may wait.
 const BOUND: usize = 500;
@@ -188,7 +188,7 @@ async fn what_later_rows_replace_never_makes_it_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_clickhouse_is_away_lag_grows_and_memory_does_not() {
-    faults::memory_while_clickhouse_is_away("bounded", &course::events(40_000)).await;
+    faults::memory_while_clickhouse_is_away("bounded", &scenario::events(40_000)).await;
 }
 
 /// A way to ClickHouse on which every piece of an answer takes its time.
@@ -240,18 +240,18 @@ fn pass(mut from: TcpStream, mut to: TcpStream, milliseconds: &AtomicU64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
-    let mut course = Course::new("slow").await;
-    let way = SlowWay::to(course.setup.clickhouse.trim_start_matches("http://"));
-    course.setup.clickhouse = format!("http://{}", way.address);
-    course.setup.flush_rows = 300;
-    let pipeline = course.setup.start().await;
+    let mut scenario = Scenario::new("slow").await;
+    let way = SlowWay::to(scenario.setup.clickhouse.trim_start_matches("http://"));
+    scenario.setup.clickhouse = format!("http://{}", way.address);
+    scenario.setup.flush_rows = 300;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("it has all shards", |metrics| {
             metrics.sum("dealpulse_shards_owned", "") == 3.0
         })
         .await;
     way.milliseconds.store(400, Ordering::Relaxed);
-    course.send(&course::events(30_000)).await;
+    scenario.send(&scenario::events(30_000)).await;
 
     // Two flushes' worth a shard, and what one message of the log adds at most: 500 assertions.
     let most = 3.0 * (2.0 * 300.0 + 500.0 * A_MESSAGE as f64);
@@ -265,7 +265,7 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
             "a shard waits for ClickHouse, and lag shows it",
             |metrics| {
                 bounded(metrics);
-                metrics.sum("dealpulse_shards_held_back", "") > 0.0 && lag(metrics) > 0.0
+                metrics.sum("dealpulse_shards_backpressured", "") > 0.0 && lag(metrics) > 0.0
             },
         )
         .await;
@@ -284,13 +284,13 @@ async fn a_slow_clickhouse_shows_as_lag_and_not_as_growth() {
     );
 
     way.milliseconds.store(0, Ordering::Relaxed);
-    course.setup.settled().await;
+    scenario.setup.settled().await;
     pipeline
         .until("nothing waits", |metrics| {
-            metrics.sum("dealpulse_shards_held_back", "")
+            metrics.sum("dealpulse_shards_backpressured", "")
                 + metrics.sum("dealpulse_append_only_rows", "")
                 == 0.0
         })
         .await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }

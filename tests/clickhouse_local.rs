@@ -119,7 +119,7 @@ fn signal_ends_it_though_a_statement_runs_and_a_client_does_not_read() {
 }
 
 #[test]
-fn what_prevents_a_start_is_said() {
+fn what_prevents_a_start_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();

@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dealpulse::clickhouse::migrate::{migrate, views};
+use dealpulse::clickhouse::migrate::{migrate, tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, fact_tables};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{Decimal, decode::cloudevents};
@@ -13,6 +13,7 @@ use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
 use dealpulse::metric::Catalogue;
 use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan, versions};
+use dealpulse::pipeline::epochs::Input;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
@@ -161,6 +162,56 @@ fn cell_row(pane: Pane, won: i64) -> CellRow {
         values: Vec::new(),
         currency,
         cell,
+    }
+}
+
+/// What two stores that share a database hold after each has written a first epoch, having seen none.
+async fn after_two_first_epochs(stores: [&impl Store; 2]) -> Vec<Epoch> {
+    let [one, other] = ["Europe/Berlin", "Asia/Kolkata"].map(|time_zone| {
+        epoch(&DefinitionsSpec {
+            time_zone: time_zone.into(),
+            ..DefinitionsSpec::default()
+        })
+    });
+    for store in stores {
+        assert_eq!(store.epochs().await.unwrap(), []);
+    }
+    stores[0].put_first_epoch(&one).await.unwrap();
+    stores[1].put_first_epoch(&other).await.unwrap();
+    let read = stores[0].epochs().await.unwrap();
+    assert_eq!(read, [one]);
+    assert_eq!(stores[1].epochs().await.unwrap(), read);
+    read
+}
+
+#[tokio::test]
+async fn of_two_first_epochs_the_one_written_first_counts_and_later_stages_still_replace_it() {
+    let memory = MemoryStore::default();
+    after_two_first_epochs([&memory, &memory]).await;
+
+    let child = spawn(None);
+    let stores = [client(&child, "sales"), client(&child, "sales")];
+    for store in &stores {
+        tables(store).await.unwrap();
+    }
+    let first = after_two_first_epochs([&stores[0], &stores[1]])
+        .await
+        .remove(0);
+    // Rows written later aren't taken for repetitions: with more inputs, with those of before again, in another stage.
+    let crm = Input {
+        format: "cloudevents".into(),
+        id_namespace: None,
+    };
+    let with_inputs = Epoch {
+        inputs: BTreeMap::from([("crm".to_owned(), crm)]),
+        ..first.clone()
+    };
+    for written in [&with_inputs, &first, &with_inputs, &first] {
+        stores[0].put_epoch(written).await.unwrap();
+        assert_eq!(
+            &stores[1].epochs().await.unwrap(),
+            std::slice::from_ref(written)
+        );
     }
 }
 
@@ -892,7 +943,7 @@ async fn the_view_of_cycle_lengths_has_the_quantiles_of_the_sketch() {
 }
 
 #[tokio::test]
-async fn changes_are_counted_once_whatever_logs_they_were_told_in() {
+async fn changes_are_counted_once_whatever_logs_they_are_in() {
     let kept = Kept::new("UTC").await;
     let change = |version: u64, appended: i64, status: &str| Row {
         shard: 0,

@@ -17,7 +17,7 @@ use support::clickhouse::DEALPULSE;
 use support::clients::{self, offsets};
 use support::events::{deal, event, ids, lead, noise};
 use support::pipeline::{Engines, PATIENCE, Setup, blocking, engines};
-use support::reference::{Lying, assert_reconciled, fact_lines, read_all};
+use support::reference::{StoredMessage, assert_reconciled, fact_lines, read_all};
 
 /// The longest message a strict pipeline takes.
 const STRICT: usize = 400;
@@ -145,7 +145,7 @@ async fn listed(setup: &Setup, args: &[&str]) -> Vec<Value> {
 }
 
 /// How much lies in the topics of a pipeline's input and dead letters.
-async fn lying(setup: &Setup) -> (usize, usize) {
+async fn stored(setup: &Setup) -> (usize, usize) {
     (
         read_all(&setup.brokers, &setup.topics[0]).await.len(),
         read_all(&setup.brokers, &setup.dead_letters()).await.len(),
@@ -291,10 +291,10 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
 
     // Listed: all, by reason, by topic, the first.
     let open = listed(&setup, &[]).await;
-    let place = |letter: &Value| {
+    let origin = |dead_letter: &Value| {
         (
-            letter["offset"].as_i64().unwrap(),
-            letter["reason"].as_str().unwrap().to_owned(),
+            dead_letter["offset"].as_i64().unwrap(),
+            dead_letter["reason"].as_str().unwrap().to_owned(),
         )
     };
     let expected_letters = [
@@ -304,7 +304,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         (4, "too_large"),
         (5, "bad_money"),
     ];
-    let found: BTreeSet<_> = open.iter().map(place).collect();
+    let found: BTreeSet<_> = open.iter().map(origin).collect();
     assert_eq!(
         found,
         expected_letters
@@ -314,8 +314,8 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     );
     let binary_letter = open
         .iter()
-        .find(|letter| letter["offset"] == at[4])
-        .expect("the letter in binary mode");
+        .find(|dead_letter| dead_letter["offset"] == at[4])
+        .expect("the dead letter in binary mode");
     assert_eq!(
         binary_letter["headers"][2],
         json!({"name": "ce_subject", "value": {"text": "L-binary"}})
@@ -330,7 +330,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     );
     let bad = listed(&setup, &["--reason", "bad_money", "--topic", &topic]).await;
     assert_eq!(
-        bad.iter().map(place).collect::<Vec<_>>(),
+        bad.iter().map(origin).collect::<Vec<_>>(),
         [(at[5], "bad_money".to_owned())]
     );
     assert!(listed(&setup, &["--topic", "elsewhere"]).await.is_empty());
@@ -355,7 +355,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     );
 
     // Tried: nothing is written.
-    let before = lying(&setup).await;
+    let before = stored(&setup).await;
     let would = said(&lenient, &["replay", "--dry-run"]).await;
     assert_eq!(
         would,
@@ -370,12 +370,12 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
             "1 of `{topic}` are still bad and stay: bad_money\n4 of `{topic}` are still bad and stay: too_large\n"
         )
     );
-    assert_eq!(lying(&setup).await, before);
+    assert_eq!(stored(&setup).await, before);
 
     // Put back: one that is named, then the rest; then there is nothing left to do.
-    let named = binary_letter["letter"].as_str().unwrap();
+    let named = binary_letter["dead_letter"].as_str().unwrap();
     assert_eq!(
-        said(&lenient, &["replay", "--letter", named]).await,
+        said(&lenient, &["replay", "--dead-letter", named]).await,
         format!("1 of `{topic}` were put back\n")
     );
     assert_eq!(listed(&setup, &[]).await.len(), 4);
@@ -383,7 +383,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         said(&lenient, &["replay", "--reason", "too_large"]).await,
         format!("3 of `{topic}` were put back\n")
     );
-    let after = lying(&setup).await;
+    let after = stored(&setup).await;
     assert_eq!(
         after,
         (before.0 + 4, before.1 + 4),
@@ -393,19 +393,19 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         said(&lenient, &["replay"]).await,
         format!("1 of `{topic}` are still bad and stay: bad_money\n")
     );
-    assert_eq!(lying(&setup).await, after);
-    let answer = dlq(&lenient, &["replay", "--letter", named]).await;
+    assert_eq!(stored(&setup).await, after);
+    let answer = dlq(&lenient, &["replay", "--dead-letter", named]).await;
     assert_eq!(answer.code, Some(1));
     assert!(
         answer
             .err
-            .contains(&format!("there is no open letter at {named}")),
+            .contains(&format!("there is no open dead letter at {named}")),
         "{answer:?}"
     );
     let states: Vec<Value> = listed(&setup, &["--all"])
         .await
         .into_iter()
-        .map(|letter| letter["state"].clone())
+        .map(|dead_letter| dead_letter["state"].clone())
         .collect();
     assert_eq!(
         (
@@ -451,7 +451,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         .into_iter()
         .skip(before.0);
     let again = again.map(
-        |Lying {
+        |StoredMessage {
              payload, headers, ..
          }| Sent {
             payload: payload.unwrap_or_default(),
@@ -464,20 +464,20 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     assert_eq!(
         listed(&lenient, &[]).await.len(),
         2,
-        "a letter that is there twice counts once"
+        "a dead letter that is there twice counts once"
     );
     assert!(
         listed(&lenient, &["--all"])
             .await
             .iter()
-            .any(|letter| letter["state"] == "repeated")
+            .any(|dead_letter| dead_letter["state"] == "repeated")
     );
     assert_reconciled(&lenient, 20).await;
     drop(pipeline);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
+async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts() {
     let engines = engines().await;
     let lenient = setup(&engines, "again").await;
     let setup = strict(&lenient);
@@ -493,14 +493,14 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
     setup.settled().await;
     for attempt in 0..3 {
         let open = listed(&setup, &[]).await;
-        let place = |name: &str| open[0][name].as_i64().unwrap_or_else(|| panic!("{open:?}"));
+        let origin = |name: &str| open[0][name].as_i64().unwrap_or_else(|| panic!("{open:?}"));
         assert_eq!(
             (
                 open.len(),
-                place("partition"),
-                place("offset"),
-                place("index"),
-                place("attempt")
+                origin("partition"),
+                origin("offset"),
+                origin("index"),
+                origin("attempt")
             ),
             (1, 2, at, 0, attempt)
         );
@@ -546,8 +546,8 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 
     // An item of a batch, set aside by a version that could not read it, comes back alone at its own index.
-    let letter = |topic: &str, id: &str| {
-        let place = [
+    let dead_letter = |topic: &str, id: &str| {
+        let origin = [
             ("topic", topic),
             ("partition", "3"),
             ("offset", "77"),
@@ -555,7 +555,7 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
             ("attempt", "0"),
             ("timestamp", "1772618400000"),
         ];
-        let names = place
+        let names = origin
             .iter()
             .chain(&[("reason", "an_older_one"), ("detail", "\u{1b}[2J")]);
         let headers = names
@@ -566,12 +566,12 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
             headers,
         }
     };
-    let letters = [
-        letter(&topic, "L-item"),
-        letter("gone", "L-gone"),
+    let dead_letters = [
+        dead_letter(&topic, "L-item"),
+        dead_letter("gone", "L-gone"),
         plain(b"of somebody else".to_vec()),
     ];
-    send(&setup, &setup.dead_letters(), 0, letters).await;
+    send(&setup, &setup.dead_letters(), 0, dead_letters).await;
     let shown = dlq(&lenient, &["list", "--topic", &topic]).await;
     assert!(
         shown.out.contains("an_older_one")
@@ -611,7 +611,7 @@ async fn a_letter_that_dies_again_keeps_its_place_and_counts_its_attempts() {
     let (records, attempt) = records(&lenient).await;
     assert_eq!(attempt, 4);
     let stands_at =
-        |id: &str, place: &str| assert!(records[id].contains(place), "{id}: {}", records[id]);
+        |id: &str, origin: &str| assert!(records[id].contains(origin), "{id}: {}", records[id]);
     stands_at(
         "deal D-long",
         &format!("partition: 2, offset: {at}, index: 0"),
@@ -645,7 +645,11 @@ async fn what_can_not_be_asked_of_dead_letters_is_refused_with_the_reason() {
         &["bad_mood", "there are not_json"],
     )
     .await;
-    refused(&["replay", "--letter", "17"], &["write partition:offset"]).await;
+    refused(
+        &["replay", "--dead-letter", "17"],
+        &["write partition:offset"],
+    )
+    .await;
     refused(
         &["list"],
         &["refusing.dead-letters", "there is no such topic"],
@@ -656,13 +660,13 @@ async fn what_can_not_be_asked_of_dead_letters_is_refused_with_the_reason() {
         .create_topic(&setup.dead_letters(), 1, &[])
         .await;
     refused(
-        &["replay", "--letter", "0:17"],
-        &["there is no open letter at 0:17"],
+        &["replay", "--dead-letter", "0:17"],
+        &["there is no open dead letter at 0:17"],
     )
     .await;
     assert_eq!(
         said(&setup, &["list"]).await,
-        "no open letters of these in `refusing.dead-letters`\n"
+        "no open dead letters of these in `refusing.dead-letters`\n"
     );
     assert_eq!(
         said(&setup, &["replay"]).await,
@@ -697,12 +701,12 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
     setup.settled().await;
     assert_eq!(ids(&setup, "leads").await.len(), GOOD);
     // Pausing and resuming has skipped nothing and set nothing aside twice.
-    let letters = read_all(&setup.brokers, &setup.dead_letters()).await;
-    let distinct: BTreeSet<Option<String>> = letters
+    let dead_letters = read_all(&setup.brokers, &setup.dead_letters()).await;
+    let distinct: BTreeSet<Option<String>> = dead_letters
         .iter()
-        .map(|letter| letter.header("dealpulse-offset"))
+        .map(|dead_letter| dead_letter.header("dealpulse-offset"))
         .collect();
-    assert_eq!((letters.len(), distinct.len()), (FLOOD, FLOOD));
+    assert_eq!((dead_letters.len(), distinct.len()), (FLOOD, FLOOD));
     assert_eq!(
         pipeline
             .metrics()
@@ -714,7 +718,7 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_partition_whose_letters_can_not_be_written_stands_still_until_they_can() {
+async fn only_the_partition_whose_dead_letters_can_not_be_written_stands_still_until_they_can() {
     let engines = engines().await;
     let setup = setup(&engines, "still").await;
     let topic = setup.topics[0].clone();
@@ -743,7 +747,7 @@ async fn only_the_partition_whose_letters_can_not_be_written_stands_still_until_
     );
     assert!(
         reason.contains(&format!(
-            "input {topic}/0: it stands at offset 1 until its dead letters can be written: "
+            "input {topic}/0: it waits at offset 1 until its dead letters can be written: "
         )),
         "{reason}"
     );
@@ -792,7 +796,7 @@ async fn only_the_partition_whose_letters_can_not_be_written_stands_still_until_
     engines.kafka.delete_topic(&setup.dead_letters()).await;
     send(&setup, &topic, 3, [plain(b"bad".to_vec())]).await;
     let reason = pipeline
-        .until_readyz(503, &format!("input {topic}/3: it stands at offset 0"))
+        .until_readyz(503, &format!("input {topic}/3: it waits at offset 0"))
         .await;
     assert!(reason.contains(&setup.dead_letters()), "{reason}");
     send(&setup, &topic, 1, [plain(lead("L-3"))]).await;
@@ -868,7 +872,7 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
     setup.settled().await;
     assert_eq!(ids(&setup, "leads").await.len(), 3 * PARTITIONS as usize);
     let open = listed(&setup, &[]).await;
-    let places: BTreeSet<(i64, i64)> = open
+    let origins: BTreeSet<(i64, i64)> = open
         .iter()
         .map(|l| {
             (
@@ -878,7 +882,7 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
         })
         .collect();
     assert_eq!(
-        (open.len(), places.len()),
+        (open.len(), origins.len()),
         (12, 12),
         "each item once, however often it was read"
     );
@@ -926,18 +930,18 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
     setup.settled().await;
 
     // Each offset is either folded or told of.
-    let letters = listed(&setup, &["--reason", "gone"]).await;
-    let range = |letter: &Value| {
-        let detail = letter["detail"].as_str().unwrap();
+    let dead_letters = listed(&setup, &["--reason", "gone"]).await;
+    let range = |dead_letter: &Value| {
+        let detail = dead_letter["detail"].as_str().unwrap();
         let words: Vec<&str> = detail.split(' ').collect();
         assert!(
             detail.contains("were taken by the topic's retention before they were read"),
             "{detail}"
         );
-        assert_eq!(letter["offset"].to_string(), words[1]);
+        assert_eq!(dead_letter["offset"].to_string(), words[1]);
         words[1].parse::<usize>().unwrap()..words[3].parse::<usize>().unwrap() + 1
     };
-    let gone: Vec<std::ops::Range<usize>> = letters.iter().map(range).collect();
+    let gone: Vec<std::ops::Range<usize>> = dead_letters.iter().map(range).collect();
     // Its last request for messages may have been answered while it stood still: with the first of them.
     assert!(
         gone.len() == 2

@@ -104,7 +104,7 @@ fn unquoted(cell: &str) -> &str {
 }
 
 #[test]
-fn every_rule_that_is_said_to_be_tested_is() {
+fn every_rule_that_is_documented_as_tested_is() {
     let sources: String = ["src", "tests"]
         .iter()
         .flat_map(|directory| rust_files(Path::new(directory)))

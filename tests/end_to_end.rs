@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::pipeline::Store;
-use support::course::{self, Clickhouse, Course};
 use support::kafka::{Kafka, free_port};
 use support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, PATIENCE};
 use support::reference::Reference;
+use support::scenario::{self, Clickhouse, Scenario};
 
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
     EVENTS.get_or_init(|| {
-        course::events(
+        scenario::events(
             std::env::var("DEALPULSE_E2E_EVENTS").map_or(30_000, |count| {
                 count.parse().expect("DEALPULSE_E2E_EVENTS: a number")
             }),
@@ -28,15 +28,15 @@ fn events() -> &'static [GeneratedEvent] {
 
 /// A part of the events, in as many parts as there are stages.
 fn stage(number: usize, of: usize) -> &'static [GeneratedEvent] {
-    course::stage(events(), number, of)
+    scenario::stage(events(), number, of)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
-    let course = Course::new("plain").await;
-    course.send(events()).await;
+    let scenario = Scenario::new("plain").await;
+    scenario.send(events()).await;
     let started = Instant::now();
-    let pipeline = course.setup.start().await;
+    let pipeline = scenario.setup.start().await;
     let answered = started.elapsed();
     pipeline
         .until("something is folded", |metrics| {
@@ -44,7 +44,7 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
         })
         .await;
     let first = started.elapsed();
-    course.setup.settled().await;
+    scenario.setup.settled().await;
     let done = started.elapsed();
     let rate = events().len() as f64 / (done - first).as_secs_f64();
     eprintln!(
@@ -52,7 +52,7 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
         events().len()
     );
 
-    let reference = course.assert_as_in_memory(&pipeline).await;
+    let reference = scenario.assert_as_in_memory(&pipeline).await;
     let metrics = pipeline.metrics();
     assert_eq!(
         metrics.sum("dealpulse_events_routed_total", "") as usize,
@@ -75,7 +75,7 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
     ] {
         assert_eq!(metrics.sum(name, ""), 0.0, "{name}");
     }
-    assert_eq!(course.setup.fold_lag().await, 0);
+    assert_eq!(scenario.setup.fold_lag().await, 0);
     pipeline
         .until("no lag is shown", |metrics| {
             metrics.sum("dealpulse_consumer_lag", "") == 0.0
@@ -86,45 +86,45 @@ async fn what_comes_out_is_what_the_same_messages_come_to_in_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_nine_at_any_moment_changes_nothing() {
-    let course = Course::new("killed").await;
+    let scenario = Scenario::new("killed").await;
     let folded = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "");
     let written = |metrics: &Metrics| metrics.sum("dealpulse_flush_rows_total", "");
     let part = stage(0, 5).len() as f64;
 
     // Early: routed, and hardly anything folded.
-    course.send(stage(0, 5)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(0, 5)).await;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("the first message is routed", |metrics| {
             metrics.sum("dealpulse_events_routed_total", "") > 0.0
         })
         .await;
     pipeline.kill_nine();
-    assert!(!course.setup.is_settled().await, "it was killed too late");
+    assert!(!scenario.setup.is_settled().await, "it was killed too late");
 
     // In the middle of a back-fill.
-    course.send(stage(1, 5)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(1, 5)).await;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("half a part is folded", |metrics| {
             folded(metrics) > part / 2.0
         })
         .await;
     pipeline.kill_nine();
-    assert!(!course.setup.is_settled().await, "it was killed too late");
+    assert!(!scenario.setup.is_settled().await, "it was killed too late");
 
     // While a flush is on its way: its rows are counted when it begins.
-    course.send(stage(2, 5)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(2, 5)).await;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("a flush begins", |metrics| written(metrics) > 0.0)
         .await;
     pipeline.kill_nine();
-    assert!(!course.setup.is_settled().await, "it was killed too late");
+    assert!(!scenario.setup.is_settled().await, "it was killed too late");
 
     // Some flushes later, between any two steps.
-    course.send(stage(3, 5)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(3, 5)).await;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("several flushes were made", |metrics| {
             metrics.sum("dealpulse_flush_seconds_count", "") >= 3.0
@@ -132,29 +132,29 @@ async fn kill_nine_at_any_moment_changes_nothing() {
         .await;
     pipeline.kill_nine();
 
-    course.send(stage(4, 5)).await;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(4, 5)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_come_and_go_and_nothing_changes() {
-    let mut course = Course::new("many").await;
-    course.setup.properties = BY_BROKER.to_vec();
+    let mut scenario = Scenario::new("many").await;
+    scenario.setup.properties = BY_BROKER.to_vec();
     let folds = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
     let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;
-    let (first, second) = tokio::join!(course.setup.start(), course.setup.start());
+    let (first, second) = tokio::join!(scenario.setup.start(), scenario.setup.start());
     tokio::join!(
         first.until("it has a shard", owns),
         second.until("it has one too", owns)
     );
-    course.send(stage(0, 5)).await;
+    scenario.send(stage(0, 5)).await;
     tokio::join!(
         first.until("it folds", folds),
         second.until("it folds too", folds)
     );
-    course.send(stage(1, 5)).await;
+    scenario.send(stage(1, 5)).await;
     first.kill_nine();
 
     // The survivor takes the dead one's shards; a third comes, and takes some of them while they are folded; the survivor leaves.
@@ -163,14 +163,14 @@ async fn instances_come_and_go_and_nothing_changes() {
             metrics.sum("dealpulse_shards_owned", "") == 3.0
         })
         .await;
-    course.send(stage(2, 5)).await;
-    let third = course.setup.start().await;
+    scenario.send(stage(2, 5)).await;
+    let third = scenario.setup.start().await;
     third.until("it has a shard", owns).await;
-    course.send(stage(3, 5)).await;
+    scenario.send(stage(3, 5)).await;
     third.until("it folds", folds).await;
-    course.send(stage(4, 5)).await;
+    scenario.send(stage(4, 5)).await;
     // In the midst of it some cells may be in motion, but none differs for certain.
-    let reconciled = course.setup.ask("reconcile", &[]).await;
+    let reconciled = scenario.setup.ask("reconcile", &[]).await;
     assert!(
         matches!(reconciled.status.code(), Some(0 | 5)),
         "{}",
@@ -185,30 +185,30 @@ async fn instances_come_and_go_and_nothing_changes() {
         ended.log
     );
 
-    course.setup.settled().await;
+    scenario.setup.settled().await;
     third
         .until("it has all shards", |metrics| {
             metrics.sum("dealpulse_shards_owned", "") == 3.0
         })
         .await;
-    course.assert_as_in_memory(&third).await;
+    scenario.assert_as_in_memory(&third).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
-    let mut course = Course::new("stopped").await;
+    let mut scenario = Scenario::new("stopped").await;
     // Nothing but the end makes it flush.
-    (course.setup.flush_milliseconds, course.setup.flush_rows) = (600_000, 100_000_000);
-    course.send(events()).await;
-    let reference = Reference::of(&course.setup).await;
-    let pipeline = course.setup.start().await;
+    (scenario.setup.flush_milliseconds, scenario.setup.flush_rows) = (600_000, 100_000_000);
+    scenario.send(events()).await;
+    let reference = Reference::of(&scenario.setup).await;
+    let pipeline = scenario.setup.start().await;
     let all = reference.folded();
     pipeline
         .until("all is folded", |metrics| {
             metrics.sum("dealpulse_assertions_folded_total", "") as u64 == all
         })
         .await;
-    let store = course.setup.store();
+    let store = scenario.setup.store();
     assert_eq!(
         store.checkpoint(1, 0).await.expect("an answer"),
         None,
@@ -222,13 +222,13 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
         ended.took,
         ended.log
     );
-    for topic in &course.setup.topics {
-        assert_eq!(course.setup.route_lag(topic).await, 0, "{topic}");
+    for topic in &scenario.setup.topics {
+        assert_eq!(scenario.setup.route_lag(topic).await, 0, "{topic}");
     }
 
-    course.setup.flush_milliseconds = 200;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
+    scenario.setup.flush_milliseconds = 200;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
     let metrics = pipeline.metrics();
     assert_eq!(
         metrics.sum("dealpulse_assertions_folded_total", ""),
@@ -244,18 +244,18 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
         metrics.sum("dealpulse_links_folded_total", "") > 0.0,
         "the last flush's links are folded"
     );
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
-    let mut course = Course::new("cut_off").await;
+    let mut scenario = Scenario::new("cut_off").await;
     let (directory, port) = (tempfile::tempdir().expect("a directory"), free_port());
-    course.setup.clickhouse = format!("http://127.0.0.1:{port}");
+    scenario.setup.clickhouse = format!("http://127.0.0.1:{port}");
     let clickhouse = Clickhouse::start(port, directory.path());
-    course.send(stage(0, 3)).await;
-    let pipeline = course.setup.start().await;
-    course.send(stage(1, 3)).await;
+    scenario.send(stage(0, 3)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.send(stage(1, 3)).await;
     pipeline
         .until("a flush begins", |metrics| {
             metrics.sum("dealpulse_flush_rows_total", "") > 0.0
@@ -270,8 +270,8 @@ async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
         200,
         "it lives; restarting it would not help"
     );
-    course.send(stage(2, 3)).await;
-    let all = Reference::of(&course.setup).await.folded() as f64;
+    scenario.send(stage(2, 3)).await;
+    let all = Reference::of(&scenario.setup).await.folded() as f64;
     pipeline
         .until("all is folded all the same", |metrics| {
             metrics.sum("dealpulse_assertions_folded_total", "") == all
@@ -280,33 +280,33 @@ async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
 
     let _clickhouse = Clickhouse::start(port, directory.path());
     let back = Instant::now();
-    course.setup.settled().await;
+    scenario.setup.settled().await;
     eprintln!(
         "settled {:?} after ClickHouse was started again",
         back.elapsed()
     );
     pipeline.until_readyz(200, "ready").await;
     assert!(back.elapsed() < PATIENCE);
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
-    let mut course = Course::new("brokerless").await;
+    let mut scenario = Scenario::new("brokerless").await;
     let mut kafka = Kafka::start().await;
-    course.setup.brokers = kafka.bootstrap();
-    for (topic, partitions) in course.setup.topics.iter().zip([3, 2]) {
+    scenario.setup.brokers = kafka.bootstrap();
+    for (topic, partitions) in scenario.setup.topics.iter().zip([3, 2]) {
         kafka.create_topic(topic, partitions, &[]).await;
     }
-    course.send(stage(0, 3)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(0, 3)).await;
+    let pipeline = scenario.setup.start().await;
     pipeline
         .until("a flush begins", |metrics| {
             metrics.sum("dealpulse_flush_rows_total", "") > 0.0
         })
         .await;
     kafka.restart().await;
-    course.setup.settled().await;
+    scenario.setup.settled().await;
 
     // Commits made in the rebalance were refused, and made up for.
     pipeline
@@ -317,7 +317,7 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
 
     // It is told to stop while Kafka is away and there is work on its way.
     let routed = pipeline.metrics().sum("dealpulse_events_routed_total", "");
-    course.send(stage(1, 3)).await;
+    scenario.send(stage(1, 3)).await;
     pipeline
         .until("it routes on", |metrics| {
             metrics.sum("dealpulse_events_routed_total", "") > routed
@@ -339,10 +339,10 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
     );
 
     kafka.restart().await;
-    course.send(stage(2, 3)).await;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(2, 3)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
     pipeline.until_readyz(200, "ready").await;
     kafka.kill_nine();
     let ended = pipeline.sigterm().await;

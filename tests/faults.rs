@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use dealpulse::local::generate::GeneratedEvent;
-use support::course;
 use support::faults;
+use support::scenario;
 
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
-    EVENTS.get_or_init(|| course::events(30_000))
+    EVENTS.get_or_init(|| scenario::events(30_000))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,8 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["config", "health", "telemetry"],
     &["pipeline"],
     &["clickhouse", "local"],
-    &["kafka"],
     &["compatibility"],
+    &["kafka"],
     &["serve"],
     &["cli"],
 ];

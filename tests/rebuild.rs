@@ -10,26 +10,26 @@ use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Stage, current};
 use dealpulse::pipeline::{Store, catalogue};
-use support::course::{Course, events, stage};
-use support::pipeline::{BY_BROKER, PATIENCE, Pipeline, Setup, Work};
+use support::pipeline::{BY_BROKER, Metrics, PATIENCE, Pipeline, Setup, Work};
+use support::scenario::{Scenario, events, stage};
 
 /// How many events each test sends.
 const EVENTS: usize = 12_000;
 
-/// A course on which an instance runs and has folded the first part of the events.
-async fn under_way(name: &str, all: &[GeneratedEvent]) -> (Course, Pipeline) {
-    let mut course = Course::new(name).await;
+/// A scenario in which an instance runs and has folded the first part of the events.
+async fn under_way(name: &str, all: &[GeneratedEvent]) -> (Scenario, Pipeline) {
+    let mut scenario = Scenario::new(name).await;
     // Members that were killed are missed soon.
-    course.setup.properties = BY_BROKER.to_vec();
-    course.send(stage(all, 0, 4)).await;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
-    (course, pipeline)
+    scenario.setup.properties = BY_BROKER.to_vec();
+    scenario.send(stage(all, 0, 4)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    (scenario, pipeline)
 }
 
 /// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Gives the instance that runs on, with the configuration of before.
 async fn rebuild_and_kill(
-    course: &Course,
+    scenario: &Scenario,
     pipeline: Pipeline,
     after: &Setup,
     command_line: &[&str],
@@ -37,13 +37,13 @@ async fn rebuild_and_kill(
 ) -> Pipeline {
     let begun: Work = after.begin(command_line);
     begun.until_said("building epoch 2 beside epoch 1").await;
-    course.send(stage(all, 1, 4)).await;
-    course.setup.until_epochs(2).await;
+    scenario.send(stage(all, 1, 4)).await;
+    scenario.setup.until_epochs(2).await;
     begun.kill_nine();
     pipeline.kill_nine();
-    let pipeline = course.setup.start().await;
+    let pipeline = scenario.setup.start().await;
     let again = after.begin(command_line);
-    course.send(stage(all, 2, 4)).await;
+    scenario.send(stage(all, 2, 4)).await;
     let ended = again.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
     assert!(
@@ -51,7 +51,7 @@ async fn rebuild_and_kill(
         "{}",
         ended.log
     );
-    course.send(stage(all, 3, 4)).await;
+    scenario.send(stage(all, 3, 4)).await;
     pipeline
 }
 
@@ -71,28 +71,61 @@ async fn says(setup: &Setup, command_line: &[&str], code: i32, words: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     let all = events(EVENTS);
-    let (mut course, pipeline) = under_way("redefined", &all).await;
-    let mut after = course.setup.clone();
+    let (mut scenario, pipeline) = under_way("redefined", &all).await;
+    let mut after = scenario.setup.clone();
     after.time_zone = "America/New_York".to_owned();
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "definitions"],
         1,
         &["there is nothing to rebuild"],
     )
     .await;
-    let pipeline =
-        rebuild_and_kill(&course, pipeline, &after, &["rebuild", "definitions"], &all).await;
+    let pipeline = rebuild_and_kill(
+        &scenario,
+        pipeline,
+        &after,
+        &["rebuild", "definitions"],
+        &all,
+    )
+    .await;
 
-    let before = std::mem::replace(&mut course.setup, after);
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    let before = std::mem::replace(&mut scenario.setup, after);
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
+
+    // The instance of before goes on, and says that its configuration is not the current epoch's; one that has it says nothing.
+    let differs = "`time_zone` was \"America/New_York\" and is \"Europe/Berlin\"";
+    let outdated = |metrics: &Metrics| metrics.sum("dealpulse_configuration_outdated", "");
+    pipeline
+        .until("its configuration is outdated", |m| outdated(m) == 1.0)
+        .await;
+    let ready = pipeline.until_readyz(200, "configuration: ").await;
+    assert!(
+        ready.starts_with("ready\nconfiguration: ") && ready.contains(differs),
+        "{ready}"
+    );
+    let current = scenario.setup.start().await;
+    assert_eq!(current.until_readyz(200, "ready").await, "ready\n");
+    assert!(
+        current
+            .metrics()
+            .0
+            .contains("dealpulse_configuration_outdated 0")
+    );
+    assert_eq!(current.sigterm().await.code, Some(0));
+    // It has looked at the epochs many times by now, and warned once.
+    let log = pipeline.log();
+    let warnings = log
+        .lines()
+        .filter(|line| line.contains("WARN") && line.contains(differs));
+    assert_eq!(warnings.count(), 1, "{log}");
 
     // Either configuration starts until the old numbers are dropped; then only the new one.
     says(&before, &["rebuild", "status"], 0, &["replaced", "current"]).await;
     assert_eq!(before.start().await.sigterm().await.code, Some(0));
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "drop"],
         0,
         &["epoch 1 is dropped"],
@@ -106,17 +139,22 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
         refused.log
     );
     assert_eq!(
-        course.setup.store().cell_lines(1).await.expect("an answer"),
+        scenario
+            .setup
+            .store()
+            .cell_lines(1)
+            .await
+            .expect("an answer"),
         Vec::<String>::new()
     );
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_doubles_nothing() {
     let all = events(EVENTS);
-    let (mut course, pipeline) = under_way("relogged", &all).await;
-    let mut after = course.setup.clone();
+    let (mut scenario, pipeline) = under_way("relogged", &all).await;
+    let mut after = scenario.setup.clone();
     after.shards = 5;
     let refused = after.refused().await;
     assert!(
@@ -125,7 +163,7 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
         refused.log
     );
     let pipeline = rebuild_and_kill(
-        &course,
+        &scenario,
         pipeline,
         &after,
         &["rebuild", "log", "--partitions", "5"],
@@ -133,23 +171,23 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
     )
     .await;
 
-    course.setup = after;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.setup = after;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
     pipeline
         .until("it folds nothing but the two logs", |metrics| {
             metrics.sum("dealpulse_shards_owned", "") == 8.0
         })
         .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "log"],
         1,
         &["has 5 partitions already and is whole", "--anyway"],
     )
     .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "drop"],
         0,
         &["epoch 1 is dropped, and its log"],
@@ -160,17 +198,17 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
             metrics.sum("dealpulse_shards_owned", "") == 5.0
         })
         .await;
-    course.send(stage(&all, 0, 40)).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(&all, 0, 40)).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
     let all = events(EVENTS);
-    let (mut course, pipeline) = under_way("remapped", &all).await;
-    let mut after = course.setup.clone();
+    let (mut scenario, pipeline) = under_way("remapped", &all).await;
+    let mut after = scenario.setup.clone();
     after.namespace = Some("crm");
     let refused = after.refused().await;
     assert!(
@@ -185,7 +223,8 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
         &["dealpulse rebuild mapping"],
     )
     .await;
-    let pipeline = rebuild_and_kill(&course, pipeline, &after, &["rebuild", "mapping"], &all).await;
+    let pipeline =
+        rebuild_and_kill(&scenario, pipeline, &after, &["rebuild", "mapping"], &all).await;
 
     // The instance that reads the topics as before has stopped reading them, and says why.
     let reason = pipeline.until_readyz(503, "mapping: ").await;
@@ -194,41 +233,41 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
         "{reason}"
     );
     drop(pipeline);
-    course.setup = after;
+    scenario.setup = after;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "mapping"],
         1,
         &["read that way already"],
     )
     .await;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_was_recreated_is_replaced_and_what_lay_in_it_is_read_again() {
     let all = events(EVENTS);
-    let (course, pipeline) = under_way("replaced", &all).await;
+    let (scenario, pipeline) = under_way("replaced", &all).await;
     // What is routed now is in the log only: nothing is flushed any more.
     pipeline.kill_nine();
-    let mut hasty = course.setup.clone();
+    let mut hasty = scenario.setup.clone();
     hasty.flush_milliseconds = 600_000;
     hasty.flush_rows = 100_000_000;
-    course.send(stage(&all, 1, 4)).await;
+    scenario.send(stage(&all, 1, 4)).await;
     let routing = hasty.start().await;
-    for topic in &course.setup.topics {
-        course.setup.until_routed(topic).await;
+    for topic in &scenario.setup.topics {
+        scenario.setup.until_routed(topic).await;
     }
     routing.kill_nine();
-    course.recreate_log().await;
+    scenario.recreate_log().await;
 
-    let stopped = course.setup.start().await;
+    let stopped = scenario.setup.start().await;
     let reason = stopped.until_readyz(503, "recreated or cut short").await;
     assert!(reason.contains("dealpulse rebuild log"), "{reason}");
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "log"],
         0,
         &[
@@ -237,19 +276,19 @@ async fn a_log_that_was_recreated_is_replaced_and_what_lay_in_it_is_read_again()
         ],
     )
     .await;
-    course.send(stage(&all, 2, 4)).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&stopped).await;
+    scenario.send(stage(&all, 2, 4)).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     let all = events(3_000);
-    let (course, pipeline) = under_way("abandoned", &all).await;
-    let mut after = course.setup.clone();
+    let (scenario, pipeline) = under_way("abandoned", &all).await;
+    let mut after = scenario.setup.clone();
     after.shards = 4;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "abandon"],
         1,
         &["no rebuild is under way"],
@@ -257,7 +296,7 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     .await;
     let begun = after.begin(&["rebuild", "log"]);
     begun.until_said("building epoch 2 beside epoch 1").await;
-    course.setup.until_epochs(2).await;
+    scenario.setup.until_epochs(2).await;
     begun.kill_nine();
     let mut other = after.clone();
     other.time_zone = "Asia/Kolkata".to_owned();
@@ -272,7 +311,7 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     )
     .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "abandon"],
         0,
         &["epoch 2 is given up; epoch 1 goes on as it is"],
@@ -283,9 +322,9 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
             metrics.sum("dealpulse_shards_owned", "") == 3.0
         })
         .await;
-    course.send(stage(&all, 1, 4)).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(&all, 1, 4)).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 /// The names of a metric's rollups, as SQL has them.
@@ -346,10 +385,10 @@ async fn until_current(setup: &Setup, number: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
     let all = events(EVENTS);
-    let (mut course, pipeline) = under_way("upgraded", &all).await;
+    let (mut scenario, pipeline) = under_way("upgraded", &all).await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
-    pretend_it_is_of_another_version(&course.setup).await;
-    let refused = course.setup.refused().await;
+    pretend_it_is_of_another_version(&scenario.setup).await;
+    let refused = scenario.setup.refused().await;
     for words in [
         "new: `upsell`; altered: `win_rate` (version 0 there, 1 here)",
         "dealpulse rebuild definitions",
@@ -358,16 +397,16 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
     }
 
     // Nothing is flushed, so the switch can't come.
-    course.setup.on_upgrade = Some("rebuild");
-    let mut hasty = course.setup.clone();
+    scenario.setup.on_upgrade = Some("rebuild");
+    let mut hasty = scenario.setup.clone();
     (hasty.flush_milliseconds, hasty.flush_rows) = (600_000, 100_000_000);
-    let left = course.setup.store().cell_lines(1).await.expect("cells");
+    let left = scenario.setup.store().cell_lines(1).await.expect("cells");
     let watermark = "SELECT toUnixTimestamp(watermark) FROM watermark";
     let upgrading = hasty.start().await;
-    course.setup.until_epochs(2).await;
-    course.send(stage(&all, 1, 4)).await;
-    for topic in &course.setup.topics {
-        course.setup.until_routed(topic).await;
+    scenario.setup.until_epochs(2).await;
+    scenario.send(stage(&all, 1, 4)).await;
+    for topic in &scenario.setup.topics {
+        scenario.setup.until_routed(topic).await;
     }
     upgrading
         .until("what is unaltered is shown", |metrics| {
@@ -382,36 +421,36 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
         );
     }
     let views = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'upsell_daily'";
-    assert_eq!(answer(&course.setup, views).await, "0");
+    assert_eq!(answer(&scenario.setup, views).await, "0");
     let formula = "SELECT formula FROM win_rate_daily";
-    assert_eq!(answer(&course.setup, formula).await, "the old formula");
+    assert_eq!(answer(&scenario.setup, formula).await, "the old formula");
     assert_eq!(upgrading.sigterm().await.code, Some(0));
     // The shards are flushed to where they are, and the numbers are not: the watermark says so.
-    let epochs = course.setup.store().epochs().await.expect("the epochs");
+    let epochs = scenario.setup.store().epochs().await.expect("the epochs");
     let stood_at = epochs[1].stood_at.expect("the epoch before is left");
     let folded = "SELECT min(append_time) FROM checkpoints FINAL";
-    let folded: i64 = answer(&course.setup, folded)
+    let folded: i64 = answer(&scenario.setup, folded)
         .await
         .parse()
         .expect("an instant");
     assert!(folded > stood_at, "{folded} and {stood_at}");
     assert_eq!(
-        answer(&course.setup, watermark).await,
+        answer(&scenario.setup, watermark).await,
         (stood_at / 1_000_000).to_string()
     );
     assert_eq!(
-        course.setup.store().cell_lines(1).await.expect("cells"),
+        scenario.setup.store().cell_lines(1).await.expect("cells"),
         left
     );
 
     // The next one goes on with it.
-    let pipeline = course.setup.start().await;
-    course.send(stage(&all, 2, 4)).await;
-    until_current(&course.setup, 2).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.send(stage(&all, 2, 4)).await;
+    until_current(&scenario.setup, 2).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
     assert_eq!(
-        course.setup.store().cell_lines(1).await.expect("cells"),
+        scenario.setup.store().cell_lines(1).await.expect("cells"),
         left
     );
     pipeline
@@ -419,11 +458,11 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
             pipeline.log().contains("epoch 2 is the current one")
         })
         .await;
-    assert_eq!(answer(&course.setup, views).await, "1");
+    assert_eq!(answer(&scenario.setup, views).await, "1");
     let won = "SELECT sum(won) > 0 FROM win_rate_daily";
-    assert_eq!(answer(&course.setup, won).await, "1");
+    assert_eq!(answer(&scenario.setup, won).await, "1");
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "drop"],
         0,
         &["epoch 1 is dropped"],
@@ -431,7 +470,7 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
     .await;
 
     // Now this instance is the older one: a version with other formulas begins the next epoch.
-    let store = course.setup.store();
+    let store = scenario.setup.store();
     let epochs = store.epochs().await.expect("the epochs");
     let mut newer = Epoch {
         epoch: 3,
@@ -454,28 +493,28 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
         })
         .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "definitions"],
         1,
         &["is being built already"],
     )
     .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "abandon"],
         0,
-        &["epoch 2 stands still", "dealpulse rebuild definitions"],
+        &["epoch 2 is not counted on", "dealpulse rebuild definitions"],
     )
     .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["reconcile"],
         1,
         &["not counted on since epoch 3"],
     )
     .await;
     says(
-        &course.setup,
+        &scenario.setup,
         &["rebuild", "definitions"],
         0,
         &[
@@ -484,9 +523,9 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
         ],
     )
     .await;
-    course.send(stage(&all, 3, 4)).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(&all, 3, 4)).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
     let epochs = store.epochs().await.expect("the epochs");
     assert_eq!(
         catalogue::check(&epochs, dealpulse::metric::versions),

@@ -2,13 +2,18 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use dealpulse::config::Config;
+use dealpulse::kafka::KafkaLog;
+use dealpulse::pipeline::{Log, Store};
 use support::clickhouse::DEALPULSE;
 use support::kafka::free_port;
 use support::pipeline::{
-    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, blocking, engines, refused,
+    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, Work, blocking, engines, refused,
 };
 
 /// An instance ended by itself, with an exit code of 1, soon, and said all of this.
@@ -61,7 +66,7 @@ async fn send_lead(engines: &Engines, setup: &Setup, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_missing_or_wrong_is_refused_with_its_place() {
+async fn a_file_that_is_missing_or_wrong_is_refused_with_its_line() {
     let missing = blocking(|| {
         Command::new(DEALPULSE)
             .args(["run", "--config", "no/such/dealpulse.toml"])
@@ -136,6 +141,37 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_created_or_checked_once_in_a_process_and_then_at_assignments_only() {
+    let engines = engines().await;
+    let setup = setup(&engines, "ensured").await;
+    let config = Config::parse(&setup.to_toml(), Path::new("test"), &Default::default());
+    let config = Arc::new(config.expect("a good configuration"));
+    let in_a_process = || KafkaLog::new(&config, 1, setup.shards).expect("a client");
+    let log = in_a_process();
+    log.ensure().await.expect("it is created");
+    in_a_process().ensure().await.expect("it is as created");
+
+    let short = [LOG[0], LOG[1], ("retention.ms", "60000")];
+    engines.kafka.alter_topic(&setup.log_topic(), &short).await;
+    log.ensure().await.expect("it is not looked at again");
+    let refused = in_a_process().ensure().await;
+    let refused = refused.expect_err("what is there is checked");
+    assert!(
+        refused.to_string().contains("`retention.ms` is `60000`"),
+        "{refused}"
+    );
+    // Right after a check an assignment relies on it.
+    let deadline = Instant::now() + PATIENCE;
+    while log.check().await.is_ok() {
+        assert!(
+            Instant::now() < deadline,
+            "it is not checked at assignments"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_is_refused() {
     let engines = engines().await;
     let mut setup = setup(&engines, "split").await;
@@ -179,6 +215,58 @@ async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_i
         "dealpulse rebuild log --partitions 6",
     ];
     assert_refused(&setup.refused().await, SOON, &said);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_starts_with_different_definitions_one_is_refused_and_leaves_no_trace() {
+    let engines = engines().await;
+    let berlin = setup(&engines, "twins").await;
+    let mut delhi = berlin.clone();
+    delhi.time_zone = "Asia/Kolkata".to_owned();
+    let mut instances = [&berlin, &delhi].map(|setup| setup.begin(&["run"]));
+    let deadline = Instant::now() + PATIENCE;
+    while !instances.iter_mut().any(Work::has_ended) {
+        assert!(Instant::now() < deadline, "neither is refused");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let [first, second] = instances;
+    let (refused, running, counts, other) = {
+        let mut first = first;
+        if first.has_ended() {
+            (first, second, &delhi, &berlin)
+        } else {
+            (second, first, &berlin, &delhi)
+        }
+    };
+    let was = format!(
+        "`time_zone` was \"{}\" and is \"{}\"",
+        counts.time_zone, other.time_zone
+    );
+    let said = [
+        "[definitions] differ",
+        &was,
+        "dealpulse rebuild definitions",
+    ];
+    assert_refused(&refused.ended().await, SOON, &said);
+    running.until_said("listening on").await;
+
+    let store = berlin.store();
+    let epochs = store.epochs().await.unwrap();
+    let zones: Vec<&str> = epochs
+        .iter()
+        .map(|epoch| epoch.definitions.time_zone.as_str())
+        .collect();
+    assert_eq!(zones, [counts.time_zone.as_str()]);
+    let views = store
+        .fetch(
+            "reading the views",
+            "SELECT create_table_query FROM system.tables WHERE database = 'twins' AND engine = 'View'",
+            "TSV",
+        )
+        .await
+        .unwrap();
+    let views = String::from_utf8_lossy(&views);
+    assert!(views.contains(&counts.time_zone) && !views.contains(&other.time_zone));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,32 +393,42 @@ async fn recreate_log(engines: &Engines, setup: &Setup) {
         .kafka
         .create_topic(
             &setup.log_topic(),
-            1,
+            setup.shards as i32,
             &[LOG[0], LOG[1], ("retention.ms", "-1")],
         )
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
+async fn a_log_that_was_recreated_between_runs_stops_its_shards_each_with_a_line_of_its_own() {
     let engines = engines().await;
     let mut setup = setup(&engines, "recreated").await;
-    setup.shards = 1;
+    setup.shards = 2;
     let pipeline = setup.start().await;
-    send_lead(&engines, &setup, "L-1").await;
+    // More than enough for some in either shard.
+    for id in 0..16 {
+        send_lead(&engines, &setup, &format!("L-{id}")).await;
+    }
     setup.settled().await;
     pipeline.until_readyz(200, "ready").await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 
     recreate_log(&engines, &setup).await;
     let pipeline = setup.start().await;
-    let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;
-    assert!(
-        reason.contains("the topic was recreated or cut short")
-            && reason.contains("shard 0 stops at its checkpoint"),
-        "{reason}"
-    );
-    assert_eq!(pipeline.metrics().sum("dealpulse_shards_stopped", ""), 1.0);
+    let stopped = |metrics: &Metrics| metrics.sum("dealpulse_shards_stopped", "") == 2.0;
+    pipeline.until("both shards have stopped", stopped).await;
+    let reasons = pipeline.until_readyz(503, "log 1 shard ").await;
+    for shard in 0..2 {
+        let line = reasons
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("log 1 shard {shard}: ")))
+            .unwrap_or_else(|| panic!("shard {shard} has no line: {reasons}"));
+        assert!(
+            line.contains("the topic was recreated or cut short")
+                && line.contains(&format!("shard {shard} stops at its checkpoint")),
+            "{reasons}"
+        );
+    }
     assert!(
         pipeline
             .log()
@@ -342,12 +440,12 @@ async fn a_log_that_was_recreated_between_runs_stops_its_shard() {
     assert_eq!(
         pipeline.sigterm().await.code,
         Some(LEFT_OVER),
-        "a shard that stands still has left something"
+        "a shard that has stopped has left something"
     );
 
     // Also when the new log has grown beyond the checkpoint: its messages are others.
-    for id in ["L-2", "L-3", "L-4"] {
-        send_lead(&engines, &setup, id).await;
+    for id in 16..64 {
+        send_lead(&engines, &setup, &format!("L-{id}")).await;
     }
     let pipeline = setup.start().await;
     let reason = pipeline.until_readyz(503, "log 1 shard 0: ").await;

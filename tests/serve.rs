@@ -710,8 +710,20 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
         body,
         "kafka: no broker answers\nshard 3: the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`\n"
     );
+    // What somebody should know is told with the problems and without them, and is none.
+    served
+        .health
+        .notice("configuration", Some("it is outdated".into()));
+    let problems_first = served.get("/readyz").await.body;
+    assert_eq!(problems_first, body + "configuration: it is outdated\n");
     served.health.set("shard 3", None);
     served.health.set("kafka", None);
+    let ready = served.get("/readyz").await;
+    assert_eq!(
+        (ready.status, ready.body.as_str()),
+        (200, "ready\nconfiguration: it is outdated\n")
+    );
+    served.health.notice("configuration", None);
     assert_eq!(served.get("/readyz").await.body, "ready\n");
 }
 

@@ -600,7 +600,7 @@ fn no_crash_zombie_late_insert_or_retry_leaves_a_trace() {
 }
 
 #[test]
-fn a_history_that_goes_wrong_is_made_shorter_and_told_again_from_what_is_printed() {
+fn a_history_that_fails_is_shortened_and_replayed_from_what_is_printed() {
     let broken = Broken::WithdrawalsDropped;
     let first = (0..2_000)
         .map(History::new)

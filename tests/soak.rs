@@ -7,14 +7,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use dealpulse::local::generate::GeneratedEvent;
-use support::course;
 use support::faults;
+use support::scenario;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();
-    EVENTS.get_or_init(|| course::events(120_000))
+    EVENTS.get_or_init(|| scenario::events(120_000))
 }
 
 fn latest(count: usize) -> &'static [GeneratedEvent] {
@@ -59,5 +59,5 @@ async fn a_broker_that_is_killed_again_and_again_changes_nothing() {
 /// An hour at fifty events a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_of_events_without_clickhouse_stays_within_the_bound() {
-    faults::memory_while_clickhouse_is_away("hour", &course::events(240_000)).await;
+    faults::memory_while_clickhouse_is_away("hour", &scenario::events(240_000)).await;
 }

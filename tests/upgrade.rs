@@ -104,7 +104,7 @@ impl World {
             let mut flushes = Vec::new();
             for owner in owners.iter_mut() {
                 for entry in self.log.read(owner.number(), owner.position(), 50) {
-                    fold(owner, &entry, 1, &self.store, before).await?;
+                    fold(owner, &entry, 1, &self.store, before, &Once).await?;
                 }
                 flushes.extend(owner.flush());
             }

@@ -45,9 +45,9 @@ fn lead(id: &str, day: u32, source: &str) -> String {
 }
 
 /// A figure by its path in a report of all time, and what it is once each step is counted; `null` where there is none.
-type Course<'a> = (&'a str, &'a [Value]);
+type Scenario<'a> = (&'a str, &'a [Value]);
 
-async fn tell(steps: &[Step], courses: &[Course<'_>]) {
+async fn tell(steps: &[Step], scenarios: &[Scenario<'_>]) {
     // Made once: a calendar takes a while to lay out.
     let definitions = Arc::new(Catalogue::new(DefinitionsSpec::default()).expect("the defaults"));
     for shards in [1, 2, 5, 16] {
@@ -62,7 +62,7 @@ async fn tell(steps: &[Step], courses: &[Course<'_>]) {
             assert_figures(
                 &pure,
                 number,
-                courses,
+                scenarios,
                 &format!("step {number}, {shards} shards"),
             );
             // And all at once, in any order, and twice.
@@ -75,7 +75,7 @@ async fn tell(steps: &[Step], courses: &[Course<'_>]) {
                 assert_figures(
                     &shuffled,
                     number,
-                    courses,
+                    scenarios,
                     &format!("step {number}, {shards} shards, order {seed}"),
                 );
             }
@@ -100,9 +100,9 @@ fn delivered<'l>(told: &[&'l str], seed: u64) -> Vec<(u64, &'l str)> {
     lines
 }
 
-fn assert_figures(pure: &Pure, step: usize, courses: &[Course<'_>], when: &str) {
+fn assert_figures(pure: &Pure, step: usize, scenarios: &[Scenario<'_>], when: &str) {
     let report = pure.all_time();
-    for (path, values) in courses {
+    for (path, values) in scenarios {
         let found = report.pointer(path).unwrap_or(&Value::Null);
         let different = differences(&values[step], found);
         assert!(different.is_empty(), "{path}, {when}: {different:?}");

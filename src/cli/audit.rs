@@ -142,7 +142,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     })
 }
 
-/// The records of the export, at home in as many shards as the facts are. Without definitions: only what is said is compared.
+/// The records of the export, at home in as many shards as the facts are. Without definitions: only what is asserted is compared.
 fn fold(inputs: &mut Inputs<'_>, count: u32) -> Result<Vec<Shard>> {
     let mut shards: Vec<Shard> = (0..count).map(|_| Shard::new(&[])).collect();
     let mut version = 0;

@@ -1,4 +1,4 @@
-//! `dealpulse dlq`: a look at the dead letters, and those that are mended back to where they came from.
+//! `dealpulse dlq`: lists dead letters, and replays those that can be read by now.
 
 mod list;
 mod replay;
@@ -21,22 +21,22 @@ pub struct Dlq {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the open letters: where each lies, where it came from, why it died, and how its bytes begin
+    /// Show the open dead letters: where each lies, where it came from, its reason, and how its bytes begin
     List(List),
-    /// Put back the letters that can be read by now: with the present configuration, clock and version
+    /// Put back the dead letters that can be read by now: with the present configuration, clock and version
     Replay(Replay),
 }
 
-/// What both commands are told.
+/// The options of both commands.
 #[derive(Debug, clap::Args)]
 struct Chosen {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "dealpulse.toml")]
     config: PathBuf,
-    /// Only letters that died of this; may be given several times
+    /// Only dead letters with this reason; may be given several times
     #[arg(long = "reason", value_name = "REASON", value_parser = reason)]
     reasons: Vec<Reason>,
-    /// Only letters that came from this topic
+    /// Only dead letters that came from this topic
     #[arg(long)]
     topic: Option<String>,
 }
@@ -46,7 +46,7 @@ impl Chosen {
         Ok(Config::load(&self.config, &std::env::vars().collect())?)
     }
 
-    /// Whether a letter of this topic and reason is meant.
+    /// Whether a dead letter of this topic and reason is meant.
     fn means(&self, topic: &str, reason: &str) -> bool {
         let is_reason =
             self.reasons.is_empty() || self.reasons.iter().any(|chosen| chosen.name() == reason);
@@ -73,9 +73,9 @@ struct List {
 struct Replay {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only the letter that lies here, as `dlq list` shows it; may be given several times
-    #[arg(long = "letter", value_name = "PARTITION:OFFSET")]
-    letters: Vec<At>,
+    /// Only the dead letter that lies here, as `dlq list` shows it; may be given several times
+    #[arg(long = "dead-letter", value_name = "PARTITION:OFFSET")]
+    dead_letters: Vec<At>,
     /// Say what would happen, and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -93,7 +93,7 @@ fn reason(name: &str) -> Result<Reason, String> {
 /// Lists or replays.
 ///
 /// # Errors
-/// A configuration that is refused, a Kafka that does not answer, or letters that were not taken back.
+/// A configuration that is refused, a Kafka that does not answer, or dead letters that were not taken back.
 pub async fn run(args: Dlq) -> Result<()> {
     // Kafka's consumer blocks.
     tokio::task::spawn_blocking(move || match args.command {

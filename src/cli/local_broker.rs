@@ -43,7 +43,7 @@ pub async fn run(args: LocalBrokerArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Does what a line of standard input says.
+/// Runs the command of a line of standard input.
 fn create(broker: &LocalBroker, line: &str) -> anyhow::Result<()> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let ["topic", name, partitions] = words[..] else {

@@ -33,7 +33,7 @@ pub struct Rebuild {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// By new definitions: what [definitions] says now
+    /// By new definitions: those of [definitions] now
     Definitions(On),
     /// In a new log, filled from the facts: another number of partitions, or a log that was damaged
     Log {
@@ -46,7 +46,7 @@ enum What {
         #[arg(long)]
         anyway: bool,
     },
-    /// By a new reading of the input topics from their beginnings: what [[topics]] says now
+    /// By a new reading of the input topics from their beginnings: as [[topics]] is now
     Mapping {
         #[command(flatten)]
         on: On,
@@ -171,15 +171,16 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
         ..
     } = &place;
     admin::check_inputs(config).await?;
-    if let Err(error) = admin::ensure_log(config, current.generation, current.partitions).await {
+    let old_log = parts.logs.of(current)?;
+    if let Err(error) = old_log.ensure().await {
         ensure!(form != Form::Definitions, "{error}");
         tracing::warn!(%error, "the present log is not as it should be; the new one will be");
     }
     let next = plan::next(&wish, &place).await?;
+    let new_log = parts.logs.of(&next)?;
     if next.generation != current.generation {
-        admin::ensure_log(config, next.generation, next.partitions).await?;
+        new_log.ensure().await?;
     }
-    let (old_log, new_log) = (parts.logs.of(current)?, parts.logs.of(&next)?);
     println!("{}", show::beginning(form, current, &next));
     let mut epochs = place.epochs.clone();
     if form == Form::Definitions {
@@ -258,7 +259,7 @@ async fn abandon(place: &Place) -> anyhow::Result<()> {
     }
     if next.stood_at.is_some() {
         println!(
-            "epoch {} is given up; epoch {} stands still, since shards were folded without it: make its numbers anew with the version that is to run: dealpulse rebuild definitions",
+            "epoch {} is given up; epoch {} is not counted on, since shards were folded without it: make its numbers anew with the version that is to run: dealpulse rebuild definitions",
             next.epoch, place.current.epoch
         );
     } else {
@@ -301,7 +302,7 @@ async fn drop_replaced(place: &Place) -> anyhow::Result<()> {
                 left == 0,
                 "{left} messages of the old log are not carried over yet: let `dealpulse run` do that first"
             );
-            // First the topic: whoever still writes to it is told so, and keeps what it could not write.
+            // First the topic: whoever still writes to it gets an error, and keeps what it could not write.
             admin::delete(&config.kafka, &admin::log_topic(config, epoch.generation)).await?;
         }
         parts

@@ -119,7 +119,7 @@ pub async fn run(args: Report) -> Result<()> {
             tally.rows
         );
     }
-    // Accounts alone have no instant that ends history; the newest thing said of them does.
+    // Accounts alone have no instant that ends history; the newest assertion about them does.
     let end = last_instant.or(tally.latest).unwrap_or_default();
     let answer = Answer::read(&clickhouse, EPOCH, &definitions, end).await?;
     if args.json {

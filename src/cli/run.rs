@@ -1,4 +1,4 @@
-//! `dealpulse run`: the whole pipeline, until it is told to stop.
+//! `dealpulse run`: the whole pipeline, until it is stopped.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::upgrade;
 use crate::clickhouse::{ClickHouse, RollupRow, migrate};
-use crate::compatibility::{Refusal, check_compatible};
+use crate::compatibility::{Refusal, check_compatible, disagreement, inputs};
 use crate::config::{Config, OnUpgrade, PARTITIONS};
 use crate::health::Health;
-use crate::kafka::instance::{Parts, Running, disagreement, inputs};
+use crate::kafka::instance::{Parts, Running};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
 use crate::metric;
@@ -69,7 +69,7 @@ impl Times {
 pub enum Stopped {
     /// Everything read is written.
     Drained,
-    /// Time ran out, or a part stood still: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
+    /// Time ran out, or a part was stopped: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
     LeftOver,
 }
 
@@ -122,7 +122,7 @@ impl Pipeline {
             ..
         } = parts.clone();
         retrying(&at_start, || migrate::tables(&store)).await?;
-        let mut epochs = store.epochs().await?;
+        let epochs = store.epochs().await?;
         let must_upgrade = match check_compatible(&config, &epochs, catalogue) {
             Err(Refusal::Catalogue { mismatch, .. }) if config.on_upgrade == OnUpgrade::Rebuild => {
                 tracing::info!(%mismatch, "the numbers are made anew by this version");
@@ -133,25 +133,29 @@ impl Pipeline {
         let epoch = current(&epochs)
             .cloned()
             .unwrap_or_else(|| first_epoch(&config, catalogue));
-        migrate::views(&store, &epoch.definitions, &epoch.catalogue).await?;
         retrying(&at_start, || admin::check_inputs(&config)).await?;
         admin::ensure_dead_letters(&config).await?;
         let is_rebuilding = building(&epochs).is_some();
-        match admin::ensure_log(&config, epoch.generation, epoch.partitions).await {
+        match logs.of(&epoch)?.ensure().await {
             // A log that is being replaced may be as it is.
             Err(error) if is_rebuilding => {
                 tracing::warn!(%error, "the log is not as it should be; it is being rebuilt")
             }
             checked => checked?,
         }
-        // Only now: an epoch stands for good, and a log that is refused can still be mended or counted otherwise.
-        note_inputs(&store, &config, &epoch, epochs.is_empty()).await?;
+        // Only now: an epoch can't be taken back, and a log that is refused can still be mended or counted otherwise.
+        if epochs.is_empty() {
+            store.put_first_epoch(&epoch).await?;
+        }
         if must_upgrade {
             upgrade::begin(&parts).await?;
         }
-        epochs = store.epochs().await?;
-        // Another instance may have begun at the same moment, by other definitions: one of the two stands.
+        // Another instance may have started at the same moment: the epoch that was written first counts, and it may not be ours.
+        let epochs = store.epochs().await?;
         check_compatible(&config, &epochs, catalogue)?;
+        let current = current(&epochs).context("a current epoch")?;
+        record_inputs(&store, &config, current).await?;
+        migrate::views(&store, &current.definitions, &current.catalogue).await?;
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -219,7 +223,7 @@ impl Pipeline {
             .unwrap_or(false);
         if !is_drained {
             tracing::warn!(
-                "not all that was read is written: time ran out, or a part stands still; it is read and folded again from the offsets and checkpoints, nothing is lost"
+                "not all that was read is written: time ran out, or a part was stopped; it is read and folded again from the offsets and checkpoints, nothing is lost"
             );
         }
         // Nobody may be listening any more.
@@ -259,6 +263,7 @@ pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
 fn first_epoch(config: &Config, catalogue: VersionsOf) -> Epoch {
     Epoch {
         catalogue: catalogue(&config.definitions),
+        inputs: inputs(&config.topics),
         ..Epoch::first(
             config.definitions.clone(),
             config.log.partitions.unwrap_or(PARTITIONS),
@@ -266,16 +271,15 @@ fn first_epoch(config: &Config, catalogue: VersionsOf) -> Epoch {
     }
 }
 
-/// Writes the first epoch, or remembers how a topic is read that is new.
-async fn note_inputs(
+/// Records in the current epoch how a topic is read that is new.
+async fn record_inputs(
     store: &ClickHouse,
     config: &Config,
     epoch: &Epoch,
-    is_first: bool,
 ) -> Result<(), OutsideError> {
     let ours = inputs(&config.topics);
     let is_known = ours.keys().all(|topic| epoch.inputs.contains_key(topic));
-    if is_first || !is_known && disagreement(&ours, &epoch.inputs).is_none() {
+    if !is_known && disagreement(&ours, &epoch.inputs).is_none() {
         let inputs = epoch.inputs.clone().into_iter().chain(ours).collect();
         store
             .put_epoch(&Epoch {

@@ -3,7 +3,8 @@
 use anyhow::Context;
 
 use crate::clickhouse::{ClickHouse, migrate};
-use crate::kafka::instance::{Parts, inputs};
+use crate::compatibility::inputs;
+use crate::kafka::instance::Parts;
 use crate::kafka::rebuild::Surroundings;
 use crate::pipeline::catalogue::{VersionsOf, check_countable, left_by, stood_at};
 use crate::pipeline::epochs::{Epoch, Stage, building, current};
@@ -35,12 +36,12 @@ pub(super) async fn complete_up_to(
     match watermark(epoch, wall_clock(), &log, &parts.store).await {
         Ok(watermark) => Ok(watermark.unwrap_or_default()),
         Err(error) if error.is_transient => Err(error),
-        // A log that is damaged or gone says nothing.
+        // A log that is damaged or gone has no answer.
         Err(_) => Ok(0),
     }
 }
 
-/// Writes the epoch that is counted by this program's catalogue, with the current definitions. If another instance was faster, its stands.
+/// Writes the epoch that is counted by this program's catalogue, with the current definitions. If another instance was faster, its epoch counts.
 ///
 /// # Errors
 /// What log or store answered.
@@ -86,7 +87,7 @@ async fn make(parts: &Parts<ClickHouse>, before: &Epoch, next: &Epoch) -> Result
     let (form, log) = (Form::Definitions, parts.logs.of(next)?);
     let around = Surroundings::new(&parts.config, form, before, next);
     tracing::info!(
-        "building epoch {} beside epoch {}, which stands still until the switch",
+        "building epoch {} beside epoch {}, which is not counted on until the switch",
         next.epoch,
         before.epoch
     );

@@ -150,10 +150,27 @@ impl ClickHouse {
         columns: &str,
         rows: Vec<u8>,
     ) -> Result<(), OutsideError> {
+        self.insert_with(&[], table, columns, rows).await
+    }
+
+    /// Inserts rows with further settings, which override those of the configuration.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::execute`].
+    pub(super) async fn insert_with(
+        &self,
+        settings: &[(&str, &str)],
+        table: &str,
+        columns: &str,
+        rows: Vec<u8>,
+    ) -> Result<(), OutsideError> {
         let doing = format!("inserting into {table}");
         let mut client = self.client.clone().with_database(&self.database);
         for (name, value) in &self.insert_settings {
             client = client.with_setting(name, value);
+        }
+        for (name, value) in settings {
+            client = client.with_setting(*name, *value);
         }
         let mut insert = client
             .insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));

@@ -1,5 +1,7 @@
 //! Epochs in ClickHouse: read, written, and dropped by dropping partitions.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+
 use super::{ClickHouse, fact_tables};
 use crate::codec::{Reader, Writer};
 use crate::pipeline::epochs::{Epoch, Stage};
@@ -60,7 +62,26 @@ pub(super) async fn read(clickhouse: &ClickHouse) -> Result<Vec<Epoch>, OutsideE
     rows.await?.into_iter().map(parse).collect()
 }
 
+/// Writes the first epoch: of the inserts with this token the first counts and the others are left out.
+pub(super) async fn write_first(
+    clickhouse: &ClickHouse,
+    epoch: &Epoch,
+) -> Result<(), OutsideError> {
+    insert(clickhouse, epoch, "the first epoch").await
+}
+
+/// Writes an epoch under a token of its own. Without one a row would be left out that is equal to an earlier one, though not to the last.
 pub(super) async fn write(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(), OutsideError> {
+    let random = RandomState::new().build_hasher().finish();
+    insert(clickhouse, epoch, &format!("{random:x}")).await
+}
+
+async fn insert(clickhouse: &ClickHouse, epoch: &Epoch, token: &str) -> Result<(), OutsideError> {
+    let settings = [
+        ("async_insert", "0"),
+        ("insert_deduplicate", "1"),
+        ("insert_deduplication_token", token),
+    ];
     let fail = |error| OutsideError::fatal("writing an epoch", error);
     let mut writer = Writer::default();
     writer.fixed(epoch.epoch.to_le_bytes());
@@ -79,7 +100,12 @@ pub(super) async fn write(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(), 
     // A stage is never left for an earlier one, so it is the version.
     writer.fixed((epoch.stage as u64).to_le_bytes());
     clickhouse
-        .insert("epochs", &format!("{COLUMNS}, version"), writer.bytes)
+        .insert_with(
+            &settings,
+            "epochs",
+            &format!("{COLUMNS}, version"),
+            writer.bytes,
+        )
         .await
 }
 

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(7, "when rollups were written", "0007_written_at"),
     migration!(8, "catalogue", "0008_catalogue"),
     migration!(9, "contacts", "0009_contacts"),
+    migration!(10, "the first epoch once", "0010_first_epoch"),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.

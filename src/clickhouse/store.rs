@@ -61,6 +61,10 @@ impl Store for ClickHouse {
         epochs::read(self).await
     }
 
+    async fn put_first_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        epochs::write_first(self, epoch).await
+    }
+
     async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
         epochs::write(self, epoch).await
     }

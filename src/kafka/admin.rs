@@ -19,16 +19,15 @@ pub fn log_topic(config: &Config, generation: u32) -> String {
     format!("{}.{generation}", config.log.topic)
 }
 
-/// Makes sure that the log of a generation is there, with `partitions` partitions and the settings the protocol rests on.
+/// Creates a log with `wanted` partitions and the settings the protocol rests on, or checks the one that is there.
 ///
 /// # Errors
 /// What is wrong with the topic that is there, and the command that mends it; or what Kafka answered.
-pub async fn ensure_log(
+pub(super) async fn ensure_log(
     config: &Config,
-    generation: u32,
-    partitions: u32,
+    topic: &str,
+    wanted: u32,
 ) -> Result<(), OutsideError> {
-    let topic = log_topic(config, generation);
     let retention = config.log.retention.as_millis().to_string();
     let settings = [
         ("cleanup.policy", "delete".to_owned()),
@@ -36,41 +35,51 @@ pub async fn ensure_log(
         ("retention.ms", retention),
         ("max.message.bytes", MAX_BYTES.to_string()),
     ];
-    ensure(config, &topic, partitions as i32, &settings).await?;
-    check_log(&config.kafka, &config.log, &topic, partitions).await
+    let found = ensure(config, topic, wanted as i32, &settings).await?;
+    check_found(&config.kafka, &config.log, topic, found, wanted).await
 }
 
-/// Looks whether a log is what the protocol rests on: its partition count is the one homes are counted by, its settings lose nothing.
+/// Checks whether a log is what the protocol rests on: its partition count is the one homes are counted by, its settings lose nothing.
 ///
 /// # Errors
 /// What is wrong with the topic and the command that mends it; or what Kafka answered.
-pub async fn check_log(
+pub(super) async fn check_log(
     kafka: &Kafka,
     settings: &LogTopic,
     topic: &str,
     wanted: u32,
 ) -> Result<(), OutsideError> {
-    let doing = || format!("checking the log `{topic}`");
-    match partitions(kafka, topic).await? {
-        Some(found) if found == wanted => {}
-        Some(found) => {
-            return Err(OutsideError::fatal(
-                doing(),
-                format!(
-                    "it has {found} partitions; the records' homes are counted by {wanted}. Partitions of the log can't be added or taken away: make a new log of what is known, with as many as you like: dealpulse rebuild log --partitions {found}"
-                ),
-            ));
-        }
-        None => {
-            let problem = "there is no such topic any more; make a new log of what is known: dealpulse rebuild log";
-            return Err(OutsideError::fatal(doing(), problem));
-        }
+    let Some(found) = partitions(kafka, topic).await? else {
+        let problem = "there is no such topic any more; make a new log of what is known: dealpulse rebuild log";
+        return Err(OutsideError::fatal(checking(topic), problem));
+    };
+    check_found(kafka, settings, topic, found, wanted).await
+}
+
+fn checking(topic: &str) -> String {
+    format!("checking the log `{topic}`")
+}
+
+/// Checks a log that was found to have so many partitions.
+async fn check_found(
+    kafka: &Kafka,
+    settings: &LogTopic,
+    topic: &str,
+    found: u32,
+    wanted: u32,
+) -> Result<(), OutsideError> {
+    if found != wanted {
+        return Err(OutsideError::fatal(
+            checking(topic),
+            format!(
+                "it has {found} partitions; the records' homes are counted by {wanted}. Partitions of the log can't be added or taken away: make a new log of what is known, with as many as you like: dealpulse rebuild log --partitions {found}"
+            ),
+        ));
     }
     if settings.verify {
-        verify(kafka, settings, topic).await
-    } else {
-        Ok(())
+        verify(kafka, settings, topic).await?;
     }
+    Ok(())
 }
 
 /// Makes sure that the topic of the dead letters is there.
@@ -121,13 +130,13 @@ pub async fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<u32>, Outsi
             .map_err(|error| outside(doing.clone(), error))?;
         let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_TIMEOUT);
         let metadata = metadata.map_err(|error| {
-            let told = outside(doing, error);
+            let answer = outside(doing, error);
             OutsideError {
                 message: format!(
                     "{}; is Kafka running, and is [kafka] brokers right?",
-                    told.message
+                    answer.message
                 ),
-                ..told
+                ..answer
             }
         })?;
         let found = metadata
@@ -147,7 +156,7 @@ fn admin(kafka: &Kafka) -> Result<Admin, OutsideError> {
         .map_err(|error| outside("setting up the admin client", error))
 }
 
-/// Makes a topic if it is missing; says how many partitions it has.
+/// Creates a topic if it is missing; gives the number of its partitions.
 async fn ensure(
     config: &Config,
     topic: &str,

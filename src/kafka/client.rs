@@ -1,4 +1,4 @@
-//! How every client of ours is set up, what it says by itself, and what its errors mean.
+//! How every client of ours is set up, what it logs by itself, and what its errors mean.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -54,7 +54,7 @@ pub fn aside(kafka: &Kafka) -> ClientConfig {
     let settings = [
         ("enable.idempotence", "false"),
         ("message.timeout.ms", "10000"),
-        // A topic that is away is said to be so soon, and found again soon.
+        // A topic that is away is reported soon, and found again soon.
         ("topic.metadata.propagation.max.ms", "1000"),
         ("topic.metadata.refresh.interval.ms", "5000"),
     ];
@@ -145,7 +145,7 @@ pub type Producer = FutureProducer<Hearing>;
 /// A client that makes and changes topics.
 pub type Admin = AdminClient<Hearing>;
 
-/// Hears a client out: librdkafka says the same a thousand times while brokers are away, and whoever asked for something is answered with it anyway.
+/// Hears a client out: librdkafka reports the same a thousand times while brokers are away, and whoever asked for something is answered with it anyway.
 macro_rules! heard {
     ($context:ty) => {
         impl rdkafka::ClientContext for $context {
@@ -162,28 +162,31 @@ macro_rules! heard {
 pub(super) use heard;
 heard!(Hearing);
 
-/// How long the same trouble isn't told again.
-const TOLD_AGAIN: Duration = Duration::from_secs(60);
+/// How long the same problem isn't logged again.
+const LOGGED_AGAIN: Duration = Duration::from_secs(60);
 
-/// Takes note of a line of a client's log: errors are told by [`hear_error`] as well.
+/// Takes note of a line of a client's log: errors are logged by [`hear_error`] as well.
 pub(super) fn hear_log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     tracing::debug!(?level, facility, "librdkafka: {message}");
 }
 
 /// Tells of a client's trouble, of each kind once a minute.
 pub(super) fn hear_error(error: &KafkaError, reason: &str) {
-    static TOLD: LazyLock<Mutex<HashMap<Option<i32>, Instant>>> = LazyLock::new(Mutex::default);
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    static LOGGED: LazyLock<Mutex<HashMap<Option<i32>, Instant>>> = LazyLock::new(Mutex::default);
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
     let code = error.rdkafka_error_code().map(|code| code as i32);
-    if told.get(&code).is_some_and(|at| at.elapsed() < TOLD_AGAIN) {
+    if logged
+        .get(&code)
+        .is_some_and(|at| at.elapsed() < LOGGED_AGAIN)
+    {
         tracing::debug!(%error, reason, "Kafka's client");
     } else {
-        told.insert(code, Instant::now());
+        logged.insert(code, Instant::now());
         tracing::warn!(%error, reason, "Kafka's client; it goes on trying");
     }
 }
 
-/// True for what librdkafka says again and again while brokers are away, and mends by itself.
+/// True for what librdkafka repeats while brokers are away, and mends by itself.
 pub fn is_outage(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -216,7 +219,7 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
                 fault: Fault::User,
                 is_transient: false,
             },
-            // The producer has lost its place and can't go on; a new one starts from what was acknowledged.
+            // The producer has lost its sequence and can't go on; a new one starts from what was acknowledged.
             Some(Code::Fatal) => OutsideError::fatal(
                 doing,
                 format!("{error}; restart this instance, nothing is lost"),

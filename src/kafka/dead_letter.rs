@@ -8,23 +8,23 @@ use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
 use super::client::{self, Hearing, Producer, outside};
-use super::place::{self, Place, header::PREFIX, owned};
+use super::origin::{self, Origin, header::PREFIX, owned};
 use crate::config::{Kafka, Topic};
 use crate::event::decode::cloudevents::Header;
 use crate::event::decode::{Decoded, Rejected};
 use crate::pipeline::OutsideError;
 
-/// The names of the headers a dead letter carries besides those of its message and its [`place::header`]s.
+/// The names of the headers a dead letter carries besides those of its message and its [`origin::header`]s.
 pub mod header {
     /// The reason's name.
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
     pub const DETAIL: &str = "dealpulse-detail";
-    /// Makes a message without a value the mark that a letter was put back: `partition:offset` of the letter.
+    /// Makes a message without a value the mark that a dead letter was put back: `partition:offset` of the dead letter.
     pub const REPLAYED: &str = "dealpulse-replayed";
 }
 
-/// The producers of letters, and of what is put back.
+/// The producers of dead letters, and of what is put back.
 #[derive(Clone)]
 pub struct Producers {
     together: Producer,
@@ -65,8 +65,8 @@ impl Producers {
 pub struct DeadLetter {
     /// The input topic.
     pub topic: String,
-    /// Where the item first stood there, and how often it was put back before.
-    pub place: Place,
+    /// Where the item was first read, and how often it was put back before.
+    pub origin: Origin,
     /// The message's key.
     pub key: Option<Vec<u8>>,
     /// The message's own headers: in binary mode they are half of the event.
@@ -80,18 +80,18 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// The letter of an item that was rejected, of a message that stands at `place` and has these headers.
+    /// The dead letter of an item that was rejected, of a message of this `origin` that has these headers.
     pub fn new(
         message: &impl Message,
         headers: &[Header<'_>],
-        place: Place,
+        origin: Origin,
         rejected: Rejected<'_>,
     ) -> Self {
         DeadLetter {
             topic: message.topic().to_owned(),
-            place: Place {
+            origin: Origin {
                 index: rejected.index,
-                ..place
+                ..origin
             },
             key: message.key().map(<[u8]>::to_vec),
             headers: own(headers),
@@ -101,17 +101,17 @@ impl DeadLetter {
         }
     }
 
-    /// The letter a message of the dead letters' topic is; `None` if it is none of ours.
+    /// The dead letter a message of the dead letters' topic is; `None` if it is none of ours.
     pub fn read(message: &impl Message) -> Option<DeadLetter> {
-        let headers = place::headers(message);
-        let (topic, place) = Place::read(&headers)?;
+        let headers = origin::headers(message);
+        let (topic, origin) = Origin::read(&headers)?;
         Some(DeadLetter {
             topic: topic.to_owned(),
-            place,
+            origin,
             key: message.key().map(<[u8]>::to_vec),
             headers: own(&headers),
-            reason: place::text(&headers, header::REASON)?.to_owned(),
-            detail: place::text(&headers, header::DETAIL)?.to_owned(),
+            reason: origin::text(&headers, header::REASON)?.to_owned(),
+            detail: origin::text(&headers, header::DETAIL)?.to_owned(),
             raw: message.payload().unwrap_or_default().to_vec(),
         })
     }
@@ -119,17 +119,17 @@ impl DeadLetter {
     /// What the item comes to now, put back to its topic.
     pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
         let headers: Vec<Header<'_>> = self.own_headers().collect();
-        self.place
-            .again()
+        self.origin
+            .next_attempt()
             .decode(topic, Some(&self.raw), &headers, now)
     }
 
-    /// Writes the letter; returns once it is acknowledged.
+    /// Writes the dead letter; returns once it is acknowledged.
     ///
     /// # Errors
     /// What Kafka answered. The input offset must not move then.
     pub async fn write(&self, producer: &Producer, topic: &str) -> Result<(), OutsideError> {
-        let place = self.place.headers(&self.topic);
+        let origin = self.origin.headers(&self.topic);
         let why = [
             (header::REASON, self.reason.as_bytes()),
             (header::DETAIL, self.detail.as_bytes()),
@@ -137,7 +137,7 @@ impl DeadLetter {
         let headers = self
             .own_headers()
             .chain(why)
-            .chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
+            .chain(origin.iter().map(|(name, value)| (*name, value.as_bytes())));
         let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic)
             .payload(&self.raw)
             .headers(owned(headers));

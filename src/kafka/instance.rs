@@ -11,10 +11,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::fold::{Fold, Folding};
 use super::route::{Clock, Route, Routing};
 use super::{Logs, admin, fold, watch_lag};
-use crate::config::{Config, Topic};
+use crate::compatibility::{disagreement, inputs, outdated};
+use crate::config::Config;
 use crate::health::Health;
 use crate::pipeline::catalogue::{self, VersionsOf};
-use crate::pipeline::epochs::{Input, Stage, building, current};
+use crate::pipeline::epochs::{Stage, building, current};
 use crate::pipeline::known::Known;
 use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::telemetry::Telemetry;
@@ -37,7 +38,7 @@ pub struct Parts<S> {
     pub clock: Clock,
     /// The pipeline's own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// What stands in the way of being ready.
+    /// Where problems are reported.
     pub health: Health,
 }
 
@@ -60,34 +61,14 @@ pub fn route_group(reading: u32) -> String {
     format!("route.{reading}")
 }
 
-/// How a configuration reads its topics, as epochs remember it.
-pub fn inputs(topics: &[Topic]) -> BTreeMap<String, Input> {
-    let input = |topic: &Topic| Input {
-        format: "cloudevents".into(),
-        id_namespace: topic.namespace.clone(),
-    };
-    topics
-        .iter()
-        .map(|topic| (topic.name.clone(), input(topic)))
-        .collect()
-}
-
-/// The first topic that two readings read differently.
-pub fn disagreement<'a>(
-    ours: &'a BTreeMap<String, Input>,
-    theirs: &BTreeMap<String, Input>,
-) -> Option<&'a str> {
-    let differs =
-        |(name, input): &(&String, &Input)| theirs.get(*name).is_some_and(|their| their != *input);
-    ours.iter().find(differs).map(|(name, _)| name.as_str())
-}
-
 /// What runs.
 pub struct Instance<S> {
     parts: Parts<S>,
     epochs: watch::Sender<Vec<Epoch>>,
     folds: BTreeMap<u32, Watched<Fold>>,
     routes: BTreeMap<Way, Watched<Route>>,
+    /// The last epoch that a warning was logged for: the configuration is not the one it is of.
+    warned: Option<u32>,
 }
 
 /// A part with the watch over its lag, which ends with it.
@@ -104,6 +85,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             epochs: watch::Sender::new(Vec::new()),
             folds: BTreeMap::new(),
             routes: BTreeMap::new(),
+            warned: None,
         }
     }
 
@@ -112,6 +94,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
     /// # Errors
     /// What can't be started; what could be goes on. The next call tries again.
     pub async fn follow(&mut self, epochs: Vec<Epoch>) -> Result<(), OutsideError> {
+        self.report_outdated(&epochs);
         let generations = self.countable(&epochs);
         let ways = self.ways(&epochs, &generations.keys().copied().collect());
         let (routes, running) = std::mem::take(&mut self.routes)
@@ -145,6 +128,31 @@ impl<S: Store + Clone + 'static> Instance<S> {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Reports a configuration that the current epoch is not of: a rebuild has replaced the epoch it is of. The instance goes on by the
+    /// epochs, but it couldn't be started again once the old epoch is dropped.
+    fn report_outdated(&mut self, epochs: &[Epoch]) {
+        let Parts {
+            config,
+            catalogue,
+            telemetry,
+            health,
+            ..
+        } = &self.parts;
+        let outdated = outdated(config, epochs, *catalogue);
+        if let Some(outdated) = &outdated
+            && self.warned != Some(outdated.epoch)
+        {
+            tracing::warn!("{outdated}");
+            self.warned = Some(outdated.epoch);
+        }
+        let is_outdated = i64::from(outdated.is_some());
+        telemetry.configuration_outdated.set(is_outdated);
+        health.notice(
+            "configuration",
+            outdated.map(|outdated| outdated.to_string()),
+        );
     }
 
     /// The generations of the log that are to be folded, with an epoch of each. One with an epoch of another catalogue than this program's is
@@ -184,7 +192,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             // Whoever reads a topic otherwise than the others would make two records of one.
             let problem = disagreement(&ours, &epoch.inputs).map(|topic| {
                 let (read, now) = (&epoch.inputs[topic], &ours[topic]);
-                format!("`{topic}` is read as {read:?} and [[topics]] says {now:?}: start this instance with the present configuration")
+                format!("`{topic}` is read as {read:?} and [[topics]] has {now:?}: start this instance with the present configuration")
             });
             let is_fit = problem.is_none();
             if Some(epoch) == current {
@@ -213,8 +221,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
             catalogue,
             ..
         } = self.parts.clone();
-        admin::ensure_log(&config, epoch.generation, epoch.partitions).await?;
         let log = logs.of(epoch)?;
+        log.ensure().await?;
         let lag = self.watch(fold::group(epoch.generation), vec![log.topic().to_owned()]);
         let started = Fold::start(Folding {
             kafka: config.kafka.clone(),
@@ -346,7 +354,7 @@ impl Running {
         }
         let (stop, mut stopped) = watch::channel(false);
         let following = tokio::spawn(async move {
-            // An error means that nobody can tell it to stop any more: the process ends.
+            // An error means that nobody can stop it any more: the process ends.
             while tokio::time::timeout(LOOK_EVERY, stopped.wait_for(|stopped| *stopped))
                 .await
                 .is_err()
@@ -354,11 +362,11 @@ impl Running {
                 // A store that is away may be long in answering, and a stop has not the time.
                 let asked = tokio::select! {
                     asked = store.epochs() => asked,
-                    () = told(&mut stopped) => break,
+                    () = until_stopped(&mut stopped) => break,
                 };
                 let followed = match asked {
                     Ok(epochs) => instance.follow(epochs).await,
-                    // The read model says so as well, and the parts go on as they are.
+                    // The read model reports it as well, and the parts go on as they are.
                     Err(error) if error.is_transient => continue,
                     Err(error) => Err(error),
                 };
@@ -381,7 +389,7 @@ impl Running {
 }
 
 /// Ready when it is to stop.
-async fn told(stopped: &mut watch::Receiver<bool>) {
-    // An error means that nobody can tell it any more: the process ends.
+async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
+    // An error means that nobody can stop it any more: the process ends.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -1,4 +1,4 @@
-//! Lag, reckoned by us: high watermark − committed offset, for every partition of both groups.
+//! Lag, computed by us: high watermark − committed offset, for every partition of both groups.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::config::Kafka;
 use crate::pipeline::OutsideError;
 use crate::telemetry::Telemetry;
 
-/// How often lag is reckoned.
+/// How often lag is computed.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps the lag gauges of group `<group>.<name>` over `topics` until dropped.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::pipeline::{Entry, Epoch, Log, OutsideError};
 use crate::record::Home;
 
-/// For how long a log that was looked at is known to be right: shards are taken on many at a time, and one look will do for them.
+/// For how long a log that was checked is known to be right: shards are taken on many at a time, and one check will do for them.
 const RIGHT_FOR: Duration = Duration::from_millis(200);
 
 /// The log of one generation.
@@ -27,7 +27,7 @@ pub struct KafkaLog {
     config: Arc<Config>,
     topic: Arc<str>,
     partitions: u32,
-    /// When it was last looked at and right. Locked while somebody looks, so that the others wait for the answer.
+    /// When it was last checked and right. Locked while it is checked, so that the others wait for the answer.
     right_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
     producer: Producer,
     onlooker: Arc<Onlooker>,
@@ -66,6 +66,20 @@ impl KafkaLog {
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
+    }
+
+    /// Creates the topic, or checks the one that is there. Once that has succeeded it isn't repeated: from then on the log is checked at
+    /// every assignment, by [`Log::check`], and never created again.
+    ///
+    /// # Errors
+    /// What is wrong with the topic and the command that mends it; or what Kafka answered.
+    pub async fn ensure(&self) -> Result<(), OutsideError> {
+        let mut right_at = self.right_at.lock().await;
+        if right_at.is_none() {
+            admin::ensure_log(&self.config, &self.topic, self.partitions).await?;
+            *right_at = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// From now on positions are committed through this member of the fold group.

@@ -1,6 +1,7 @@
 //! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log; dead letters.
 
 pub mod admin;
+mod backoff;
 mod client;
 pub mod dead_letter;
 pub mod feed;
@@ -9,7 +10,7 @@ pub mod instance;
 mod lag;
 mod log;
 mod member;
-pub mod place;
+pub mod origin;
 pub mod rebuild;
 pub mod route;
 

@@ -1,4 +1,4 @@
-//! What a rebuild asks of Kafka: where its inputs end, how far they stand in the new log, and from where the old log is carried over.
+//! What a rebuild asks of Kafka: where its inputs end, how far they are routed into the new log, and from where the old log is carried over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,8 +19,8 @@ use crate::telemetry::wall_clock;
 
 /// How often is looked whether something has moved.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often is said what is waited for.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+/// How often it is logged what is waited for.
+const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// The surroundings of one rebuild.
 pub struct Surroundings {
@@ -29,7 +29,7 @@ pub struct Surroundings {
     old_log: Option<Reading>,
     /// Everything that must have been read into the new log before the turns begin.
     inputs: Vec<Reading>,
-    said: Mutex<Option<(Instant, Waiting)>>,
+    logged: Mutex<Option<(Instant, Waiting)>>,
 }
 
 /// Topics and the group that reads them.
@@ -61,7 +61,7 @@ impl Surroundings {
             config: config.clone(),
             old_log,
             inputs,
-            said: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
@@ -172,7 +172,7 @@ impl Around for Surroundings {
         };
         let known = read_progress(&self.config, reading.clone()).await?;
         if known.iter().all(|at| at.committed.is_some()) {
-            return Ok(()); // an earlier try has said so, and carrying may be further by now
+            return Ok(()); // an earlier attempt has committed it, and carrying may be further by now
         }
         let mut list = TopicPartitionList::new();
         let fail = |error| outside("noting from where the old log is carried over", error);
@@ -213,12 +213,12 @@ impl Around for Surroundings {
 
     async fn wait(&self, what: Waiting) {
         let is_news = {
-            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_news = said.as_ref().is_none_or(|(at, before)| {
-                at.elapsed() >= SAY_EVERY || stage(before) != stage(&what)
+            let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_news = logged.as_ref().is_none_or(|(at, before)| {
+                at.elapsed() >= LOG_EVERY || stage(before) != stage(&what)
             });
             if is_news {
-                *said = Some((Instant::now(), what.clone()));
+                *logged = Some((Instant::now(), what.clone()));
             }
             is_news
         };

@@ -16,10 +16,10 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle as Task;
 
+use super::backoff::Backoff;
 use super::dead_letter::{DeadLetter, Producers};
-use super::fold::Backoff;
 use super::log::KafkaLog;
-use super::place::{self, Place};
+use super::origin::{self, Origin};
 use crate::config::{Kafka, Topic};
 use crate::health::Health;
 use crate::pipeline::flush::{backoff, retrying};
@@ -65,7 +65,7 @@ pub struct Routing {
     pub clock: Clock,
     /// The pipeline's own metrics.
     pub telemetry: Arc<Telemetry>,
-    /// What stands in the way of being ready.
+    /// Where problems are reported.
     pub health: Health,
 }
 
@@ -172,7 +172,7 @@ impl Router {
             let Some(gaps) = self.gaps(&messages) else {
                 break;
             };
-            self.tell(&gaps);
+            self.report(&gaps);
             let batch = self.batch(&messages)?;
             let is_idle = batch.next_offsets.is_empty();
             if !is_idle {
@@ -182,7 +182,7 @@ impl Router {
             while self.in_flight.len() >= IN_FLIGHT || is_idle && !self.in_flight.is_empty() {
                 self.settle_oldest()?;
             }
-            self.look_at_lanes();
+            self.look_at_partitions();
         }
         self.finish()
     }
@@ -200,7 +200,7 @@ impl Router {
         }
     }
 
-    /// What retention took of the input topics before it was read, found by the offsets that are left out. `None` if it was told to stop meanwhile.
+    /// What retention took of the input topics before it was read, found by the offsets that are left out. `None` if it was to stop meanwhile.
     fn gaps(&mut self, messages: &[BorrowedMessage<'_>]) -> Option<Vec<Gap>> {
         if self.routing.old_log.is_some() {
             return Some(Vec::new()); // that one stops the carrying
@@ -225,7 +225,7 @@ impl Router {
         Some(gone.collect())
     }
 
-    /// What Kafka answers in the end; `None` if it was told to stop meanwhile.
+    /// What Kafka answers in the end; `None` if it was to stop meanwhile.
     fn asked<T>(&self, ask: impl Fn(&Group) -> KafkaResult<T>) -> Option<T> {
         let mut attempt = 0;
         while !self.stop.load(Ordering::Acquire) {
@@ -241,15 +241,15 @@ impl Router {
         None
     }
 
-    /// Sets a letter aside for each gap.
-    fn tell(&mut self, gaps: &[Gap]) {
+    /// Sets a dead letter aside for each gap.
+    fn report(&mut self, gaps: &[Gap]) {
         for gap in gaps {
-            let letter = gap.letter();
-            tracing::error!(input = %gap.input, detail = letter.detail, "messages are gone that were never read");
+            let dead_letter = gap.dead_letter();
+            tracing::error!(input = %gap.input, detail = dead_letter.detail, "messages are gone that were never read");
             self.workers
                 .entry(gap.input.clone())
                 .or_default()
-                .set_aside(gap.from, letter, &self.writer, &self.runtime);
+                .set_aside(gap.from, dead_letter, &self.writer, &self.runtime);
         }
     }
 
@@ -282,9 +282,9 @@ impl Router {
             else {
                 continue;
             };
-            let headers = place::headers(message);
-            let place = Place::of(message, &headers);
-            let decoded = place.decode(topic, message.payload(), &headers, now);
+            let headers = origin::headers(message);
+            let origin = Origin::of(message, &headers);
+            let decoded = origin.decode(topic, message.payload(), &headers, now);
             telemetry
                 .events_routed
                 .with_label_values(&[&topic.name])
@@ -297,10 +297,10 @@ impl Router {
             }
             let input = Input::of(message);
             for rejected in decoded.rejected {
-                batch.letters.push((
+                batch.dead_letters.push((
                     input.clone(),
                     message.offset(),
-                    DeadLetter::new(message, &headers, place, rejected),
+                    DeadLetter::new(message, &headers, origin, rejected),
                 ));
             }
             assertions.extend(decoded.assertions);
@@ -315,10 +315,10 @@ impl Router {
 
     /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is neither folded nor dead-lettered.
     fn send(&mut self, batch: Batch) -> OnItsWay {
-        for (input, offset, letter) in batch.letters {
+        for (input, offset, dead_letter) in batch.dead_letters {
             self.workers.entry(input).or_default().set_aside(
                 offset,
-                letter,
+                dead_letter,
                 &self.writer,
                 &self.runtime,
             );
@@ -341,7 +341,6 @@ impl Router {
         let written = self.runtime.spawn(async move {
             retrying(&backoff, || log.append(batch.messages.clone())).await?;
             telemetry.assertions_routed.inc_by(batch.assertions);
-            health.set(&group, None);
             Ok(())
         });
         OnItsWay {
@@ -350,7 +349,7 @@ impl Router {
         }
     }
 
-    /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was told to stop and it took too long.
+    /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was to stop and it took too long.
     fn settle_oldest(&mut self) -> Result<bool, OutsideError> {
         let Some(mut oldest) = self.in_flight.pop_front() else {
             return Ok(true);
@@ -378,8 +377,8 @@ impl Router {
         Ok(true)
     }
 
-    /// Commits what is done, pauses partitions whose letters wait, and says which stand still.
-    fn look_at_lanes(&mut self) {
+    /// Commits what is done, pauses partitions whose dead letters wait, and reports which are paused.
+    fn look_at_partitions(&mut self) {
         let mut commits = Vec::new();
         for (input, worker) in &mut self.workers {
             worker.look();
@@ -389,12 +388,12 @@ impl Router {
                 worker.is_paused = self.group.pause(input, should_pause);
             }
             let problem = worker.problem();
-            if problem != worker.told {
+            if problem != worker.reported {
                 if problem.is_none() {
                     tracing::info!(%input, "its dead letters are written; it goes on");
                 }
                 self.routing.health.set(&input.to_string(), problem.clone());
-                worker.told = problem;
+                worker.reported = problem;
             }
         }
         self.group.commit(&commits);
@@ -413,7 +412,7 @@ impl Router {
             std::thread::sleep(Duration::from_millis(5));
             self.workers.values_mut().for_each(PartitionWorker::look);
         }
-        self.look_at_lanes();
+        self.look_at_partitions();
         Ok(is_settled
             && !self
                 .workers
@@ -426,8 +425,8 @@ impl Router {
 #[derive(Default)]
 struct Batch {
     messages: Vec<(Home, Vec<u8>)>,
-    /// Letters with the input and offset of the message they hold up.
-    letters: Vec<(Input, i64, DeadLetter)>,
+    /// Dead letters with the input and offset of the message they hold up.
+    dead_letters: Vec<(Input, i64, DeadLetter)>,
     next_offsets: BTreeMap<Input, i64>,
     assertions: u64,
 }

@@ -175,6 +175,9 @@ pub trait RetryPolicy: Sync {
     /// Called after failure number `attempt` (from 1) that may pass; waits, then says whether to try again.
     fn should_retry(&self, attempt: u32, error: &OutsideError)
     -> impl Future<Output = bool> + Send;
+
+    /// Called after failures when nothing needs to be tried again any more: it was done, or was refused, which the caller reports.
+    fn recovered(&self) {}
 }
 
 /// Never tries again.
@@ -208,7 +211,12 @@ pub async fn retrying<T, F: Future<Output = Result<T, OutsideError>>>(
                     return Err(error);
                 }
             }
-            done => return done,
+            done => {
+                if attempt > 0 {
+                    retry.recovered();
+                }
+                return done;
+            }
         }
     }
 }

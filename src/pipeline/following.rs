@@ -1,6 +1,7 @@
 //! Folding that follows the epochs: what is new in the store is learned when the log names it.
 
 use super::catalogue::VersionsOf;
+use super::flush::{RetryPolicy, retrying};
 use super::known::Known;
 use super::owner::{FoldError, Owner};
 use super::{Entry, OutsideError, Store};
@@ -16,22 +17,24 @@ pub enum FoldingError {
     Outside(#[from] OutsideError),
 }
 
-/// Folds a message. If it is of an epoch the owner doesn't know yet, the store is asked for it first: it stood there before.
+/// Folds a message. If it is of an epoch the owner doesn't know yet, the store is asked for it first, for as long as `retry` allows: the epoch was
+/// written there before the log named it.
 ///
 /// # Errors
-/// If the message can't be folded, or the store not be asked.
+/// If the message can't be folded, or the store can't be asked.
 pub async fn fold(
     owner: &mut Owner,
     entry: &Entry,
     generation: u32,
     store: &impl Store,
     catalogue: VersionsOf,
+    retry: &impl RetryPolicy,
 ) -> Result<(), FoldingError> {
     if let Err(error) = owner.fold(entry) {
         if !matches!(error, FoldError::UnknownEpoch { .. }) {
             return Err(error.into());
         }
-        let epochs = store.epochs().await?;
+        let epochs = retrying(retry, || store.epochs()).await?;
         owner.learn(&Known::of(&epochs, generation, catalogue)?);
         owner.fold(entry)?;
     }

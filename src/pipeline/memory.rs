@@ -172,6 +172,14 @@ impl Store for MemoryStore {
         Ok(lock(&self.tables).epochs.values().cloned().collect())
     }
 
+    async fn put_first_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
+        let epochs = &mut lock(&self.tables).epochs;
+        if epochs.is_empty() {
+            epochs.insert(epoch.epoch, epoch.clone());
+        }
+        Ok(())
+    }
+
     async fn put_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
         let epochs = &mut lock(&self.tables).epochs;
         if epochs

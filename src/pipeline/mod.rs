@@ -237,6 +237,12 @@ pub trait Store: Send + Sync {
     /// All epochs there ever were, oldest first.
     fn epochs(&self) -> impl Future<Output = Result<Vec<Epoch>, OutsideError>> + Send;
 
+    /// Writes the epoch a database begins with. Of several writers the first one's counts; whose it was is known by reading it back.
+    fn put_first_epoch(
+        &self,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
     /// Writes an epoch, new or further in its life: of rows of one epoch the one of the latest stage counts.
     fn put_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
 

@@ -25,7 +25,7 @@ pub async fn run_to_completion(
         let mut flushes = Vec::new();
         for owner in owners.iter_mut() {
             for entry in log.read(owner.number(), owner.position(), STRIDE) {
-                fold(owner, &entry, generation, store, catalogue).await?;
+                fold(owner, &entry, generation, store, catalogue, &Once).await?;
             }
             flushes.extend(owner.flush());
         }

@@ -104,23 +104,21 @@ async fn scrape(State(shown): State<Shown>) -> Response {
     }
 }
 
-/// 200 when there are fresh numbers and no part complains; else 503 with a reason a line.
+/// 200 when there are fresh metrics and no part has a problem; else 503 with a reason a line. Notices follow in both cases.
 async fn ready(State(shown): State<Shown>) -> Response {
-    let mut reasons: Vec<String> = shown
+    let line = |(name, report): (String, String)| format!("{name}: {report}\n");
+    let read_model = shown
         .model
         .problem()
+        .map(|problem| ("read model".to_owned(), problem));
+    let problems: String = read_model
         .into_iter()
-        .map(|problem| format!("read model: {problem}"))
+        .chain(shown.health.problems())
+        .map(line)
         .collect();
-    reasons.extend(
-        shown
-            .health
-            .problems()
-            .into_iter()
-            .map(|(name, problem)| format!("{name}: {problem}")),
-    );
-    if reasons.is_empty() {
-        return "ready\n".into_response();
+    let notices: String = shown.health.notices().into_iter().map(line).collect();
+    if problems.is_empty() {
+        return format!("ready\n{notices}").into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, problems + &notices).into_response()
 }

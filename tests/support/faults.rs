@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use dealpulse::local::generate::GeneratedEvent;
 use tempfile::TempDir;
 
-use super::course::{Clickhouse, Course, stage};
 use super::kafka::{Kafka, free_port};
 use super::pipeline::{BY_BROKER, Ended, LEFT_OVER, Metrics, Pipeline};
 use super::reference::Reference;
+use super::scenario::{Clickhouse, Scenario, stage};
 use super::small_disk::SmallDisk;
 
 fn folded(metrics: &Metrics) -> f64 {
@@ -58,19 +58,19 @@ impl Dice {
     }
 }
 
-/// A course with a ClickHouse of its own, which can be ended and begun again.
+/// A scenario with a ClickHouse of its own, which can be ended and begun again.
 struct Apart {
-    course: Course,
+    scenario: Scenario,
     port: u16,
     directory: TempDir,
 }
 
 impl Apart {
     async fn new(name: &str) -> Apart {
-        let (mut course, port) = (Course::new(name).await, free_port());
-        course.setup.clickhouse = format!("http://127.0.0.1:{port}");
+        let (mut scenario, port) = (Scenario::new(name).await, free_port());
+        scenario.setup.clickhouse = format!("http://127.0.0.1:{port}");
         Apart {
-            course,
+            scenario,
             port,
             directory: tempfile::tempdir().expect("a directory"),
         }
@@ -86,29 +86,29 @@ impl Apart {
 
     /// Everything sent is folded, wherever it is written.
     async fn all_folded(&self, pipeline: &Pipeline) {
-        let all = Reference::of(&self.course.setup).await.folded() as f64;
+        let all = Reference::of(&self.scenario.setup).await.folded() as f64;
         pipeline
             .until("all is folded", |metrics| folded(metrics) >= all)
             .await;
     }
 
     async fn settled_as_in_memory(&self, pipeline: &Pipeline) {
-        self.course.setup.settled().await;
+        self.scenario.setup.settled().await;
         pipeline.until_readyz(200, "ready").await;
-        self.course.assert_as_in_memory(pipeline).await;
+        self.scenario.assert_as_in_memory(pipeline).await;
     }
 }
 
 /// kill −9 of the pipeline at random moments, so many times.
 pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kills: usize) {
     let mut dice = Dice::thrown(name);
-    let mut course = Course::new(name).await;
+    let mut scenario = Scenario::new(name).await;
     // Members that are missed soon, so that the next instance has work when its own moment comes.
-    course.setup.properties = BY_BROKER.to_vec();
+    scenario.setup.properties = BY_BROKER.to_vec();
     let mut in_the_middle = 0;
     for kill in 0..kills {
-        course.send(stage(events, kill, kills + 1)).await;
-        let pipeline = course.setup.start().await;
+        scenario.send(stage(events, kill, kills + 1)).await;
+        let pipeline = scenario.setup.start().await;
         // One in four dies as it is, with or without shards; the others at some moment after they have begun to fold.
         if dice.below(4) > 0 {
             let _ = tokio::time::timeout(
@@ -119,32 +119,32 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
         }
         tokio::time::sleep(Duration::from_millis(dice.below(2_500))).await;
         pipeline.kill_nine();
-        in_the_middle += usize::from(!course.setup.is_settled().await);
+        in_the_middle += usize::from(!scenario.setup.is_settled().await);
     }
     eprintln!("{name}: {in_the_middle} of {kills} kills were in the middle of work");
     assert!(in_the_middle > 0, "no kill hit anything; try another seed");
-    course.send(stage(events, kills, kills + 1)).await;
-    let pipeline = course.setup.start().await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.send(stage(events, kills, kills + 1)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 /// Three members of one group of the classic protocol, which hand shards over to each other one by one (cooperative-sticky), while events
 /// keep coming: they join, one leaves, one dies, another joins; so many rounds.
 pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], rounds: usize) {
-    let course = Course::new(name).await;
+    let scenario = Scenario::new(name).await;
     let parts = rounds * 4 + 1;
     let mut next = (0..parts).map(|number| stage(events, number, parts));
     let mut part = || next.next().expect("a part a step");
-    let mut first = course.setup.start().await;
+    let mut first = scenario.setup.start().await;
     first
         .until("it has all shards", |metrics| owned(metrics) == 3.0)
         .await;
     for _ in 0..rounds {
         let (second, third, ()) = tokio::join!(
-            course.setup.start(),
-            course.setup.start(),
-            course.send(part())
+            scenario.setup.start(),
+            scenario.setup.start(),
+            scenario.send(part())
         );
         let one_each = |metrics: &Metrics| owned(metrics) == 1.0;
         tokio::join!(
@@ -152,23 +152,23 @@ pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], ro
             second.until("it has one", one_each),
             third.until("it has one", one_each)
         );
-        course.send(part()).await;
+        scenario.send(part()).await;
         tokio::join!(
             second.until("it folds", |metrics| folded(metrics) > 0.0),
             third.until("it folds", |metrics| folded(metrics) > 0.0)
         );
-        let (ended, ()) = tokio::join!(second.sigterm(), course.send(part()));
+        let (ended, ()) = tokio::join!(second.sigterm(), scenario.send(part()));
         assert_stopped(&ended, 0);
         first.kill_nine();
-        course.send(part()).await;
+        scenario.send(part()).await;
         third
             .until("it has all shards", |metrics| owned(metrics) == 3.0)
             .await;
         first = third;
     }
-    course.send(part()).await;
-    course.setup.settled().await;
-    course.assert_as_in_memory(&first).await;
+    scenario.send(part()).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&first).await;
 }
 
 /// ClickHouse killed while a flush is on its way to it, so many times.
@@ -179,11 +179,14 @@ pub async fn clickhouse_killed_in_the_middle_of_inserts(
 ) {
     let apart = Apart::new(name).await;
     let mut clickhouse = apart.clickhouse();
-    apart.course.send(stage(events, 0, times + 1)).await;
-    let pipeline = apart.course.setup.start().await;
+    apart.scenario.send(stage(events, 0, times + 1)).await;
+    let pipeline = apart.scenario.setup.start().await;
     for time in 0..times {
         let before = written(&pipeline.metrics());
-        apart.course.send(stage(events, time + 1, times + 1)).await;
+        apart
+            .scenario
+            .send(stage(events, time + 1, times + 1))
+            .await;
         pipeline
             .until("a flush begins", |metrics| written(metrics) > before)
             .await;
@@ -202,14 +205,14 @@ pub async fn clickhouse_killed_in_the_middle_of_inserts(
 pub async fn clickhouse_away(name: &str, events: &[GeneratedEvent], outage: Duration) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
-    apart.course.send(stage(events, 0, 2)).await;
-    let pipeline = apart.course.setup.start().await;
+    apart.scenario.send(stage(events, 0, 2)).await;
+    let pipeline = apart.scenario.setup.start().await;
     pipeline
         .until("a flush begins", |metrics| written(metrics) > 0.0)
         .await;
     drop(clickhouse);
     let since = Instant::now();
-    apart.course.send(stage(events, 1, 2)).await;
+    apart.scenario.send(stage(events, 1, 2)).await;
     pipeline.until_readyz(503, "log 1 flush: ClickHouse").await;
     tokio::time::sleep(outage.saturating_sub(since.elapsed())).await;
     let _clickhouse = apart.clickhouse();
@@ -220,14 +223,14 @@ pub async fn clickhouse_away(name: &str, events: &[GeneratedEvent], outage: Dura
 pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Duration) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
-    apart.course.send(stage(events, 0, 2)).await;
-    let pipeline = apart.course.setup.start().await;
+    apart.scenario.send(stage(events, 0, 2)).await;
+    let pipeline = apart.scenario.setup.start().await;
     pipeline
         .until("a flush begins", |metrics| written(metrics) > 0.0)
         .await;
     clickhouse.freeze();
     let since = Instant::now();
-    apart.course.send(stage(events, 1, 2)).await;
+    apart.scenario.send(stage(events, 1, 2)).await;
     apart.all_folded(&pipeline).await;
     assert_eq!(pipeline.get("/healthz").0, 200, "it lives");
     tokio::time::sleep(outage.saturating_sub(since.elapsed())).await;
@@ -244,12 +247,12 @@ pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Du
 pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let disk = apart.small_disk(384);
-    apart.course.send(stage(events, 0, 3)).await;
-    let pipeline = apart.course.setup.start().await;
-    apart.course.setup.settled().await;
+    apart.scenario.send(stage(events, 0, 3)).await;
+    let pipeline = apart.scenario.setup.start().await;
+    apart.scenario.setup.settled().await;
 
     disk.fill();
-    apart.course.send(stage(events, 1, 3)).await;
+    apart.scenario.send(stage(events, 1, 3)).await;
     let no_space = "flush: ClickHouse, inserting";
     pipeline
         .wait("a flush finds no space", || {
@@ -263,11 +266,11 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
         .await;
     apart.all_folded(&pipeline).await;
     disk.make_space();
-    apart.course.setup.settled().await;
+    apart.scenario.setup.settled().await;
     pipeline.until_readyz(200, "ready").await;
 
     disk.remount("ro");
-    apart.course.send(stage(events, 2, 3)).await;
+    apart.scenario.send(stage(events, 2, 3)).await;
     let reason = pipeline.until_readyz(503, "log 1 flush: ClickHouse").await;
     assert!(reason.contains("Read-only file system"), "{reason}");
     apart.all_folded(&pipeline).await;
@@ -279,60 +282,60 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
 pub async fn sigterm_ends_in_time_whatever_is_away(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
-    apart.course.send(stage(events, 0, 3)).await;
-    let pipeline = apart.course.setup.start().await;
-    apart.course.setup.settled().await;
+    apart.scenario.send(stage(events, 0, 3)).await;
+    let pipeline = apart.scenario.setup.start().await;
+    apart.scenario.setup.settled().await;
     assert_stopped(&pipeline.sigterm().await, 0);
 
-    let pipeline = apart.course.setup.start().await;
+    let pipeline = apart.scenario.setup.start().await;
     pipeline
         .wait("all shards are restored", || taken_on(&pipeline) == 3)
         .await;
     drop(clickhouse);
-    apart.course.send(stage(events, 1, 3)).await;
+    apart.scenario.send(stage(events, 1, 3)).await;
     pipeline
         .until("it folds", |metrics| folded(metrics) > 0.0)
         .await;
     assert_stopped(&pipeline.sigterm().await, LEFT_OVER);
 
     let clickhouse = apart.clickhouse();
-    let pipeline = apart.course.setup.start().await;
+    let pipeline = apart.scenario.setup.start().await;
     pipeline
         .wait("all shards are restored", || taken_on(&pipeline) == 3)
         .await;
     clickhouse.freeze();
-    apart.course.send(stage(events, 2, 3)).await;
+    apart.scenario.send(stage(events, 2, 3)).await;
     pipeline
         .until("it folds", |metrics| folded(metrics) > 0.0)
         .await;
     assert_stopped(&pipeline.sigterm().await, LEFT_OVER);
     clickhouse.thaw();
 
-    let pipeline = apart.course.setup.start().await;
+    let pipeline = apart.scenario.setup.start().await;
     apart.settled_as_in_memory(&pipeline).await;
     assert_stopped(&pipeline.sigterm().await, 0);
 }
 
 /// A broker killed −9 under load and started again, so many times.
 pub async fn broker_killed(name: &str, events: &[GeneratedEvent], times: usize) {
-    let mut course = Course::new(name).await;
+    let mut scenario = Scenario::new(name).await;
     let mut kafka = Kafka::start().await;
-    course.setup.brokers = kafka.bootstrap();
-    for (topic, partitions) in course.setup.topics.iter().zip([3, 2]) {
+    scenario.setup.brokers = kafka.bootstrap();
+    for (topic, partitions) in scenario.setup.topics.iter().zip([3, 2]) {
         kafka.create_topic(topic, partitions, &[]).await;
     }
-    course.send(stage(events, 0, times + 1)).await;
-    let pipeline = course.setup.start().await;
+    scenario.send(stage(events, 0, times + 1)).await;
+    let pipeline = scenario.setup.start().await;
     for time in 0..times {
         let before = folded(&pipeline.metrics());
-        course.send(stage(events, time + 1, times + 1)).await;
+        scenario.send(stage(events, time + 1, times + 1)).await;
         pipeline
             .until("it folds on", |metrics| folded(metrics) > before)
             .await;
         kafka.restart().await;
     }
-    course.setup.settled().await;
-    course.assert_as_in_memory(&pipeline).await;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
 }
 
 /// Memory while ClickHouse is away for so many events: every shard comes to its bound and waits, lag shows it, and the process grows by no more
@@ -340,12 +343,12 @@ pub async fn broker_killed(name: &str, events: &[GeneratedEvent], times: usize) 
 pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEvent]) {
     let mut apart = Apart::new(name).await;
     let flush_rows = 500;
-    apart.course.setup.flush_rows = flush_rows;
+    apart.scenario.setup.flush_rows = flush_rows;
     let clickhouse = apart.clickhouse();
     let (before, outage) = events.split_at(events.len() / 4);
-    apart.course.send(before).await;
-    let pipeline = apart.course.setup.start().await;
-    apart.course.setup.settled().await;
+    apart.scenario.send(before).await;
+    let pipeline = apart.scenario.setup.start().await;
+    apart.scenario.setup.settled().await;
     pipeline
         .until("its state is known", |metrics| {
             metrics.sum("dealpulse_state_bytes", "") > 0.0
@@ -357,12 +360,12 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
     let most = Cell::new(at_first);
     let look = || most.set(most.get().max(pipeline.resident()));
     for part in outage.chunks(5_000) {
-        apart.course.send(part).await;
+        apart.scenario.send(part).await;
         look();
     }
     pipeline
         .until("every shard waits for ClickHouse", |metrics| {
-            metrics.sum("dealpulse_shards_held_back", "") == 3.0
+            metrics.sum("dealpulse_shards_backpressured", "") == 3.0
         })
         .await;
     let stands_at = folded(&pipeline.metrics());
@@ -403,7 +406,7 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
     apart.settled_as_in_memory(&pipeline).await;
     pipeline
         .until("nothing waits", |metrics| {
-            metrics.sum("dealpulse_shards_held_back", "") == 0.0
+            metrics.sum("dealpulse_shards_backpressured", "") == 0.0
         })
         .await;
 }

@@ -3,7 +3,6 @@
 
 pub mod clickhouse;
 pub mod clients;
-pub mod course;
 pub mod crm;
 pub mod events;
 pub mod faults;
@@ -14,5 +13,6 @@ pub mod pipeline;
 pub mod pure;
 pub mod read_model;
 pub mod reference;
+pub mod scenario;
 pub mod small_disk;
 pub mod stored;

@@ -581,6 +581,14 @@ impl Work {
         }
     }
 
+    /// True once it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let status = self.0.process.try_wait();
+        status
+            .expect("the process can be asked for its end")
+            .is_some()
+    }
+
     /// Ends it as a crash would. What it had said is given back.
     pub fn kill_nine(mut self) -> String {
         self.0.process.kill().expect("it can be killed");

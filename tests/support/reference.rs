@@ -29,7 +29,7 @@ const TOP: usize = 20;
 
 /// A message as it lies in Kafka.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Lying {
+pub struct StoredMessage {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
@@ -39,13 +39,13 @@ pub struct Lying {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
-impl Lying {
+impl StoredMessage {
     fn new(message: &BorrowedMessage<'_>) -> Self {
         let headers = message
             .headers()
             .into_iter()
             .flat_map(|headers| headers.iter());
-        Lying {
+        StoredMessage {
             topic: message.topic().to_owned(),
             partition: message.partition(),
             offset: message.offset(),
@@ -71,7 +71,7 @@ impl Lying {
 }
 
 /// Everything a topic holds, partition by partition.
-pub async fn read_all(brokers: &str, topic: &str) -> Vec<Lying> {
+pub async fn read_all(brokers: &str, topic: &str) -> Vec<StoredMessage> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     blocking(move || {
         let consumer = consumer(&brokers, "reader");
@@ -101,7 +101,7 @@ pub async fn read_all(brokers: &str, topic: &str) -> Vec<Lying> {
                 if let Some(message) = consumer.poll(Duration::from_millis(100)) {
                     let message = message.expect("a message");
                     next = message.offset() + 1;
-                    messages.push(Lying::new(&message));
+                    messages.push(StoredMessage::new(&message));
                 }
             }
         }
@@ -224,7 +224,7 @@ impl Reference {
 }
 
 fn decode<'m>(
-    message: &'m Lying,
+    message: &'m StoredMessage,
     namespace: Option<&'m str>,
 ) -> dealpulse::event::decode::Decoded<'m> {
     let headers: Vec<(&str, &[u8])> = message

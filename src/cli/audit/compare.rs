@@ -1,4 +1,4 @@
-//! What a CRM's export says of its records, against what the facts say of them.
+//! The records of a CRM's export, compared with the facts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use crate::pipeline::StoredRecord;
 use crate::record::{BlobError, CustomFields, Entity, Field, Held, Record, Symbols};
 use crate::window::Calendar;
 
-/// The records of one shard as an export says them, as bytes.
+/// The records of one shard as an export has them, as bytes.
 pub type Exported = HashMap<(Entity, String), Vec<u8>>;
 
 /// What can be wrong with a record or a value of it.
@@ -52,7 +52,7 @@ pub struct Finding {
     pub id: String,
     /// The field; `None` for the whole record.
     pub field: Option<String>,
-    /// What the export says.
+    /// What the export has.
     pub export: String,
     /// What the facts say.
     pub facts: String,
@@ -199,11 +199,11 @@ impl Question<'_> {
         self.fields.is_none_or(|fields| fields.contains(field))
     }
 
-    /// What the facts hold of a field was said after the export was made.
+    /// What the facts hold of a field was asserted after the export was made.
     fn is_later(&self, known: &Record, field: Field) -> bool {
         known
             .asserted(field)
-            .is_some_and(|said| said.0.time > self.as_of)
+            .is_some_and(|stamp| stamp.0.time > self.as_of)
     }
 
     /// As the definitions would see it: days where one of the two is a day, else seconds.

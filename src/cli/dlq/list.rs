@@ -6,15 +6,15 @@ use std::io::{self, ErrorKind, Write};
 use anyhow::{Context, Result};
 
 use super::{List, show};
-use crate::kafka::dead_letter::read::{Letters, Lying, State};
+use crate::kafka::dead_letter::read::{DeadLetters, State, StoredDeadLetter};
 
-/// Shows the letters that are meant.
+/// Shows the dead letters that are meant.
 pub fn run(args: &List) -> Result<()> {
     let config = args.chosen.config()?;
-    let letters = Letters::open(&config.kafka, &config.dead_letters)?;
+    let dead_letters = DeadLetters::open(&config.kafka, &config.dead_letters)?;
     match print(
         args,
-        &letters,
+        &dead_letters,
         &config.dead_letters,
         &mut io::BufWriter::new(io::stdout().lock()),
     ) {
@@ -30,28 +30,31 @@ pub fn run(args: &List) -> Result<()> {
     }
 }
 
-fn print(args: &List, letters: &Letters, topic: &str, out: &mut impl Write) -> Result<()> {
+fn print(args: &List, dead_letters: &DeadLetters, topic: &str, out: &mut impl Write) -> Result<()> {
     let (mut counts, mut found) = (show::Counts::new(), 0);
-    letters.each(|lying: Lying| {
-        if !is_meant(args, &lying) {
+    dead_letters.each(|stored: StoredDeadLetter| {
+        if !is_meant(args, &stored) {
             return Ok(());
         }
         found += 1;
         *counts
-            .entry((lying.letter.topic.clone(), lying.letter.reason.clone()))
+            .entry((
+                stored.dead_letter.topic.clone(),
+                stored.dead_letter.reason.clone(),
+            ))
             .or_insert_with(BTreeMap::new)
-            .entry(lying.state)
+            .entry(stored.state)
             .or_default() += 1;
         match (found > args.limit.unwrap_or(usize::MAX), args.json) {
             (true, _) => Ok(()),
-            (false, true) => Ok::<_, anyhow::Error>(writeln!(out, "{}", show::json(&lying))?),
-            (false, false) => Ok(writeln!(out, "{}", show::text(&lying))?),
+            (false, true) => Ok::<_, anyhow::Error>(writeln!(out, "{}", show::json(&stored))?),
+            (false, false) => Ok(writeln!(out, "{}", show::text(&stored))?),
         }
     })?;
-    if letters.foreign() > 0 {
+    if dead_letters.foreign() > 0 {
         eprintln!(
             "{} messages of `{topic}` are no dead letters of Dealpulse; they are passed over",
-            letters.foreign()
+            dead_letters.foreign()
         );
     }
     if !args.json {
@@ -65,7 +68,9 @@ fn print(args: &List, letters: &Letters, topic: &str, out: &mut impl Write) -> R
     Ok(out.flush()?)
 }
 
-fn is_meant(args: &List, lying: &Lying) -> bool {
-    (args.all || lying.state == State::Open)
-        && args.chosen.means(&lying.letter.topic, &lying.letter.reason)
+fn is_meant(args: &List, stored: &StoredDeadLetter) -> bool {
+    (args.all || stored.state == State::Open)
+        && args
+            .chosen
+            .means(&stored.dead_letter.topic, &stored.dead_letter.reason)
 }

@@ -8,16 +8,16 @@ use tokio::runtime::Handle;
 
 use super::{Replay, show};
 use crate::config::Config;
-use crate::kafka::dead_letter::read::{At, Letters, Lying, State};
+use crate::kafka::dead_letter::read::{At, DeadLetters, State, StoredDeadLetter};
 use crate::kafka::dead_letter::replay::{self, Verdict, judge};
 use crate::telemetry::wall_clock;
 
-/// How many letters are put back together.
-const LETTERS: usize = 500;
+/// How many dead letters are put back together.
+const DEAD_LETTERS: usize = 500;
 /// How many bytes of them.
 const BYTES: usize = 16 << 20;
 
-/// What became of a letter; in the order it is said in.
+/// What became of a dead letter; in the order it is printed in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     PutBack,
@@ -26,10 +26,10 @@ enum Outcome {
     Refused(String),
 }
 
-/// Puts the letters back that are meant and mended; says what became of all.
+/// Puts the dead letters back that are meant and mended; prints what became of all.
 pub fn run(args: &Replay) -> Result<()> {
     let config = args.chosen.config()?;
-    let letters = Letters::open(&config.kafka, &config.dead_letters)?;
+    let dead_letters = DeadLetters::open(&config.kafka, &config.dead_letters)?;
     let mut work = Work {
         replay: replay::Replay::new(&config)?,
         dry_run: args.dry_run,
@@ -37,50 +37,52 @@ pub fn run(args: &Replay) -> Result<()> {
         bytes: 0,
         outcomes: BTreeMap::new(),
     };
-    let mut missing: BTreeSet<At> = args.letters.iter().copied().collect();
-    let done = letters.each(|lying| {
-        let is_meant = lying.state == State::Open
-            && args.chosen.means(&lying.letter.topic, &lying.letter.reason);
-        match is_meant && (args.letters.is_empty() || missing.remove(&lying.at)) {
-            true => work.take(lying, &config),
+    let mut missing: BTreeSet<At> = args.dead_letters.iter().copied().collect();
+    let done = dead_letters.each(|stored| {
+        let is_meant = stored.state == State::Open
+            && args
+                .chosen
+                .means(&stored.dead_letter.topic, &stored.dead_letter.reason);
+        match is_meant && (args.dead_letters.is_empty() || missing.remove(&stored.at)) {
+            true => work.take(stored, &config),
             false => Ok(()),
         }
     });
     let done = done.and_then(|()| work.put_back());
-    // What was done before something went wrong is said all the same.
-    io::stdout().write_all(work.said().as_bytes())?;
+    // What was done before something went wrong is printed all the same.
+    io::stdout().write_all(work.summary().as_bytes())?;
     done?;
     if let Some(at) = missing.first() {
         bail!(
-            "there is no open letter at {at}, or --reason or --topic keep it out; `dlq list --all` shows what there is"
+            "there is no open dead letter at {at}, or --reason or --topic keep it out; `dlq list --all` shows what there is"
         );
     }
     match work.refused() {
         0 => Ok(()),
-        refused => bail!("{refused} letters were not taken back; they stay open"),
+        refused => bail!("{refused} dead letters were not taken back; they stay open"),
     }
 }
 
 struct Work {
     replay: replay::Replay,
     dry_run: bool,
-    mended: Vec<Lying>,
+    mended: Vec<StoredDeadLetter>,
     bytes: usize,
     outcomes: BTreeMap<(Outcome, String), u64>,
 }
 
 impl Work {
-    fn take(&mut self, lying: Lying, config: &Config) -> Result<()> {
-        match judge(&lying.letter, &config.topics, wall_clock()) {
+    fn take(&mut self, stored: StoredDeadLetter, config: &Config) -> Result<()> {
+        match judge(&stored.dead_letter, &config.topics, wall_clock()) {
             Verdict::Mended => {
-                self.bytes += lying.letter.size();
-                self.mended.push(lying);
-                if self.mended.len() >= LETTERS || self.bytes >= BYTES {
+                self.bytes += stored.dead_letter.size();
+                self.mended.push(stored);
+                if self.mended.len() >= DEAD_LETTERS || self.bytes >= BYTES {
                     self.put_back()?;
                 }
             }
-            Verdict::StillBad(bad) => self.count(Outcome::StillBad(bad.reason.name()), &lying),
-            Verdict::NoTopic => self.count(Outcome::NoTopic, &lying),
+            Verdict::StillBad(bad) => self.count(Outcome::StillBad(bad.reason.name()), &stored),
+            Verdict::NoTopic => self.count(Outcome::NoTopic, &stored),
         }
         Ok(())
     }
@@ -91,26 +93,26 @@ impl Work {
         if self.dry_run {
             mended
                 .iter()
-                .for_each(|lying| self.count(Outcome::PutBack, lying));
+                .for_each(|stored| self.count(Outcome::PutBack, stored));
             return Ok(());
         }
         let answers = Handle::current().block_on(self.replay.put_back(&mended))?;
-        for (lying, answer) in mended.iter().zip(answers) {
+        for (stored, answer) in mended.iter().zip(answers) {
             self.count(
                 answer.map_or_else(
                     |error| Outcome::Refused(error.to_string()),
                     |()| Outcome::PutBack,
                 ),
-                lying,
+                stored,
             );
         }
         Ok(())
     }
 
-    fn count(&mut self, outcome: Outcome, lying: &Lying) {
+    fn count(&mut self, outcome: Outcome, stored: &StoredDeadLetter) {
         *self
             .outcomes
-            .entry((outcome, lying.letter.topic.clone()))
+            .entry((outcome, stored.dead_letter.topic.clone()))
             .or_default() += 1;
     }
 
@@ -123,7 +125,7 @@ impl Work {
     }
 
     /// A line an outcome and topic.
-    fn said(&self) -> String {
+    fn summary(&self) -> String {
         let line = |((outcome, topic), count): (&(Outcome, String), &u64)| {
             let topic = show::safe(topic.as_bytes());
             match outcome {

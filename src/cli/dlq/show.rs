@@ -1,4 +1,4 @@
-//! Dead letters as text and as JSON. What a letter holds came from anywhere, so nothing of it may steer a terminal.
+//! Dead letters as text and as JSON. What a dead letter holds came from anywhere, so nothing of it may steer a terminal.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::kafka::dead_letter::read::{Lying, State};
+use crate::kafka::dead_letter::read::{State, StoredDeadLetter};
 
-/// How many characters of a letter's bytes are shown.
+/// How many characters of a dead letter's bytes are shown.
 const START: usize = 160;
 
-/// How many letters there are, by topic and reason, then by state.
+/// How many dead letters there are, by topic and reason, then by state.
 pub type Counts = BTreeMap<(String, String), BTreeMap<State, u64>>;
 
 /// Bytes as text on one line: what is no printable character is escaped, and bytes that are no UTF-8 are written `\xNN`.
@@ -45,26 +45,26 @@ fn start(bytes: &[u8]) -> String {
     }
 }
 
-/// A letter for people: three lines.
-pub fn text(lying: &Lying) -> String {
-    let (letter, place) = (&lying.letter, lying.letter.place);
-    let state = if lying.state == State::Open {
+/// A dead letter for people: three lines.
+pub fn text(stored: &StoredDeadLetter) -> String {
+    let (dead_letter, origin) = (&stored.dead_letter, stored.dead_letter.origin);
+    let state = if stored.state == State::Open {
         String::new()
     } else {
-        format!(" ({})", lying.state.name())
+        format!(" ({})", stored.state.name())
     };
     format!(
         "{}{state}  {}  {}\n    of {} partition {} offset {} item {}, attempt {}: {}\n    {}",
-        lying.at,
-        time(place.timestamp).unwrap_or_else(|| "no time".to_owned()),
-        safe(letter.reason.as_bytes()),
-        safe(letter.topic.as_bytes()),
-        place.partition,
-        place.offset,
-        place.index,
-        place.attempt,
-        safe(letter.detail.as_bytes()),
-        start(&letter.raw),
+        stored.at,
+        time(origin.timestamp).unwrap_or_else(|| "no time".to_owned()),
+        safe(dead_letter.reason.as_bytes()),
+        safe(dead_letter.topic.as_bytes()),
+        origin.partition,
+        origin.offset,
+        origin.index,
+        origin.attempt,
+        safe(dead_letter.detail.as_bytes()),
+        start(&dead_letter.raw),
     )
 }
 
@@ -73,28 +73,28 @@ fn time(micros: Option<i64>) -> Option<String> {
     Some(DateTime::from_timestamp_micros(micros?)?.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// A letter for programs.
-pub fn json(lying: &Lying) -> Value {
-    let (letter, place) = (&lying.letter, lying.letter.place);
-    let headers: Vec<Value> = letter
+/// A dead letter for programs.
+pub fn json(stored: &StoredDeadLetter) -> Value {
+    let (dead_letter, origin) = (&stored.dead_letter, stored.dead_letter.origin);
+    let headers: Vec<Value> = dead_letter
         .headers
         .iter()
         .map(|(name, value)| json!({"name": name, "value": bytes(value)}))
         .collect();
     json!({
-        "letter": lying.at.to_string(),
-        "state": lying.state.name(),
-        "topic": letter.topic,
-        "partition": place.partition,
-        "offset": place.offset,
-        "index": place.index,
-        "attempt": place.attempt,
-        "timestamp": time(place.timestamp),
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "key": letter.key.as_deref().map(bytes),
+        "dead_letter": stored.at.to_string(),
+        "state": stored.state.name(),
+        "topic": dead_letter.topic,
+        "partition": origin.partition,
+        "offset": origin.offset,
+        "index": origin.index,
+        "attempt": origin.attempt,
+        "timestamp": time(origin.timestamp),
+        "reason": dead_letter.reason,
+        "detail": dead_letter.detail,
+        "key": dead_letter.key.as_deref().map(bytes),
         "headers": headers,
-        "raw": bytes(&letter.raw),
+        "raw": bytes(&dead_letter.raw),
     })
 }
 
@@ -111,7 +111,11 @@ pub fn summary(counts: &Counts, topic: &str, unshown: usize, all: bool) -> Strin
     if counts.is_empty() {
         return format!(
             "no {} of these in `{topic}`\n",
-            if all { "letters" } else { "open letters" }
+            if all {
+                "dead letters"
+            } else {
+                "open dead letters"
+            }
         );
     }
     let states: &[State] = if all {
@@ -174,12 +178,12 @@ mod tests {
     use super::*;
     use crate::kafka::dead_letter::DeadLetter;
     use crate::kafka::dead_letter::read::At;
-    use crate::kafka::place::Place;
+    use crate::kafka::origin::Origin;
 
-    fn lying(raw: &[u8], state: State) -> Lying {
-        let letter = DeadLetter {
+    fn stored(raw: &[u8], state: State) -> StoredDeadLetter {
+        let dead_letter = DeadLetter {
             topic: "crm".into(),
-            place: Place {
+            origin: Origin {
                 partition: 1,
                 offset: 42,
                 index: 3,
@@ -193,27 +197,27 @@ mod tests {
             detail: "`amount` is \u{1b}[31m12,50".into(),
             raw: raw.to_vec(),
         };
-        Lying {
+        StoredDeadLetter {
             at: At {
                 partition: 0,
                 offset: 17,
             },
             state,
-            letter,
+            dead_letter,
         }
     }
 
     #[test]
-    fn a_letter_says_where_it_lies_where_it_came_from_and_why() {
-        let shown = text(&lying(br#"{"amount":"12,50"}"#, State::Open));
+    fn a_dead_letter_says_where_it_lies_where_it_came_from_and_why() {
+        let shown = text(&stored(br#"{"amount":"12,50"}"#, State::Open));
         let expected = "0:17  2026-03-04T10:00:00.000Z  bad_money\n    of crm partition 1 offset 42 item 3, attempt 2: \
                         `amount` is \\u{1b}[31m12,50\n    {\"amount\":\"12,50\"}";
         assert_eq!(shown, expected);
-        assert!(text(&lying(b"", State::Replayed)).starts_with("0:17 (replayed)  "));
+        assert!(text(&stored(b"", State::Replayed)).starts_with("0:17 (replayed)  "));
     }
 
     #[test]
-    fn nothing_in_a_letter_steers_a_terminal() {
+    fn nothing_in_a_dead_letter_steers_a_terminal() {
         let nasty = "\u{1b}]0;x\u{7}\u{9b}2J\r\n\u{202e}\u{2028}\u{0}\\".as_bytes();
         let shown = safe(&[nasty, &[0xc3, 0x28, 0x9b]].concat());
         assert_eq!(
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_letter_is_shown_by_its_start() {
+    fn a_long_dead_letter_is_shown_by_its_start() {
         assert_eq!(start(&[b'a'; START]), "a".repeat(START));
         assert_eq!(
             start(&[b'a'; START + 1]),
@@ -243,9 +247,9 @@ mod tests {
 
     #[test]
     fn json_holds_all_of_the_bytes_and_says_how() {
-        let shown = json(&lying(b"{\"a\":1}", State::Open));
+        let shown = json(&stored(b"{\"a\":1}", State::Open));
         assert_eq!(
-            (&shown["letter"], &shown["state"], &shown["raw"]),
+            (&shown["dead_letter"], &shown["state"], &shown["raw"]),
             (
                 &json!("0:17"),
                 &json!("open"),
@@ -261,11 +265,11 @@ mod tests {
             json!([{"name": "ce_type", "value": {"text": "crm.deal.upserted"}}])
         );
         assert_eq!(
-            json(&lying(&[0xff, 0x00], State::Open))["raw"],
+            json(&stored(&[0xff, 0x00], State::Open))["raw"],
             json!({"base64": "/wA="})
         );
-        let mut untimed = lying(b"", State::Open);
-        untimed.letter.place.timestamp = Some(i64::MAX);
+        let mut untimed = stored(b"", State::Open);
+        untimed.dead_letter.origin.timestamp = Some(i64::MAX);
         assert_eq!(
             json(&untimed)["timestamp"],
             Value::Null,
@@ -296,7 +300,7 @@ mod tests {
         );
         assert_eq!(
             summary(&Counts::new(), "dead", 0, false),
-            "no open letters of these in `dead`\n"
+            "no open dead letters of these in `dead`\n"
         );
     }
 }

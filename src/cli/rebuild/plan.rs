@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 
 use super::super::upgrade::{complete_up_to, leaves};
 use super::{Place, Wish, check_empty, check_whole, is_log_whole};
-use crate::kafka::instance::{disagreement, inputs};
+use crate::compatibility::{disagreement, inputs};
 use crate::pipeline::Store;
 use crate::pipeline::epochs::{Epoch, Stage, building};
 use crate::pipeline::rebuild::Form;
@@ -107,7 +107,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
                     "the log was recreated or cut short: what was routed and never folded is missing in it, so the input topics are read again"
                 );
                 if let Err(error) = check_whole(config).await {
-                    tracing::warn!(%error, "what these messages said may be missing; compare with the CRM: dealpulse audit");
+                    tracing::warn!(%error, "the assertions of these messages may be missing; compare with the CRM: dealpulse audit");
                 }
                 next.reading = generation;
             }

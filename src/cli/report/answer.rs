@@ -1,4 +1,4 @@
-//! What the database says once everything is folded: the metrics, the records, the accounts that bought most.
+//! What is read from the database once everything is folded: the metrics, the records, the accounts that bought most.
 
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ pub const TOP: usize = 10;
 /// How many windows are read in one statement: every one is some selects in it, and a statement can't have any number.
 const AT_A_TIME: usize = 24;
 
-/// Everything a report says.
+/// Everything a report shows.
 pub struct Answer<'d> {
     /// What the numbers mean.
     pub definitions: &'d Catalogue,

@@ -1,4 +1,4 @@
-//! Grids: columns of text that stand under each other, within a terminal's width.
+//! Grids: columns of text, aligned, within a terminal's width.
 
 /// How wide a report is at most.
 pub const WIDTH: usize = 100;

@@ -223,12 +223,12 @@ impl<'m> Inputs<'m> {
                             heard.reject(row.line, 0, &Bad::new(Reason::TooLarge, detail), &[])?;
                             continue;
                         }
-                        for (index, said) in table
+                        for (index, asserted) in table
                             .apply(row, &context(row.number), self.calendar)
                             .into_iter()
                             .enumerate()
                         {
-                            match said {
+                            match asserted {
                                 Ok(assertion) => assertions.push(assertion),
                                 Err(bad) => {
                                     heard.reject(row.line, index as u32, &bad, &table.raw(row))?
@@ -248,7 +248,7 @@ impl<'m> Inputs<'m> {
         Ok(None)
     }
 
-    /// Writes out what was rejected, says so, and gives back the counts.
+    /// Writes out what was rejected, logs it, and gives back the counts.
     ///
     /// # Errors
     /// The file of rejects not written.

@@ -159,7 +159,7 @@ impl<'m> TableReader<'m> {
         Ok(rows)
     }
 
-    /// What a row says by each rule.
+    /// The event of a row by each rule.
     pub fn apply<'r>(
         &'r self,
         row: &'r Row,
@@ -338,7 +338,7 @@ fn by_key(
         let value = row.get(column).unwrap_or_default().trim();
         if !value.is_empty() && rows.insert(value.to_owned(), row.clone()).is_some() {
             bail!(
-                "{key}.key: `{value}` stands twice in column `{}` of {}; a join needs one row to each key",
+                "{key}.key: `{value}` is twice in column `{}` of {}; a join needs one row to each key",
                 join.key,
                 join.file
             );

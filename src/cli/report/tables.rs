@@ -242,7 +242,7 @@ fn by_set(answer: &Answer<'_>, set: usize) -> String {
                 .map(|figure| figure.as_ref().map_or_else(nothing, |f| cell(f, false)))
                 .chain([amount]),
         );
-        // A further currency stands below, alone in its line.
+        // A further currency is below, alone in its line.
         for amount in rest {
             grid.row(
                 "",

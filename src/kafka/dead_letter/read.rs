@@ -14,10 +14,10 @@ use super::{DeadLetter, header};
 use crate::config::Kafka;
 use crate::kafka::client::ANSWER_TIMEOUT;
 use crate::kafka::client::{self, Hearing, Onlooker, is_outage, outside};
-use crate::kafka::place;
+use crate::kafka::origin;
 use crate::pipeline::{Fault, OutsideError};
 
-/// Where a letter lies in the topic of the dead letters; written `partition:offset`.
+/// Where a dead letter lies in the topic of the dead letters; written `partition:offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     /// The partition.
@@ -53,20 +53,20 @@ impl FromStr for At {
                 Ok(At { partition, offset })
             }
             _ => Err(format!(
-                "`{text}` is no letter's place; write partition:offset as `dlq list` shows it, like 0:17"
+                "`{text}` is no dead letter's position; write partition:offset as `dlq list` shows it, like 0:17"
             )),
         }
     }
 }
 
-/// What has become of a letter.
+/// What has become of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// It waits to be put back.
+    /// It waits to be replayed.
     Open,
-    /// It was put back.
+    /// It was replayed.
     Replayed,
-    /// The same item was set aside twice, since it was read twice: after a crash, say. The other letter stands for both.
+    /// The same item was set aside twice, since it was read twice: after a crash, say. The other dead letter counts for both.
     Repeated,
 }
 
@@ -81,40 +81,40 @@ impl State {
     }
 }
 
-/// A letter as it lies in its topic.
+/// A dead letter as it lies in its topic.
 #[derive(Debug, Clone)]
-pub struct Lying {
+pub struct StoredDeadLetter {
     /// Where.
     pub at: At,
     /// What has become of it.
     pub state: State,
-    /// The letter.
-    pub letter: DeadLetter,
+    /// The dead letter.
+    pub dead_letter: DeadLetter,
 }
 
-/// What distinguishes items: topic, place and bytes. The bytes, because a topic that was recreated has its offsets twice.
+/// What distinguishes items: topic, origin and bytes. The bytes, because a topic that was recreated has its offsets twice.
 type Identity = u128;
 
-fn identity(letter: &DeadLetter) -> Identity {
-    let place = letter.place;
+fn identity(dead_letter: &DeadLetter) -> Identity {
+    let origin = dead_letter.origin;
     let numbers = [
-        place.offset,
-        u64::from(place.partition),
-        u64::from(place.index),
-        u64::from(place.attempt),
-        letter.topic.len() as u64,
+        origin.offset,
+        u64::from(origin.partition),
+        u64::from(origin.index),
+        u64::from(origin.attempt),
+        dead_letter.topic.len() as u64,
     ];
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     numbers
         .iter()
         .for_each(|number| hash.update(&number.to_le_bytes()));
-    hash.update(letter.topic.as_bytes());
-    hash.update(&letter.raw);
+    hash.update(dead_letter.topic.as_bytes());
+    hash.update(&dead_letter.raw);
     hash.digest128()
 }
 
 /// The dead letters there are at one moment.
-pub struct Letters {
+pub struct DeadLetters {
     consumer: Onlooker,
     topic: String,
     spans: Vec<Span>,
@@ -129,12 +129,12 @@ struct Span {
     high: i64,
 }
 
-impl Letters {
-    /// Notes how far the topic reaches now, and which of its letters were put back. Blocks; it reads the topic once.
+impl DeadLetters {
+    /// Notes how far the topic reaches now, and which of its dead letters were put back. Blocks; it reads the topic once.
     ///
     /// # Errors
     /// There is no such topic, or what Kafka answered.
-    pub fn open(kafka: &Kafka, topic: &str) -> Result<Letters, OutsideError> {
+    pub fn open(kafka: &Kafka, topic: &str) -> Result<DeadLetters, OutsideError> {
         let fail = |error| outside(reading(topic), error);
         let mut config = client::onlooker(kafka, "dlq");
         let consumer: Onlooker = config
@@ -144,13 +144,13 @@ impl Letters {
         let metadata = consumer
             .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
             .map_err(|error| {
-                let told = fail(error);
+                let answer = fail(error);
                 OutsideError {
                     message: format!(
                         "{}; is Kafka running, and is [kafka] brokers right?",
-                        told.message
+                        answer.message
                     ),
-                    ..told
+                    ..answer
                 }
             })?;
         let mut spans = Vec::new();
@@ -177,15 +177,15 @@ impl Letters {
             });
         }
         spans.sort_by_key(|span| span.partition);
-        let mut letters = Letters {
+        let mut dead_letters = DeadLetters {
             consumer,
             topic: topic.to_owned(),
             spans,
             replayed: HashSet::new(),
             foreign: 0,
         };
-        letters.note_marks()?;
-        Ok(letters)
+        dead_letters.note_marks()?;
+        Ok(dead_letters)
     }
 
     fn note_marks(&mut self) -> Result<(), OutsideError> {
@@ -193,7 +193,9 @@ impl Letters {
         self.scan::<OutsideError>(|message| {
             match (mark(message), DeadLetter::read(message)) {
                 (Some(at), _) => marks.push(at),
-                (None, Some(letter)) => drop(items.insert(At::of(message), identity(&letter))),
+                (None, Some(dead_letter)) => {
+                    items.insert(At::of(message), identity(&dead_letter));
+                }
                 (None, None) => foreign += 1,
             }
             Ok(())
@@ -206,34 +208,35 @@ impl Letters {
         Ok(())
     }
 
-    /// How many messages of the topic are neither letters nor marks of ours; they are passed over.
+    /// How many messages of the topic are neither dead letters nor marks of ours; they are passed over.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }
 
-    /// Hands every letter over, partition by partition, oldest first. Blocks; it reads the topic once more.
+    /// Hands every dead letter over, partition by partition, oldest first. Blocks; it reads the topic once more.
     ///
     /// # Errors
     /// What Kafka answered, or the first error of `take`.
     pub fn each<E: From<OutsideError>>(
         &self,
-        mut take: impl FnMut(Lying) -> Result<(), E>,
+        mut take: impl FnMut(StoredDeadLetter) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut seen = HashSet::new();
         self.scan(|message| {
-            let Some(letter) = DeadLetter::read(message).filter(|_| mark(message).is_none()) else {
+            let Some(dead_letter) = DeadLetter::read(message).filter(|_| mark(message).is_none())
+            else {
                 return Ok(());
             };
-            let identity = identity(&letter);
+            let identity = identity(&dead_letter);
             let state = match (seen.insert(identity), self.replayed.contains(&identity)) {
                 (false, _) => State::Repeated,
                 (true, true) => State::Replayed,
                 (true, false) => State::Open,
             };
-            take(Lying {
+            take(StoredDeadLetter {
                 at: At::of(message),
                 state,
-                letter,
+                dead_letter,
             })
         })
     }
@@ -280,9 +283,9 @@ fn reading(topic: &str) -> String {
     format!("reading the dead letters `{topic}`")
 }
 
-/// The letter that a message marks as put back.
+/// The dead letter that a message marks as put back.
 fn mark(message: &BorrowedMessage<'_>) -> Option<At> {
-    place::text(&place::headers(message), header::REPLAYED)?
+    origin::text(&origin::headers(message), header::REPLAYED)?
         .parse()
         .ok()
 }
@@ -292,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letters_place_is_read_as_it_is_shown() {
+    fn a_dead_letters_position_is_read_as_it_is_shown() {
         let at = At {
             partition: 3,
             offset: 17,

@@ -1,18 +1,18 @@
-//! Replay: mended letters go back to the topics they came from, at the places they first stood; then each is marked as put back.
+//! Replay: mended dead letters go back to the topics they came from, with their origins; then each is marked as put back.
 
 use futures::future::join_all;
 use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
-use super::read::{At, Lying};
+use super::read::{At, StoredDeadLetter};
 use super::{DeadLetter, Producers, header};
 use crate::config::{Config, Topic};
 use crate::event::decode::{Bad, Reason};
 use crate::kafka::client::outside;
-use crate::kafka::place::owned;
+use crate::kafka::origin::owned;
 use crate::pipeline::OutsideError;
 
-/// What the present configuration makes of a letter.
+/// What the present configuration makes of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It decodes; of a batch, some of it: what is still bad dies again, alone.
@@ -23,22 +23,22 @@ pub enum Verdict {
     NoTopic,
 }
 
-/// Says what the route would make of a letter at `now` (µs).
-pub fn judge(letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
-    if letter.reason == Reason::Gone.name() {
-        return Verdict::StillBad(Bad::new(Reason::Gone, letter.detail.clone())); // there are no bytes to be put back
+/// Says what the route would make of a dead letter at `now` (µs).
+pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
+    if dead_letter.reason == Reason::Gone.name() {
+        return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to be put back
     }
-    let Some(topic) = topics.iter().find(|topic| topic.name == letter.topic) else {
+    let Some(topic) = topics.iter().find(|topic| topic.name == dead_letter.topic) else {
         return Verdict::NoTopic;
     };
-    let decoded = letter.decode(topic, now);
+    let decoded = dead_letter.decode(topic, now);
     match decoded.rejected.into_iter().next() {
         Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
         _ => Verdict::Mended,
     }
 }
 
-/// Puts letters back.
+/// Puts dead letters back.
 pub struct Replay {
     producers: Producers,
     dead_letters: String,
@@ -56,50 +56,56 @@ impl Replay {
         })
     }
 
-    /// Puts letters back where they came from, then marks those that were taken; gives what Kafka answered for each.
+    /// Puts dead letters back where they came from, then marks those that were taken; gives what Kafka answered for each.
     ///
     /// # Errors
-    /// A letter was put back and can't be marked. The next replay sends it once more, which changes nothing.
+    /// A dead letter was put back and can't be marked. The next replay sends it once more, which changes nothing.
     pub async fn put_back(
         &self,
-        letters: &[Lying],
+        dead_letters: &[StoredDeadLetter],
     ) -> Result<Vec<Result<(), OutsideError>>, OutsideError> {
         let sent = join_all(
-            letters
+            dead_letters
                 .iter()
-                .map(|lying| twice(|attempt| self.send(&lying.letter, attempt))),
+                .map(|stored| twice(|attempt| self.send(&stored.dead_letter, attempt))),
         )
         .await;
-        let taken = letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok());
+        let taken = dead_letters
+            .iter()
+            .zip(&sent)
+            .filter(|(_, sent)| sent.is_ok());
         let marked =
-            join_all(taken.map(|(lying, _)| twice(|attempt| self.mark(lying.at, attempt)))).await;
+            join_all(taken.map(|(stored, _)| twice(|attempt| self.mark(stored.at, attempt)))).await;
         marked.into_iter().collect::<Result<(), OutsideError>>()?;
         Ok(sent)
     }
 
-    async fn send(&self, letter: &DeadLetter, attempt: u32) -> Result<(), OutsideError> {
-        let place = letter.place.again().headers(&letter.topic);
-        let headers = letter
+    async fn send(&self, dead_letter: &DeadLetter, attempt: u32) -> Result<(), OutsideError> {
+        let origin = dead_letter
+            .origin
+            .next_attempt()
+            .headers(&dead_letter.topic);
+        let headers = dead_letter
             .own_headers()
-            .chain(place.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(&letter.topic)
-            .payload(&letter.raw)
+            .chain(origin.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(&dead_letter.topic)
+            .payload(&dead_letter.raw)
             .headers(owned(headers));
-        record.key = letter.key.as_ref();
+        record.key = dead_letter.key.as_ref();
         // Whoever else reads the topic may rely on which partition a key is in.
-        record.partition = i32::try_from(letter.place.partition).ok();
+        record.partition = i32::try_from(dead_letter.origin.partition).ok();
         let sent = self
             .producers
             .attempt(attempt)
             .send(record, Timeout::Never)
             .await;
         sent.map(drop)
-            .map_err(|(error, _)| outside(format!("writing to `{}`", letter.topic), error))
+            .map_err(|(error, _)| outside(format!("writing to `{}`", dead_letter.topic), error))
     }
 
     async fn mark(&self, at: At, attempt: u32) -> Result<(), OutsideError> {
-        let place = at.to_string();
-        let headers = owned([(header::REPLAYED, place.as_bytes())]);
+        let origin = at.to_string();
+        let headers = owned([(header::REPLAYED, origin.as_bytes())]);
         let record: FutureRecord<'_, (), ()> = FutureRecord::to(&self.dead_letters)
             .partition(at.partition)
             .headers(headers);
@@ -109,13 +115,13 @@ impl Replay {
             .send(record, Timeout::Never)
             .await;
         sent.map(drop).map_err(|(error, _)| {
-            let told = outside(format!("marking {at} of `{}`", self.dead_letters), error);
+            let answer = outside(format!("marking {at} of `{}`", self.dead_letters), error);
             OutsideError {
                 message: format!(
                     "{}; it was put back, and to replay it once more changes nothing",
-                    told.message
+                    answer.message
                 ),
-                ..told
+                ..answer
             }
         })
     }
@@ -134,13 +140,13 @@ async fn twice<F: Future<Output = Result<(), OutsideError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::place::Place;
+    use crate::kafka::origin::Origin;
     use crate::record::topic_number;
 
     const GOOD: &str = r#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","time":"2026-03-04T10:00:00Z"}"#;
 
-    fn letter(raw: &str) -> DeadLetter {
-        let place = Place {
+    fn dead_letter(raw: &str) -> DeadLetter {
+        let origin = Origin {
             partition: 0,
             offset: 5,
             index: 0,
@@ -151,7 +157,7 @@ mod tests {
         let (key, headers, detail) = (None, Vec::new(), String::new());
         DeadLetter {
             topic: "crm".into(),
-            place,
+            origin,
             key,
             headers,
             reason: "too_large".into(),
@@ -160,9 +166,9 @@ mod tests {
         }
     }
 
-    fn judged(letter: &DeadLetter, limit: usize, now: i64) -> Verdict {
+    fn judged(dead_letter: &DeadLetter, limit: usize, now: i64) -> Verdict {
         judge(
-            letter,
+            dead_letter,
             &[Topic {
                 name: "crm".into(),
                 number: topic_number("crm"),
@@ -174,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_is_judged_by_the_present_configuration_and_clock() {
-        let good = letter(GOOD);
+    fn a_dead_letter_is_judged_by_the_present_configuration_and_clock() {
+        let good = dead_letter(GOOD);
         assert_eq!(judged(&good, 1_000, i64::MAX), Verdict::Mended);
         let Verdict::StillBad(bad) = judged(&good, 10, i64::MAX) else {
             panic!("it is too long")
@@ -191,11 +197,11 @@ mod tests {
     #[test]
     fn a_batch_goes_back_when_any_of_it_can_be_read() {
         assert_eq!(
-            judged(&letter(&format!("[{GOOD}, 1]")), 1_000, i64::MAX),
+            judged(&dead_letter(&format!("[{GOOD}, 1]")), 1_000, i64::MAX),
             Verdict::Mended
         );
         assert!(matches!(
-            judged(&letter("[1, 2]"), 1_000, i64::MAX),
+            judged(&dead_letter("[1, 2]"), 1_000, i64::MAX),
             Verdict::StillBad(_)
         ));
     }

@@ -1,5 +1,5 @@
 //! Gaps: messages that an input topic's retention took before they were read. Nothing can bring them back, but they are never stepped over in
-//! silence: a dead letter says which they were, before the input offset moves past them.
+//! silence: a dead letter names them, before the input offset moves past them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use rdkafka::Message;
 use super::group::Input;
 use crate::event::decode::Reason;
 use crate::kafka::dead_letter::DeadLetter;
-use crate::kafka::place::Place;
+use crate::kafka::origin::Origin;
 
 /// Offsets that were skipped, from the first up to, and without, the last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +29,12 @@ impl Gap {
         (self.from < to).then_some(Gap { to, ..self })
     }
 
-    /// The letter that tells of it.
-    pub fn letter(&self) -> DeadLetter {
+    /// The dead letter that records it.
+    pub fn dead_letter(&self) -> DeadLetter {
         let (topic, partition) = self.input.name();
         DeadLetter {
             topic: topic.to_owned(),
-            place: Place {
+            origin: Origin {
                 partition: partition as u32,
                 offset: self.from as u64,
                 index: 0,
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_several_partitions_are_told_apart() {
+    fn messages_of_several_partitions_are_kept_apart() {
         let message = |(partition, offset): &(i32, i64)| {
             OwnedMessage::new(
                 None,

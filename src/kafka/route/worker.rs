@@ -1,5 +1,5 @@
 //! A worker: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
-//! committed. Lanes don't wait for each other: one whose letters can't be written stands still, and the others go on.
+//! committed. Partitions don't wait for each other: one whose dead letters can't be written is paused, and the others go on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,58 +12,58 @@ use crate::pipeline::OutsideError;
 use crate::pipeline::flush::backoff;
 use crate::telemetry::Telemetry;
 
-/// How many letters of a partition may wait for their acknowledgements before no more of it is read.
-const LETTERS: usize = 1_000;
-/// How many bytes of letters may.
+/// How many dead letters of a partition may wait for their acknowledgements before no more of it is read.
+const DEAD_LETTERS: usize = 1_000;
+/// How many bytes of dead letters may.
 const LETTER_BYTES: usize = 16 << 20;
 
-/// Why letters of a partition can't be written, if they can't.
+/// Why dead letters of a partition can't be written, if they can't.
 type Failure = Arc<Mutex<Option<String>>>;
 
 /// Writes dead letters.
 #[derive(Clone)]
 pub struct Writer {
-    /// Its producers: not the log's, whose queue must not fill up with letters.
+    /// Its producers: not the log's, whose queue must not fill up with dead letters.
     pub producers: Producers,
     /// The topic of the dead letters.
     pub topic: String,
-    /// Where letters are counted.
+    /// Where dead letters are counted.
     pub telemetry: Arc<Telemetry>,
 }
 
 impl Writer {
-    /// Writes a letter, however long it takes. Even a refusal is tried again: whoever mends the topic need not restart anything.
-    async fn write(self, letter: DeadLetter, failure: Failure) {
+    /// Writes a dead letter, however long it takes. Even a refusal is tried again: whoever mends the topic need not restart anything.
+    async fn write(self, dead_letter: DeadLetter, failure: Failure) {
         let mut attempt = 0;
-        while let Err(error) = letter
+        while let Err(error) = dead_letter
             .write(self.producers.attempt(attempt), &self.topic)
             .await
         {
             // The first failure may be that of its neighbours.
             if attempt > 0 {
-                note(&failure, &letter, &error);
+                note(&failure, &dead_letter, &error);
                 tokio::time::sleep(backoff(attempt)).await;
             }
             attempt += 1;
         }
         self.telemetry
             .dead_letters
-            .with_label_values(&[&letter.topic, &letter.reason])
+            .with_label_values(&[&dead_letter.topic, &dead_letter.reason])
             .inc();
     }
 }
 
-/// Says why a letter can't be written; in the log once for as long as it lasts.
-fn note(failure: &Failure, letter: &DeadLetter, error: &OutsideError) {
+/// Says why a dead letter can't be written; in the log once for as long as it lasts.
+fn note(failure: &Failure, dead_letter: &DeadLetter, error: &OutsideError) {
     let before = lock(failure).replace(error.to_string());
-    let (topic, partition) = (&letter.topic, letter.place.partition);
+    let (topic, partition) = (&dead_letter.topic, dead_letter.origin.partition);
     match before {
         Some(_) => {}
         None if error.is_transient => {
             tracing::warn!(%error, topic, partition, "a dead letter can't be written yet; its partition waits for it")
         }
         None => {
-            tracing::error!(%error, topic, partition, "a dead letter can't be written; its partition stands still until it can")
+            tracing::error!(%error, topic, partition, "a dead letter can't be written; its partition is paused until it can")
         }
     }
 }
@@ -77,9 +77,9 @@ fn lock(failure: &Failure) -> MutexGuard<'_, Option<String>> {
 pub struct PartitionWorker {
     /// The writes on their way, by offset and size. Dropping the worker calls them off.
     writes: JoinSet<(i64, usize)>,
-    /// How many letters of a message are not acknowledged yet, by its offset.
+    /// How many dead letters of a message are not acknowledged yet, by its offset.
     waiting: BTreeMap<i64, usize>,
-    /// The bytes of these letters.
+    /// The bytes of these dead letters.
     bytes: usize,
     /// Below this offset everything is in the log.
     routed: Option<i64>,
@@ -89,21 +89,21 @@ pub struct PartitionWorker {
     /// Nothing more is read of it for now.
     pub is_paused: bool,
     /// The problem that is known outside.
-    pub told: Option<String>,
+    pub reported: Option<String>,
 }
 
 impl PartitionWorker {
-    /// Sees to it that a letter of the message at `offset` is written.
+    /// Sees to it that a dead letter of the message at `offset` is written.
     pub fn set_aside(
         &mut self,
         offset: i64,
-        letter: DeadLetter,
+        dead_letter: DeadLetter,
         writer: &Writer,
         runtime: &Handle,
     ) {
         let (size, writing) = (
-            letter.size(),
-            writer.clone().write(letter, self.failure.clone()),
+            dead_letter.size(),
+            writer.clone().write(dead_letter, self.failure.clone()),
         );
         self.wait_for(offset, size, writing, runtime);
     }
@@ -146,23 +146,23 @@ impl PartitionWorker {
         }
     }
 
-    /// Whether letters are on their way of which none has failed so far.
+    /// Whether dead letters are on their way of which none has failed so far.
     pub fn is_writing(&self) -> bool {
         !self.waiting.is_empty() && lock(&self.failure).is_none()
     }
 
     /// Whether it should be paused: too much waits, or can't be written. It stays so until nothing waits any more.
     pub fn should_pause(&self) -> bool {
-        let is_full = self.writes.len() > LETTERS || self.bytes > LETTER_BYTES;
+        let is_full = self.writes.len() > DEAD_LETTERS || self.bytes > LETTER_BYTES;
         !self.waiting.is_empty() && (self.is_paused || is_full || lock(&self.failure).is_some())
     }
 
-    /// Where it stands and why, if its letters can't be written.
+    /// Where it waits and why, if its dead letters can't be written.
     pub fn problem(&self) -> Option<String> {
         let (offset, _) = self.waiting.first_key_value()?;
         let why = lock(&self.failure);
         Some(format!(
-            "it stands at offset {offset} until its dead letters can be written: {}",
+            "it waits at offset {offset} until its dead letters can be written: {}",
             why.as_ref()?
         ))
     }
@@ -187,9 +187,9 @@ mod tests {
 
     use super::*;
 
-    /// Letters of these offsets, each with the means to acknowledge it.
+    /// Dead letters of these offsets, each with the means to acknowledge it.
     fn waiting(worker: &mut PartitionWorker, offsets: &[i64]) -> Vec<oneshot::Sender<()>> {
-        let letter = |offset: &i64| {
+        let dead_letter = |offset: &i64| {
             let (acknowledge, acknowledged) = oneshot::channel();
             worker.wait_for(
                 *offset,
@@ -199,7 +199,7 @@ mod tests {
             );
             acknowledge
         };
-        offsets.iter().map(letter).collect()
+        offsets.iter().map(dead_letter).collect()
     }
 
     async fn after(worker: &mut PartitionWorker, acknowledged: oneshot::Sender<()>) {
@@ -212,10 +212,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_committed_past_a_message_with_a_letter_that_waits() {
+    async fn nothing_is_committed_past_a_message_with_a_dead_letter_that_waits() {
         let mut worker = PartitionWorker::default();
         assert_eq!(worker.commit(), None, "nothing is routed yet");
-        let mut letters = waiting(&mut worker, &[5, 7, 7]);
+        let mut dead_letters = waiting(&mut worker, &[5, 7, 7]);
         assert_eq!(worker.commit(), None);
         worker.routed(20);
         assert_eq!(
@@ -223,40 +223,44 @@ mod tests {
             (Some(5), None),
             "an offset is committed once"
         );
-        after(&mut worker, letters.pop().unwrap()).await;
-        assert_eq!(worker.commit(), None, "the letters of 5 and one of 7 wait");
-        after(&mut worker, letters.remove(0)).await;
+        after(&mut worker, dead_letters.pop().unwrap()).await;
+        assert_eq!(
+            worker.commit(),
+            None,
+            "the dead letters of 5 and one of 7 wait"
+        );
+        after(&mut worker, dead_letters.remove(0)).await;
         assert_eq!(worker.commit(), Some(7));
-        after(&mut worker, letters.remove(0)).await;
+        after(&mut worker, dead_letters.remove(0)).await;
         assert_eq!((worker.commit(), worker.bytes), (Some(20), 0));
         worker.routed(3);
         assert_eq!(worker.commit(), Some(3), "the topic was recreated");
     }
 
     #[tokio::test]
-    async fn nothing_is_committed_that_is_not_in_the_log_though_its_letters_are_written() {
+    async fn nothing_is_committed_that_is_not_in_the_log_though_its_dead_letters_are_written() {
         let mut worker = PartitionWorker::default();
-        let letter = waiting(&mut worker, &[5]).remove(0);
-        after(&mut worker, letter).await;
+        let dead_letter = waiting(&mut worker, &[5]).remove(0);
+        after(&mut worker, dead_letter).await;
         assert_eq!(worker.commit(), None);
         worker.routed(6);
         assert_eq!(worker.commit(), Some(6));
     }
 
     #[tokio::test]
-    async fn a_lane_with_too_many_letters_is_paused_until_none_waits() {
+    async fn a_partition_with_too_many_dead_letters_is_paused_until_none_waits() {
         let mut worker = PartitionWorker::default();
-        let mut letters = waiting(&mut worker, &vec![3; LETTERS]);
+        let mut dead_letters = waiting(&mut worker, &vec![3; DEAD_LETTERS]);
         assert!(!worker.should_pause());
-        letters.extend(waiting(&mut worker, &[4]));
+        dead_letters.extend(waiting(&mut worker, &[4]));
         assert!(
             worker.should_pause() && worker.is_writing() && worker.problem().is_none(),
             "it only waits"
         );
         worker.is_paused = true;
-        let last = letters.pop().unwrap();
-        for letter in letters {
-            after(&mut worker, letter).await;
+        let last = dead_letters.pop().unwrap();
+        for dead_letter in dead_letters {
+            after(&mut worker, dead_letter).await;
             assert!(worker.should_pause());
         }
         after(&mut worker, last).await;
@@ -268,24 +272,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lane_whose_letters_fail_stands_at_the_first_of_them_until_all_are_written() {
+    async fn a_partition_whose_dead_letters_fail_stands_at_the_first_of_them_until_all_are_written()
+    {
         let mut worker = PartitionWorker::default();
-        let mut letters = waiting(&mut worker, &[8, 9]);
+        let mut dead_letters = waiting(&mut worker, &[8, 9]);
         *lock(&worker.failure) = Some("refused".into());
         assert!(worker.should_pause() && !worker.is_writing());
         assert!(
             worker
                 .problem()
-                .is_some_and(|problem| problem.starts_with("it stands at offset 8 ")
+                .is_some_and(|problem| problem.starts_with("it waits at offset 8 ")
                     && problem.ends_with(": refused"))
         );
-        after(&mut worker, letters.remove(0)).await;
+        after(&mut worker, dead_letters.remove(0)).await;
         assert!(
             worker
                 .problem()
-                .is_some_and(|problem| problem.starts_with("it stands at offset 9 "))
+                .is_some_and(|problem| problem.starts_with("it waits at offset 9 "))
         );
-        after(&mut worker, letters.remove(0)).await;
+        after(&mut worker, dead_letters.remove(0)).await;
         assert!(worker.problem().is_none() && !worker.should_pause());
     }
 

@@ -49,15 +49,15 @@ pub fn stage(events: &[GeneratedEvent], number: usize, of: usize) -> &[Generated
 }
 
 /// A pipeline's way through the engines: its topics, and its settings.
-pub struct Course {
-    /// Kept for as long as the course is run.
+pub struct Scenario {
+    /// Kept for as long as the scenario is run.
     engines: Arc<Engines>,
     pub setup: Setup,
 }
 
-impl Course {
+impl Scenario {
     /// Two input topics, one of them stamped by the broker, several partitions each.
-    pub async fn new(name: &str) -> Course {
+    pub async fn new(name: &str) -> Scenario {
         let engines = engines().await;
         let topics = [format!("{name}.eu"), format!("{name}.us")];
         engines.kafka.create_topic(&topics[0], 3, &[]).await;
@@ -76,7 +76,7 @@ impl Course {
             &engines.clickhouse.url(),
             &names,
         );
-        Course { engines, setup }
+        Scenario { engines, setup }
     }
 
     /// Sends events to either topic and any partition, whatever record they are of.

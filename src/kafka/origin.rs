@@ -1,4 +1,5 @@
-//! Where an item first stood. A message that was put back from the dead letters says it in its headers, and keeps it through every further death.
+//! Origins: where an item was first read. A message that was replayed from the dead letters carries its origin in its headers, and keeps it however
+//! often it is dead-lettered again.
 
 use rdkafka::message::{Headers, OwnedHeaders};
 use rdkafka::{Message, Timestamp};
@@ -7,7 +8,7 @@ use crate::config::Topic;
 use crate::event::decode::cloudevents::{self, Header};
 use crate::event::decode::{Context, Decoded};
 
-/// The names of the headers that say where an item comes from.
+/// The names of the headers that hold an origin.
 pub mod header {
     /// What all headers of ours begin with.
     pub const PREFIX: &str = "dealpulse-";
@@ -19,29 +20,29 @@ pub mod header {
     pub const OFFSET: &str = "dealpulse-offset";
     /// The index within the message.
     pub const INDEX: &str = "dealpulse-index";
-    /// How often it was put back.
+    /// How often it was replayed.
     pub const ATTEMPT: &str = "dealpulse-attempt";
     /// The timestamp of the message in ms since the epoch; empty if it had none.
     pub const TIMESTAMP: &str = "dealpulse-timestamp";
-    /// Whose timestamp that is: `create`, the producer's, or `append`, the broker's. The producer's, if it is not said.
+    /// Whose timestamp that is: `create`, the producer's, or `append`, the broker's. The producer's, if the header is missing.
     pub const TIMESTAMP_TYPE: &str = "dealpulse-timestamp-type";
 }
 
-/// What [`header::TIMESTAMP_TYPE`] says of a broker's timestamp.
+/// The value of [`header::TIMESTAMP_TYPE`] for a broker's timestamp.
 const APPEND: &str = "append";
-/// What it says of a producer's.
+/// Its value for a producer's.
 const CREATE: &str = "create";
 
-/// Where an item first stood in its topic, what time it had there, and how often it was put back since.
+/// Where an item was first read in its topic, the time it had there, and how often it was replayed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Origin {
     /// The partition.
     pub partition: u32,
     /// The offset of its message.
     pub offset: u64,
     /// Its index in the message; of a whole message, that of its first item.
     pub index: u32,
-    /// How often it was put back.
+    /// How often it was replayed.
     pub attempt: u32,
     /// The message's timestamp (µs), if it had one.
     pub timestamp: Option<i64>,
@@ -49,14 +50,14 @@ pub struct Place {
     pub is_append_time: bool,
 }
 
-impl Place {
-    /// The place of a message of an input topic: what its headers say if it was put back to this topic, else where it lies.
+impl Origin {
+    /// The origin of a message of an input topic: that in its headers if it was replayed to this topic, else its own position.
     ///
-    /// Headers that don't say all of it, or not rightly, say nothing: whoever wrote them, the message is then as good as new.
-    pub fn of(message: &impl Message, headers: &[Header<'_>]) -> Place {
-        match Place::read(headers) {
-            Some((topic, place)) if topic == message.topic() => place,
-            _ => Place {
+    /// Headers that are incomplete or malformed are ignored: whoever wrote them, the message then counts as a new one.
+    pub fn of(message: &impl Message, headers: &[Header<'_>]) -> Origin {
+        match Origin::read(headers) {
+            Some((topic, origin)) if topic == message.topic() => origin,
+            _ => Origin {
                 partition: message.partition() as u32,
                 offset: message.offset() as u64,
                 index: 0,
@@ -70,14 +71,14 @@ impl Place {
         }
     }
 
-    /// The topic and the place that headers name; `None` if one is missing or malformed.
-    pub fn read<'h>(headers: &[Header<'h>]) -> Option<(&'h str, Place)> {
+    /// The topic and the origin that headers name; `None` if one is missing or malformed.
+    pub fn read<'h>(headers: &[Header<'h>]) -> Option<(&'h str, Origin)> {
         let text = |name| text(headers, name);
         let timestamp = match text(header::TIMESTAMP)? {
             "" => None,
             millis => Some(millis.parse::<i64>().ok()?.saturating_mul(1_000)),
         };
-        let place = Place {
+        let origin = Origin {
             partition: text(header::PARTITION)?.parse().ok()?,
             offset: text(header::OFFSET)?.parse().ok()?,
             index: text(header::INDEX)?.parse().ok()?,
@@ -85,10 +86,10 @@ impl Place {
             timestamp,
             is_append_time: text(header::TIMESTAMP_TYPE) == Some(APPEND),
         };
-        Some((text(header::TOPIC)?, place))
+        Some((text(header::TOPIC)?, origin))
     }
 
-    /// The headers that [`Place::read`] reads.
+    /// The headers that [`Origin::read`] reads.
     pub fn headers(&self, topic: &str) -> [(&'static str, String); 7] {
         [
             (header::TOPIC, topic.to_owned()),
@@ -108,15 +109,15 @@ impl Place {
         ]
     }
 
-    /// The same place, put back once more.
-    pub fn again(self) -> Place {
-        Place {
+    /// The same origin, replayed once more.
+    pub fn next_attempt(self) -> Origin {
+        Origin {
             attempt: self.attempt.saturating_add(1),
             ..self
         }
     }
 
-    /// Decodes what stands here. An item of a batch that comes back alone keeps its index.
+    /// Decodes a message of this origin. An item of a batch that comes back alone keeps its index.
     pub fn decode<'m>(
         &self,
         topic: &Topic,
@@ -189,7 +190,7 @@ mod tests {
     use crate::event::decode::Reason;
     use crate::record::topic_number;
 
-    const PLACE: Place = Place {
+    const PLACE: Origin = Origin {
         partition: 3,
         offset: 41,
         index: 2,
@@ -215,12 +216,12 @@ mod tests {
         )
     }
 
-    fn place(topic: &str, said: &[(&str, String)]) -> Place {
-        let message = message(topic, said);
-        Place::of(&message, &headers(&message))
+    fn origin(topic: &str, named: &[(&str, String)]) -> Origin {
+        let message = message(topic, named);
+        Origin::of(&message, &headers(&message))
     }
 
-    const LYING: Place = Place {
+    const LYING: Origin = Origin {
         partition: 7,
         offset: 900,
         index: 0,
@@ -239,39 +240,42 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_was_put_back_stands_where_it_first_stood() {
-        assert_eq!(place("crm", &PLACE.headers("crm")), PLACE);
+    fn a_replayed_message_has_the_origin_of_its_headers() {
+        assert_eq!(origin("crm", &PLACE.headers("crm")), PLACE);
         for place_without_time in [
-            Place {
+            Origin {
                 timestamp: None,
                 ..PLACE
             },
-            Place {
+            Origin {
                 is_append_time: false,
                 ..PLACE
             },
         ] {
             assert_eq!(
-                place("crm", &place_without_time.headers("crm")),
+                origin("crm", &place_without_time.headers("crm")),
                 place_without_time
             );
         }
-        assert_eq!(place("crm", &PLACE.again().headers("crm")).attempt, 2);
         assert_eq!(
-            Place {
+            origin("crm", &PLACE.next_attempt().headers("crm")).attempt,
+            2
+        );
+        assert_eq!(
+            Origin {
                 attempt: u32::MAX,
                 ..PLACE
             }
-            .again()
+            .next_attempt()
             .attempt,
             u32::MAX
         );
     }
 
     #[test]
-    fn a_message_of_its_own_or_of_another_topic_stands_where_it_lies() {
-        assert_eq!(place("crm", &[]), LYING);
-        assert_eq!(place("crm", &PLACE.headers("elsewhere")), LYING);
+    fn a_message_of_its_own_or_of_another_topic_has_its_position_as_origin() {
+        assert_eq!(origin("crm", &[]), LYING);
+        assert_eq!(origin("crm", &PLACE.headers("elsewhere")), LYING);
     }
 
     #[test]
@@ -280,16 +284,16 @@ mod tests {
         for (i, (name, value)) in whole.iter().enumerate() {
             let mut headers = whole.to_vec();
             headers.remove(i);
-            // Letters of earlier versions don't say whose timestamp it is.
+            // Dead letters of earlier versions don't say whose timestamp it is.
             let without = if *name == header::TIMESTAMP_TYPE {
-                Place {
+                Origin {
                     is_append_time: false,
                     ..PLACE
                 }
             } else {
                 LYING
             };
-            assert_eq!(place("crm", &headers), without, "without {name}");
+            assert_eq!(origin("crm", &headers), without, "without {name}");
             for wrong in [
                 format!("-{value}"),
                 format!("{value}x"),
@@ -298,7 +302,7 @@ mod tests {
             ] {
                 let mut headers = whole.clone();
                 headers[i].1.clone_from(&wrong);
-                let found = place("crm", &headers);
+                let found = origin("crm", &headers);
                 let is_a_time = *name == header::TIMESTAMP && wrong.parse::<i64>().is_ok();
                 assert!(
                     is_a_time || *name == header::TIMESTAMP_TYPE || found == LYING,
@@ -307,7 +311,7 @@ mod tests {
             }
         }
         let bytes: Vec<Header<'_>> = vec![(header::TOPIC, &[0xff]), (header::PARTITION, &[0x80])];
-        assert_eq!(Place::read(&bytes), None);
+        assert_eq!(Origin::read(&bytes), None);
     }
 
     #[test]

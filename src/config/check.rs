@@ -1,0 +1,272 @@
+//! The checks of a configuration: what contradicts itself is refused with its line and the fix.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::raw::Raw;
+use super::{Access, Config, ConfigError, Environment, Kafka, LogTopic, Topic};
+use crate::metric::Catalogue;
+use crate::record::topic_number;
+/// Checks the configuration of a file.
+pub(super) struct Checker<'a> {
+    pub text: &'a str,
+    pub path: &'a Path,
+}
+
+impl Checker<'_> {
+    fn bad(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            line: line_of(self.text, key),
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// The checked configuration.
+    pub fn check(&self, raw: Raw, environment: &Environment) -> Result<Config, ConfigError> {
+        if raw.version != 1 {
+            return Err(self.bad(
+                "version",
+                format!("{} is no version of this file; write 1", raw.version),
+            ));
+        }
+        Catalogue::new(raw.definitions.clone())
+            .map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
+        let topics = self.topics(&raw)?;
+        if raw
+            .log
+            .partitions
+            .is_some_and(|partitions| partitions == 0 || partitions > 10_000)
+        {
+            return Err(self.bad(
+                "log.partitions",
+                "write 1 to 10000; a few for every core of all instances",
+            ));
+        }
+        if raw.log.retention_hours == 0 {
+            return Err(self.bad(
+                "log.retention_hours",
+                "write how long the longest outage may be, 168 for a week",
+            ));
+        }
+        for (key, name) in [
+            ("log.topic", &raw.log.topic),
+            ("dead_letters.topic", &raw.dead_letters.topic),
+            ("kafka.group", &raw.kafka.group),
+        ] {
+            self.check_name(key, name)?;
+        }
+        if raw.kafka.brokers.trim().is_empty() {
+            return Err(self.bad(
+                "kafka.brokers",
+                "write `host:port`, several joined by commas",
+            ));
+        }
+        if !raw.clickhouse.url.starts_with("http://") {
+            return Err(self.bad(
+                "clickhouse.url",
+                format!(
+                    "`{}`; write ClickHouse's HTTP address like http://127.0.0.1:8123",
+                    raw.clickhouse.url
+                ),
+            ));
+        }
+        let listen: SocketAddr = raw.serve.listen.parse().map_err(|_| {
+            self.bad("serve.listen", format!("`{}` is no address; write `127.0.0.1:9464`, or `0.0.0.0:9464` for every interface", raw.serve.listen))
+        })?;
+        if !(100..=600_000).contains(&raw.fold.flush_milliseconds) {
+            return Err(self.bad("fold.flush_milliseconds", "write 100 to 600000"));
+        }
+        if !(100..=600_000).contains(&raw.serve.refresh_milliseconds) {
+            return Err(self.bad("serve.refresh_milliseconds", "write 100 to 600000"));
+        }
+        let mut properties = raw.kafka.properties.clone();
+        if let Some(password) = self.secret(
+            "kafka.password_file",
+            "DEALPULSE_KAFKA_PASSWORD",
+            raw.kafka.password_file.as_deref(),
+            environment,
+        )? {
+            properties.insert("sasl.password".into(), password);
+        }
+        let password = self.secret(
+            "clickhouse.password_file",
+            "DEALPULSE_CLICKHOUSE_PASSWORD",
+            raw.clickhouse.password_file.as_deref(),
+            environment,
+        )?;
+        Ok(Config {
+            kafka: Kafka {
+                brokers: raw.kafka.brokers,
+                group: raw.kafka.group,
+                properties,
+            },
+            topics,
+            log: LogTopic {
+                topic: raw.log.topic,
+                partitions: raw.log.partitions,
+                replication: raw.log.replication,
+                retention: Duration::from_secs(raw.log.retention_hours * 3_600),
+                verify: raw.log.verify,
+            },
+            dead_letters: raw.dead_letters.topic,
+            clickhouse: Access {
+                url: raw.clickhouse.url,
+                database: raw.clickhouse.database,
+                user: raw.clickhouse.user,
+                password: password.unwrap_or_default(),
+                insert_settings: raw.clickhouse.insert_settings.into_iter().collect(),
+            },
+            definitions: raw.definitions,
+            flush_interval: Duration::from_millis(raw.fold.flush_milliseconds),
+            flush_rows: raw.fold.flush_rows.max(1),
+            on_upgrade: raw.fold.on_upgrade,
+            listen,
+            refresh: Duration::from_millis(raw.serve.refresh_milliseconds),
+            top: raw.serve.top.max(1),
+        })
+    }
+
+    fn topics(&self, raw: &Raw) -> Result<Vec<Topic>, ConfigError> {
+        if raw.topics.is_empty() {
+            return Err(self.bad(
+                "topics",
+                "there is no input topic; add a table [[topics]] with a `name`",
+            ));
+        }
+        let mut topics: Vec<Topic> = Vec::new();
+        for (i, topic) in raw.topics.iter().enumerate() {
+            let key = |part: &str| format!("topics[{i}].{part}");
+            self.check_name(&key("name"), &topic.name)?;
+            if topic.format != "cloudevents" {
+                return Err(self.bad(
+                    &key("format"),
+                    format!(
+                        "`{}` is no format; this version reads `cloudevents`",
+                        topic.format
+                    ),
+                ));
+            }
+            if let Some(namespace) = &topic.id_namespace {
+                let is_plain = !namespace.is_empty()
+                    && namespace
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+                if !is_plain {
+                    return Err(self.bad(
+                        &key("id_namespace"),
+                        format!("`{namespace}`; use letters, digits, _ and -"),
+                    ));
+                }
+            }
+            let number = topic_number(&topic.name);
+            if topics.iter().any(|t| t.name == topic.name) {
+                return Err(self.bad(&key("name"), format!("`{}` stands here twice", topic.name)));
+            }
+            if let Some(twin) = topics.iter().find(|t| t.number == number) {
+                return Err(self.bad(
+                    &key("name"),
+                    format!(
+                        "`{}` and `{}` happen to have one number in origins; rename one of them",
+                        topic.name, twin.name
+                    ),
+                ));
+            }
+            topics.push(Topic {
+                name: topic.name.clone(),
+                number,
+                namespace: topic.id_namespace.clone(),
+                max_message_bytes: topic.max_message_bytes.max(1),
+            });
+        }
+        // With all or none, no plain id can look like a qualified one.
+        if let Some(i) = topics
+            .iter()
+            .position(|t| t.namespace.is_some() != topics[0].namespace.is_some())
+        {
+            return Err(self.bad(
+                &format!("topics[{i}].id_namespace"),
+                "either every topic has an `id_namespace` or none has; topics of one CRM share one",
+            ));
+        }
+        Ok(topics)
+    }
+
+    fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        let is_legal = !name.is_empty()
+            && name.len() < 240
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if is_legal {
+            Ok(())
+        } else {
+            Err(self.bad(
+                key,
+                format!("`{name}`; Kafka takes letters, digits, `.`, `_` and `-`"),
+            ))
+        }
+    }
+
+    /// A secret, from the environment or a file; never from the configuration itself.
+    fn secret(
+        &self,
+        key: &str,
+        variable: &str,
+        file: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Option<String>, ConfigError> {
+        if let Some(secret) = environment.get(variable) {
+            return Ok(Some(secret.clone()));
+        }
+        let Some(file) = file else { return Ok(None) };
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            self.bad(
+                key,
+                format!(
+                    "{}: {error}; put the password there, or into {variable}",
+                    file.display()
+                ),
+            )
+        })?;
+        Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+}
+
+/// The line a key like `topics[1].name` is on: that of its table where the key itself is not written.
+fn line_of(text: &str, key: &str) -> usize {
+    let (table, leaf) = key.rsplit_once('.').unwrap_or(("", key));
+    let (table, nth) = match table.split_once('[') {
+        Some((name, index)) => (name, index.trim_end_matches(']').parse().unwrap_or(0)),
+        None => (table, 0),
+    };
+    let leaf = leaf.split('[').next().unwrap_or(leaf);
+    let headers = [format!("[{table}]"), format!("[[{table}]]")];
+    let (mut at_table, mut seen, mut found) = (table.is_empty(), 0usize, 1);
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .map(|(i, line)| (i + 1, line.trim()))
+    {
+        if line.starts_with('[') {
+            let is_ours = headers
+                .iter()
+                .any(|header| line.starts_with(header.as_str()));
+            at_table = is_ours && seen == nth;
+            seen += usize::from(is_ours);
+            if at_table {
+                found = number;
+            }
+        } else if at_table
+            && line
+                .split('=')
+                .next()
+                .is_some_and(|name| name.trim().trim_matches('"') == leaf)
+        {
+            return number;
+        }
+    }
+    found
+}

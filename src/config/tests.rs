@@ -1,0 +1,126 @@
+//! What is refused, and what is taken.
+
+use super::*;
+
+const GOOD: &str = "version = 1\n\n[kafka]\nbrokers = \"k:9092\"\n\n[[topics]]\nname = \"crm.eu\"\nid_namespace = \"eu\"\n\n[[topics]]\nname = \"crm.us\"\nid_namespace = \"us\"\n\n[log]\npartitions = 4\n\n[serve]\nlisten = \"127.0.0.1:0\"\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("dealpulse.toml"), &Environment::new())
+}
+
+fn problem(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_file_is_taken_with_the_defaults_under_it() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(
+        (
+            config.log.partitions,
+            config.top,
+            config.definitions.time_zone.as_str()
+        ),
+        (Some(4), 20, "UTC")
+    );
+    assert_eq!(config.topics[1].namespace.as_deref(), Some("us"));
+}
+
+#[test]
+fn the_environment_goes_over_the_file_and_secrets_are_never_shown() {
+    let environment = Environment::from([
+        ("DEALPULSE_KAFKA_BROKERS".to_owned(), "other:1".to_owned()),
+        ("DEALPULSE_KAFKA_PASSWORD".to_owned(), "hunter2".to_owned()),
+        (
+            "DEALPULSE_CLICKHOUSE_PASSWORD".to_owned(),
+            "hunter3".to_owned(),
+        ),
+    ]);
+    let config = Config::parse(GOOD, Path::new("x"), &environment).unwrap();
+    assert_eq!(
+        (
+            config.kafka.brokers.as_str(),
+            config.clickhouse.password.as_str()
+        ),
+        ("other:1", "hunter3")
+    );
+    assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
+    assert!(!format!("{config:?}").contains("hunter"));
+}
+
+#[test]
+fn every_contradiction_is_refused_with_its_line_and_the_fix() {
+    for (from, to, expected) in [
+        (
+            "version = 1",
+            "version = 2",
+            "dealpulse.toml:1: version: 2 is no version",
+        ),
+        (
+            "partitions = 4",
+            "partitions = 0",
+            "dealpulse.toml:15: log.partitions: write 1 to 10000",
+        ),
+        (
+            "name = \"crm.us\"",
+            "name = \"crm.eu\"",
+            "dealpulse.toml:11: topics[1].name: `crm.eu` stands here twice",
+        ),
+        (
+            "name = \"crm.us\"",
+            "name = \"crm us\"",
+            "dealpulse.toml:11: topics[1].name: `crm us`; Kafka takes",
+        ),
+        (
+            "id_namespace = \"us\"\n",
+            "",
+            "topics[1].id_namespace: either every topic has",
+        ),
+        (
+            "id_namespace = \"us\"",
+            "id_namespace = \"u/s\"",
+            "dealpulse.toml:12: topics[1].id_namespace",
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            "listen = \"9464\"",
+            "dealpulse.toml:18: serve.listen: `9464` is no address",
+        ),
+        (
+            "[log]",
+            "[definitions]\ntime_zone = \"Mars\"\n[log]",
+            "dealpulse.toml:15: definitions.time_zone: `Mars` is no IANA time zone",
+        ),
+        (
+            "[log]",
+            "[clickhouse]\nurl = \"tcp://x\"\n[log]",
+            "clickhouse.url: `tcp://x`; write ClickHouse's HTTP address",
+        ),
+        (
+            "[log]",
+            "[clickhouse]\npassword_file = \"/nowhere/secret\"\n[log]",
+            "put the password there, or into DEALPULSE_CLICKHOUSE_PASSWORD",
+        ),
+        (
+            "[[topics]]\nname = \"crm.eu\"",
+            "[[topics]]\nformat = \"xml\"\nname = \"crm.eu\"",
+            "topics[0].format: `xml` is no format",
+        ),
+    ] {
+        let problem = problem(from, to);
+        assert!(
+            problem.contains(expected),
+            "{problem}\nexpected: {expected}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place() {
+    let problem = problem("brokers", "brokres");
+    assert!(
+        problem.contains("line 4") && problem.contains("unknown field `brokres`"),
+        "{problem}"
+    );
+}
