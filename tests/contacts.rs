@@ -1,4 +1,4 @@
-//! Contacts: an entity of its own, known at its account by a link.
+//! Contacts: an entity of its own, known at its account by a link, and what is counted of them.
 
 mod support;
 
@@ -91,4 +91,66 @@ async fn a_contact_is_known_at_its_account_until_it_moves_or_is_deleted() {
     events.push(event("contact", "C1", "deleted", 4, json!({})));
     let deleted = links(&folded(3, &events).await);
     assert!(deleted.contains(&known("A3", true)), "{deleted:?}");
+}
+
+/// Folds events one by one, and after each compares the named figures of all time.
+async fn follow(paths: &[&str], steps: &[(String, &[i64])]) {
+    for shards in [1, 3] {
+        let mut pure = Pure::new(shards, DefinitionsSpec::default()).await;
+        for (number, (line, expected)) in steps.iter().enumerate() {
+            pure.feed([(number as u64, line.as_str())].into_iter(), 1)
+                .await;
+            let report = pure.all_time();
+            // A group in which nothing is counted is not there.
+            let counted = paths.iter().map(|path| {
+                let figure = report.pointer(path);
+                figure.map_or(0, |figure| figure.as_i64().expect("a count"))
+            });
+            let counted: Vec<i64> = counted.collect();
+            assert_eq!(counted, *expected, "step {number}, {shards} shards");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_contact_counts_under_its_own_owner_and_the_region_of_its_account() {
+    let contact = |data, minute| event("contact", "C1", "upserted", minute, data);
+    let account = |id: &str, region: &str, minute| {
+        event("account", id, "upserted", minute, json!({"region": region}))
+    };
+    let paths = [
+        "/contacts/all/new",
+        "/contacts/region=/new",
+        "/contacts/region=north/new",
+        "/contacts/region=south/new",
+        "/contacts/owner=u1/new",
+        "/contacts/owner=u2/new",
+    ];
+    let steps: Vec<(String, &[i64])> = vec![
+        (contact(json!({"owner_id": "u1"}), 0), &[1, 1, 0, 0, 1, 0]),
+        // The account is not known yet.
+        (contact(json!({"account_id": "A1"}), 1), &[1, 1, 0, 0, 1, 0]),
+        (account("A1", "north", 2), &[1, 0, 1, 0, 1, 0]),
+        (account("A1", "south", 3), &[1, 0, 0, 1, 1, 0]),
+        (contact(json!({"owner_id": "u2"}), 4), &[1, 0, 0, 1, 0, 1]),
+        (account("A2", "north", 5), &[1, 0, 0, 1, 0, 1]),
+        (
+            event("account", "A1", "merged", 6, json!({"merged_into": "A2"})),
+            &[1, 0, 1, 0, 0, 1],
+        ),
+        (
+            event("account", "A2", "deleted", 7, json!({})),
+            &[1, 1, 0, 0, 0, 1],
+        ),
+        (contact(json!({"account_id": null}), 8), &[1, 1, 0, 0, 0, 1]),
+        (
+            event("contact", "C1", "deleted", 9, json!({})),
+            &[0, 0, 0, 0, 0, 0],
+        ),
+        (
+            event("contact", "C1", "restored", 10, json!({})),
+            &[1, 1, 0, 0, 0, 1],
+        ),
+    ];
+    follow(&paths, &steps).await;
 }

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod close_rate;
+mod contacts;
 mod contribution;
 mod cycle_length;
 mod display;
@@ -32,6 +33,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &win_rate::WinRate,
     &upsell::Upsell,
     &cycle_length::CycleLength,
+    &contacts::Contacts,
 ];
 
 /// A named, tested definition of a sales number.

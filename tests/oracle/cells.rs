@@ -1,4 +1,4 @@
-//! Every cell from scratch: what each lead, deal and account adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, account and contact adds to every metric, by the metrics' definitions.
 
 use std::collections::BTreeMap;
 
@@ -65,6 +65,7 @@ impl Numbers {
 enum By {
     Lead,
     Deal,
+    Contact,
     Nothing,
 }
 
@@ -127,6 +128,17 @@ impl Oracle<'_> {
                 &mut table,
             );
         }
+        let contacts = self.ids("contact").into_iter();
+        for contact in contacts.filter_map(|id| self.contact(id)) {
+            self.add(
+                &mut table,
+                ("contacts.new", By::Contact, HOURS_AND_DAYS),
+                contact.created,
+                &contact.dims,
+                "",
+                |cell| cell.count(0),
+            );
+        }
         table
             .0
             .into_iter()
@@ -158,6 +170,7 @@ impl Oracle<'_> {
                         || dimension.starts_with("custom.")
                 }
                 By::Deal => dimension != "segment",
+                By::Contact => ["region", "owner"].contains(&dimension.as_str()),
             };
             if !by_name.iter().all(allowed) {
                 continue;
