@@ -154,3 +154,52 @@ async fn a_new_contact_counts_under_its_own_owner_and_the_region_of_its_account(
     ];
     follow(&paths, &steps).await;
 }
+
+#[tokio::test]
+async fn the_wins_of_an_account_have_a_contact_as_long_as_one_is_there() {
+    let won = |id: &str, data: Value, minute| {
+        let mut all = json!({"status": "won", "closed_at": "2026-03-01"});
+        let further = data.as_object().expect("fields").clone();
+        all.as_object_mut().expect("fields").extend(further);
+        event("deal", id, "upserted", minute, all)
+    };
+    let at = |id: &str, account: &str, minute| {
+        let data = json!({"account_id": account});
+        event("contact", id, "upserted", minute, data)
+    };
+    let paths = [
+        "/contacted_wins/all/won",
+        "/contacted_wins/all/with_contact",
+        "/contacted_wins/product=p1/with_contact",
+    ];
+    let steps: Vec<(String, &[i64])> = vec![
+        (won("D0", json!({}), 0), &[1, 0, 0]),
+        (
+            won("D1", json!({"account_id": "A1", "product": "p1"}), 1),
+            &[2, 0, 0],
+        ),
+        (won("D2", json!({"account_id": "A1"}), 2), &[3, 0, 0]),
+        (at("C1", "A1", 3), &[3, 2, 1]),
+        (at("C2", "A1", 4), &[3, 2, 1]),
+        (
+            won("D3", json!({"account_id": "A1", "product": "p1"}), 5),
+            &[4, 3, 2],
+        ),
+        (event("contact", "C1", "deleted", 6, json!({})), &[4, 3, 2]),
+        (at("C2", "A2", 7), &[4, 0, 0]),
+        (
+            event("account", "A1", "merged", 8, json!({"merged_into": "A2"})),
+            &[4, 3, 2],
+        ),
+        (
+            event("deal", "D3", "upserted", 9, json!({"status": "lost"})),
+            &[3, 2, 1],
+        ),
+        (event("contact", "C2", "deleted", 10, json!({})), &[3, 0, 0]),
+        (
+            event("contact", "C1", "restored", 11, json!({})),
+            &[3, 2, 1],
+        ),
+    ];
+    follow(&paths, &steps).await;
+}

@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod close_rate;
+mod contacted_wins;
 mod contacts;
 mod contribution;
 mod cycle_length;
@@ -34,6 +35,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &upsell::Upsell,
     &cycle_length::CycleLength,
     &contacts::Contacts,
+    &contacted_wins::ContactedWins,
 ];
 
 /// A named, tested definition of a sales number.

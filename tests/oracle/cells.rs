@@ -1,11 +1,11 @@
 //! Every cell from scratch: what each lead, deal, account and contact adds to every metric, by the metrics' definitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dealpulse::event::When;
 use dealpulse::window::{Grain, Pane, sketch};
 
-use super::{Deal, Dims, Oracle};
+use super::{Contact, Deal, Dims, Oracle};
 
 /// Rollup, grouping, pane, values, currency.
 pub type Name = (String, String, Pane, Vec<String>, String);
@@ -99,7 +99,7 @@ impl Oracle<'_> {
             .ids("lead")
             .into_iter()
             .chain(deals.values().filter_map(|d| d.lead.as_deref()));
-        for lead in leads.collect::<std::collections::BTreeSet<_>>() {
+        for lead in leads.collect::<BTreeSet<_>>() {
             self.of_lead(
                 lead,
                 deals
@@ -118,7 +118,7 @@ impl Oracle<'_> {
             .into_iter()
             .chain(roots)
             .chain(deals.values().filter_map(|d| d.account.as_deref()));
-        for account in accounts.collect::<std::collections::BTreeSet<_>>() {
+        for account in accounts.collect::<BTreeSet<_>>() {
             let of_account = deals
                 .iter()
                 .filter(|(_, d)| d.account.as_deref() == Some(account));
@@ -129,7 +129,8 @@ impl Oracle<'_> {
             );
         }
         let contacts = self.ids("contact").into_iter();
-        for contact in contacts.filter_map(|id| self.contact(id)) {
+        let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
+        for contact in &contacts {
             self.add(
                 &mut table,
                 ("contacts.new", By::Contact, HOURS_AND_DAYS),
@@ -137,6 +138,26 @@ impl Oracle<'_> {
                 &contact.dims,
                 "",
                 |cell| cell.count(0),
+            );
+        }
+        let at: BTreeSet<&str> = contacts
+            .iter()
+            .filter_map(|c| c.account.as_deref())
+            .collect();
+        for deal in deals.values().filter(|deal| deal.status == "won") {
+            let contacted = deal.account.as_deref().is_some_and(|id| at.contains(id));
+            self.add(
+                &mut table,
+                ("contacted_wins.won", By::Deal, HOURS_AND_DAYS),
+                deal.closed.expect("a won deal"),
+                &deal.dims,
+                "",
+                |cell| {
+                    cell.count(0);
+                    if contacted {
+                        cell.count(1);
+                    }
+                },
             );
         }
         table

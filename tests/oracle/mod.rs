@@ -50,6 +50,7 @@ struct Deal {
 struct Contact {
     created: When,
     dims: Dims,
+    account: Option<String>,
 }
 
 type Dims = BTreeMap<String, String>;
@@ -336,6 +337,7 @@ impl<'e> Oracle<'e> {
                 ("owner".into(), owner),
                 ("region".into(), region.unwrap_or_default()),
             ]),
+            account: account.map(str::to_owned),
         })
     }
 }
