@@ -34,7 +34,7 @@ pub struct SetSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exclusion {
-    /// `deal`, `lead` or `account`.
+    /// `deal`, `lead`, `account` or `contact`.
     pub entity: String,
     /// A canonical field, or `custom.<field>`.
     pub field: String,

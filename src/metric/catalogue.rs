@@ -10,6 +10,9 @@ use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
 use crate::symbol::Symbols;
 use crate::window::Grain;
 
+/// The basis of a record that is left out of a metric: its links add nothing to it.
+const LEFT_OUT: i64 = i64::MIN;
+
 /// Definitions with the metrics they make.
 #[derive(Clone)]
 pub struct Catalogue {
@@ -248,9 +251,13 @@ impl Catalogue {
         sent: &Sent<'_>,
         out: &mut Contributions,
     ) {
-        if let Some(subject) = self.asked(subject, position) {
-            out.begin(self.bases[position], subject.slot());
-            self.metrics[position].contribute_link(&subject, sent, out);
+        let subject = subject.of_metric(position);
+        out.begin(self.bases[position], subject.slot());
+        let before = out.items.len();
+        self.metrics[position].contribute_link(&subject, sent, out);
+        // By the basis, not by the reading: of a record that leaves, what was counted has to be taken back. Marks stay for its return.
+        if sent.basis == LEFT_OUT {
+            out.items.truncate(before);
         }
     }
 
@@ -262,7 +269,7 @@ impl Catalogue {
     /// What the links of a record add to the metric at a position depends on this number.
     pub fn basis(&self, position: usize, subject: &Subject<'_>) -> i64 {
         self.asked(subject, position)
-            .map_or(i64::MIN, |subject| self.metrics[position].basis(&subject))
+            .map_or(LEFT_OUT, |subject| self.metrics[position].basis(&subject))
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod catalogue;
 mod close_rate;
+mod contacted_wins;
+mod contacts;
 mod contribution;
 mod cycle_length;
 mod display;
@@ -32,6 +34,8 @@ static BUILT_IN: &[&dyn Metric] = &[
     &win_rate::WinRate,
     &upsell::Upsell,
     &cycle_length::CycleLength,
+    &contacts::Contacts,
+    &contacted_wins::ContactedWins,
 ];
 
 /// A named, tested definition of a sales number.

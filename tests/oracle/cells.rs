@@ -1,11 +1,11 @@
-//! Every cell from scratch: what each lead, deal and account adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, account and contact adds to every metric, by the metrics' definitions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dealpulse::event::When;
 use dealpulse::window::{Grain, Pane, sketch};
 
-use super::{Deal, Dims, Oracle};
+use super::{Contact, Deal, Dims, Oracle};
 
 /// Rollup, grouping, pane, values, currency.
 pub type Name = (String, String, Pane, Vec<String>, String);
@@ -65,6 +65,7 @@ impl Numbers {
 enum By {
     Lead,
     Deal,
+    Contact,
     Nothing,
 }
 
@@ -98,7 +99,7 @@ impl Oracle<'_> {
             .ids("lead")
             .into_iter()
             .chain(deals.values().filter_map(|d| d.lead.as_deref()));
-        for lead in leads.collect::<std::collections::BTreeSet<_>>() {
+        for lead in leads.collect::<BTreeSet<_>>() {
             self.of_lead(
                 lead,
                 deals
@@ -117,7 +118,7 @@ impl Oracle<'_> {
             .into_iter()
             .chain(roots)
             .chain(deals.values().filter_map(|d| d.account.as_deref()));
-        for account in accounts.collect::<std::collections::BTreeSet<_>>() {
+        for account in accounts.collect::<BTreeSet<_>>() {
             let of_account = deals
                 .iter()
                 .filter(|(_, d)| d.account.as_deref() == Some(account));
@@ -125,6 +126,38 @@ impl Oracle<'_> {
                 account,
                 of_account.map(|(id, d)| (*id, d)).collect(),
                 &mut table,
+            );
+        }
+        let contacts = self.ids("contact").into_iter();
+        let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
+        for contact in &contacts {
+            self.add(
+                &mut table,
+                ("contacts.new", By::Contact, HOURS_AND_DAYS),
+                contact.created,
+                &contact.dims,
+                "",
+                |cell| cell.count(0),
+            );
+        }
+        let at: BTreeSet<&str> = contacts
+            .iter()
+            .filter_map(|c| c.account.as_deref())
+            .collect();
+        for deal in deals.values().filter(|deal| deal.status == "won") {
+            let contacted = deal.account.as_deref().is_some_and(|id| at.contains(id));
+            self.add(
+                &mut table,
+                ("contacted_wins.won", By::Deal, HOURS_AND_DAYS),
+                deal.closed.expect("a won deal"),
+                &deal.dims,
+                "",
+                |cell| {
+                    cell.count(0);
+                    if contacted {
+                        cell.count(1);
+                    }
+                },
             );
         }
         table
@@ -158,6 +191,7 @@ impl Oracle<'_> {
                         || dimension.starts_with("custom.")
                 }
                 By::Deal => dimension != "segment",
+                By::Contact => ["region", "owner"].contains(&dimension.as_str()),
             };
             if !by_name.iter().all(allowed) {
                 continue;

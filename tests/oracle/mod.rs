@@ -46,6 +46,13 @@ struct Deal {
     lead: Option<String>,
 }
 
+/// A live contact, worked out.
+struct Contact {
+    created: When,
+    dims: Dims,
+    account: Option<String>,
+}
+
 type Dims = BTreeMap<String, String>;
 
 impl<'e> Oracle<'e> {
@@ -309,6 +316,28 @@ impl<'e> Oracle<'e> {
                 .latest("deal", id, "account_id")
                 .map(|account| self.root("account", account).to_owned()),
             lead: lead.map(str::to_owned),
+        })
+    }
+
+    /// A contact with its own owner and the region of the account it is at, if that is there.
+    fn contact(&self, id: &'e str) -> Option<Contact> {
+        if !self.is_live("contact", id) {
+            return None;
+        }
+        let account = self.latest("contact", id, "account_id");
+        let account = account.map(|account| self.root("account", account));
+        let known = account.filter(|account| self.is_live("account", account));
+        let region = known.map(|account| self.text("account", account, "region"));
+        let owner = self.text("contact", id, "owner_id");
+        Some(Contact {
+            created: self
+                .when("contact", id, "created_at")
+                .unwrap_or(self.first("contact", id)),
+            dims: Dims::from([
+                ("owner".into(), owner),
+                ("region".into(), region.unwrap_or_default()),
+            ]),
+            account: account.map(str::to_owned),
         })
     }
 }

@@ -48,6 +48,7 @@ const TIERS: Values = &[Some("gold"), None];
 const LEADS: Values = &[Some("L1"), Some("L2"), Some("L3"), None];
 const DEALS: Values = &[Some("D1"), Some("D2"), Some("D3"), None, Some("")];
 const ACCOUNTS: Values = &[Some("A1"), Some("A2"), Some("A3"), None, Some("0")];
+const CONTACTS: Values = &[Some("C1"), Some("C2"), Some("C3"), None];
 const AMOUNTS: Values = &[
     Some("100"),
     Some("250.5"),
@@ -126,6 +127,12 @@ const ACCOUNT: &[(&str, Values)] = &[
     ("region", REGIONS),
     ("owner_id", OWNERS),
 ];
+const CONTACT: &[(&str, Values)] = &[
+    ("account_id", ACCOUNTS),
+    ("created_at", WHENS),
+    ("owner_id", OWNERS),
+    ("merged_into", CONTACTS),
+];
 
 impl Event {
     /// The event with the fields `keep` chooses, as a line of JSON.
@@ -148,7 +155,7 @@ impl Event {
     }
 }
 
-/// Up to `most` events of three leads, three deals and three accounts.
+/// Up to `most` events of three leads, three deals, three accounts and three contacts.
 pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
     let of =
         |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
@@ -186,7 +193,7 @@ pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
                 })
         };
     let merge = (
-        prop::sample::select(vec!["lead", "deal", "account"]),
+        prop::sample::select(vec!["lead", "deal", "account", "contact"]),
         0usize..3,
         0usize..4,
         0..TIMES.len(),
@@ -209,6 +216,7 @@ pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
         6 => of("deal", ids("deal"), DEAL),
         4 => of("lead", ids("lead"), LEAD),
         2 => of("account", ids("account"), ACCOUNT),
+        1 => of("contact", ids("contact"), CONTACT),
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -224,6 +232,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
     match entity {
         "lead" => ["L1", "L2", "L3"],
         "deal" => ["D1", "D2", "D3"],
+        "contact" => ["C1", "C2", "C3"],
         _ => ["A1", "A2", "A3"],
     }
 }

@@ -44,6 +44,8 @@ impl World {
         });
         let event = self.describe_account(at, account);
         self.publish(event);
+        let met = self.random.weighted([300, 450, 250].into_iter());
+        (0..met).for_each(|_| self.meet_contact(at, owner, Some(account)));
 
         // Now and then a rep enters a company that is there already, and somebody notices later.
         if account > 0 && self.random.chance(30) {

@@ -132,6 +132,10 @@ impl World {
         deal.plan = plan;
         self.announce_deal(at, &deal, source, lead, expected);
         self.follow_deal(deal);
+        // Some deals make another person known at the customer.
+        if account.is_some() && self.random.chance(200) {
+            self.meet_contact(at, owner, account);
+        }
     }
 
     /// New business without a lead.

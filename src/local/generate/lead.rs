@@ -60,6 +60,10 @@ impl World {
         lead.plan = self.plan_lead(at, &lead);
         self.announce_lead(at, &lead);
         self.follow_lead(lead);
+        // Somebody may be met along with a lead whose company is not on file.
+        if self.random.chance(30) {
+            self.meet_contact(at, owner, None);
+        }
     }
 
     fn plan_lead(&mut self, at: i64, lead: &Lead) -> Plan<LeadStep> {

@@ -9,6 +9,7 @@
 mod account;
 mod calendar;
 mod company;
+mod contact;
 mod deal;
 mod deal_life;
 mod event;
@@ -30,7 +31,7 @@ pub struct GeneratorConfig {
     /// The same seed and configuration give the same bytes.
     pub seed: u64,
     /// About how many deals are created between start and end, at most some hundred millions; leads (about four and a
-    /// half a deal) and accounts follow from it.
+    /// half a deal), accounts and contacts follow from it.
     pub deals: u64,
     /// When the stream begins. There are customers by then, and no open deals.
     pub start: DateTime<Utc>,

@@ -73,7 +73,7 @@ fn held_back(event: &Read) -> i64 {
 fn gives_the_same_bytes_for_a_seed_on_every_machine() {
     assert_eq!(
         hash(config(500, Faults::default())),
-        (6670, 15_315_176_232_323_262_951)
+        (7538, 4_591_164_776_804_816_766)
     );
 }
 
@@ -118,6 +118,34 @@ fn makes_about_as_many_deals_as_asked_for() {
             "{made} for {asked}"
         );
     }
+}
+
+#[test]
+fn accounts_have_a_few_contacts_who_come_over_the_whole_time() {
+    let config = config(1000, Faults::none());
+    let (start, end) = (
+        config.start.timestamp_micros(),
+        config.end.timestamp_micros(),
+    );
+    let events = read(config);
+    let mut contacts = HashMap::<&str, usize>::new();
+    let mut by_quarter = [0; 4];
+    for event in events.iter().filter(|e| e.kind == "crm.contact.upserted") {
+        by_quarter[((event.time - start) * 4 / (end - start)) as usize] += 1;
+        *contacts
+            .entry(event.data("account_id").unwrap_or_default())
+            .or_default() += 1;
+    }
+    assert!(by_quarter.iter().all(|n| *n > 100), "{by_quarter:?}");
+    assert!(contacts.remove("").is_some_and(|without| without > 50));
+    let accounts: HashSet<&str> = events
+        .iter()
+        .filter(|e| e.kind == "crm.account.upserted")
+        .map(|e| e.key.as_str())
+        .collect();
+    let with = contacts.len() * 100 / accounts.len();
+    assert!((60..95).contains(&with), "{with} % have a contact");
+    assert!(contacts.values().all(|n| *n < 20));
 }
 
 #[test]
@@ -267,6 +295,13 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
             "handover",
         );
         note(event.data("upsell_amount").is_some(), "upsell amount");
+        if event.kind == "crm.contact.upserted" {
+            let (owner, account) = (event.data("owner_id"), event.data("account_id"));
+            note(account.is_none(), "contact without account");
+            note(owner.is_none(), "contact whose account is known later");
+            let is_dated = data.contains_key("created_at");
+            note(owner.is_some() && !is_dated, "contact without a date");
+        }
         note(data.contains_key("custom"), "custom");
         if let Some(deal) = event.data("converted_deal_id") {
             note(
@@ -290,6 +325,8 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
         "crm.deal.restored",
         "crm.account.upserted",
         "crm.account.merged",
+        "crm.contact.upserted",
+        "crm.contact.deleted",
         "lead_source ",
         "lead_source unknown",
         "lead_source website",
@@ -309,6 +346,9 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
         "churned_at instant",
         "deal without account",
         "deal without type",
+        "contact without account",
+        "contact without a date",
+        "contact whose account is known later",
         "handover",
         "upsell amount",
         "custom",

@@ -3,6 +3,7 @@
 use super::account::{Account, AccountStep};
 use super::calendar::{DAY, HOUR, MINUTE, busyness};
 use super::company::Reps;
+use super::contact::ContactStep;
 use super::deal::{Deal, Origin};
 use super::event::Event;
 use super::lead::Lead;
@@ -21,6 +22,7 @@ pub(super) enum Task {
     Lead(Box<Lead>),
     Deal(Box<Deal>),
     Account(u32, AccountStep),
+    Contact(u32, ContactStep),
 }
 
 /// Something due at a time; what is due at the same time comes in the order it was asked for.
@@ -70,6 +72,7 @@ pub(super) struct World {
     pub(super) customers: Vec<u32>,
     pub(super) leads: u32,
     pub(super) deals: u32,
+    pub(super) contacts: u32,
     demand: Demand,
     sequence: u64,
     /// When the last event that was neither late nor disordered is published.
@@ -106,6 +109,7 @@ impl World {
             customers: Vec::new(),
             leads: 0,
             deals: 0,
+            contacts: 0,
             demand,
             sequence: 0,
             published: i64::MIN,
@@ -154,6 +158,7 @@ impl World {
             Task::Lead(lead) => self.step_lead(at, lead),
             Task::Deal(deal) => self.step_deal(at, deal),
             Task::Account(account, step) => self.step_account(at, account, step),
+            Task::Contact(contact, step) => self.step_contact(at, contact, step),
         }
     }
 
