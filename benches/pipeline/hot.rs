@@ -82,9 +82,14 @@ fn rows(
         }
     }
     let what = format!("hot {entity}, {how}: 16,000 ÷ 1,000");
+    // A lead's deals go to cells of many days, so that more of them also means more caches missed: a goal, but no must.
+    let goal = match entity {
+        "account" => Goal::Must(2.0),
+        _ => Goal::AtMost(2.0),
+    };
     match ratio {
-        Some(ratio) => table.add(&what, ratio, "", Goal::Must(2.0)),
-        None => table.too_slow(&what, "", Goal::Must(2.0)),
+        Some(ratio) => table.add(&what, ratio, "", goal),
+        None => table.too_slow(&what, "", goal),
     }
 }
 

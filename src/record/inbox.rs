@@ -318,15 +318,16 @@ impl Marks {
     /// Sets a mark `by` times, or takes it back.
     pub fn add(&mut self, mark: Mark, by: i64) {
         let probe = |(known, _): &(Mark, u32)| known.cmp(&mark);
-        match self.0.get_mut(probe) {
-            Some((_, count)) => {
-                *count = (i64::from(*count) + by).max(0) as u32;
-                if *count == 0 {
-                    self.0.remove(probe);
-                }
+        let known = if by > 0 {
+            self.0.insert((mark, by as u32), probe)
+        } else {
+            self.0.get_mut(probe)
+        };
+        if let Some((_, count)) = known {
+            *count = (i64::from(*count) + by).max(0) as u32;
+            if *count == 0 {
+                self.0.remove(probe);
             }
-            None if by > 0 => self.0.insert((mark, by as u32), probe),
-            None => {}
         }
     }
 }

@@ -10,7 +10,14 @@ const CHUNK: usize = 128;
 pub struct Sorted<T> {
     /// The first chunk is apart, so that a short list is one allocation.
     pub(super) head: Vec<T>,
-    pub(super) more: Vec<Vec<T>>,
+    pub(super) more: Vec<Chunk<T>>,
+}
+
+/// A chunk, never empty, with its first item beside it: chunks are searched without a look into them.
+#[derive(Debug, Clone)]
+pub(super) struct Chunk<T> {
+    first: T,
+    items: Vec<T>,
 }
 
 impl<T> Default for Sorted<T> {
@@ -25,18 +32,15 @@ impl<T> Default for Sorted<T> {
 impl<T: Copy> Sorted<T> {
     /// The chunk that holds, or would hold, what `probe` looks for. `probe` says how an item lies to it.
     fn chunk(&self, probe: &impl Fn(&T) -> Ordering) -> usize {
-        self.more.partition_point(|chunk| {
-            chunk
-                .first()
-                .is_some_and(|item| probe(item) != Ordering::Greater)
-        })
+        self.more
+            .partition_point(|chunk| probe(&chunk.first) != Ordering::Greater)
     }
 
     fn at(&self, chunk: usize) -> &Vec<T> {
         if chunk == 0 {
             &self.head
         } else {
-            &self.more[chunk - 1]
+            &self.more[chunk - 1].items
         }
     }
 
@@ -44,7 +48,7 @@ impl<T: Copy> Sorted<T> {
         if chunk == 0 {
             &mut self.head
         } else {
-            &mut self.more[chunk - 1]
+            &mut self.more[chunk - 1].items
         }
     }
 
@@ -56,19 +60,34 @@ impl<T: Copy> Sorted<T> {
         items.get_mut(at)
     }
 
-    /// Adds an item that is not in it.
-    pub fn insert(&mut self, item: T, probe: impl Fn(&T) -> Ordering) {
+    /// Adds an item, unless there is one that `probe` calls equal: that one is returned instead.
+    pub fn insert(&mut self, item: T, probe: impl Fn(&T) -> Ordering) -> Option<&mut T> {
         let chunk = self.chunk(&probe);
         let items = self.at_mut(chunk);
-        let at = items.partition_point(|i| probe(i) == Ordering::Less);
+        // Most lists grow at their end.
+        let is_last = items
+            .last()
+            .is_none_or(|last| probe(last) == Ordering::Less);
+        let at = if is_last {
+            Err(items.len())
+        } else {
+            items.binary_search_by(&probe)
+        };
+        let at = match at {
+            Ok(at) => return self.at_mut(chunk).get_mut(at),
+            Err(at) => at,
+        };
         if items.len() == items.capacity() && items.len() < 8 {
             items.reserve_exact(1 + items.len() / 2);
         }
         items.insert(at, item);
         if items.len() > CHUNK {
-            let tail = items.split_off(CHUNK / 2);
-            self.more.insert(chunk, tail);
+            let items = items.split_off(CHUNK / 2);
+            let first = items[0];
+            self.more.insert(chunk, Chunk { first, items });
         }
+        // An item that comes before the first of its chunk goes into the chunk before, so that firsts stay.
+        None
     }
 
     /// Takes the item out that `probe` calls equal.
@@ -77,33 +96,32 @@ impl<T: Copy> Sorted<T> {
         let items = self.at_mut(chunk);
         let at = items.binary_search_by(&probe).ok()?;
         let item = items.remove(at);
-        if items.is_empty() && chunk > 0 {
-            self.more.remove(chunk - 1);
+        if chunk > 0 {
+            match items.first().copied() {
+                Some(first) => self.more[chunk - 1].first = first,
+                None => drop(self.more.remove(chunk - 1)),
+            }
         }
         Some(item)
     }
 
     /// The items from the first one that does not lie before what `probe` looks for.
     pub fn from(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
-        let chunk = self.more.partition_point(|chunk| {
-            chunk
-                .first()
-                .is_some_and(|item| probe(item) == Ordering::Less)
-        });
+        let chunk = self
+            .more
+            .partition_point(|chunk| probe(&chunk.first) == Ordering::Less);
         let at = self
             .at(chunk)
             .partition_point(|i| probe(i) == Ordering::Less);
-        let rest = self.more[chunk..].iter().flatten();
+        let rest = self.more[chunk..].iter().flat_map(|chunk| &chunk.items);
         self.at(chunk)[at..].iter().chain(rest)
     }
 
     /// The items before the first one that does not lie before what `probe` looks for, last first.
     pub fn before(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
-        let chunk = self.more.partition_point(|chunk| {
-            chunk
-                .first()
-                .is_some_and(|item| probe(item) == Ordering::Less)
-        });
+        let chunk = self
+            .more
+            .partition_point(|chunk| probe(&chunk.first) == Ordering::Less);
         let at = self
             .at(chunk)
             .partition_point(|i| probe(i) == Ordering::Less);
@@ -113,19 +131,21 @@ impl<T: Copy> Sorted<T> {
             .flatten()
             .rev();
         let earlier = self.more[..chunk.saturating_sub(1)].iter().rev();
-        let earlier = earlier.flat_map(|chunk| chunk.iter().rev());
+        let earlier = earlier.flat_map(|chunk| chunk.items.iter().rev());
         self.at(chunk)[..at].iter().rev().chain(earlier).chain(head)
     }
 
     /// All items in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.head.iter().chain(self.more.iter().flatten())
+        let more = self.more.iter().flat_map(|chunk| &chunk.items);
+        self.head.iter().chain(more)
     }
 
     /// Bytes it holds outside its own struct.
     pub fn heap_bytes(&self) -> usize {
-        let chunks = self.more.iter().map(Vec::capacity).sum::<usize>() + self.head.capacity();
-        chunks * size_of::<T>() + self.more.capacity() * size_of::<Vec<T>>()
+        let more = self.more.iter().map(|chunk| chunk.items.capacity());
+        let chunks = more.sum::<usize>() + self.head.capacity();
+        chunks * size_of::<T>() + self.more.capacity() * size_of::<Chunk<T>>()
     }
 }
 
@@ -142,9 +162,10 @@ mod tests {
         fn it_holds_what_a_tree_holds(steps in prop::collection::vec((any::<bool>(), 0u16..600), 0..1_500), probes in prop::collection::vec(0u16..600, 1..20)) {
             let (mut sorted, mut tree) = (Sorted::default(), BTreeSet::new());
             for (add, number) in steps {
-                if add && tree.insert(number) {
-                    sorted.insert(number, |i| i.cmp(&number));
-                } else if !add {
+                if add {
+                    let known = sorted.insert(number, |i| i.cmp(&number)).copied();
+                    prop_assert_eq!(known, (!tree.insert(number)).then_some(number));
+                } else {
                     prop_assert_eq!(sorted.remove(|i: &u16| i.cmp(&number)), tree.take(&number));
                 }
             }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHasher};
+use smallvec::SmallVec;
 
 use super::difference::Change;
 use crate::metric::Catalogue;
@@ -17,6 +18,9 @@ struct Key([u64; KEY]);
 
 const KEY: usize = 3;
 const STATE: u64 = 0xff;
+
+/// As many cells as a contribution usually goes to, or fewer.
+const USUAL: usize = 16;
 
 /// States of a row.
 const CLEAN: u64 = 0;
@@ -185,14 +189,16 @@ impl Pool {
         &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width]
     }
 
-    fn find(&mut self, key: Key) -> usize {
-        let (hash, chunks, width) = (key.hash(), &self.chunks, self.width);
+    fn find(&self, key: &Key, hash: u32) -> Option<u32> {
+        let (chunks, width) = (&self.chunks, self.width);
         let found = self.index.find(spread(hash), |(at, other)| {
             *other == hash && key.is_of(row(chunks, width, *at as usize))
         });
-        if let Some((at, _)) = found {
-            return *at as usize;
-        }
+        found.map(|(at, _)| *at)
+    }
+
+    /// A new row for a key that has none.
+    fn insert(&mut self, key: &Key, hash: u32) -> usize {
         let at = self.free.pop().map_or(self.rows, |at| at as usize);
         if at == self.rows {
             self.rows += 1;
@@ -208,9 +214,27 @@ impl Pool {
         at
     }
 
+    /// Applies a change to the cells of these keys. Says in how many nothing is left.
+    fn apply_all(&mut self, keys: &[Key], change: Change<'_>) -> usize {
+        // All are looked up before any is changed: none has to wait for another's way through memory, which is most of the cost.
+        let found: SmallVec<[(u32, Option<u32>); USUAL]> = keys
+            .iter()
+            .map(|key| {
+                let hash = key.hash();
+                (hash, self.find(key, hash))
+            })
+            .collect();
+        let mut zeros = 0;
+        for (key, (hash, at)) in keys.iter().zip(found) {
+            let at = at.map_or_else(|| self.insert(key, hash), |at| at as usize);
+            zeros += usize::from(self.apply(at, change));
+        }
+        zeros
+    }
+
     /// Applies a change to a cell, and notes that it was touched. True if nothing is left in it.
-    fn apply(&mut self, key: Key, change: Change<'_>) -> bool {
-        let (at, counts) = (self.find(key), self.counts);
+    fn apply(&mut self, at: usize, change: Change<'_>) -> bool {
+        let counts = self.counts;
         let row = &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width];
         let (key, words) = row.split_at_mut(KEY);
         if key[KEY - 1] & STATE == CLEAN {
@@ -306,7 +330,7 @@ impl Cells {
         };
         let pool = &mut self.pools[usize::from(place.rollup)];
         let mut panes = [None; 4];
-        let mut zeros = 0;
+        let mut keys: SmallVec<[Key; USUAL]> = SmallVec::new();
         for (set, grains) in catalogue.placements(place.rollup) {
             let mut values = [Symbol::BLANK; MAX_CROSS];
             let dimensions = &catalogue.sets[usize::from(*set)].dimensions;
@@ -316,14 +340,13 @@ impl Cells {
             for grain in grains {
                 let pane = *panes[*grain as usize - 1]
                     .get_or_insert_with(|| Pane::of(place.at, *grain, &catalogue.calendar));
-                let key = Key::new(pane, place.currency, values, *set);
-                zeros += usize::from(pool.apply(key, change));
+                keys.push(Key::new(pane, place.currency, values, *set));
                 if pane == Pane::UNDATED {
                     break; // one undated cell serves all grains
                 }
             }
         }
-        zeros
+        pool.apply_all(&keys, change)
     }
 
     /// Every cell, zeros included until they are taken.
