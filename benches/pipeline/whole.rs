@@ -116,13 +116,14 @@ async fn rows(count: usize, table: &mut Table) {
 async fn memory(running: &Pipeline, when: &str, goal: f64, table: &mut Table) -> f64 {
     let resident = running.resident() as f64;
     tokio::time::sleep(GAUGE).await;
-    let state = state(running);
+    let (state, later) = (state(running), running.resident() as f64);
     table.add(
         &format!("resident memory {when}"),
         resident / MIB,
         "MiB",
         Goal::None,
     );
+    table.add("  16 s later", later / MIB, "MiB", Goal::None);
     table.add("  dealpulse_state_bytes", state / MIB, "MiB", Goal::None);
     table.add(
         &format!("resident memory {when} ÷ state"),

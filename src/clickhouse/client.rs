@@ -9,7 +9,7 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use crate::codec::{Damaged, Reader};
+use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
 
@@ -140,29 +140,31 @@ impl ClickHouse {
         }
     }
 
-    /// Inserts rows that are RowBinary already. Acknowledged when it returns.
+    /// Inserts rows, each written as RowBinary while the ones before are on their way. Acknowledged when it returns.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`].
-    pub async fn insert(
+    pub async fn insert<R>(
         &self,
         table: &str,
         columns: &str,
-        rows: Vec<u8>,
+        rows: impl Iterator<Item = R> + Send,
+        write: impl Fn(&mut Writer, R) + Send,
     ) -> Result<(), OutsideError> {
-        self.insert_with(&[], table, columns, rows).await
+        self.insert_with(&[], table, columns, rows, write).await
     }
 
-    /// Inserts rows with further settings, which override those of the configuration.
+    /// The same with further settings, which override those of the configuration.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`].
-    pub(super) async fn insert_with(
+    pub(super) async fn insert_with<R>(
         &self,
         settings: &[(&str, &str)],
         table: &str,
         columns: &str,
-        rows: Vec<u8>,
+        rows: impl Iterator<Item = R> + Send,
+        write: impl Fn(&mut Writer, R) + Send,
     ) -> Result<(), OutsideError> {
         let doing = format!("inserting into {table}");
         let mut client = self.client.clone().with_database(&self.database);
@@ -174,13 +176,20 @@ impl ClickHouse {
         }
         let mut insert = client
             .insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
-        let rows = Bytes::from(rows);
-        const PIECE: usize = 1 << 20;
-        for start in (0..rows.len()).step_by(PIECE) {
-            insert
-                .send(rows.slice(start..rows.len().min(start + PIECE)))
-                .await
-                .map_err(|error| outside(&doing, error))?;
+        // Pieces of a size that is worth compressing, and small beside the rows they are made of.
+        const PIECE: usize = 1 << 18;
+        let mut writer = Writer::default();
+        for row in rows {
+            write(&mut writer, row);
+            if writer.bytes.len() >= PIECE {
+                let full = std::mem::replace(&mut writer.bytes, Vec::with_capacity(PIECE + 1_024));
+                let sent = insert.send(full.into()).await;
+                sent.map_err(|error| outside(&doing, error))?;
+            }
+        }
+        if !writer.bytes.is_empty() {
+            let sent = insert.send(writer.bytes.into()).await;
+            sent.map_err(|error| outside(&doing, error))?;
         }
         insert.end().await.map_err(|error| outside(&doing, error))
     }

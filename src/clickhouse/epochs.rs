@@ -99,13 +99,10 @@ async fn insert(clickhouse: &ClickHouse, epoch: &Epoch, token: &str) -> Result<(
     writer.nullable(epoch.stood_at, |writer, at| writer.fixed(at.to_le_bytes()));
     // A stage is never left for an earlier one, so it is the version.
     writer.fixed((epoch.stage as u64).to_le_bytes());
+    let (columns, row) = (format!("{COLUMNS}, version"), std::iter::once(writer.bytes));
+    let write = |writer: &mut Writer, row: Vec<u8>| writer.bytes.extend(row);
     clickhouse
-        .insert_with(
-            &settings,
-            "epochs",
-            &format!("{COLUMNS}, version"),
-            writer.bytes,
-        )
+        .insert_with(&settings, "epochs", &columns, row, write)
         .await
 }
 

@@ -76,10 +76,12 @@ impl Store for ClickHouse {
     }
 
     async fn record_copied(&self, epoch: u32, shard: Home) -> Result<(), OutsideError> {
-        let mut writer = Writer::default();
-        writer.fixed(epoch.to_le_bytes());
-        writer.fixed(shard.to_le_bytes());
-        self.insert("poured", "epoch, shard", writer.bytes).await
+        let row = std::iter::once((epoch, shard));
+        let write = |writer: &mut Writer, (epoch, shard): (u32, Home)| {
+            writer.fixed(epoch.to_le_bytes());
+            writer.fixed(shard.to_le_bytes());
+        };
+        self.insert("poured", "epoch, shard", row, write).await
     }
 
     async fn checkpoint(
@@ -212,17 +214,14 @@ impl Store for ClickHouse {
                 partitions.len() > PARTITIONS
             });
             let end = end.map_or(rows.len(), |length| start + length);
-            let bytes = rows[start..end].iter().map(|(.., bytes)| bytes.len() + 12);
-            let mut writer = Writer {
-                bytes: Vec::with_capacity(bytes.sum()),
-            };
-            for (_, block, bytes) in &rows[start..end] {
+            let write = |writer: &mut Writer, (_, block, bytes): &PartitionedRow<'_>| {
                 writer.fixed(block.shard.to_le_bytes());
                 writer.fixed(block.version.to_le_bytes());
                 writer.bytes.extend_from_slice(bytes);
-            }
+            };
             let columns = format!("shard, version, {}", CellRows::COLUMNS);
-            self.insert("rollups", &columns, writer.bytes).await?;
+            self.insert("rollups", &columns, rows[start..end].iter(), write)
+                .await?;
             start = end;
         }
         Ok(())
@@ -233,8 +232,7 @@ impl Store for ClickHouse {
         generation: u32,
         rows: &[Row<ChangeRow>],
     ) -> Result<(), OutsideError> {
-        let mut writer = Writer::default();
-        for Row { shard, row, .. } in rows {
+        let write = |writer: &mut Writer, Row { shard, row, .. }: &Row<ChangeRow>| {
             writer.fixed(generation.to_le_bytes());
             writer.fixed(shard.to_le_bytes());
             writer.text(row.entity.name());
@@ -247,12 +245,12 @@ impl Store for ClickHouse {
             }
             writer.decimal(row.amount.0);
             writer.decimal(row.amount.1);
-            Columns::when(&mut writer, row.closed_at.0);
-            Columns::when(&mut writer, row.closed_at.1);
-        }
+            Columns::when(writer, row.closed_at.0);
+            Columns::when(writer, row.closed_at.1);
+        };
         let columns = "generation, shard, entity, id, version, appended_at, event_time, status_before, status, owner_before, owner, \
                        amount_before, amount, closed_at_before, closed_at";
-        self.insert("changes", columns, writer.bytes).await
+        self.insert("changes", columns, rows.iter(), write).await
     }
 
     async fn insert_records(
@@ -261,29 +259,31 @@ impl Store for ClickHouse {
         rows: &[Row<RecordRow>],
     ) -> Result<(), OutsideError> {
         for (entity, table) in fact_tables() {
-            let mut writer = Writer::default();
-            for row in rows.iter().filter(|row| row.row.entity == entity) {
+            let mut of_entity: Vec<&Row<RecordRow>> = rows.iter().collect();
+            of_entity.retain(|row| row.row.entity == entity);
+            if of_entity.is_empty() {
+                continue;
+            }
+            let write = |writer: &mut Writer, row: &Row<RecordRow>| {
                 writer.fixed(generation.to_le_bytes());
                 writer.fixed(row.shard.to_le_bytes());
                 writer.bytes.extend_from_slice(row.row.bytes());
                 writer.fixed(row.version.to_le_bytes());
-            }
-            if !writer.bytes.is_empty() {
-                let columns = format!("generation, shard, {}, version", RecordRow::columns(entity));
-                self.insert(table, &columns, writer.bytes).await?;
-            }
+            };
+            let columns = format!("generation, shard, {}, version", RecordRow::columns(entity));
+            self.insert(table, &columns, of_entity.into_iter(), write)
+                .await?;
         }
         Ok(())
     }
 
     async fn insert_links(&self, rows: &[Row<LinkRow>]) -> Result<(), OutsideError> {
-        let mut writer = Writer::default();
-        for Row {
-            shard,
-            version,
-            row,
-        } in rows
-        {
+        let write = |writer: &mut Writer, line: &Row<LinkRow>| {
+            let Row {
+                shard,
+                version,
+                row,
+            } = line;
             writer.fixed(row.epoch.to_le_bytes());
             writer.fixed(shard.to_le_bytes());
             for (entity, id) in [&row.target, &row.sender] {
@@ -294,15 +294,15 @@ impl Store for ClickHouse {
             writer.byte(u8::from(row.withdrawn));
             let outcome = row.outcome.as_ref();
             writer.text(outcome.map_or("", |outcome| outcome.status));
-            Columns::when(&mut writer, outcome.and_then(|outcome| outcome.closed_at));
+            Columns::when(writer, outcome.and_then(|outcome| outcome.closed_at));
             writer.decimal(outcome.and_then(|outcome| outcome.amount));
             writer.text(outcome.map_or("", |outcome| &outcome.currency));
             writer.number(row.content.len() as u64);
             writer.bytes.extend_from_slice(&row.content);
             writer.fixed(version.to_le_bytes());
-        }
+        };
         let columns = "epoch, shard, target_entity, target, sender_entity, sender, link_version, withdrawn, status, closed_at, amount, currency, content, version";
-        self.insert("links", columns, writer.bytes).await
+        self.insert("links", columns, rows.iter(), write).await
     }
 
     async fn insert_checkpoints(
@@ -310,20 +310,16 @@ impl Store for ClickHouse {
         generation: u32,
         rows: &[(Home, Checkpoint)],
     ) -> Result<(), OutsideError> {
-        let mut writer = Writer::default();
-        for (shard, checkpoint) in rows {
+        let write = |writer: &mut Writer, (shard, checkpoint): &(Home, Checkpoint)| {
             writer.fixed(generation.to_le_bytes());
             writer.fixed(shard.to_le_bytes());
             writer.fixed(checkpoint.next_offset.to_le_bytes());
             writer.fixed(checkpoint.message_hash.to_le_bytes());
             writer.fixed(checkpoint.append_time.to_le_bytes());
-        }
-        self.insert(
-            "checkpoints",
-            "generation, shard, next_offset, message_hash, append_time",
-            writer.bytes,
-        )
-        .await
+        };
+        let columns = "generation, shard, next_offset, message_hash, append_time";
+        self.insert("checkpoints", columns, rows.iter(), write)
+            .await
     }
 }
 

@@ -112,7 +112,7 @@ pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.wait.max.ms", "50")
         .set("queued.min.messages", "20000")
-        .set("queued.max.messages.kbytes", "32768");
+        .set("queued.max.messages.kbytes", "8192");
     finish(config, kafka)
 }
 
