@@ -38,7 +38,7 @@ impl Names {
     }
 }
 
-/// Of a name its length and three of its bytes, which tell the fields of today's entities apart almost always.
+/// Of a name its length and three of its bytes, which distinguish the fields of today's entities almost always.
 fn first_slot(name: &str) -> usize {
     let bytes = name.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {

@@ -45,7 +45,7 @@ pub enum WireError {
 pub enum Message<'a> {
     /// What sources said of records at home here, in order.
     Assertions(Batch<'a>),
-    /// What other records told records at home here.
+    /// Links from other records to records at home here.
     Links(Vec<LinkMessage<'a>>),
     /// Records, whole, that come from another log.
     Records(Vec<RecordMessage<'a>>),
@@ -65,9 +65,9 @@ pub struct Name<'a> {
 pub struct LinkMessage<'a> {
     /// The epoch whose definitions it was made under.
     pub epoch: u32,
-    /// Who is told.
+    /// The record that receives it.
     pub target: Name<'a>,
-    /// Who tells.
+    /// The record that sends it.
     pub sender: Name<'a>,
     /// The offset, in the sender's log, of the state it was taken from.
     pub version: u64,

@@ -104,7 +104,7 @@ impl FlushBatch {
         }
         let produced = self.links;
         retrying(retry, || async {
-            let (cells, changes, told) = futures::join!(
+            let (cells, changes, sent) = futures::join!(
                 async {
                     if cells.is_empty() {
                         Ok(())
@@ -127,7 +127,7 @@ impl FlushBatch {
                     }
                 },
             );
-            cells.and(changes).and(told)
+            cells.and(changes).and(sent)
         })
         .await?;
         retrying(retry, || async {

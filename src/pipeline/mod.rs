@@ -179,13 +179,13 @@ pub struct StoredRecord {
 pub struct StoredLink {
     /// The epoch it was made in.
     pub epoch: u32,
-    /// Who was told.
+    /// Who received it.
     pub target: (Entity, String),
-    /// Who told.
+    /// Who sent it.
     pub sender: (Entity, String),
     /// The offset in the sender's log it was taken at.
     pub link_version: u64,
-    /// What was told.
+    /// Its content.
     pub content: Vec<u8>,
     /// The offset it is the value at.
     pub version: u64,

@@ -190,7 +190,7 @@ impl Readable for Account {
     }
 
     /// To the one it was merged into, what it knows of being a customer.
-    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+    fn links_to_send(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
         if let Some((root, membership)) = &self.merged {
             out.push((*root, Link::of(membership)));
         }

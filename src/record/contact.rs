@@ -103,7 +103,7 @@ impl Readable for Contact {
     }
 
     /// That they are there, to their account.
-    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+    fn links_to_send(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
         if let Some(account) = self.account.filter(|_| self.live) {
             let says = ContactAt {
                 created_at: Some(self.created_at),

@@ -260,7 +260,7 @@ impl Readable for Deal {
     }
 
     /// Its outcome to the lead it is credited to, and to its account once it is closed.
-    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+    fn links_to_send(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
         let is_closed = self.status != Status::Open;
         if !self.live || (self.lead.is_none() && !(is_closed && self.account.is_some())) {
             return;

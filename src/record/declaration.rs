@@ -181,10 +181,10 @@ pub trait Readable {
     }
 
     /// The links it sends to the records it names.
-    fn tells(&self, _key: Key, _out: &mut Vec<(Key, Link)>) {}
+    fn links_to_send(&self, _key: Key, _out: &mut Vec<(Key, Link)>) {}
 
     /// The link it sends back to every record it received one from, if it does. One that it names itself gets what
-    /// [`Readable::tells`] says instead.
+    /// [`Readable::links_to_send`] says instead.
     fn replies(&self, _to: Entity) -> Option<Link> {
         None
     }

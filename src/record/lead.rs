@@ -162,7 +162,7 @@ impl Readable for Lead {
     }
 
     /// To the deal it became.
-    fn tells(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
+    fn links_to_send(&self, _key: Key, out: &mut Vec<(Key, Link)>) {
         if let (Some(origin), Some(became)) = (&self.origin, self.became) {
             let named = LeadOrigin {
                 is_named: true,

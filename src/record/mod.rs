@@ -104,9 +104,9 @@ impl Reading {
     }
 
     /// The links it sends to the records it names.
-    pub fn tells(&self, key: Key, out: &mut Vec<(Key, Link)>) {
+    pub fn links_to_send(&self, key: Key, out: &mut Vec<(Key, Link)>) {
         if let Some(reading) = self.inner() {
-            reading.tells(key, out);
+            reading.links_to_send(key, out);
         }
     }
 

@@ -102,7 +102,7 @@ enum Outcome {
     Changed,
 }
 
-/// A stamp on its way into a record, and where it stands there once a value needed it.
+/// A stamp on its way into a record, and its position there once a value needed it.
 struct Arriving {
     stamp: Stamp,
     at: Option<u16>,

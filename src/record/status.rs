@@ -6,7 +6,7 @@ use super::{CompiledDefinitions, Held, Record};
 use crate::event::{Clock, Field};
 use crate::symbol::Symbol;
 
-/// Where a deal stands.
+/// Whether a deal is decided, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
 pub enum Status {

@@ -61,7 +61,7 @@ impl Held {
     }
 }
 
-/// What an element keeps of a value: all of it, or where it stands among the record's words.
+/// What an element keeps of a value: all of it, or its position among the record's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packed {
     /// Tag and bits hold the value.
@@ -94,9 +94,9 @@ impl Packed {
 pub(super) struct Element {
     /// The field in the low thirteen bits, the kind of value above them.
     field_and_tag: u16,
-    /// Where its stamp stands among the record's words.
+    /// The position of its stamp among the record's words.
     pub stamp: u16,
-    /// The value, or where it stands among the words.
+    /// The value, or its position among the words.
     pub bits: u32,
 }
 

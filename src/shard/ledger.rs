@@ -326,8 +326,8 @@ impl Ledger {
             return;
         }
         let (mut old, mut new) = (Vec::new(), Vec::new());
-        before.tells(key, &mut old);
-        after.tells(key, &mut new);
+        before.links_to_send(key, &mut old);
+        after.links_to_send(key, &mut new);
         let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
         let mut targets: Vec<Key> = old.iter().chain(&new).map(|(target, _)| *target).collect();
         targets.extend(senders.iter().map(|(sender, _)| *sender));
@@ -393,8 +393,8 @@ impl Ledger {
         self.contribute_links(&subject, self.metrics_of(key, bases), inbox.links(), out);
     }
 
-    /// Queues all that a record has to tell others, as if nothing had been told in this epoch yet.
-    pub(super) fn tell_all(&mut self, key: Key, reading: &Reading) {
+    /// Queues all links that a record sends, as if none had been sent in this epoch yet.
+    pub(super) fn send_all(&mut self, key: Key, reading: &Reading) {
         let live: Vec<(Key, bool)> = self.inbox(key).links().map(|(s, _)| (s, false)).collect();
         self.send(key, [&Reading::Nothing, reading], &live);
     }

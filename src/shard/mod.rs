@@ -332,7 +332,7 @@ impl Shard {
             self.ledgers[number].begin();
             self.work_out(number, |ledger, key, reading, names| {
                 ledger.establish(key, reading, names);
-                ledger.tell_all(key, reading);
+                ledger.send_all(key, reading);
             });
         }
     }

@@ -105,15 +105,15 @@ fn rule_a_message_is_folded_whole_before_anything_is_taken_of_it() {
         [(1, "", "lost")],
         "one change a record and message"
     );
-    let told: Vec<&str> = touched
+    let sent: Vec<&str> = touched
         .outbox
         .iter()
         .map(|link| link.target.1.as_str())
         .collect();
     assert_eq!(
-        told,
+        sent,
         ["A2"],
-        "nobody is told of what was true within the message only"
+        "no link is sent for what was true within the message only"
     );
     assert!(
         days(&touched, "cycle_length.won").is_empty(),
@@ -203,14 +203,14 @@ fn rule_ids_and_references_of_two_namespaces_are_two_records() {
         ],
     );
     assert_eq!(shard.record_count(Entity::DEAL), 2);
-    let mut told: Vec<String> = shard
+    let mut sent: Vec<String> = shard
         .take_touched()
         .outbox
         .into_iter()
         .map(|link| format!("{} to {}", link.sender.1, link.target.1))
         .collect();
-    told.sort();
-    assert_eq!(told, ["eu/7 to eu/9", "us/7 to us/9"]);
+    sent.sort();
+    assert_eq!(sent, ["eu/7 to eu/9", "us/7 to us/9"]);
 }
 
 #[test]

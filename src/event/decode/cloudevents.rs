@@ -202,7 +202,7 @@ fn digits<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Bad> {
     Err(mismatch::<String>("`subject`", json))
 }
 
-/// Why the next value is no `T`: it is another kind of value, or no JSON at all. Asked of serde_json, which tells the two apart.
+/// Why the next value is no `T`: it is another kind of value, or no JSON at all. Asked of serde_json, which distinguishes the two.
 #[cold]
 fn mismatch<T: DeserializeOwned>(name: &str, json: &Json<'_>) -> Bad {
     let mut values = serde_json::Deserializer::from_str(json.rest());
