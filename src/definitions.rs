@@ -173,7 +173,7 @@ impl Definitions {
             {
                 return Err(bad(
                     &format!("groups[{i}].by"),
-                    "this group is listed twice; keep one".into(),
+                    "this group stands here twice; keep one".into(),
                 ));
             }
             definitions.sets.push(set);
@@ -208,7 +208,7 @@ impl Definitions {
                 )
             })?;
             if dimensions.contains(&dimension) {
-                return Err(bad("by", format!("`{name}` is listed twice")));
+                return Err(bad("by", format!("`{name}` stands here twice")));
             }
             dimensions.push(dimension);
         }
@@ -291,7 +291,7 @@ mod tests {
             problem(|s| s.groups[1].by = vec!["colour".into()])
                 .starts_with("groups[1].by: `colour` is no dimension")
         );
-        assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("is listed twice"));
+        assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
         assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
         assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
         assert!(

@@ -193,7 +193,7 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
-    /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so that it grows while nothing moves.
+    /// Up to when (µs) all shards owned here are folded. Its age is reckoned at every scrape, so that it grows while nothing moves.
     pub fn set_watermark(&self, micros: i64) {
         self.watermark.store(micros, Ordering::Relaxed);
     }
@@ -246,10 +246,10 @@ impl Names<'_> {
 
 /// Names, labels and buckets are constants of this file, each used once: if the crate takes them in one run, it does in all.
 fn must<T>(made: prometheus::Result<T>) -> T {
-    made.expect("the names in this file are valid and each is defined once")
+    made.expect("the names in this file are valid and each stands here once")
 }
 
-/// The watermark's age, computed when it is read; nothing before there is one.
+/// How long ago the watermark was, reckoned when it is asked for; nothing before there is one.
 #[derive(Clone)]
 struct WatermarkAge {
     watermark: Arc<AtomicI64>,

@@ -110,7 +110,7 @@ async fn without_an_acknowledgement_a_shard_folds_until_the_bound_and_goes_on_wi
     settled_as_never_held_back(pure, (0..4_000).map(restless)).await;
 }
 
-/// Settles the rest (links that were sent) and compares with a pipeline that flushed whenever it liked.
+/// Settles the rest (links that were told) and compares with a pipeline that flushed whenever it liked.
 async fn settled_as_never_held_back(mut pure: Pure, lines: impl Iterator<Item = String>) {
     pure.feed(std::iter::empty(), 1).await;
     let mut free = shard(lines).await;

@@ -961,7 +961,7 @@ async fn changes_are_counted_once_whatever_logs_they_are_in() {
         },
     };
     const HOUR: i64 = 3_600_000_000;
-    // The second log repeats the first change, even in the hour after the switch, and goes on where the first one ends.
+    // The second log tells the first change again, in the hour after the switch even, and goes on where the first one ends.
     let switched = 10 * HOUR;
     let first = [change(1, HOUR, "open"), change(2, 2 * HOUR, "won")];
     let second = [

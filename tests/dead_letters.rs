@@ -696,7 +696,7 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
     let drained = committed(&setup, 0).await;
     assert!(
         drained < FLOOD as i64,
-        "the good ones came after the flood, or the flood was too small to show it"
+        "the good ones came after the flood, or the flood was too small to tell"
     );
     setup.settled().await;
     assert_eq!(ids(&setup, "leads").await.len(), GOOD);
@@ -929,7 +929,7 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
     let pipeline = setup.start().await;
     setup.settled().await;
 
-    // Each offset is either folded or reported.
+    // Each offset is either folded or told of.
     let dead_letters = listed(&setup, &["--reason", "gone"]).await;
     let range = |dead_letter: &Value| {
         let detail = dead_letter["detail"].as_str().unwrap();

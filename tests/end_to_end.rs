@@ -212,7 +212,7 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
     assert_eq!(
         store.checkpoint(1, 0).await.expect("an answer"),
         None,
-        "flushed before it was asked to stop"
+        "flushed before it was told to stop"
     );
     let ended = pipeline.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
@@ -315,7 +315,7 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
         })
         .await;
 
-    // It is asked to stop while Kafka is away and there is work on its way.
+    // It is told to stop while Kafka is away and there is work on its way.
     let routed = pipeline.metrics().sum("dealpulse_events_routed_total", "");
     scenario.send(stage(1, 3)).await;
     pipeline

@@ -29,7 +29,7 @@ fn start(topics: &[&str]) -> BrokerChild {
     BrokerChild::spawn_program(dealpulse(), &topics).expect("the local broker starts")
 }
 
-/// How many partitions the metadata of a topic name.
+/// How many partitions a client is told a topic has.
 fn partitions(broker: &str, topic: &str) -> usize {
     let client: BaseConsumer = consumer(broker, "asking");
     let metadata = client.fetch_metadata(Some(topic), PATIENCE);
@@ -136,7 +136,7 @@ async fn partitions_move_without_gap_or_repeat_when_assigned_by_the_broker() {
     partitions_move_without_gap_or_repeat(broker.address(), &by_broker).await;
 }
 
-/// The trap of this broker, written down: what it drops it drops silently, and only reset=error shows it to a reader.
+/// The trap of this broker, written down: what it drops it drops without a word, and only reset=error tells the reader.
 #[tokio::test(flavor = "multi_thread")]
 async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
     let broker = start(&["t:1"]);

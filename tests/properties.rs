@@ -151,7 +151,7 @@ fn cases(default: u32) -> ProptestConfig {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(default);
-    // A failing case is printed with all that is needed to repeat it; files of seeds would only grow stale.
+    // A failing case is printed with all that is needed to tell it again; files of seeds would only grow stale.
     ProptestConfig {
         cases,
         failure_persistence: None,
@@ -230,14 +230,14 @@ fn the_stories_reach_every_measure_of_every_rollup() {
         }
     }
     for rollup in DEFINITIONS[1].rollups() {
-        // A scenario is too short to have its history cut; src/record/tests.rs covers that.
-        let covered = rollup
+        // A story is too short to have its history cut; src/record/tests.rs tells that one.
+        let told = rollup
             .counts
             .iter()
             .filter(|measure| **measure != "history_cut")
             .count();
         let expected = (
-            (1 << covered) - 1,
+            (1 << told) - 1,
             (1 << rollup.sums.len()) - 1,
             rollup.sums == ["seconds"],
         );

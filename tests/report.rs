@@ -129,7 +129,7 @@ fn borrowed(arguments: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn worked_example_gives_every_figure_calculated_by_hand() {
+fn worked_example_gives_every_figure_reckoned_by_hand() {
     let expected: Json = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )

@@ -364,7 +364,7 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
             .ends_with("Won leads ÷ all leads of the same creation cohort: the share of leads that become closed deals.")
     );
 
-    // Every figure calculated by hand, and no other number in its place.
+    // Every figure reckoned by hand, and no other number in its place.
     let expected: Value = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )
@@ -710,7 +710,7 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
         body,
         "kafka: no broker answers\nshard 3: the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`\n"
     );
-    // A notice is shown with the problems and without them, and is none itself.
+    // What somebody should know is told with the problems and without them, and is none.
     served
         .health
         .notice("configuration", Some("it is outdated".into()));

@@ -52,7 +52,7 @@ async fn zone(time_zone: &str) -> Pure {
 }
 
 /// Routes one line as it was read in a context; says why it was set aside, if it was.
-async fn feed(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
+async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
     let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
     pure.log
         .append(partition_by_home(
@@ -302,7 +302,7 @@ async fn two_sources_with_the_same_ids_are_two_records_of_each() {
                 namespace: Some(namespace),
                 ..context(offset)
             };
-            assert_eq!(feed(&mut pure, context, line).await, []);
+            assert_eq!(tell(&mut pure, context, line).await, []);
         }
     }
     let report = pure.all_time();
@@ -335,7 +335,7 @@ async fn a_clock_years_ahead_is_set_aside_where_nobody_else_knows_the_time() {
         &json!({"status": "won"}),
     );
     assert_eq!(
-        feed(&mut pure, context(0), &ahead).await,
+        tell(&mut pure, context(0), &ahead).await,
         [Reason::FutureTime]
     );
     let right = event(
@@ -344,7 +344,7 @@ async fn a_clock_years_ahead_is_set_aside_where_nobody_else_knows_the_time() {
         "2026-03-05T09:00:00Z",
         &json!({"status": "lost"}),
     );
-    assert_eq!(feed(&mut pure, context(1), &right).await, []);
+    assert_eq!(tell(&mut pure, context(1), &right).await, []);
     assert_eq!(
         pure.all_time().pointer("/win_rate/all/lost"),
         Some(&json!(1))
@@ -369,7 +369,7 @@ async fn a_clock_years_ahead_overrules_nothing_that_a_broker_stamped_later() {
         &rfc3339(now + 5 * YEAR),
         &json!({"status": "won", "amount": "9.00", "currency": "EUR"}),
     );
-    assert_eq!(feed(&mut pure, context(0), &ahead).await, []);
+    assert_eq!(tell(&mut pure, context(0), &ahead).await, []);
     assert_eq!(
         pure.all_time().pointer("/win_rate/all/won"),
         Some(&json!(1))
@@ -381,7 +381,7 @@ async fn a_clock_years_ahead_overrules_nothing_that_a_broker_stamped_later() {
         &rfc3339(now + SECOND),
         &json!({"status": "lost"}),
     );
-    assert_eq!(feed(&mut pure, context(1), &right).await, []);
+    assert_eq!(tell(&mut pure, context(1), &right).await, []);
     let report = pure.all_time();
     assert_eq!(
         (

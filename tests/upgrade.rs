@@ -219,7 +219,7 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     world.store.put_epoch(&next).await.unwrap();
     let left = world.cells(1);
 
-    // An instance of before still has shard 0: it goes on until the log, or a shard that is ahead, names the epoch it can't count.
+    // An instance of before still has shard 0: it goes on until the log, or a shard that is ahead, speaks of the epoch it can't count.
     world.say(second).await;
     let mut mixed = vec![
         world.owner(1, versions).await.unwrap(),

@@ -1,4 +1,4 @@
-//! The worked example of docs/worked-example.md: every figure calculated by hand, against what the pipeline says.
+//! The worked example of docs/worked-example.md: every figure reckoned by hand, against what the pipeline says.
 
 mod support;
 
@@ -63,7 +63,7 @@ async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
 }
 
 #[tokio::test]
-async fn every_figure_is_as_it_was_calculated_by_hand() {
+async fn every_figure_is_as_it_was_reckoned_by_hand() {
     let expected: Value = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )

@@ -31,7 +31,7 @@ pub fn measure_lead(sizes: Sizes, table: &mut Table) {
     rows("lead", "l1", &links, 1, sizes, table);
 }
 
-/// The links that the home of the deals sends, taken from a shard that folded them.
+/// What the home of the deals has to tell, taken from a shard that folded them.
 fn links(reference: &str) -> Vec<OutLink> {
     let mut home = Fold::new();
     home.feed(&deals::won(COUNTS[COUNTS.len() - 1], reference), 0);

@@ -71,7 +71,7 @@ impl Store for ClickHouse {
 
     async fn copied(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         let sql = format!("SELECT DISTINCT shard FROM poured WHERE epoch = {epoch}");
-        self.rows("reading which shards were copied", &sql, |r| r.u32())
+        self.rows("reading which shards were poured", &sql, |r| r.u32())
             .await
     }
 

@@ -45,7 +45,7 @@ pub enum BrokerError {
     /// The broker's thread or process has ended.
     #[error("the local broker has ended; start it again")]
     Ended,
-    /// The broker's process could not be started or reached.
+    /// The broker's process could not be started or spoken to.
     #[error(transparent)]
     Child(#[from] super::child::LocalError),
     /// The broker's process refused a request, in its words.

@@ -37,7 +37,7 @@ pub enum ChdbError {
     )]
     DataDir { path: PathBuf, reason: io::Error },
     #[error(
-        "the ClickHouse engine can't open {0}: see its reason above; another process may hold the directory"
+        "the ClickHouse engine can't open {0}: its reason stands above; another process may hold the directory"
     )]
     Open(PathBuf),
     #[error("the ClickHouse engine refused another connection")]

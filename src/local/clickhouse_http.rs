@@ -38,7 +38,7 @@ use run::{Job, Part, Sink};
 const BODY_LIMIT: usize = 256 << 20;
 /// Statements that run at once; the engine spreads each of them over the cores.
 const AT_ONCE: u32 = 8;
-/// How long statements may still run once the front is stopping, and again once they are killed.
+/// How long statements may still run once the front is told to stop, and again once they are killed.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Why the front stopped.

@@ -20,7 +20,7 @@ pub struct Display {
 /// A column of a metric's table.
 #[derive(Debug)]
 pub struct Column {
-    /// The heading it is shown under together with its neighbours.
+    /// The heading it stands under together with its neighbours.
     pub over: &'static str,
     /// Its own heading.
     pub head: &'static str,

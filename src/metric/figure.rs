@@ -13,7 +13,7 @@ pub enum Figure {
     Ratio(Option<f64>),
     /// Days; `None` where there is nothing to measure.
     Days(Option<f64>),
-    /// Money in ten-thousandths of the currency it is listed under.
+    /// Money in ten-thousandths of the currency it stands under.
     Money(i128),
     /// Figures by name.
     Group(Vec<(&'static str, Figure)>),

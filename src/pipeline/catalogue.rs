@@ -95,7 +95,7 @@ pub enum Mismatch {
     },
     /// Its shards have been folded without it.
     #[error(
-        "epoch {epoch} is no longer counted: another version left it when it began epoch {by}, which was given up"
+        "epoch {epoch} stands still: another version left it when it began epoch {by}, which was given up"
     )]
     Left {
         /// The epoch.

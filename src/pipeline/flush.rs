@@ -104,7 +104,7 @@ impl FlushBatch {
         }
         let produced = self.links;
         retrying(retry, || async {
-            let (cells, changes, sent) = futures::join!(
+            let (cells, changes, told) = futures::join!(
                 async {
                     if cells.is_empty() {
                         Ok(())
@@ -127,7 +127,7 @@ impl FlushBatch {
                     }
                 },
             );
-            cells.and(changes).and(sent)
+            cells.and(changes).and(told)
         })
         .await?;
         retrying(retry, || async {

@@ -179,13 +179,13 @@ pub struct StoredRecord {
 pub struct StoredLink {
     /// The epoch it was made in.
     pub epoch: u32,
-    /// Who received it.
+    /// Who was told.
     pub target: (Entity, String),
-    /// Who sent it.
+    /// Who told.
     pub sender: (Entity, String),
     /// The offset in the sender's log it was taken at.
     pub link_version: u64,
-    /// Its content.
+    /// What was told.
     pub content: Vec<u8>,
     /// The offset it is the value at.
     pub version: u64,

@@ -31,7 +31,7 @@ pub struct Flush {
     pub cells: CellRows,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
-    /// Links to be sent; versioned by the flush.
+    /// What is to be told; versioned by the flush.
     pub outbox: Vec<OutLink>,
     /// Records; written when what they led to is.
     pub records: Vec<Row<RecordRow>>,
@@ -68,7 +68,7 @@ pub enum FoldError {
     },
     /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`] it can go on.
     #[error(
-        "shard {shard} stops at offset {offset}: the log names epoch {epoch}, which the database doesn't know: is it another pipeline's?"
+        "shard {shard} stops at offset {offset}: the log speaks of epoch {epoch}, which the database doesn't know: is it another pipeline's?"
     )]
     UnknownEpoch {
         /// The shard.

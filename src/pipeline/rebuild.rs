@@ -14,8 +14,8 @@ use crate::event::{Assertion, SideInput};
 use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, alias, home};
 
 /// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
-/// another. The longest such chain: a merged lead names its deal; the deal links to the lead that one was merged into; that lead answers
-/// with its source; and by that source the deal sends new links to its lead and its account. An answer depends on no link, so there it ends.
+/// another. The longest such chain: a merged lead names its deal; the deal tells the lead that one was merged into; that lead answers
+/// with its source; and by that source the deal tells its lead and its account again. An answer depends on no link, so there it ends.
 pub const TURNS: u32 = 5;
 /// How many bytes of records go into one message of the log, about.
 const MESSAGE_BYTES: usize = 256 << 10;
@@ -25,7 +25,7 @@ const TOGETHER: usize = 64;
 /// What the next epoch differs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// In what its numbers mean: the same log, counted again.
+    /// In what its numbers mean: the same log, told again.
     Definitions,
     /// In its log: filled from the facts, and fed by what still comes to the old one.
     Log,
@@ -80,7 +80,7 @@ pub async fn rebuild(
         let positions = carry_positions(current, old_log, store, around).await?;
         retrying(around, || around.carry_from(&positions)).await?;
     }
-    // The definitions are in the store before the log names the epoch.
+    // The definitions stand in the store before the log speaks of the epoch.
     retrying(around, || store.put_epoch(next)).await?;
     match form {
         Form::Definitions => retrying(around, || new_log.append(start_messages(next))).await?,
@@ -247,7 +247,7 @@ pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, Wi
     })
 }
 
-/// Waits until all that the inputs hold is now in the new log.
+/// Waits until all that the inputs hold now stands in the new log.
 async fn until_routed(around: &impl Around) -> Result<(), OutsideError> {
     let ends = retrying(around, || around.input_ends()).await?;
     loop {

@@ -146,9 +146,9 @@ pub async fn reconcile(
     loop {
         let last = looks == LOOKS || reader.is_stuck;
         let look = reader.look().await?;
-        let persists =
+        let stands =
             |found: &Difference| look.is_judged(found) && before.get(&found.name) == Some(found);
-        let (drift, rest): (Vec<_>, Vec<_>) = look.differences.iter().cloned().partition(persists);
+        let (drift, rest): (Vec<_>, Vec<_>) = look.differences.iter().cloned().partition(stands);
         if last || rest.is_empty() {
             return Ok(findings(look.months, drift, rest, &live.definitions));
         }

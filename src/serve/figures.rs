@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use crate::metric::{Figure, Figures, find, money};
 
-/// Shown where there is no value.
+/// What stands where nothing can be said.
 pub const NO_VALUE: &str = "–";
 
 /// Text that may hold anything, made safe between tags and in quoted attributes.

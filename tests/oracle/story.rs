@@ -237,7 +237,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
     }
 }
 
-/// A small generator of numbers (SplitMix64), so that a seed is enough to repeat a history.
+/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be told again.
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
 

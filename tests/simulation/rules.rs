@@ -166,7 +166,7 @@ rules! {
     rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
     rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
     rule_ties_go_by_origin_not_by_arrival: without TiesByArrival, NUMBERS, needed Always;
-    rule_merges_are_broadcast_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
+    rule_merges_are_told_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
     rule_homes_go_by_the_recorded_partition_count: without ClientsPartitioner, NUMBERS, needed Always;
     rule_a_flush_holds_the_values_of_one_offset: without Torn, TORN_ROW, needed UnderCrashes;
     rule_an_epoch_begins_by_a_message_of_the_log: without EpochsBegunByTable, NUMBERS, needed Always;

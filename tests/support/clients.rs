@@ -19,7 +19,7 @@ pub fn client(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// A consumer of this group that commits only on request.
+/// A consumer of this group that commits only what it is told to.
 pub fn consumer(bootstrap: &str, group: &str) -> BaseConsumer {
     client(bootstrap)
         .set("group.id", group)

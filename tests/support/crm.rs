@@ -97,7 +97,7 @@ impl Crm {
         self.live(kind).map(line).collect()
     }
 
-    /// The live records of a kind as CSV, and the mapping that explains it. Creation is given as a local day alone.
+    /// The live records of a kind as CSV, and the mapping that explains it. Creation is told by the local day alone.
     pub fn to_csv(&self, kind: &str, file: &str) -> (String, String) {
         let names: BTreeSet<&String> = self
             .live(kind)

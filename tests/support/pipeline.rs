@@ -45,7 +45,7 @@ pub async fn engines() -> Arc<Engines> {
     engines
 }
 
-/// The configuration of a pipeline. Group, log, dead letters and database bear its name, so that many can share the engines.
+/// What a pipeline is told in its configuration. Group, log, dead letters and database bear its name, so that many can share the engines.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub name: String,
@@ -404,11 +404,11 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
 
 /// Sends a process a signal, as `-TERM`.
 pub fn signal(process: &Child, signal: &str) {
-    let sent = Command::new("kill")
+    let told = Command::new("kill")
         .args([signal, &process.id().to_string()])
         .status()
         .expect("a signal can be sent");
-    assert!(sent.success());
+    assert!(told.success());
 }
 
 /// Runs what blocks, on a thread made for that.
@@ -423,7 +423,7 @@ pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'stati
 pub struct Ended {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// How long it took from the signal, or from the start.
+    /// How long it took from being told, or from the start.
     pub took: Duration,
     /// What it had logged.
     pub log: String,

@@ -49,7 +49,7 @@ impl Grid {
 
     /// Takes out the columns that say nothing.
     pub fn without_empty_columns(mut self) -> Grid {
-        let has_values: Vec<bool> = (0..self.head.len())
+        let speaks: Vec<bool> = (0..self.head.len())
             .map(|i| {
                 i == 0
                     || self
@@ -58,7 +58,7 @@ impl Grid {
                         .any(|row| row.get(i).is_some_and(|c| !c.is_nothing))
             })
             .collect();
-        let keep = |i: usize| has_values.get(i).copied().unwrap_or(false);
+        let keep = |i: usize| speaks.get(i).copied().unwrap_or(false);
         self.head = self
             .head
             .into_iter()

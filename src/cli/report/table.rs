@@ -220,7 +220,7 @@ impl<'m> Bound<'m> {
                 .unwrap_or_default()
         };
         let mut columns = HashMap::new();
-        // The nearer table's column counts where two have the same name; a `prefix` distinguishes them.
+        // The nearer table's column counts where two have the same name; a `prefix` tells them apart.
         let mut add = |name: String, cell: Cell| {
             columns.entry(name).or_insert(cell);
         };

@@ -214,7 +214,7 @@ impl Sink {
                 self.chunk(text.into())
             }
         };
-        // Nobody listens any more: there is nobody to answer.
+        // Nobody listens any more: there is nothing left to tell.
         let _ = last;
     }
 }
@@ -232,7 +232,7 @@ impl From<EngineError> for Stop {
     }
 }
 
-/// Runs the job and passes its output to `sink`. No connection is left when it returns.
+/// Runs the job and tells `sink` all that comes of it. No connection is left when it returns.
 pub fn run(engine: &Arc<Engine>, job: &Job, mut sink: Sink) {
     let outcome = execute(engine, job, &mut sink);
     sink.finish(outcome);
