@@ -1,6 +1,6 @@
-# Dealpulse's house: what to type. `make` alone lists it.
+# The tasks of the project. `make` alone lists them.
 #
-# Tools that are missing are installed on a Debian machine when run as root; elsewhere each target says what to install.
+# Tools that are missing are installed on a Debian machine when run as root; elsewhere each target names what to install.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ include mk/prerequisites.mk
 include mk/engines.mk
 include mk/kafka.mk
 
-# Cargo names its own target directory; CARGO_TARGET_DIR is left alone, and the binary is run by cargo so that nobody guesses it.
+# Cargo names its own target directory; CARGO_TARGET_DIR is not changed, and cargo runs the binary so that its path need not be known.
 CARGO ?= cargo
 
 # Two installations at once would wait for each other's lock; cargo is parallel by itself.
@@ -21,7 +21,7 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 	$(CARGO) build --release --locked
 	$(CARGO) run --quiet --release --locked -- demo
 
-test: build-tools engines ## run every test, those against real Kafka and ClickHouse too
+test: build-tools engines ## run every test, including those against real Kafka and ClickHouse
 	$(CARGO) test --locked
 
 soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories
@@ -32,7 +32,7 @@ soak: build-tools engines ## run the long tests: dozens of kills, outages of a m
 bench: build-tools engines ## measure time, memory and CPU against their goals (docs/benchmarks.md)
 	$(CARGO) bench --locked --bench pipeline -- $(ARGS)
 
-lint: build-tools ## check the format and let clippy look
+lint: build-tools ## check the format and run clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
 

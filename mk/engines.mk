@@ -12,7 +12,7 @@ LIBCHDB_DIR := $(DEALPULSE_CACHE)/libchdb-26.7.3
 
 engines: clickhouse-engine kafka-engine ## install both engines
 
-# The library stands at its path only once it is whole and verified: it is unpacked beside it and moved there last.
+# The library is at its path only once it is complete and verified: it is unpacked beside it and moved there last.
 clickhouse-engine: engine-tools ## install the embedded ClickHouse engine (178 MB download, 566 MB on disk)
 	@set -eu; \
 	dir='$(LIBCHDB_DIR)'; \

@@ -1,6 +1,6 @@
 # `make kafka-engine`: Apache Kafka itself for the integration tests, which start and stop it on their own.
 #
-# The jars are pinned twice: tests/kafka/pom.xml says which versions, tests/kafka/jars.sha256 which bytes. A jar more, fewer
+# The jars are pinned twice: tests/kafka/pom.xml has the versions, tests/kafka/jars.sha256 the bytes. A jar more, fewer
 # or different is refused, because a test that ran against another broker than it names proves nothing.
 # To renew the list after changing a version: (cd DIR && LC_ALL=C sha256sum *) > tests/kafka/jars.sha256
 
@@ -8,7 +8,7 @@ KAFKA_DIR := $(DEALPULSE_CACHE)/kafka-4.4.0
 KAFKA_POM := $(CURDIR)/tests/kafka/pom.xml
 KAFKA_SUMS := $(CURDIR)/tests/kafka/jars.sha256
 
-# Java 17 or newer runs the broker, Maven fetches it: mk/prerequisites.mk sees to both.
+# Java 17 or newer runs the broker, Maven fetches it: mk/prerequisites.mk installs both.
 
 # Shell text: the names and sums of the files in $(1), in the order of the committed list.
 kafka_sums = (cd '$(1)' 2>/dev/null && sha256sum * 2>/dev/null)

@@ -1,8 +1,8 @@
 # What has to be on the machine. On Debian as root it is installed, elsewhere it is named and nothing is touched.
 #
 # librdkafka is built from its source, so its build needs a C and a C++ compiler, make, pkg-config and the headers of OpenSSL and
-# zlib; zstd and lz4 come with it. ClickHouse's engine is fetched by npm, Kafka's jars by Maven. Rust isn't installed for anybody:
-# how one has it (rustup, a package, an image) is one's own choice.
+# zlib; zstd and lz4 come with it. ClickHouse's engine is fetched by npm, Kafka's jars by Maven. Rust is not installed:
+# how (rustup, a package, an image) is the user's choice.
 
 .PHONY: prerequisites build-tools rust engine-tools kafka-tools
 
@@ -37,7 +37,7 @@ build-tools: rust
 	    pkg-config --exists zlib || missing="$$missing zlib1g-dev"; \
 	  fi;)
 
-# The oldest Rust that will do stands in Cargo.toml, and only there.
+# The oldest supported Rust is in Cargo.toml, and only there.
 rust:
 	@wanted=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
 	command -v $(CARGO) > /dev/null || { \

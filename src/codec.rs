@@ -1,6 +1,6 @@
 //! The bytes of logs and facts: variable-length integers and texts. Small, versioned by their users, and safe on any input.
 
-/// The bytes don't say what their version should: cut short, or written by something else.
+/// The bytes are not what their version should hold: truncated, or written by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("damaged bytes at position {at}: {what}")]
 pub struct Damaged {
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         T::try_from(number).map_err(|_| self.damaged("a smaller number"))
     }
 
-    /// How many items follow; never more than there are bytes left, so that damage can't ask for all memory.
+    /// How many items follow; never more than there are bytes left, so that damaged bytes can't allocate all memory.
     pub fn count(&mut self) -> Result<usize, Damaged> {
         let count: usize = self.narrow()?;
         if count > self.bytes.len() - self.at {

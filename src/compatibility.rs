@@ -13,9 +13,9 @@ use crate::pipeline::epochs::{Input, Stage, building, current};
 /// Why a configuration may not run on a database.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The numbers there mean something else.
+    /// The metrics there have other definitions.
     #[error(
-        "[definitions] differ from those the numbers in the database `{database}` were counted by: {differences}; put them back, or make the numbers anew beside the running pipeline: dealpulse rebuild definitions"
+        "[definitions] differ from those the metrics in the database `{database}` were counted by: {differences}; restore them, or rebuild the metrics beside the running pipeline: dealpulse rebuild definitions"
     )]
     Definitions {
         /// The database.
@@ -23,9 +23,9 @@ pub enum Refusal {
         /// Which keys differ, and how.
         differences: String,
     },
-    /// The numbers there are counted by other formulas.
+    /// The metrics there are counted by other formulas.
     #[error(
-        "the numbers in the database `{database}` can't be counted on by this version of dealpulse: {mismatch}; run the version that counted them, or make them anew beside the running pipeline: dealpulse rebuild definitions (with on_upgrade = \"rebuild\" in [fold] an instance does that by itself)"
+        "the metrics in the database `{database}` can't be continued by this version of dealpulse: {mismatch}; run the version that counted them, or rebuild them beside the running pipeline: dealpulse rebuild definitions (with on_upgrade = \"rebuild\" in [fold] an instance does that by itself)"
     )]
     Catalogue {
         /// The database.
@@ -33,9 +33,9 @@ pub enum Refusal {
         /// What can't be counted, and why.
         mismatch: Mismatch,
     },
-    /// They are being made anew by other formulas.
+    /// They are being rebuilt by other formulas.
     #[error(
-        "the numbers in the database `{database}` can't be counted on by this version of dealpulse: {mismatch}"
+        "the metrics in the database `{database}` can't be continued by this version of dealpulse: {mismatch}"
     )]
     Upgrading {
         /// The database.
@@ -45,7 +45,7 @@ pub enum Refusal {
     },
     /// The records there live in another number of shards.
     #[error(
-        "[log] partitions is {wanted} and the homes of the records in the database `{database}` are counted by {recorded}; put it back, or make a new log beside the running pipeline: dealpulse rebuild log --partitions {wanted}"
+        "[log] partitions is {wanted} and the homes of the records in the database `{database}` are counted by {recorded}; restore it, or make a new log beside the running pipeline: dealpulse rebuild log --partitions {wanted}"
     )]
     Partitions {
         /// The database.
@@ -57,7 +57,7 @@ pub enum Refusal {
     },
     /// A topic was read otherwise, so its records would be others.
     #[error(
-        "[[topics]] reads `{topic}` otherwise than it was read into the database `{database}`; put it back, or read the topics anew beside the running pipeline: dealpulse rebuild mapping"
+        "[[topics]] reads `{topic}` otherwise than it was read into the database `{database}`; restore it, or read the topics again beside the running pipeline: dealpulse rebuild mapping"
     )]
     Mapping {
         /// The database.
@@ -114,7 +114,7 @@ pub fn check_compatible(
     // Last, so that nothing else is wrong where a program rebuilds by itself.
     catalogue::check(epochs, catalogue).map_err(|mismatch| {
         let database = database();
-        if mismatch.is_mended_by_rebuild() {
+        if mismatch.is_fixed_by_rebuild() {
             Refusal::Catalogue { database, mismatch }
         } else {
             Refusal::Upgrading { database, mismatch }
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_another_catalogue_are_refused_with_what_differs_and_the_command() {
+    fn metrics_of_another_catalogue_are_refused_with_the_difference_and_the_command() {
         let config = config("", "", "UTC");
         let old = of_another_version(epoch(1, Stage::Live, &config));
         let refusal = admit(&config, std::slice::from_ref(&old)).expect_err("it is admitted");
@@ -364,7 +364,7 @@ mod tests {
         assert!(refusal.to_string().contains("rebuild abandon"), "{refusal}");
         let switched = [theirs.clone(), begun(ours.clone(), Stage::Live)];
         assert_eq!(admit(&config, &switched), Ok(()));
-        // Shards were folded without the first epoch meanwhile, so nobody can count it on.
+        // Shards were folded without the first epoch meanwhile, so no program can continue it.
         let abandoned = [ours, begun(theirs, Stage::Dropped)];
         let refusal = admit(&config, &abandoned).expect_err("an epoch that was left is counted on");
         assert!(

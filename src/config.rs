@@ -25,7 +25,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is no TOML, or has a key nobody knows.
+    /// The file is no TOML, or has an unknown key.
     #[error("{path}: {problem}")]
     Syntax {
         /// Which.
@@ -38,7 +38,7 @@ pub enum ConfigError {
     Value {
         /// The file.
         path: PathBuf,
-        /// The line the key stands on, or that of its table.
+        /// The line of the key, or that of its table.
         line: usize,
         /// The key.
         key: String,
@@ -47,13 +47,13 @@ pub enum ConfigError {
     },
 }
 
-/// What a program does at its start if the numbers are of another catalogue of metrics than its own.
+/// What a program does at its start if the metrics were counted by another catalogue than its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnUpgrade {
     /// It refuses to run and names the command.
     Refuse,
-    /// It makes the numbers anew beside the old ones, and switches to them.
+    /// It rebuilds the metrics beside the old ones, and switches to them.
     Rebuild,
 }
 
@@ -70,13 +70,13 @@ pub struct Config {
     pub dead_letters: String,
     /// ClickHouse.
     pub clickhouse: Access,
-    /// What the numbers mean.
+    /// The definitions of the metrics.
     pub definitions: DefinitionsSpec,
     /// How long the fold waits before it flushes again.
     pub flush_interval: Duration,
     /// How many touched rows make it flush sooner.
     pub flush_rows: usize,
-    /// What is done about numbers of another catalogue.
+    /// What is done about metrics of another catalogue.
     pub on_upgrade: OnUpgrade,
     /// Where gauges and the page are served.
     pub listen: SocketAddr,
@@ -86,7 +86,7 @@ pub struct Config {
     pub top: usize,
 }
 
-/// Where ClickHouse is and as whom to speak to it.
+/// The address of ClickHouse and the user.
 #[derive(Clone, Default)]
 pub struct Access {
     /// `http://host:port`.
@@ -142,7 +142,7 @@ pub struct Topic {
     pub max_message_bytes: usize,
 }
 
-/// How many partitions the first log gets where the configuration doesn't say.
+/// How many partitions the first log gets if the configuration has none.
 pub const PARTITIONS: u32 = 12;
 
 /// The internal log.
@@ -150,13 +150,13 @@ pub const PARTITIONS: u32 = 12;
 pub struct LogTopic {
     /// Its name without the generation.
     pub topic: String,
-    /// How many partitions it has; where nothing is said, as many as it has, and [`PARTITIONS`] for the first.
+    /// How many partitions it has; by default as many as it has, and [`PARTITIONS`] for the first.
     pub partitions: Option<u32>,
     /// How many replicas a new one gets; -1 for the broker's default.
     pub replication: i32,
     /// How long it keeps messages at the least: longer than the longest outage.
     pub retention: Duration,
-    /// Its settings are looked at; only the local broker, which has none, does without.
+    /// Whether its settings are checked; false only for the local broker, which has none.
     pub verify: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Definitions: what the numbers of an epoch mean. Change one and the numbers are others, so they belong to the epoch, not to the record.
+//! Definitions: what the metrics of an epoch mean. Changing one changes the metrics, so they belong to the epoch, not to the record.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub struct DefinitionsSpec {
     pub fiscal_year_start: u32,
     /// Whose a closed deal is.
     pub credit: Credit,
-    /// By what numbers are cut, besides the total.
+    /// The groups of the metrics, besides the total.
     pub groups: Vec<SetSpec>,
     /// What the source's stages mean.
     pub stages: BTreeMap<String, StageMeaning>,
@@ -88,7 +88,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
-/// Definitions that contradict themselves; the message says how to mend them.
+/// Definitions that contradict themselves; the message states how to fix them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct BadDefinition {
@@ -98,7 +98,7 @@ pub struct BadDefinition {
     pub problem: String,
 }
 
-/// Definitions made ready for use: nothing in them can be wrong any more.
+/// Validated definitions.
 #[derive(Debug, Clone)]
 pub struct Definitions {
     /// As they were written.
@@ -173,7 +173,7 @@ impl Definitions {
             {
                 return Err(bad(
                     &format!("groups[{i}].by"),
-                    "this group stands here twice; keep one".into(),
+                    "this group is listed twice; keep one".into(),
                 ));
             }
             definitions.sets.push(set);
@@ -208,7 +208,7 @@ impl Definitions {
                 )
             })?;
             if dimensions.contains(&dimension) {
-                return Err(bad("by", format!("`{name}` stands here twice")));
+                return Err(bad("by", format!("`{name}` is listed twice")));
             }
             dimensions.push(dimension);
         }
@@ -291,7 +291,7 @@ mod tests {
             problem(|s| s.groups[1].by = vec!["colour".into()])
                 .starts_with("groups[1].by: `colour` is no dimension")
         );
-        assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("stands here twice"));
+        assert!(problem(|s| s.groups[1].by = vec!["source".into()]).contains("is listed twice"));
         assert!(problem(|s| s.groups[0].every = vec!["hour".into()]).contains("add `day`"));
         assert!(problem(|s| s.groups[0].every = vec!["week".into()]).contains("`week` is none of"));
         assert!(

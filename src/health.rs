@@ -20,7 +20,7 @@ impl Health {
         put(&mut self.lock().problems, name, problem);
     }
 
-    /// States what somebody should know of one part of the instance, or that there is nothing. An instance with a notice is ready.
+    /// Sets what an operator should know of one part of the instance, or that there is nothing. An instance with a notice is ready.
     pub fn notice(&self, name: &str, notice: Option<String>) {
         put(&mut self.lock().notices, name, notice);
     }

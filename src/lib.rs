@@ -1,7 +1,7 @@
 //! Dealpulse: sales metrics from CRM events that survive duplicates, reordering, replay, corrections and kill −9.
 //!
-//! The way of the data, by module: [`event`] decodes what sources say; [`record`] folds it into the only state there is; [`metric`]
-//! says what a record contributes; [`window`] keeps the sums; [`shard`] holds these together; [`pipeline`] is the protocol by which
+//! The data flow, by module: [`event`] decodes input messages; [`record`] folds them into the only state there is; [`metric`]
+//! defines what a record contributes; [`window`] has the sums; [`shard`] combines these; [`pipeline`] is the protocol by which
 //! shards are fed, flushed and restarted.
 
 pub mod cli;

@@ -35,11 +35,11 @@ enum Command {
     Run(cli::run::Run),
 }
 
-/// How long threads are waited for that a command has left behind. A question to a Kafka that is away can't be called off.
+/// How long threads are waited for that a command has left behind. A request to a Kafka that is down can't be cancelled.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    // Standard output is what a command says; what it logs goes beside it.
+    // Standard output is for a command's result; the log goes to standard error.
     let filter =
         EnvFilter::try_from_env("DEALPULSE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

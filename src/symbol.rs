@@ -1,4 +1,4 @@
-//! Symbols: every distinct text of a shard is kept once and named by a number; so is every source of its assertions.
+//! Symbols: every distinct text of a shard is stored once under a number; so is every source of its assertions.
 //!
 //! A symbol means something only inside its own shard and run; whatever leaves the shard carries the text.
 
@@ -39,7 +39,7 @@ impl Symbol {
 pub struct Symbols {
     text: String,
     ends: Vec<usize>,
-    /// Symbols with the hashes of their texts, so that growing looks at no text.
+    /// Symbols with the hashes of their texts, so that growing reads no text.
     index: HashTable<(u32, u32)>,
     sources: Vec<Source>,
 }
@@ -63,7 +63,7 @@ impl Default for Symbols {
 }
 
 impl Symbols {
-    /// The symbol of `text`, new or known.
+    /// The symbol of `text`, new or existing.
     pub fn intern(&mut self, text: &str) -> Symbol {
         let hash = hash(text);
         if let Some(known) = self.find_hashed(text, hash) {
@@ -99,7 +99,7 @@ impl Symbols {
         }
     }
 
-    /// The number of a source, new or known.
+    /// The number of a source, new or existing.
     pub fn source_number(&mut self, source: Source) -> u32 {
         // The newest first: messages of one partition come in runs.
         if let Some(known) = self.sources.iter().rposition(|s| *s == source) {

@@ -1,4 +1,4 @@
-//! Telemetry: every metric of the pipeline itself, named once. What it says of the business is in [`crate::serve::metrics`].
+//! Telemetry: every metric of the pipeline itself, named once. The gauges of the business are in [`crate::serve::metrics`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,7 @@ const FLUSH_BUCKETS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
 
-/// The present instant (µs). Only what is at the rim may ask; nothing that folds does.
+/// The present instant (µs). Only the outer layers may call this; nothing that folds does.
 pub fn wall_clock() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -37,17 +37,17 @@ pub struct Telemetry {
     pub assertions_routed: IntCounter,
     /// Messages, or items of them, that were set aside, by topic and reason.
     pub dead_letters: IntCounterVec,
-    /// Fields no mapping knows, by topic. They are kept out of the records.
+    /// Unknown fields, by topic. They are not stored in the records.
     pub unknown_fields: IntCounterVec,
     /// High watermark − committed offset, by consumer group, topic and partition.
     pub consumer_lag: IntGaugeVec,
-    /// Assertions folded, also those that said nothing new.
+    /// Assertions folded, also those that changed nothing.
     pub assertions_folded: IntCounter,
-    /// Assertions folded that said nothing new: duplicates, replays, what a newer one had overtaken.
+    /// Assertions folded that changed nothing: duplicates, replays, outdated ones.
     pub assertions_unchanged: IntCounter,
     /// Links folded.
     pub links_folded: IntCounter,
-    /// Values a record or its shard had no room for, which were left out.
+    /// Values above a limit of a record or its shard, which were left out.
     pub values_refused: IntCounter,
     /// Seconds from a message's append to the log to its acknowledgement in the rollups.
     pub end_to_end_latency: Histogram,
@@ -67,7 +67,7 @@ pub struct Telemetry {
     pub records: IntGaugeVec,
     /// Shards this instance owns and folds.
     pub shards_owned: IntGauge,
-    /// Shards it owns that stopped and wait for somebody to act.
+    /// Shards it owns that stopped and need an operator.
     pub shards_stopped: IntGauge,
     /// 1 while the instance's configuration or version is not the one the current epoch is of, else 0.
     pub configuration_outdated: IntGauge,
@@ -118,11 +118,11 @@ impl Telemetry {
             ),
             assertions_folded: names.counter(
                 "assertions_folded_total",
-                "Assertions folded, also those that said nothing new.",
+                "Assertions folded, also those that changed nothing.",
             ),
             assertions_unchanged: names.counter(
                 "assertions_unchanged_total",
-                "Assertions that said nothing new: duplicates, replays, overtaken ones.",
+                "Assertions that changed nothing: duplicates, replays, outdated ones.",
             ),
             links_folded: names.counter(
                 "links_folded_total",
@@ -130,7 +130,7 @@ impl Telemetry {
             ),
             values_refused: names.counter(
                 "values_refused_total",
-                "Values a record or its shard had no room for, which were left out.",
+                "Values above a limit of a record or its shard, which were left out.",
             ),
             end_to_end_latency: names.histogram(
                 "end_to_end_latency_seconds",
@@ -168,7 +168,7 @@ impl Telemetry {
             shards_owned: names.gauge("shards_owned", "Shards this instance owns and folds."),
             shards_stopped: names.gauge(
                 "shards_stopped",
-                "Shards owned that stopped and wait for somebody to act.",
+                "Shards owned that stopped and need an operator.",
             ),
             configuration_outdated: names.gauge(
                 "configuration_outdated",
@@ -193,7 +193,7 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
-    /// Up to when (µs) all shards owned here are folded. Its age is reckoned at every scrape, so that it grows while nothing moves.
+    /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so that it grows while nothing moves.
     pub fn set_watermark(&self, micros: i64) {
         self.watermark.store(micros, Ordering::Relaxed);
     }
@@ -246,10 +246,10 @@ impl Names<'_> {
 
 /// Names, labels and buckets are constants of this file, each used once: if the crate takes them in one run, it does in all.
 fn must<T>(made: prometheus::Result<T>) -> T {
-    made.expect("the names in this file are valid and each stands here once")
+    made.expect("the names in this file are valid and each is here once")
 }
 
-/// How long ago the watermark was, reckoned when it is asked for; nothing before there is one.
+/// How long ago the watermark was, computed when it is read; nothing before there is one.
 #[derive(Clone)]
 struct WatermarkAge {
     watermark: Arc<AtomicI64>,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use support::crm::Crm;
-use support::stored::{Stored, generated, said};
+use support::stored::{Stored, code_and_output, generated};
 use tempfile::TempDir;
 
 /// When the exports were made: after all that happened, but for what a test lets happen later.
@@ -90,7 +90,7 @@ impl Files {
             AS_OF,
         ];
         arguments.extend(self.more.iter().map(String::as_str));
-        said(&stored.setup.ask("audit", &arguments).await)
+        code_and_output(&stored.setup.ask("audit", &arguments).await)
     }
 
     async fn json(self, stored: &Stored) -> (i32, Json) {
@@ -102,7 +102,7 @@ impl Files {
     }
 }
 
-/// The findings of a kind: entity, id, field, what the export says, what the facts say.
+/// The findings of a kind: entity, id, field, the value in the export, the value in the facts.
 fn found(audit: &Json, kind: &str) -> Vec<[String; 5]> {
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
     let list = audit[kind]
@@ -163,7 +163,7 @@ async fn an_export_of_what_was_fed_is_complete() {
     let (code, text) = Files::of(&crm).audit(&stored).await;
     assert_eq!(code, 0);
     assert!(
-        text.contains("The facts are complete: they say what the export says."),
+        text.contains("The facts are complete: they equal the export."),
         "{text}"
     );
 }
@@ -186,7 +186,7 @@ async fn whatever_is_wrong_is_found_and_named() {
     };
     let (old, since) = (amount(2), amount(3));
 
-    // In the CRM: one removed, one added, one changed, a custom field changed, one deleted and said to be.
+    // In the CRM: one removed, one added, one changed, a custom field changed, one deleted and exported as deleted.
     crm.0.remove(&("deal".to_owned(), deals[0].clone()));
     crm.record("deal", "D-new").set("amount", "5".into());
     crm.record("deal", &deals[2])
@@ -203,7 +203,7 @@ async fn whatever_is_wrong_is_found_and_named() {
         files
     };
 
-    // In the facts: one deleted, one merged away; and since the export one changed, one new, one deleted.
+    // In the facts: one deleted, one merged; and since the export one changed, one new, one deleted.
     stored
         .feed(&[
             event("deal.deleted", &deals[1], BEFORE, &json!({})),
@@ -337,7 +337,7 @@ async fn only_the_fields_asked_for_are_compared() {
         .audit(&stored)
         .await;
     assert!(
-        code == 1 && text.contains("the export says nothing of `custom.nobody`"),
+        code == 1 && text.contains("the export has no `custom.nobody`"),
         "{code}: {text}"
     );
 }
@@ -397,14 +397,14 @@ async fn what_of_the_export_can_not_be_read_is_reported_and_nothing_is_called_co
 
     files.write("people.ndjson", "");
     let (deals, people) = (files.path("deals.csv"), files.path("people.ndjson"));
-    let (code, text) = said(&stored.setup.ask("audit", &["--against", &people]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("audit", &["--against", &people]).await);
     assert!(
         code == 1 && text.contains("nothing in the export could be read"),
         "{code}: {text}"
     );
-    let (code, text) = said(&stored.setup.ask("audit", &["--against", &deals]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("audit", &["--against", &deals]).await);
     assert!(
-        code == 1 && text.contains("is a table: say with --mapping"),
+        code == 1 && text.contains("is a table: give the meaning of its columns with --mapping"),
         "{code}: {text}"
     );
 }

@@ -1,4 +1,4 @@
-//! Bad input through Apache Kafka: it is set aside with its place, its reason and its bytes, and the pipeline goes on.
+//! Bad input through Apache Kafka: it is dead-lettered with its origin, reason and bytes, and the pipeline goes on.
 
 mod support;
 
@@ -177,7 +177,7 @@ async fn setup(engines: &Engines, name: &str) -> Setup {
     )
 }
 
-/// What a dead letter says of where it comes from: reason, partition, offset, index.
+/// The origin of a dead letter: reason, partition, offset, index.
 fn origin(dead_letter: &StoredMessage) -> (String, String, String, String) {
     let header = |name: &str| {
         dead_letter
@@ -324,7 +324,7 @@ async fn every_bad_item_is_dead_lettered_with_its_origin_reason_and_bytes_and_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_input_stops_rather_than_step_over_what_can_not_be_set_aside() {
+async fn the_input_stops_rather_than_skip_what_can_not_be_dead_lettered() {
     let engines = engines().await;
     let setup = setup(&engines, "strict").await;
     let topic = setup.topics[0].clone();

@@ -23,7 +23,7 @@ use support::scenario::{self, Scenario};
 
 /// Of the rows that later ones don't replace, so many may wait.
 const BOUND: usize = 500;
-/// The most such rows one of these messages makes: a change, and for each of two numbers in time, and without it, a cell at zero in every group.
+/// The most such rows one of these messages makes: a change, and for each of two metrics with a time, and without one, a cell at zero in every group.
 const A_MESSAGE: usize = 80;
 
 /// One shard with a log of so many messages, each of one event.
@@ -110,7 +110,7 @@ async fn without_an_acknowledgement_a_shard_folds_until_the_bound_and_goes_on_wi
     settled_as_never_held_back(pure, (0..4_000).map(restless)).await;
 }
 
-/// Settles the rest (links that were told) and compares with a pipeline that flushed whenever it liked.
+/// Folds the rest (links that were sent) to the end and compares with a pipeline that flushed whenever it liked.
 async fn settled_as_never_held_back(mut pure: Pure, lines: impl Iterator<Item = String>) {
     pure.feed(std::iter::empty(), 1).await;
     let mut free = shard(lines).await;
@@ -187,8 +187,8 @@ async fn what_later_rows_replace_never_makes_it_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_clickhouse_is_away_lag_grows_and_memory_does_not() {
-    faults::memory_while_clickhouse_is_away("bounded", &scenario::events(40_000)).await;
+async fn while_clickhouse_is_down_lag_grows_and_memory_does_not() {
+    faults::memory_while_clickhouse_is_down("bounded", &scenario::events(40_000)).await;
 }
 
 /// A way to ClickHouse on which every piece of an answer takes its time.

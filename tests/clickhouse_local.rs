@@ -216,7 +216,7 @@ fn bad_requests_are_refused_and_harm_nothing() {
 }
 
 #[test]
-fn curl_speaks_to_it_as_to_a_server() {
+fn curl_works_as_with_a_server() {
     let clickhouse = spawn(None);
     let address = clickhouse.address();
     let ask = |target: &str, body: &[u8]| {

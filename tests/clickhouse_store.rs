@@ -197,7 +197,7 @@ async fn of_two_first_epochs_the_one_written_first_counts_and_later_stages_still
     let first = after_two_first_epochs([&stores[0], &stores[1]])
         .await
         .remove(0);
-    // Rows written later aren't taken for repetitions: with more inputs, with those of before again, in another stage.
+    // Rows written later aren't taken for repetitions: with more inputs, with the earlier ones again, in another stage.
     let crm = Input {
         format: "cloudevents".into(),
         id_namespace: None,
@@ -961,7 +961,7 @@ async fn changes_are_counted_once_whatever_logs_they_are_in() {
         },
     };
     const HOUR: i64 = 3_600_000_000;
-    // The second log tells the first change again, in the hour after the switch even, and goes on where the first one ends.
+    // The second log repeats the first change, even in the hour after the switch, and continues where the first one ends.
     let switched = 10 * HOUR;
     let first = [change(1, HOUR, "open"), change(2, 2 * HOUR, "won")];
     let second = [
@@ -1064,7 +1064,7 @@ async fn a_metric_has_views_where_the_epoch_counts_it_by_their_formula_and_nowhe
             "{now:?}"
         );
     }
-    // A view of another version's formula stands as long as the epoch is counted by it.
+    // A view of another version's formula stays as long as the epoch is counted by it.
     let sql = "CREATE VIEW upsell_daily AS SELECT 1 AS old COMMENT 'dealpulse metric upsell 2'";
     kept.clickhouse.execute("pretending", sql).await.unwrap();
     views(&kept.clickhouse, spec, &without("upsell", Some(2)))

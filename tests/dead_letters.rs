@@ -1,4 +1,4 @@
-//! Dead letters through Apache Kafka: listed, put back where they came from, and never in the way of what is good.
+//! Dead letters through Apache Kafka: listed, replayed to where they came from, and never blocking good messages.
 
 mod support;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use support::clickhouse::DEALPULSE;
 use support::clients::{self, offsets};
 use support::events::{deal, event, ids, lead, noise};
-use support::pipeline::{Engines, PATIENCE, Setup, blocking, engines};
+use support::pipeline::{Engines, Setup, TIMEOUT, blocking, engines};
 use support::reference::{StoredMessage, assert_reconciled, fact_lines, read_all};
 
 /// The longest message a strict pipeline takes.
@@ -92,7 +92,7 @@ async fn send(
             .headers(headers);
         offsets.push(
             producer
-                .send(record, PATIENCE)
+                .send(record, TIMEOUT)
                 .await
                 .unwrap_or_else(|(error, _)| panic!("producing: {error}"))
                 .offset,
@@ -122,7 +122,7 @@ async fn dlq(setup: &Setup, args: &[&str]) -> Answer {
         .arg(&config)
         .env("NO_COLOR", "1");
     let output = blocking(move || command.output().expect("it can be run")).await;
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what it says is text");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the output is text");
     Answer {
         code: output.status.code(),
         out: text(output.stdout),
@@ -131,20 +131,20 @@ async fn dlq(setup: &Setup, args: &[&str]) -> Answer {
 }
 
 /// Runs it, and it succeeds.
-async fn said(setup: &Setup, args: &[&str]) -> String {
+async fn output_of(setup: &Setup, args: &[&str]) -> String {
     let answer = dlq(setup, args).await;
     assert_eq!(answer.code, Some(0), "{args:?}: {answer:?}");
     answer.out
 }
 
 async fn listed(setup: &Setup, args: &[&str]) -> Vec<Value> {
-    let out = said(setup, &[&["list", "--json"], args].concat()).await;
+    let out = output_of(setup, &[&["list", "--json"], args].concat()).await;
     out.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect()
 }
 
-/// How much lies in the topics of a pipeline's input and dead letters.
+/// How many messages are in the topics of a pipeline's input and dead letters.
 async fn stored(setup: &Setup) -> (usize, usize) {
     (
         read_all(&setup.brokers, &setup.topics[0]).await.len(),
@@ -152,7 +152,7 @@ async fn stored(setup: &Setup) -> (usize, usize) {
     )
 }
 
-/// The records of a pipeline with every clock and origin, as if nothing had ever been put back; and the greatest attempt among them.
+/// The records of a pipeline with every clock and origin, as if nothing had ever been replayed; and the greatest attempt among them.
 async fn records(setup: &Setup) -> (BTreeMap<String, String>, u32) {
     let (mut records, mut greatest) = (BTreeMap::new(), 0);
     for shard in 0..setup.shards {
@@ -197,7 +197,7 @@ async fn committed(setup: &Setup, partition: i32) -> i64 {
     );
     blocking(move || {
         let asked = clients::consumer(&brokers, &group)
-            .committed_offsets(offsets(&topic, [(partition, 0)]), PATIENCE)
+            .committed_offsets(offsets(&topic, [(partition, 0)]), TIMEOUT)
             .expect("an answer");
         if let Offset::Offset(offset) = asked.elements()[0].offset() {
             offset
@@ -209,7 +209,7 @@ async fn committed(setup: &Setup, partition: i32) -> i64 {
 }
 
 async fn until_committed(setup: &Setup, partition: i32, offset: i64) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     loop {
         match committed(setup, partition).await {
             found if found == offset => return,
@@ -231,7 +231,7 @@ fn long_deal(id: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
+async fn what_is_replayed_keeps_its_origin_and_is_counted_once() {
     let engines = engines().await;
     let lenient = setup(&engines, "back").await;
     let setup = strict(&lenient);
@@ -246,7 +246,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         r#"{{"status":"open","lead_source":"{}"}}"#,
         "y".repeat(STRICT)
     );
-    // One says no time of its own: it is that of its message, also when it comes back.
+    // One has no time of its own: it is that of its message, also when it is replayed.
     let untimed = String::from_utf8(long_deal("D-untimed"))
         .unwrap()
         .replace(r#""time":"2026-03-04T10:00:00Z","#, "");
@@ -335,7 +335,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     );
     assert!(listed(&setup, &["--topic", "elsewhere"]).await.is_empty());
     assert_eq!(listed(&setup, &["--limit", "2"]).await.len(), 2);
-    let shown = said(
+    let shown = output_of(
         &setup,
         &["list", "--reason", "bad_money", "--reason", "not_json"],
     )
@@ -356,14 +356,14 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
 
     // Tried: nothing is written.
     let before = stored(&setup).await;
-    let would = said(&lenient, &["replay", "--dry-run"]).await;
+    let would = output_of(&lenient, &["replay", "--dry-run"]).await;
     assert_eq!(
         would,
         format!(
-            "4 of `{topic}` would be put back\n1 of `{topic}` are still bad and stay: bad_money\n"
+            "4 of `{topic}` would be replayed\n1 of `{topic}` are still bad and stay: bad_money\n"
         )
     );
-    let wont = said(&setup, &["replay"]).await;
+    let wont = output_of(&setup, &["replay"]).await;
     assert_eq!(
         wont,
         format!(
@@ -372,25 +372,25 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
     );
     assert_eq!(stored(&setup).await, before);
 
-    // Put back: one that is named, then the rest; then there is nothing left to do.
+    // Replayed: one that is named, then the rest; then there is nothing left to do.
     let named = binary_letter["dead_letter"].as_str().unwrap();
     assert_eq!(
-        said(&lenient, &["replay", "--dead-letter", named]).await,
-        format!("1 of `{topic}` were put back\n")
+        output_of(&lenient, &["replay", "--dead-letter", named]).await,
+        format!("1 of `{topic}` were replayed\n")
     );
     assert_eq!(listed(&setup, &[]).await.len(), 4);
     assert_eq!(
-        said(&lenient, &["replay", "--reason", "too_large"]).await,
-        format!("3 of `{topic}` were put back\n")
+        output_of(&lenient, &["replay", "--reason", "too_large"]).await,
+        format!("3 of `{topic}` were replayed\n")
     );
     let after = stored(&setup).await;
     assert_eq!(
         after,
         (before.0 + 4, before.1 + 4),
-        "a mark for each that was put back"
+        "a mark for each that was replayed"
     );
     assert_eq!(
-        said(&lenient, &["replay"]).await,
+        output_of(&lenient, &["replay"]).await,
         format!("1 of `{topic}` are still bad and stay: bad_money\n")
     );
     assert_eq!(stored(&setup).await, after);
@@ -427,7 +427,7 @@ async fn what_is_put_back_stands_where_it_first_stood_and_is_counted_once() {
         "what was counted already is not changed by a replay"
     );
     drop(other);
-    // The bad item of the batch died again, alone and at its own index.
+    // The bad item of the batch became a dead letter again, alone and at its own index.
     let open: BTreeSet<_> = listed(&lenient, &[])
         .await
         .iter()
@@ -506,8 +506,8 @@ async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts
         );
         // The running pipeline is still as strict as it was.
         assert_eq!(
-            said(&lenient, &["replay"]).await,
-            format!("1 of `{topic}` were put back\n")
+            output_of(&lenient, &["replay"]).await,
+            format!("1 of `{topic}` were replayed\n")
         );
         setup.settled().await;
     }
@@ -545,7 +545,7 @@ async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts
     );
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 
-    // An item of a batch, set aside by a version that could not read it, comes back alone at its own index.
+    // An item of a batch, dead-lettered by a version that could not read it, is replayed alone at its own index.
     let dead_letter = |topic: &str, id: &str| {
         let origin = [
             ("topic", topic),
@@ -585,9 +585,9 @@ async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts
             .contains("1 messages of `again.dead-letters` are no dead letters of Dealpulse"),
         "{shown:?}"
     );
-    let outcome = said(&lenient, &["replay"]).await;
+    let outcome = output_of(&lenient, &["replay"]).await;
     assert!(
-        outcome.contains(&format!("2 of `{topic}` were put back\n")),
+        outcome.contains(&format!("2 of `{topic}` were replayed\n")),
         "{outcome}"
     );
     assert!(
@@ -665,17 +665,17 @@ async fn what_can_not_be_asked_of_dead_letters_is_refused_with_the_reason() {
     )
     .await;
     assert_eq!(
-        said(&setup, &["list"]).await,
+        output_of(&setup, &["list"]).await,
         "no open dead letters of these in `refusing.dead-letters`\n"
     );
     assert_eq!(
-        said(&setup, &["replay"]).await,
+        output_of(&setup, &["replay"]).await,
         "no open dead letter is meant\n"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_bad_messages_holds_up_nobody_else() {
+async fn a_flood_of_bad_messages_delays_no_other_partition() {
     const FLOOD: usize = 30_000;
     const GOOD: usize = 300;
     let engines = engines().await;
@@ -696,7 +696,7 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
     let drained = committed(&setup, 0).await;
     assert!(
         drained < FLOOD as i64,
-        "the good ones came after the flood, or the flood was too small to tell"
+        "the good ones came after the flood, or the flood was too small to show it"
     );
     setup.settled().await;
     assert_eq!(ids(&setup, "leads").await.len(), GOOD);
@@ -718,7 +718,7 @@ async fn a_flood_of_bad_messages_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_the_partition_whose_dead_letters_can_not_be_written_stands_still_until_they_can() {
+async fn only_the_partition_whose_dead_letters_can_not_be_written_is_paused_until_they_can() {
     let engines = engines().await;
     let setup = setup(&engines, "still").await;
     let topic = setup.topics[0].clone();
@@ -792,7 +792,7 @@ async fn only_the_partition_whose_dead_letters_can_not_be_written_stands_still_u
         2
     );
 
-    // The same, when the topic is gone altogether.
+    // The same, when the topic is deleted.
     engines.kafka.delete_topic(&setup.dead_letters()).await;
     send(&setup, &topic, 3, [plain(b"bad".to_vec())]).await;
     let reason = pipeline
@@ -813,7 +813,7 @@ async fn only_the_partition_whose_dead_letters_can_not_be_written_stands_still_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn partitions_that_stand_still_can_move_and_lose_nothing() {
+async fn paused_partitions_can_move_and_lose_nothing() {
     let engines = engines().await;
     let setup = setup(&engines, "moving").await;
     let topic = setup.topics[0].clone();
@@ -841,7 +841,7 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
     };
     let first = setup.start().await;
     let until_standing = async |pipeline: &support::pipeline::Pipeline, count: usize| {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         while standing(&pipeline.get("/readyz").1) != count {
             assert!(
                 tokio::time::Instant::now() < deadline,
@@ -905,19 +905,19 @@ async fn partitions_that_stand_still_can_move_and_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
+async fn what_retention_deleted_before_it_was_read_is_reported_and_the_rest_goes_on() {
     let engines = engines().await;
     let setup = setup(&engines, "overtaken").await;
     let topic = setup.topics[0].clone();
     let leads = |from: usize, to: usize| (from..to).map(|i| plain(lead(&format!("L-{i:02}"))));
-    // Of what nobody has ever begun to read the beginning may be gone: it begins where it begins.
+    // A partition that was never read may have lost its beginning: it has no gap there.
     send(&setup, &topic, 0, leads(0, 5)).await;
     engines.kafka.delete_records(&topic, 0, 2).await;
     let pipeline = setup.start().await;
     setup.settled().await;
     assert_eq!(listed(&setup, &[]).await, Vec::<Value>::new());
 
-    // While it stands still, and while it does not run.
+    // While it is suspended, and while it does not run.
     pipeline.freeze();
     send(&setup, &topic, 0, leads(5, 12)).await;
     engines.kafka.delete_records(&topic, 0, 8).await;
@@ -929,7 +929,7 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
     let pipeline = setup.start().await;
     setup.settled().await;
 
-    // Each offset is either folded or told of.
+    // Each offset is either folded or reported.
     let dead_letters = listed(&setup, &["--reason", "gone"]).await;
     let range = |dead_letter: &Value| {
         let detail = dead_letter["detail"].as_str().unwrap();
@@ -942,7 +942,7 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
         words[1].parse::<usize>().unwrap()..words[3].parse::<usize>().unwrap() + 1
     };
     let gone: Vec<std::ops::Range<usize>> = dead_letters.iter().map(range).collect();
-    // Its last request for messages may have been answered while it stood still: with the first of them.
+    // Its last request for messages may have been answered while it was suspended: with the first of them.
     assert!(
         gone.len() == 2
             && (5..7).contains(&gone[0].start)
@@ -963,13 +963,13 @@ async fn what_retention_took_before_it_was_read_is_told_and_the_rest_goes_on() {
     assert!(
         pipeline
             .log()
-            .contains("messages are gone that were never read"),
+            .contains("messages were deleted that were never read"),
         "{}",
         pipeline.log()
     );
-    // There is nothing to put back.
+    // There is nothing to replay.
     assert_eq!(
-        said(&setup, &["replay"]).await,
+        output_of(&setup, &["replay"]).await,
         format!("2 of `{topic}` are still bad and stay: gone\n")
     );
     assert_reconciled(&setup, 20).await;

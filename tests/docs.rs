@@ -1,4 +1,4 @@
-//! What the documents say is so: definitions, gauges, keys, commands, targets, links.
+//! The documents match the code: definitions, gauges, keys, commands, targets, links.
 
 mod support;
 
@@ -34,7 +34,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     pages.map(|path| (path.clone(), read(path))).collect()
 }
 
-/// The code in a page: fenced blocks, and what stands between backticks in its paragraphs.
+/// The code in a page: fenced blocks, and the text between backticks in its paragraphs.
 fn code(page: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (number, part) in page.split("\n```").enumerate() {
@@ -46,7 +46,7 @@ fn code(page: &str) -> Vec<&str> {
     found
 }
 
-/// The words that follow `before` in a page's code, where `before` is a word of its own: `make test` gives `test`.
+/// The words that follow the whole word `before` in a page's code: `make test` gives `test`.
 fn words_after(page: &str, before: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for code in code(page) {
@@ -310,7 +310,7 @@ fn parse(text: &str) -> Result<Config, String> {
     .map_err(|error| error.to_string())
 }
 
-/// The keys of a table, as the parser lists them when it meets one it does not know. `stub` is the file, `?` the stranger's place.
+/// The keys of a table, as the parser lists them when it finds an unknown one. `stub` is the file, `?` the position of the unknown key.
 fn keys(stub: &str) -> Vec<String> {
     let problem = parse(&stub.replace('?', "stranger = 1")).expect_err("a stranger was taken");
     let listed = problem
@@ -488,7 +488,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// A heading as the address of its place.
+/// A heading as its anchor.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars()
@@ -589,6 +589,6 @@ fn every_environment_variable_named_is_read_and_every_one_read_is_named() {
     assert_eq!(
         named.difference(&read_at_all).collect::<Vec<_>>(),
         Vec::<&String>::new(),
-        "nobody reads these"
+        "no code reads these"
     );
 }

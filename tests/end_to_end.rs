@@ -1,7 +1,7 @@
 //! The proof: through Apache Kafka and ClickHouse, killed and stopped and cut off in the middle, the pipeline comes to exactly what the
 //! same messages come to in memory. Cells, records and gauges are compared line by line.
 //!
-//! `DEALPULSE_E2E_EVENTS` says how many events each test sends.
+//! `DEALPULSE_E2E_EVENTS` sets how many events each test sends.
 
 mod support;
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::pipeline::Store;
 use support::kafka::{Kafka, free_port};
-use support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, PATIENCE};
+use support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, TIMEOUT};
 use support::reference::Reference;
 use support::scenario::{self, Clickhouse, Scenario};
 
@@ -212,7 +212,7 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
     assert_eq!(
         store.checkpoint(1, 0).await.expect("an answer"),
         None,
-        "flushed before it was told to stop"
+        "flushed before it was stopped"
     );
     let ended = pipeline.sigterm().await;
     assert_eq!(ended.code, Some(0), "{}", ended.log);
@@ -248,7 +248,7 @@ async fn sigterm_flushes_all_that_is_folded_and_nothing_is_folded_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
+async fn while_clickhouse_is_down_the_fold_goes_on_and_nothing_is_lost() {
     let mut scenario = Scenario::new("cut_off").await;
     let (directory, port) = (tempfile::tempdir().expect("a directory"), free_port());
     scenario.setup.clickhouse = format!("http://127.0.0.1:{port}");
@@ -286,7 +286,7 @@ async fn while_clickhouse_is_away_the_fold_goes_on_and_nothing_is_lost() {
         back.elapsed()
     );
     pipeline.until_readyz(200, "ready").await;
-    assert!(back.elapsed() < PATIENCE);
+    assert!(back.elapsed() < TIMEOUT);
     scenario.assert_as_in_memory(&pipeline).await;
 }
 
@@ -315,7 +315,7 @@ async fn a_broker_that_is_killed_and_comes_back_changes_nothing() {
         })
         .await;
 
-    // It is told to stop while Kafka is away and there is work on its way.
+    // It is stopped while Kafka is down and there is work in flight.
     let routed = pipeline.metrics().sum("dealpulse_events_routed_total", "");
     scenario.send(stage(1, 3)).await;
     pipeline

@@ -1,4 +1,4 @@
-//! Faults on real engines, in their short versions; `make soak` runs the long ones. What each does is said in `support/faults.rs`.
+//! Faults on real engines, in their short versions; `make soak` runs the long ones. `support/faults.rs` describes each.
 
 mod support;
 
@@ -40,6 +40,6 @@ async fn a_full_and_a_read_only_disk_are_named_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_ends_in_time_and_says_whether_anything_is_left() {
-    faults::sigterm_ends_in_time_whatever_is_away("sigterm", &events()[24_000..]).await;
+async fn sigterm_ends_in_time_and_its_exit_code_shows_whether_anything_is_left() {
+    faults::sigterm_ends_in_time_whatever_is_down("sigterm", &events()[24_000..]).await;
 }

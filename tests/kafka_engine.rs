@@ -1,4 +1,4 @@
-//! The harness for Apache Kafka, and what the house expects of Kafka and its client: that a killed broker comes back with everything
+//! The harness for Apache Kafka, and what Dealpulse expects of Kafka and its client: that a killed broker comes back with everything
 //! acknowledged, and that partitions move between consumers at offsets we name, each read by a thread of its own.
 
 mod support;
@@ -10,7 +10,7 @@ use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Timestamp};
-use support::clients::{PATIENCE, consumer, numbered, offsets, read};
+use support::clients::{TIMEOUT, consumer, numbered, offsets, read};
 use support::handover::{
     self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine,
 };
@@ -24,9 +24,9 @@ async fn gives_back_every_message_in_the_order_of_its_partition() {
     let expected: HashMap<(i32, i64), String> = produced
         .into_iter()
         .zip(numbered(10_000))
-        .map(|(place, (_, value))| (place, value))
+        .map(|(number, (_, value))| (number, value))
         .collect();
-    assert_eq!(expected.len(), 10_000, "every message has its own place");
+    assert_eq!(expected.len(), 10_000, "every message has its own number");
 
     let mut next = HashMap::new();
     for (partition, offset, value) in read(&kafka.bootstrap(), "numbers", 3, 10_000) {
@@ -48,14 +48,14 @@ async fn stamps_messages_of_a_log_append_time_topic_itself() {
         .key("k")
         .payload("v")
         .timestamp(1_000);
-    producer.send(long_ago, PATIENCE).await.expect("a delivery");
+    producer.send(long_ago, TIMEOUT).await.expect("a delivery");
 
     let consumer = consumer(&kafka.bootstrap(), "g");
     consumer
         .assign(&offsets("stamped", [(0, 0)]))
         .expect("an assignment");
     let message = consumer
-        .poll(PATIENCE)
+        .poll(TIMEOUT)
         .expect("a message")
         .expect("no error");
     match message.timestamp() {
@@ -83,7 +83,7 @@ async fn keeps_messages_and_committed_offsets_through_kill_nine() {
     kafka.restart().await;
 
     let answer = consumer(&kafka.bootstrap(), "g")
-        .committed_offsets(offsets("durable", [(0, 0)]), PATIENCE)
+        .committed_offsets(offsets("durable", [(0, 0)]), TIMEOUT)
         .expect("an answer");
     assert_eq!(answer, committed);
     let messages = read(&kafka.bootstrap(), "durable", 1, 1_000);
@@ -103,7 +103,7 @@ async fn reports_a_missing_offset_instead_of_jumping_when_reset_is_error() {
         .assign(&offsets("short", [(0, 11)]))
         .expect("an assignment");
     let error = consumer
-        .poll(PATIENCE)
+        .poll(TIMEOUT)
         .expect("an answer")
         .expect_err("an error");
     let missing = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);

@@ -1,4 +1,4 @@
-//! The local broker as a child process: its life, and that Kafka clients find in it what the house needs of a broker.
+//! The local broker as a child process: its start and end, and that Kafka clients find in it what Dealpulse needs of a broker.
 
 mod support;
 
@@ -13,7 +13,7 @@ use dealpulse::local::broker_child::BrokerChild;
 use dealpulse::local::child::{Child, Ending, LocalError};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use support::clients::{PATIENCE, consumer, numbered, offsets, produce, read, until};
+use support::clients::{TIMEOUT, consumer, numbered, offsets, produce, read, until};
 use support::handover::{self, partitions_move_without_gap_or_repeat};
 
 fn dealpulse() -> &'static Path {
@@ -29,10 +29,10 @@ fn start(topics: &[&str]) -> BrokerChild {
     BrokerChild::spawn_program(dealpulse(), &topics).expect("the local broker starts")
 }
 
-/// How many partitions a client is told a topic has.
+/// How many partitions a topic has for a client.
 fn partitions(broker: &str, topic: &str) -> usize {
     let client: BaseConsumer = consumer(broker, "asking");
-    let metadata = client.fetch_metadata(Some(topic), PATIENCE);
+    let metadata = client.fetch_metadata(Some(topic), TIMEOUT);
     metadata.expect("metadata").topics()[0].partitions().len()
 }
 
@@ -69,16 +69,16 @@ fn runs_in_this_process_too() {
 }
 
 #[test]
-fn is_gone_when_its_handle_is_dropped() {
+fn ends_when_its_handle_is_dropped() {
     let broker = start(&["t:1"]);
     let address = broker.address().to_owned();
     TcpStream::connect(&address).expect("it listens");
     drop(broker);
-    TcpStream::connect(&address).expect_err("nobody listens any more");
+    TcpStream::connect(&address).expect_err("the port is closed");
 }
 
 #[test]
-fn ends_by_itself_when_its_parent_is_gone() {
+fn ends_by_itself_when_its_parent_has_ended() {
     let mut child = Command::new(dealpulse())
         .args(["local-broker", "--topic", "t:1"])
         .stdin(Stdio::piped())
@@ -117,7 +117,7 @@ async fn gives_back_messages_in_order_and_keeps_commits() {
         .into_iter()
         .map(|(_, _, value)| value);
     assert!(values.eq(numbered(1_000).map(|(_, value)| value)));
-    let marks = consumer(at, "g").fetch_watermarks("t", 0, PATIENCE);
+    let marks = consumer(at, "g").fetch_watermarks("t", 0, TIMEOUT);
     assert_eq!(marks, Ok((0, 1_000)));
 
     let committed = offsets("t", [(0, 417)]);
@@ -125,7 +125,7 @@ async fn gives_back_messages_in_order_and_keeps_commits() {
         .commit(&committed, CommitMode::Sync)
         .expect("a commit");
     let asked = offsets("t", [(0, 0)]);
-    let answer = consumer(at, "g").committed_offsets(asked, PATIENCE);
+    let answer = consumer(at, "g").committed_offsets(asked, TIMEOUT);
     assert_eq!(answer.expect("an answer"), committed);
 }
 
@@ -136,7 +136,7 @@ async fn partitions_move_without_gap_or_repeat_when_assigned_by_the_broker() {
     partitions_move_without_gap_or_repeat(broker.address(), &by_broker).await;
 }
 
-/// The trap of this broker, written down: what it drops it drops without a word, and only reset=error tells the reader.
+/// A known limit of this broker: it drops messages silently, and only reset=error reports it to the reader.
 #[tokio::test(flavor = "multi_thread")]
 async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
     let broker = start(&["t:1"]);
@@ -145,7 +145,7 @@ async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
     produce(at, "t", Some(0), (0..10_000).map(|_| ("key", &long))).await;
     let asking = consumer(at, "g");
     let (low, high) = asking
-        .fetch_watermarks("t", 0, PATIENCE)
+        .fetch_watermarks("t", 0, TIMEOUT)
         .expect("watermarks");
     assert_eq!(high, 10_000);
     assert!((4_000..9_000).contains(&low), "the oldest kept is {low}");
@@ -154,7 +154,7 @@ async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
         .assign(&offsets("t", [(0, 0)]))
         .expect("an assignment");
     let error = asking
-        .poll(PATIENCE)
+        .poll(TIMEOUT)
         .expect("an answer")
         .expect_err("an error");
     let missing = KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
@@ -201,7 +201,7 @@ fn the_generator_fills_a_topic_with_every_event_it_would_write() {
     let held = (0..3)
         .map(|partition| {
             client
-                .fetch_watermarks("crm.events", partition, PATIENCE)
+                .fetch_watermarks("crm.events", partition, TIMEOUT)
                 .unwrap()
                 .1
         })

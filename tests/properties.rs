@@ -15,14 +15,14 @@ use dealpulse::pipeline::Row;
 use dealpulse::shard::LinkRow;
 use dealpulse::window::Pane;
 use futures::executor::block_on;
-use oracle::story::{Dice, deliver, story};
+use oracle::history::{Dice, deliver, histories};
 use oracle::{Name, Numbers, Oracle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use support::pure::Pure;
 
-/// The definitions the stories are read under: plain ones, and ones that use all there is.
+/// The definitions the histories are folded under: plain ones, and ones that use all there is.
 static DEFINITIONS: LazyLock<[Arc<Catalogue>; 2]> = LazyLock::new(|| {
     let plain = DefinitionsSpec {
         time_zone: "Europe/Berlin".into(),
@@ -151,7 +151,7 @@ fn cases(default: u32) -> ProptestConfig {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(default);
-    // A failing case is printed with all that is needed to tell it again; files of seeds would only grow stale.
+    // A failing case is printed with all that is needed to run it again; files of seeds would become outdated.
     ProptestConfig {
         cases,
         failure_persistence: None,
@@ -164,7 +164,7 @@ proptest! {
 
     #[test]
     fn incremental_rollups_equal_a_slow_recomputation(
-        events in story(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12, restarts in any::<bool>()
+        events in histories(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12, restarts in any::<bool>()
     ) {
         let mut pure = block_on(Pure::with(shards, &DEFINITIONS[rich]));
         feed(&mut pure, &deliver(&events, &mut Dice(seed)), at_a_time, every, restarts);
@@ -174,7 +174,7 @@ proptest! {
 
     #[test]
     fn restored_owners_go_on_like_owners_that_never_stopped(
-        events in story(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12
+        events in histories(40), rich in 0usize..2, seed in any::<u64>(), shards in 1u32..=5, at_a_time in 1usize..5, every in 1usize..12
     ) {
         let lines = deliver(&events, &mut Dice(seed));
         let [mut steady, mut restarted] = [0, 1].map(|_| block_on(Pure::with(shards, &DEFINITIONS[rich])));
@@ -206,7 +206,7 @@ fn the_stories_reach_every_measure_of_every_rollup() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<&str, (u32, u32, bool)> = BTreeMap::new();
     for _ in 0..1_000 {
-        let events = story(40).new_tree(&mut runner).unwrap().current();
+        let events = histories(40).new_tree(&mut runner).unwrap().current();
         for ((name, ..), numbers) in Oracle::new(&DEFINITIONS[1], &events).cells() {
             let rollup = DEFINITIONS[1]
                 .rollups()
@@ -230,14 +230,14 @@ fn the_stories_reach_every_measure_of_every_rollup() {
         }
     }
     for rollup in DEFINITIONS[1].rollups() {
-        // A story is too short to have its history cut; src/record/tests.rs tells that one.
-        let told = rollup
+        // A history here is too short to be cut; src/record/tests.rs covers that.
+        let measures = rollup
             .counts
             .iter()
             .filter(|measure| **measure != "history_cut")
             .count();
         let expected = (
-            (1 << told) - 1,
+            (1 << measures) - 1,
             (1 << rollup.sums.len()) - 1,
             rollup.sums == ["seconds"],
         );

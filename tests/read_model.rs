@@ -308,7 +308,7 @@ async fn a_comparison_finds_and_corrects_what_was_missed() {
 }
 
 #[tokio::test]
-async fn a_refresh_with_nothing_new_reads_and_cuts_nothing_anew() {
+async fn a_refresh_with_nothing_new_reads_and_rebuilds_nothing() {
     let mut shown = Shown::new(NEVER);
     shown.written.write(&leads(3, 10), SECOND);
     let first = shown.snapshot().await;

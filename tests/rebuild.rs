@@ -1,5 +1,5 @@
 //! `dealpulse rebuild` in its three forms, through Apache Kafka and ClickHouse: beside a running pipeline, with events arriving, killed and
-//! begun again. In the end cells, facts and gauges are those of a pipeline that never was anything else.
+//! started again. In the end cells, facts and gauges are those of a pipeline that never was anything else.
 
 mod support;
 
@@ -10,7 +10,7 @@ use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Stage, current};
 use dealpulse::pipeline::{Store, catalogue};
-use support::pipeline::{BY_BROKER, Metrics, PATIENCE, Pipeline, Setup, Work};
+use support::pipeline::{BY_BROKER, Metrics, Pipeline, Setup, TIMEOUT, Work};
 use support::scenario::{Scenario, events, stage};
 
 /// How many events each test sends.
@@ -27,7 +27,7 @@ async fn under_way(name: &str, all: &[GeneratedEvent]) -> (Scenario, Pipeline) {
     (scenario, pipeline)
 }
 
-/// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Gives the instance that runs on, with the configuration of before.
+/// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Returns the instance that runs on, with the previous configuration.
 async fn rebuild_and_kill(
     scenario: &Scenario,
     pipeline: Pipeline,
@@ -36,7 +36,7 @@ async fn rebuild_and_kill(
     all: &[GeneratedEvent],
 ) -> Pipeline {
     let begun: Work = after.begin(command_line);
-    begun.until_said("building epoch 2 beside epoch 1").await;
+    begun.until_logged("building epoch 2 beside epoch 1").await;
     scenario.send(stage(all, 1, 4)).await;
     scenario.setup.until_epochs(2).await;
     begun.kill_nine();
@@ -55,14 +55,14 @@ async fn rebuild_and_kill(
     pipeline
 }
 
-/// A command that is expected to say something, with its exit code.
-async fn says(setup: &Setup, command_line: &[&str], code: i32, words: &[&str]) {
+/// Runs a command and checks its output and exit code.
+async fn assert_prints(setup: &Setup, command_line: &[&str], code: i32, words: &[&str]) {
     let ended = setup.begin(command_line).ended().await;
     assert_eq!(ended.code, Some(code), "{command_line:?}: {}", ended.log);
     for word in words {
         assert!(
             ended.log.contains(word),
-            "{command_line:?}: `{word}` is not said: {}",
+            "{command_line:?}: `{word}` is not printed: {}",
             ended.log
         );
     }
@@ -74,7 +74,7 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     let (mut scenario, pipeline) = under_way("redefined", &all).await;
     let mut after = scenario.setup.clone();
     after.time_zone = "America/New_York".to_owned();
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "definitions"],
         1,
@@ -94,7 +94,7 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     scenario.setup.settled().await;
     scenario.assert_as_in_memory(&pipeline).await;
 
-    // The instance of before goes on, and says that its configuration is not the current epoch's; one that has it says nothing.
+    // The older instance goes on, and reports that its configuration is not the current epoch's; one that has it reports nothing.
     let differs = "`time_zone` was \"America/New_York\" and is \"Europe/Berlin\"";
     let outdated = |metrics: &Metrics| metrics.sum("dealpulse_configuration_outdated", "");
     pipeline
@@ -114,17 +114,17 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
             .contains("dealpulse_configuration_outdated 0")
     );
     assert_eq!(current.sigterm().await.code, Some(0));
-    // It has looked at the epochs many times by now, and warned once.
+    // It has read the epochs many times by now, and warned once.
     let log = pipeline.log();
     let warnings = log
         .lines()
         .filter(|line| line.contains("WARN") && line.contains(differs));
     assert_eq!(warnings.count(), 1, "{log}");
 
-    // Either configuration starts until the old numbers are dropped; then only the new one.
-    says(&before, &["rebuild", "status"], 0, &["replaced", "current"]).await;
+    // Either configuration starts until the old epoch is dropped; then only the new one.
+    assert_prints(&before, &["rebuild", "status"], 0, &["replaced", "current"]).await;
     assert_eq!(before.start().await.sigterm().await.code, Some(0));
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "drop"],
         0,
@@ -179,14 +179,14 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
             metrics.sum("dealpulse_shards_owned", "") == 8.0
         })
         .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "log"],
         1,
         &["has 5 partitions already and is whole", "--anyway"],
     )
     .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "drop"],
         0,
@@ -205,7 +205,7 @@ async fn a_new_log_of_more_partitions_beside_a_running_pipeline_loses_and_double
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
+async fn a_new_mapping_beside_a_running_pipeline_reads_everything_again() {
     let all = events(EVENTS);
     let (mut scenario, pipeline) = under_way("remapped", &all).await;
     let mut after = scenario.setup.clone();
@@ -216,7 +216,7 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
         "{}",
         refused.log
     );
-    says(
+    assert_prints(
         &after,
         &["rebuild", "definitions"],
         1,
@@ -226,7 +226,7 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
     let pipeline =
         rebuild_and_kill(&scenario, pipeline, &after, &["rebuild", "mapping"], &all).await;
 
-    // The instance that reads the topics as before has stopped reading them, and says why.
+    // The instance that reads the topics as before has stopped reading them, and reports why.
     let reason = pipeline.until_readyz(503, "mapping: ").await;
     assert!(
         reason.contains("start this instance with the present configuration"),
@@ -234,7 +234,7 @@ async fn a_new_mapping_beside_a_running_pipeline_reads_everything_anew() {
     );
     drop(pipeline);
     scenario.setup = after;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "mapping"],
         1,
@@ -266,7 +266,7 @@ async fn a_log_that_was_recreated_is_replaced_and_what_lay_in_it_is_read_again()
     let stopped = scenario.setup.start().await;
     let reason = stopped.until_readyz(503, "recreated or cut short").await;
     assert!(reason.contains("dealpulse rebuild log"), "{reason}");
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "log"],
         0,
@@ -287,7 +287,7 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     let (scenario, pipeline) = under_way("abandoned", &all).await;
     let mut after = scenario.setup.clone();
     after.shards = 4;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "abandon"],
         1,
@@ -295,12 +295,12 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
     )
     .await;
     let begun = after.begin(&["rebuild", "log"]);
-    begun.until_said("building epoch 2 beside epoch 1").await;
+    begun.until_logged("building epoch 2 beside epoch 1").await;
     scenario.setup.until_epochs(2).await;
     begun.kill_nine();
     let mut other = after.clone();
     other.time_zone = "Asia/Kolkata".to_owned();
-    says(
+    assert_prints(
         &other,
         &["rebuild", "definitions"],
         1,
@@ -310,11 +310,11 @@ async fn a_rebuild_that_is_given_up_leaves_no_trace() {
         ],
     )
     .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "abandon"],
         0,
-        &["epoch 2 is given up; epoch 1 goes on as it is"],
+        &["epoch 2 is abandoned; epoch 1 continues unchanged"],
     )
     .await;
     pipeline
@@ -371,7 +371,7 @@ async fn answer(setup: &Setup, sql: &str) -> String {
 
 /// Waits until an epoch is the current one.
 async fn until_current(setup: &Setup, number: u32) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let epochs = setup.store().epochs().await.expect("the epochs");
         if current(&epochs).is_some_and(|epoch| epoch.epoch == number) {
@@ -383,7 +383,7 @@ async fn until_current(setup: &Setup, number: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
+async fn an_upgrade_recounts_everything_and_shows_nothing_by_half() {
     let all = events(EVENTS);
     let (mut scenario, pipeline) = under_way("upgraded", &all).await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
@@ -425,7 +425,7 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
     let formula = "SELECT formula FROM win_rate_daily";
     assert_eq!(answer(&scenario.setup, formula).await, "the old formula");
     assert_eq!(upgrading.sigterm().await.code, Some(0));
-    // The shards are flushed to where they are, and the numbers are not: the watermark says so.
+    // The shards are flushed up to their positions, and the metrics are not: the watermark shows it.
     let epochs = scenario.setup.store().epochs().await.expect("the epochs");
     let stood_at = epochs[1].stood_at.expect("the epoch before is left");
     let folded = "SELECT min(append_time) FROM checkpoints FINAL";
@@ -454,14 +454,14 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
         left
     );
     pipeline
-        .wait("the log says that it is done", || {
+        .wait("the log reports that it is done", || {
             pipeline.log().contains("epoch 2 is the current one")
         })
         .await;
     assert_eq!(answer(&scenario.setup, views).await, "1");
     let won = "SELECT sum(won) > 0 FROM win_rate_daily";
     assert_eq!(answer(&scenario.setup, won).await, "1");
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "drop"],
         0,
@@ -487,33 +487,33 @@ async fn an_upgrade_counts_everything_anew_and_shows_nothing_by_half() {
         )
         .await;
     pipeline
-        .until("it folds for nobody", |metrics| {
+        .until("it folds for no epoch", |metrics| {
             metrics.sum("dealpulse_shards_owned", "") == 0.0
                 && metrics.sum("dealpulse_shards_stopped", "") == 0.0
         })
         .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "definitions"],
         1,
         &["is being built already"],
     )
     .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "abandon"],
         0,
-        &["epoch 2 is not counted on", "dealpulse rebuild definitions"],
+        &["epoch 2 is not continued", "dealpulse rebuild definitions"],
     )
     .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["reconcile"],
         1,
-        &["not counted on since epoch 3"],
+        &["not been continued since another version began epoch 3"],
     )
     .await;
-    says(
+    assert_prints(
         &scenario.setup,
         &["rebuild", "definitions"],
         0,

@@ -1,11 +1,11 @@
-//! `dealpulse reconcile` as a process over the real engine: what was tampered with is found, named with its month, and said by the exit code.
+//! `dealpulse reconcile` as a process over the real engine: changed rows are found, named with their month, and reported by the exit code.
 
 mod support;
 
 use serde_json::Value as Json;
-use support::stored::{Stored, generated, said};
+use support::stored::{Stored, code_and_output, generated};
 
-/// What the stored numbers are when nothing is wrong, in a database of ten weeks' events.
+/// The stored values when nothing is wrong, in a database of ten weeks' events.
 async fn stored(name: &str) -> Stored {
     let mut stored = Stored::new(name).await;
     for lines in generated(150).chunks(400) {
@@ -16,7 +16,7 @@ async fn stored(name: &str) -> Stored {
 
 async fn reconcile(stored: &Stored) -> (i32, Json) {
     let output = stored.setup.ask("reconcile", &["--json"]).await;
-    let (code, text) = said(&output);
+    let (code, text) = code_and_output(&output);
     (
         code,
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
@@ -66,10 +66,10 @@ async fn what_the_facts_say_is_what_is_stored() {
         "{found:#}"
     );
 
-    let (code, text) = said(&stored.setup.ask("reconcile", &[]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("reconcile", &[]).await);
     assert_eq!(code, 0);
     assert!(
-        text.contains("All numbers are what the facts say.") && text.contains("month"),
+        text.contains("All values equal those computed from the facts.") && text.contains("month"),
         "{text}"
     );
 }
@@ -109,7 +109,7 @@ async fn a_row_that_was_tampered_with_is_found_and_named() {
     );
     assert_eq!(found["defined"], true);
 
-    let (code, text) = said(&stored.setup.ask("reconcile", &[]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("reconcile", &[]).await);
     assert_eq!(code, 4);
     let line = text
         .lines()
@@ -127,7 +127,7 @@ async fn a_row_that_was_tampered_with_is_found_and_named() {
         )),
         "{line}"
     );
-    assert!(text.contains("Not what the facts say: 1 of "), "{text}");
+    assert!(text.contains("Different from the facts: 1 of "), "{text}");
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn rows_that_no_definition_and_no_shard_makes_are_found() {
         ),
         (&2.into(), &1.into())
     );
-    let (_, text) = said(&stored.setup.ask("reconcile", &["--show", "2"]).await);
+    let (_, text) = code_and_output(&stored.setup.ask("reconcile", &["--show", "2"]).await);
     assert!(text.contains("win_rate.gone, all, day 2026-03-04, shard 0 (no definition makes it): count 1: 1 stored, 0 recomputed"), "{text}");
     assert!(
         text.contains("colour = red") && text.contains("… and 1 more"),
@@ -256,13 +256,13 @@ async fn a_row_ahead_of_the_checkpoint_is_in_motion_and_not_judged() {
 #[tokio::test]
 async fn an_epoch_that_is_not_there_is_refused() {
     let stored = Stored::new("refused").await;
-    let (code, text) = said(&stored.setup.ask("reconcile", &["--epoch", "9"]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("reconcile", &["--epoch", "9"]).await);
     assert_eq!(code, 1);
     assert!(
         text.contains("the database `refused` has no epoch 9; it has 1"),
         "{text}"
     );
-    let (code, text) = said(&stored.setup.ask("reconcile", &["--epoch", "1"]).await);
+    let (code, text) = code_and_output(&stored.setup.ask("reconcile", &["--epoch", "1"]).await);
     assert_eq!(code, 0, "{text}");
 }
 
@@ -277,7 +277,7 @@ async fn beside_a_writer_that_keeps_flushing_there_is_no_false_alarm() {
         let mut codes = Vec::new();
         for _ in 0..4 {
             let output = setup.ask("reconcile", &[]).await;
-            codes.push(said(&output));
+            codes.push(code_and_output(&output));
         }
         codes
     });

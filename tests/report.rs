@@ -34,7 +34,7 @@ fn json(arguments: &[&str]) -> Json {
     serde_json::from_str(&printed(&[arguments, &["--json"]].concat())).unwrap()
 }
 
-/// What a report that is refused says, in which nothing is printed as if it were an answer.
+/// The error of a report that is refused; nothing is on its standard output.
 fn refused(arguments: &[&str]) -> String {
     let output = report(arguments);
     assert_eq!(
@@ -129,7 +129,7 @@ fn borrowed(arguments: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn worked_example_gives_every_figure_reckoned_by_hand() {
+fn worked_example_gives_every_figure_computed_by_hand() {
     let expected: Json = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )
@@ -190,7 +190,7 @@ fn tables_are_read_through_a_mapping_and_the_database_can_be_kept() {
     assert_eq!(
         all("win_rate", "team=")["opened"]["open"],
         1,
-        "cat stands in no row of it"
+        "cat is in no row of it"
     );
     let upsell = all("upsell", "all");
     assert_eq!(
@@ -316,7 +316,7 @@ fn a_mapping_that_does_not_fit_is_refused_with_the_key_and_the_fix() {
     );
     is(
         refused(&[&files.named("deals.csv")]),
-        "is a table: say with --mapping",
+        "is a table: give the meaning of its columns with --mapping",
     );
     is(
         refused(&[
@@ -360,12 +360,15 @@ fn bad_lines_are_counted_shown_and_written_while_the_rest_is_read() {
     );
     assert_eq!(found["metrics"]["win_rate"]["all"]["all"]["won"], 2);
 
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(&format!("{events}:3: not_json")), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.contains(&format!("{events}:4: bad_money: `amount` is `ten`"))
-            && said.contains("and 3 more rejected"),
-        "{said}"
+        stderr.contains(&format!("{events}:3: not_json")),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains(&format!("{events}:4: bad_money: `amount` is `ten`"))
+            && stderr.contains("and 3 more rejected"),
+        "{stderr}"
     );
     let written: Vec<Json> = fs::read_to_string(&rejects)
         .unwrap()
@@ -416,7 +419,7 @@ fn bad_rows_are_counted_and_rows_that_were_shifted_are_not_guessed_at() {
     );
     assert_eq!(
         found["records"]["deals"], 5,
-        "a row that is too short says what it says"
+        "a row that is too short asserts what it has"
     );
 }
 

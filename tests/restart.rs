@@ -12,7 +12,7 @@ use dealpulse::record::Home;
 use dealpulse::shard::Shard;
 use futures::executor::block_on;
 
-/// One partition whose oldest messages are gone.
+/// One partition whose oldest messages were deleted.
 struct Kept {
     low: u64,
     messages: Vec<&'static [u8]>,
@@ -40,7 +40,7 @@ impl Log for Kept {
     }
 }
 
-/// Restores a shard whose checkpoint stands at offset 2, after message `b`.
+/// Restores a shard whose checkpoint is at offset 2, after message `b`.
 fn restart(low: u64, messages: &[&'static [u8]]) -> Result<u64, String> {
     let store = MemoryStore::default();
     let checkpoint = Checkpoint {

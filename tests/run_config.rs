@@ -13,11 +13,11 @@ use dealpulse::pipeline::{Log, Store};
 use support::clickhouse::DEALPULSE;
 use support::kafka::free_port;
 use support::pipeline::{
-    Ended, Engines, LEFT_OVER, Metrics, PATIENCE, Setup, Work, blocking, engines, refused,
+    Ended, Engines, LEFT_OVER, Metrics, Setup, TIMEOUT, Work, blocking, engines, refused,
 };
 
-/// An instance ended by itself, with an exit code of 1, soon, and said all of this.
-fn assert_refused(ended: &Ended, within: Duration, said: &[&str]) {
+/// An instance ended by itself, with an exit code of 1, soon, and printed all of this.
+fn assert_refused(ended: &Ended, within: Duration, words: &[&str]) {
     assert_eq!(ended.code, Some(1), "{}", ended.log);
     assert!(ended.took < within, "it took {:?}", ended.took);
     let error = ended
@@ -26,10 +26,10 @@ fn assert_refused(ended: &Ended, within: Duration, said: &[&str]) {
         .skip_while(|line| !line.starts_with("error: "))
         .collect::<Vec<_>>()
         .join("\n");
-    for words in said {
+    for word in words {
         assert!(
-            error.contains(words),
-            "`{words}` is not in: {error}\nall of it:\n{}",
+            error.contains(word),
+            "`{word}` is not in: {error}\nall of it:\n{}",
             ended.log
         );
     }
@@ -74,12 +74,12 @@ async fn a_file_that_is_missing_or_wrong_is_refused_with_its_line() {
             .expect("it can be run")
     })
     .await;
-    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
-    assert_eq!(missing.status.code(), Some(1), "{said}");
+    let stderr = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert_eq!(missing.status.code(), Some(1), "{stderr}");
     assert!(
-        said.contains("no/such/dealpulse.toml")
-            && said.contains("give a configuration with --config FILE"),
-        "{said}"
+        stderr.contains("no/such/dealpulse.toml")
+            && stderr.contains("give a configuration with --config FILE"),
+        "{stderr}"
     );
 
     let good = Setup::new("unused", "127.0.0.1:1", "http://127.0.0.1:1", &["crm"]).to_toml();
@@ -108,7 +108,7 @@ async fn an_input_topic_that_is_not_there_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_mended() {
+async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_fixed() {
     let engines = engines().await;
     let setup = setup(&engines, "lossy").await;
     let log = setup.log_topic();
@@ -119,10 +119,10 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
         ("retention.bytes", "1000000"),
     ];
     engines.kafka.create_topic(&log, 3, &wrong).await;
-    let mend = |setting: &str, value: &str| {
+    let fix = |setting: &str, value: &str| {
         format!("kafka-configs --alter --topic {log} --add-config {setting}={value}")
     };
-    let mut mended: Vec<(&str, &str)> = wrong.to_vec();
+    let mut fixed: Vec<(&str, &str)> = wrong.to_vec();
     for (i, (setting, value)) in LOG
         .into_iter()
         .chain([("retention.ms", "604800000"), ("retention.bytes", "-1")])
@@ -131,10 +131,10 @@ async fn a_log_with_settings_that_could_lose_messages_is_refused_until_they_are_
         assert_refused(
             &setup.refused().await,
             SOON,
-            &[&mend(setting, value), wrong[i].1],
+            &[&fix(setting, value), wrong[i].1],
         );
-        mended[i] = (setting, value);
-        engines.kafka.alter_topic(&log, &mended).await;
+        fixed[i] = (setting, value);
+        engines.kafka.alter_topic(&log, &fixed).await;
     }
     let pipeline = setup.start().await;
     pipeline.until_readyz(200, "ready").await;
@@ -161,7 +161,7 @@ async fn a_log_is_created_or_checked_once_in_a_process_and_then_at_assignments_o
         "{refused}"
     );
     // Right after a check an assignment relies on it.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while log.check().await.is_ok() {
         assert!(
             Instant::now() < deadline,
@@ -207,14 +207,14 @@ async fn a_log_with_another_number_of_partitions_than_the_homes_are_counted_by_i
             "dealpulse rebuild log",
         ],
     );
-    // Nor does it help to say so: the numbers in the database are of five.
+    // Nor does it help to configure that: the metrics in the database are of five.
     setup.shards = 6;
-    let said = [
+    let messages = [
         "[log] partitions is 6",
         "counted by 5",
         "dealpulse rebuild log --partitions 6",
     ];
-    assert_refused(&setup.refused().await, SOON, &said);
+    assert_refused(&setup.refused().await, SOON, &messages);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +224,7 @@ async fn of_two_first_starts_with_different_definitions_one_is_refused_and_leave
     let mut delhi = berlin.clone();
     delhi.time_zone = "Asia/Kolkata".to_owned();
     let mut instances = [&berlin, &delhi].map(|setup| setup.begin(&["run"]));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !instances.iter_mut().any(Work::has_ended) {
         assert!(Instant::now() < deadline, "neither is refused");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -242,13 +242,13 @@ async fn of_two_first_starts_with_different_definitions_one_is_refused_and_leave
         "`time_zone` was \"{}\" and is \"{}\"",
         counts.time_zone, other.time_zone
     );
-    let said = [
+    let messages = [
         "[definitions] differ",
         &was,
         "dealpulse rebuild definitions",
     ];
-    assert_refused(&refused.ended().await, SOON, &said);
-    running.until_said("listening on").await;
+    assert_refused(&refused.ended().await, SOON, &messages);
+    running.until_logged("listening on").await;
 
     let store = berlin.store();
     let epochs = store.epochs().await.unwrap();
@@ -282,7 +282,7 @@ async fn a_log_that_becomes_wrong_while_it_is_folded_is_found_at_the_next_assign
     send_lead(&engines, &setup, "L-1").await;
     setup.settled().await;
 
-    // What it keeps now is too little for an outage: shards that are handed over are not taken on, those in hand go on.
+    // What it keeps now is too little for an outage: shards that are handed over are not started, those already running go on.
     engines
         .kafka
         .alter_topic(
@@ -301,7 +301,7 @@ async fn a_log_that_becomes_wrong_while_it_is_folded_is_found_at_the_next_assign
     assert!((1.0..=2.0).contains(&stopped), "{stopped} shards stopped");
     assert_eq!(one.sigterm().await.code, Some(LEFT_OVER));
 
-    // Mended, and then given a partition more, whose records are at home in others.
+    // Fixed, and then given one more partition, which changes the homes of records.
     engines
         .kafka
         .alter_topic(
@@ -334,18 +334,18 @@ async fn changed_definitions_are_refused_by_their_names() {
     pipeline.until_readyz(200, "ready").await;
     assert_eq!(pipeline.sigterm().await.code, Some(0));
     setup.time_zone = "America/New_York".to_owned();
-    let said = [
+    let messages = [
         "[definitions] differ",
         "database `changed`",
         "`time_zone` was \"Europe/Berlin\" and is \"America/New_York\"",
         "put them back",
         "dealpulse rebuild definitions",
     ];
-    assert_refused(&setup.refused().await, SOON, &said);
+    assert_refused(&setup.refused().await, SOON, &messages);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn engines_that_are_away_are_waited_for_and_then_named() {
+async fn engines_that_are_down_are_waited_for_and_then_named() {
     let engines = engines().await;
     let nowhere = format!("127.0.0.1:{}", free_port());
     let without_kafka = Setup::new("alone", &nowhere, &engines.clickhouse.url(), &["crm"]);
@@ -373,20 +373,20 @@ async fn engines_that_are_away_are_waited_for_and_then_named() {
     for ended in [&kafka, &clickhouse] {
         assert!(
             ended.log.contains("not there yet"),
-            "it says meanwhile what it waits for: {}",
+            "it logs meanwhile what it waits for: {}",
             ended.log
         );
     }
-    // Kafka's client says so once, not a thousand times.
-    let said = kafka
+    // Kafka's client logs it once, not a thousand times.
+    let times = kafka
         .log
         .lines()
         .filter(|line| line.contains("AllBrokersDown"))
         .count();
-    assert!(said <= 2, "{said} times:\n{}", kafka.log);
+    assert!(times <= 2, "{times} times:\n{}", kafka.log);
 }
 
-/// The log was thrown away with all that lay in it; whether while the pipeline ran or while it didn't.
+/// The log was deleted with all its messages; whether while the pipeline ran or while it didn't.
 async fn recreate_log(engines: &Engines, setup: &Setup) {
     engines.kafka.delete_topic(&setup.log_topic()).await;
     engines
@@ -475,7 +475,7 @@ async fn a_log_that_is_recreated_under_a_running_pipeline_stops_its_shard() {
         "{}",
         pipeline.log()
     );
-    let ended = tokio::time::timeout(PATIENCE, pipeline.sigterm())
+    let ended = tokio::time::timeout(TIMEOUT, pipeline.sigterm())
         .await
         .expect("it ends");
     assert_eq!(ended.code, Some(LEFT_OVER), "{}", ended.log);

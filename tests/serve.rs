@@ -1,4 +1,4 @@
-//! What is shown, asked for over HTTP: the worked example's numbers as gauges and as a page, also when the source is away.
+//! What is shown, asked for over HTTP: the worked example's metrics as gauges and as a page, also when the source is down.
 
 mod support;
 
@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 /// The last instant of the worked example (µs), at which every test cuts its windows.
 static END: OnceLock<i64> = OnceLock::new();
 
-/// Rollups in memory that can be taken away.
+/// Rollups in memory that can be made unavailable.
 struct Rollups {
     definitions: DefinitionsSpec,
     watermark: i64,
@@ -226,7 +226,7 @@ impl Scrape {
                 assert_eq!(
                     stem.unwrap_or(&name),
                     family,
-                    "series stand with their family"
+                    "series are together with their family"
                 );
                 assert!(
                     series.insert((name.clone(), labels), value).is_none(),
@@ -364,7 +364,7 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
             .ends_with("Won leads ÷ all leads of the same creation cohort: the share of leads that become closed deals.")
     );
 
-    // Every figure reckoned by hand, and no other number in its place.
+    // Every figure computed by hand, and no other number in its place.
     let expected: Value = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )
@@ -441,7 +441,7 @@ fn compare(
 }
 
 #[tokio::test]
-async fn the_pipelines_own_metrics_stand_beside_them_and_keep_to_the_same_rules() {
+async fn the_pipelines_own_metrics_are_exported_with_them_by_the_same_rules() {
     let served = Served::worked_example().await;
     let t = &served.telemetry;
     for labelled in [&t.events_routed, &t.unknown_fields, &t.flush_rows] {
@@ -581,7 +581,7 @@ async fn the_page_shows_ratios_with_their_counts_and_what_they_mean() {
     assert!(page.contains("2,500.50"), "money is grouped");
     assert!(
         page.contains("Quantiles are within 1 % (DDSketch)."),
-        "definitions stand in full"
+        "definitions are shown in full"
     );
     assert!(
         page.contains("<span class=\"none\">–</span>"),
@@ -614,7 +614,7 @@ async fn the_page_shows_ratios_with_their_counts_and_what_they_mean() {
 }
 
 #[tokio::test]
-async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
+async fn metrics_stay_and_grow_visibly_old_while_the_source_is_down() {
     let served = Served::new(&[], 20, Duration::from_millis(200), false).await;
     let before = served.scrape().await;
     served.is_away.store(true, Ordering::Relaxed);
@@ -645,7 +645,7 @@ async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
     assert!(
         ready
             .body
-            .contains("read model: the numbers have stood still for")
+            .contains("read model: the metrics have not been refreshed for")
             && ready.body.contains("connection refused"),
         "{}",
         ready.body
@@ -666,14 +666,14 @@ async fn numbers_stand_still_and_grow_visibly_old_while_the_source_is_away() {
 }
 
 #[tokio::test]
-async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
+async fn it_is_alive_before_it_is_ready_and_reports_what_it_lacks() {
     let served = Served::new(&[], 20, Duration::from_secs(30), true).await;
     assert_eq!(served.get("/healthz").await.body, "ok\n");
     let ready = served.get("/readyz").await;
     assert_eq!(ready.status, 503);
     assert!(
         ready.body.starts_with(
-            "read model: no numbers have been read yet: reading the epochs: connection refused"
+            "read model: no metrics have been read yet: reading the epochs: connection refused"
         ),
         "{}",
         ready.body
@@ -681,7 +681,7 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
     let scrape = served.scrape().await;
     assert!(
         scrape.get("data_age_seconds", &[]).is_some(),
-        "how long numbers have been missing can be alerted on"
+        "how long metrics have been missing can be alerted on"
     );
     assert!(
         scrape
@@ -693,7 +693,7 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
             .get("/")
             .await
             .body
-            .contains("No numbers have been read yet")
+            .contains("No metrics have been read yet")
     );
 
     served.is_away.store(false, Ordering::Relaxed);
@@ -710,7 +710,7 @@ async fn it_is_alive_before_it_is_ready_and_says_what_it_lacks() {
         body,
         "kafka: no broker answers\nshard 3: the log jumps from offset 7 to 9; run `dealpulse rebuild --new-log`\n"
     );
-    // What somebody should know is told with the problems and without them, and is none.
+    // A notice is shown with the problems and without them, and is not a problem.
     served
         .health
         .notice("configuration", Some("it is outdated".into()));

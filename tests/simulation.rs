@@ -1,8 +1,8 @@
 //! The protocol under crashes: owners, flushes, restarts, routers and rebuilds as they run in production, over logs and a store in which
-//! every call can be cut off anywhere. Each rule of the design is also taken away, to see that this simulation would miss it.
+//! every call can be cut off anywhere. Each rule of the design is also taken away, to see that this simulation notices.
 //!
-//! `DEALPULSE_SEEDS=100000` runs more histories. A history that goes wrong is made as short as it can be and printed;
-//! `DEALPULSE_HISTORY=…` tells it again.
+//! `DEALPULSE_SEEDS=100000` runs more histories. A history that fails is shortened as far as possible and printed;
+//! `DEALPULSE_HISTORY=…` runs it again.
 
 // Shared with other tests, each of which uses a part.
 #[path = "simulation/beside.rs"]
@@ -32,7 +32,7 @@ use dealpulse::definitions::{Credit, DefinitionsSpec, StageMeaning};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::rebuild::Form;
 use history::{History, Mischief};
-use oracle::story::{Dice, Event, deliver, story};
+use oracle::history::{Dice, Event, deliver, histories};
 use process::Instance;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -60,7 +60,7 @@ pub enum Broken {
     LastLinkWins,
     /// Links are versioned by a count of the owner's own, not by the offset of the flush.
     LinksCountedByOwner,
-    /// Merges are told to the home of the merged record only.
+    /// Merges are sent to the home of the merged record only.
     AliasesAtHomeOnly,
     /// Links are addressed by another partition count than the one recorded.
     ClientsPartitioner,
@@ -84,9 +84,9 @@ pub enum Broken {
     TiesNotCopied,
     /// The smallest clock of a record is not copied.
     FirstNotCopied,
-    /// Poured values get new origins.
+    /// Copied values get new origins.
     OriginsAnew,
-    /// Poured values get the record's newest clock.
+    /// Copied values get the record's newest clock.
     ClocksOfTheNewest,
     /// That a history was cut is not copied.
     CutsNotCopied,
@@ -117,7 +117,7 @@ fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     spec
 }
 
-/// What one source says of one deal so often that its history is cut: the same again and again, after all else there is.
+/// So many events of one deal that its history is cut: the same again and again, after all others.
 fn burst() -> impl Iterator<Item = Event> {
     static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         (0..70)
@@ -144,14 +144,15 @@ fn events_of(history: &History) -> Vec<Event> {
         Config::default(),
         TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
     );
-    let events = story(26).new_tree(&mut runner).unwrap().current();
-    let told = events
+    let events = histories(26).new_tree(&mut runner).unwrap().current();
+    let chosen = events
         .into_iter()
         .enumerate()
         .filter(|(i, _)| history.events >> i & 1 == 1)
         .map(|(_, event)| event);
     let has_burst = history.has(Mischief::Burst) && Dice(history.seed).percent(10);
-    told.chain(has_burst.then(burst).into_iter().flatten())
+    chosen
+        .chain(has_burst.then(burst).into_iter().flatten())
         .collect()
 }
 
@@ -217,7 +218,7 @@ struct Cast {
     sim: Sim,
     dice: Dice,
     history: History,
-    /// The lines of each input partition, for whoever reads them.
+    /// The lines of each input partition, for the routers.
     lines: Vec<Vec<(u64, String)>>,
     routers: Vec<Router>,
     instances: Vec<Instance>,
@@ -299,7 +300,7 @@ impl Cast {
         }
     }
 
-    /// One step of the world: something goes wrong, perhaps, and something goes on.
+    /// One step of the world: perhaps a fault, and some progress.
     fn step(&mut self) {
         self.follow_epochs();
         let (fury, has) = (self.fury, |mischief| self.history.has(mischief));
@@ -356,7 +357,7 @@ impl Cast {
         }
     }
 
-    /// Whether a router gets on. Beside a rebuild a straggler seldom does: what it has to say still comes after the switch.
+    /// Whether a router makes progress. Beside a rebuild a slow one seldom does, so that its messages come after the switch.
     fn is_awake(&mut self, router: usize) -> bool {
         let router = &self.routers[router];
         let lingers = router.is_straggler && self.rebuilds && !self.is_rebuilt();
@@ -369,16 +370,16 @@ impl Cast {
 
     fn rebuild(&mut self) {
         if let Some(rebuilder) = &mut self.rebuilder {
-            // The input ends where it ends, also before anybody reads it anew.
+            // The input ends where it ends, also before it is read again.
             let mut routed: Vec<(u64, u64)> = self
                 .lines
                 .iter()
                 .map(|lines| (0, lines.len() as u64))
                 .collect();
-            let anew = self.routers.iter().filter(|router| router.reading() == 2);
+            let again = self.routers.iter().filter(|router| router.reading() == 2);
             routed
                 .iter_mut()
-                .zip(anew)
+                .zip(again)
                 .for_each(|(at, router)| at.0 = router.position());
             *rebuilder.routed.lock().unwrap() = routed;
             rebuilder.step();
@@ -475,11 +476,11 @@ impl Cast {
 
 /// One history. Empty if nothing is wrong.
 fn run(history: History, broken: Broken, kind: World) -> (BTreeSet<String>, Seen) {
-    tell(history, &events_of(&history), broken, kind)
+    run_events(history, &events_of(&history), broken, kind)
 }
 
 /// The history of these events.
-fn tell(
+fn run_events(
     history: History,
     events: &[Event],
     broken: Broken,
@@ -509,7 +510,7 @@ fn tell(
     }
     cast.rebuilds = true;
     cast.finish();
-    // The last the stale owners have to say, and what still lies on its way.
+    // The last writes of the stale owners, and those still in flight.
     for mut zombie in std::mem::take(&mut cast.zombies) {
         let steps = cast.dice.below(60);
         let _ = (0..steps).try_for_each(|_| zombie.step());
@@ -542,7 +543,7 @@ fn number(name: &str) -> Option<u64> {
     })
 }
 
-/// True if a history can't even be told to its end, or goes wrong.
+/// True if a history panics or fails.
 fn goes_wrong(history: &History, broken: Broken) -> bool {
     std::panic::catch_unwind(|| !run(*history, broken, World::Cruel).0.is_empty()).unwrap_or(true)
 }
@@ -560,17 +561,17 @@ fn no_crash_zombie_late_insert_or_retry_leaves_a_trace() {
     };
     let mut all = Seen::default();
     for history in &histories {
-        let told = std::panic::catch_unwind(|| run(*history, Broken::Nothing, World::Cruel));
+        let outcome = std::panic::catch_unwind(|| run(*history, Broken::Nothing, World::Cruel));
         let (problems, seen) =
-            told.unwrap_or_else(|_| (BTreeSet::from(["it panics".to_owned()]), Seen::default()));
+            outcome.unwrap_or_else(|_| (BTreeSet::from(["it panics".to_owned()]), Seen::default()));
         if !problems.is_empty() {
-            eprintln!("history {history} goes wrong; looking for a shorter one: {problems:#?}");
+            eprintln!("history {history} fails; looking for a shorter one: {problems:#?}");
             let least = history.shrink(events_of(history).len(), |history| {
                 goes_wrong(history, Broken::Nothing)
             });
             let problems = std::panic::catch_unwind(|| run(least, Broken::Nothing, World::Cruel).0);
             panic!(
-                "history {history} goes wrong; DEALPULSE_HISTORY={least} is the shortest found: {problems:#?}\n{:#?}",
+                "history {history} fails; DEALPULSE_HISTORY={least} is the shortest found: {problems:#?}\n{:#?}",
                 events_of(&least)
             );
         }
@@ -605,13 +606,13 @@ fn a_history_that_fails_is_shortened_and_replayed_from_what_is_printed() {
     let first = (0..2_000)
         .map(History::new)
         .find(|history| goes_wrong(history, broken))
-        .expect("one goes wrong");
+        .expect("one fails");
     let least = first.shrink(events_of(&first).len(), |history| {
         goes_wrong(history, broken)
     });
-    let told: History = least.to_string().parse().expect("what is printed");
-    assert_eq!(told, least);
-    assert!(goes_wrong(&told, broken));
+    let parsed: History = least.to_string().parse().expect("what is printed");
+    assert_eq!(parsed, least);
+    assert!(goes_wrong(&parsed, broken));
     let (before, after) = (events_of(&first).len(), events_of(&least).len());
     println!("{first} with {before} events became {least} with {after}");
     assert!(

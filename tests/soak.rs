@@ -37,8 +37,8 @@ async fn clickhouse_killed_in_the_middle_of_inserts_takes_and_doubles_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clickhouse_away_for_a_minute_is_waited_for() {
-    faults::clickhouse_away("away", latest(60_000), MINUTE).await;
+async fn clickhouse_down_for_a_minute_is_waited_for() {
+    faults::clickhouse_down("away", latest(60_000), MINUTE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,5 +59,5 @@ async fn a_broker_that_is_killed_again_and_again_changes_nothing() {
 /// An hour at fifty events a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_of_events_without_clickhouse_stays_within_the_bound() {
-    faults::memory_while_clickhouse_is_away("hour", &scenario::events(240_000)).await;
+    faults::memory_while_clickhouse_is_down("hour", &scenario::events(240_000)).await;
 }

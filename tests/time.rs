@@ -51,8 +51,8 @@ async fn zone(time_zone: &str) -> Pure {
     .await
 }
 
-/// Routes one line as it was read in a context; says why it was set aside, if it was.
-async fn tell(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
+/// Routes one line as it was read in a context; returns why it was dead-lettered, if it was.
+async fn route_line(pure: &mut Pure, context: Context<'_>, line: &str) -> Vec<Reason> {
     let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context);
     pure.log
         .append(partition_by_home(
@@ -302,7 +302,7 @@ async fn two_sources_with_the_same_ids_are_two_records_of_each() {
                 namespace: Some(namespace),
                 ..context(offset)
             };
-            assert_eq!(tell(&mut pure, context, line).await, []);
+            assert_eq!(route_line(&mut pure, context, line).await, []);
         }
     }
     let report = pure.all_time();
@@ -321,7 +321,7 @@ async fn two_sources_with_the_same_ids_are_two_records_of_each() {
 }
 
 #[tokio::test]
-async fn a_clock_years_ahead_is_set_aside_where_nobody_else_knows_the_time() {
+async fn a_clock_years_ahead_is_dead_lettered_where_no_broker_stamps_the_time() {
     let (mut pure, now) = (zone("UTC").await, at("2026-03-05T10:00:00Z"));
     let context = |offset| Context {
         now,
@@ -335,7 +335,7 @@ async fn a_clock_years_ahead_is_set_aside_where_nobody_else_knows_the_time() {
         &json!({"status": "won"}),
     );
     assert_eq!(
-        tell(&mut pure, context(0), &ahead).await,
+        route_line(&mut pure, context(0), &ahead).await,
         [Reason::FutureTime]
     );
     let right = event(
@@ -344,7 +344,7 @@ async fn a_clock_years_ahead_is_set_aside_where_nobody_else_knows_the_time() {
         "2026-03-05T09:00:00Z",
         &json!({"status": "lost"}),
     );
-    assert_eq!(tell(&mut pure, context(1), &right).await, []);
+    assert_eq!(route_line(&mut pure, context(1), &right).await, []);
     assert_eq!(
         pure.all_time().pointer("/win_rate/all/lost"),
         Some(&json!(1))
@@ -369,7 +369,7 @@ async fn a_clock_years_ahead_overrules_nothing_that_a_broker_stamped_later() {
         &rfc3339(now + 5 * YEAR),
         &json!({"status": "won", "amount": "9.00", "currency": "EUR"}),
     );
-    assert_eq!(tell(&mut pure, context(0), &ahead).await, []);
+    assert_eq!(route_line(&mut pure, context(0), &ahead).await, []);
     assert_eq!(
         pure.all_time().pointer("/win_rate/all/won"),
         Some(&json!(1))
@@ -381,7 +381,7 @@ async fn a_clock_years_ahead_overrules_nothing_that_a_broker_stamped_later() {
         &rfc3339(now + SECOND),
         &json!({"status": "lost"}),
     );
-    assert_eq!(tell(&mut pure, context(1), &right).await, []);
+    assert_eq!(route_line(&mut pure, context(1), &right).await, []);
     let report = pure.all_time();
     assert_eq!(
         (
@@ -390,7 +390,7 @@ async fn a_clock_years_ahead_overrules_nothing_that_a_broker_stamped_later() {
         ),
         (Some(&json!(0)), Some(&json!(1)))
     );
-    // And nothing of it is dated years ahead: the close stands at the broker's time.
+    // And nothing of it is dated years ahead: the close is at the broker's time.
     assert_eq!(pure.last_instant(), now + SECOND);
 }
 
@@ -479,7 +479,7 @@ async fn a_brokers_clock_that_was_years_ahead_promises_nothing() {
         Some(1_000),
         "it is flushed to its end"
     );
-    // The clock was set right. The checkpoint goes on to hold the greatest time, which says nothing any more: the next message does.
+    // The clock was set right. The checkpoint keeps the greatest time, which is of no use any more: the next message's time is.
     shards.append(0, 600);
     shards.append(0, 650);
     assert_eq!(shards.watermark(1_000).await, Some(600));
@@ -487,7 +487,7 @@ async fn a_brokers_clock_that_was_years_ahead_promises_nothing() {
     assert_eq!(shards.watermark(1_000).await, Some(650));
     shards.checkpoint(0, 3, 100 + YEAR).await;
     assert_eq!(shards.watermark(1_000).await, Some(1_000));
-    // As long as it goes wrong, what is behind is not known.
+    // As long as the clock is wrong, the lag is unknown.
     shards.append(0, 200 + YEAR);
     assert_eq!(shards.watermark(1_000).await, None);
 }

@@ -1,5 +1,5 @@
 //! An upgrade of a database with history, in memory: shards that a program of another catalogue has folded are taken over by this one, while
-//! an instance of before is still at work. Nothing is counted by two formulas, on no way.
+//! an older instance is still running. Nothing is ever counted by two formulas.
 
 mod support;
 
@@ -56,7 +56,7 @@ fn by_the_formulas_before(flush: &mut Flush) {
 struct World {
     log: MemoryLog,
     store: MemoryStore,
-    said: u64,
+    sent: u64,
 }
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
         let world = World {
             log: MemoryLog::new(SHARDS),
             store: MemoryStore::default(),
-            said: 0,
+            sent: 0,
         };
         let spec = DefinitionsSpec::default();
         let first = Epoch {
@@ -75,10 +75,10 @@ impl World {
         world
     }
 
-    async fn say(&mut self, lines: &[String]) {
+    async fn send(&mut self, lines: &[String]) {
         for line in lines {
-            let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(self.said));
-            self.said += 1;
+            let decoded = cloudevents::decode(Some(line.as_bytes()), &[], &context(self.sent));
+            self.sent += 1;
             let routed = partition_by_home(&decoded.assertions, SHARDS);
             self.log.append(routed).await.unwrap();
         }
@@ -203,11 +203,11 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     let (mut world, lines) = (World::new().await, history());
     let (first, rest) = lines.split_at(lines.len() / 3);
     let (second, third) = rest.split_at(rest.len() / 2);
-    world.say(first).await;
+    world.send(first).await;
     let mut old = world.owners(before).await;
     world.fold_before(&mut old).await.unwrap();
 
-    // The new program takes nothing on before the next epoch stands in the store.
+    // The new program starts no shard before the next epoch is in the store.
     let refused = world.owner(0, versions).await.err().unwrap();
     for words in [
         "altered: `win_rate` (version 0 there, 1 here)",
@@ -219,8 +219,8 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     world.store.put_epoch(&next).await.unwrap();
     let left = world.cells(1);
 
-    // An instance of before still has shard 0: it goes on until the log, or a shard that is ahead, speaks of the epoch it can't count.
-    world.say(second).await;
+    // An older instance still has shard 0: it goes on until the log, or a shard that is ahead, names the epoch it can't count.
+    world.send(second).await;
     let mut mixed = vec![
         world.owner(1, versions).await.unwrap(),
         world.owner(2, versions).await.unwrap(),
@@ -229,7 +229,7 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     world.run(&mut mixed).await;
     world.log.append(start_messages(&next)).await.unwrap();
     world.run(&mut mixed).await;
-    world.say(third).await;
+    world.send(third).await;
     world.run(&mut mixed).await;
     let stopped = world
         .fold_before(&mut old[..1])
@@ -243,16 +243,16 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     let refused = world.owner(1, before).await.err().unwrap();
     assert!(refused.contains("epoch 2"), "{refused}");
 
-    // Of the epoch that is left, the shards the new program has folded stand as they were, and all of it is by the old formulas.
-    let stands = world.cells(1);
+    // Of the epoch that is left, the shards the new program has folded are as they were, and all of it is by the old formulas.
+    let left_rows = world.cells(1);
     let of = |cells: &BTreeMap<CellKey, Row<CellRow>>, shards: BTreeSet<Home>| {
         let mut cells = cells.clone();
         cells.retain(|key, _| shards.contains(&key.1));
         cells
     };
-    assert_eq!(of(&stands, [1, 2].into()), of(&left, [1, 2].into()));
-    assert_ne!(of(&stands, [0].into()), of(&left, [0].into()));
-    for row in stands.values() {
+    assert_eq!(of(&left_rows, [1, 2].into()), of(&left, [1, 2].into()));
+    assert_ne!(of(&left_rows, [0].into()), of(&left, [0].into()));
+    for row in left_rows.values() {
         assert!(!is_of("upsell", &row.row.rollup));
         let is_old = row.row.cell.counts.iter().all(|n| n % 1_000 == 0);
         assert!(is_old || !is_of("win_rate", &row.row.rollup), "{row:?}");
@@ -287,13 +287,13 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     let (made, ()) = tokio::join!(making, folding);
     made.unwrap();
     assert_eq!(shown(&next).len(), today().metrics().count());
-    assert_eq!(world.cells(1), stands);
+    assert_eq!(world.cells(1), left_rows);
 
     // The same events, counted by this program from the first one on.
     let mut undisturbed = Pure::new(SHARDS, DefinitionsSpec::default()).await;
-    let said = lines.iter().enumerate();
+    let numbered = lines.iter().enumerate();
     undisturbed
-        .feed(said.map(|(at, line)| (at as u64, line.as_str())), 1)
+        .feed(numbered.map(|(at, line)| (at as u64, line.as_str())), 1)
         .await;
     let mut expected = undisturbed.store.cells();
     expected.retain(|_, row| !row.row.cell.is_zero());
@@ -306,15 +306,15 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_given_up_leaves_numbers_that_nobody_counts_on() {
+async fn an_abandoned_upgrade_leaves_an_epoch_that_no_program_continues() {
     let (mut world, lines) = (World::new().await, history());
-    world.say(&lines[..lines.len() / 2]).await;
+    world.send(&lines[..lines.len() / 2]).await;
     let mut old = world.owners(before).await;
     world.fold_before(&mut old).await.unwrap();
     let (_, next) = world.next().await;
     world.store.put_epoch(&next).await.unwrap();
     let left = world.cells(1);
-    world.say(&lines[lines.len() / 2..]).await;
+    world.send(&lines[lines.len() / 2..]).await;
     let mut new = world.owners(versions).await;
     world.run(&mut new).await;
     let dropped = Epoch {
@@ -325,7 +325,7 @@ async fn an_upgrade_that_is_given_up_leaves_numbers_that_nobody_counts_on() {
 
     // To go on from the checkpoints would leave out what was folded meanwhile.
     let mut old = world.owners(before).await;
-    world.say(&lines[..50]).await;
+    world.send(&lines[..50]).await;
     world.fold_before(&mut old).await.unwrap();
     assert_eq!(world.cells(1), left);
 }

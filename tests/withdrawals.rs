@@ -1,4 +1,4 @@
-//! Taking back: what was counted under one account, lead or record and belongs under another, or under none. Every figure is reckoned by
+//! Corrections: what was counted under one account, lead or record and belongs under another, or under none. Every figure is computed by
 //! hand, before and after, and is the same in whatever order the events come, how often, and over how many shards.
 
 mod support;
@@ -47,16 +47,16 @@ fn lead(id: &str, day: u32, source: &str) -> String {
 /// A figure by its path in a report of all time, and what it is once each step is counted; `null` where there is none.
 type Scenario<'a> = (&'a str, &'a [Value]);
 
-async fn tell(steps: &[Step], scenarios: &[Scenario<'_>]) {
+async fn check(steps: &[Step], scenarios: &[Scenario<'_>]) {
     // Made once: a calendar takes a while to lay out.
     let definitions = Arc::new(Catalogue::new(DefinitionsSpec::default()).expect("the defaults"));
     for shards in [1, 2, 5, 16] {
         let mut pure = Pure::with(shards, &definitions).await;
-        let mut told = Vec::new();
+        let mut events = Vec::new();
         for (number, step) in steps.iter().enumerate() {
-            // Step by step, as it would happen: what was counted is taken back.
-            let from = told.len() as u64;
-            told.extend(step.iter().map(String::as_str));
+            // Step by step, as it would happen: what was counted is subtracted.
+            let from = events.len() as u64;
+            events.extend(step.iter().map(String::as_str));
             pure.feed((from..).zip(step.iter().map(String::as_str)), 1)
                 .await;
             assert_figures(
@@ -68,7 +68,7 @@ async fn tell(steps: &[Step], scenarios: &[Scenario<'_>]) {
             // And all at once, in any order, and twice.
             for seed in 0..6 {
                 let mut shuffled = Pure::with(shards, &definitions).await;
-                let lines = delivered(&told, seed);
+                let lines = delivered(&events, seed);
                 shuffled
                     .feed(lines.into_iter(), 1 + seed as usize % 3)
                     .await;
@@ -84,10 +84,10 @@ async fn tell(steps: &[Step], scenarios: &[Scenario<'_>]) {
 }
 
 /// Every event twice, the second time at an offset of its own, in an order that depends on the seed; for seed 0 backwards.
-fn delivered<'l>(told: &[&'l str], seed: u64) -> Vec<(u64, &'l str)> {
-    let count = told.len() as u64;
+fn delivered<'l>(events: &[&'l str], seed: u64) -> Vec<(u64, &'l str)> {
+    let count = events.len() as u64;
     let mut lines: Vec<(u64, &str)> = (0..count * 2)
-        .map(|offset| (offset, told[(offset % count) as usize]))
+        .map(|offset| (offset, events[(offset % count) as usize]))
         .collect();
     if seed == 0 {
         lines.reverse();
@@ -121,7 +121,7 @@ async fn a_deal_moved_to_another_account_is_that_accounts_first_win() {
         vec![event("deal", "D-2", 5, json!({"account_id": "A-1"}))],
         vec![event("deal", "D-2", 6, json!({"account_id": null}))],
     ];
-    tell(
+    check(
         &steps,
         &[
             ("/upsell/all/won", &[json!(2), json!(2), json!(2), json!(2)]),
@@ -177,7 +177,7 @@ async fn a_deal_attributed_to_another_lead_takes_its_revenue_along() {
             json!({"lead_id": null, "lead_source": "phone"}),
         )],
     ];
-    tell(
+    check(
         &steps,
         &[
             (
@@ -258,7 +258,7 @@ async fn accounts_merged_wrongly_then_elsewhere_then_taken_apart() {
         )],
         vec![event("account", "A-2", 7, json!({"merged_into": null}))],
     ];
-    tell(
+    check(
         &steps,
         &[
             ("/upsell/all/won", &[json!(3), json!(3), json!(3), json!(3)]),
@@ -328,7 +328,7 @@ async fn leads_merged_wrongly_then_elsewhere_then_taken_apart() {
         )],
         vec![event("lead", "L-2", 9, json!({"merged_into": null}))],
     ];
-    tell(
+    check(
         &steps,
         &[
             (
@@ -401,10 +401,10 @@ async fn what_is_deleted_counts_nowhere_and_what_is_restored_counts_again() {
             event("deal", "D-2", 5, lost),
         ],
         vec![event("deal.deleted", "D-1", 6, none())],
-        // Whoever is deleted is not revived by being spoken of.
+        // A deleted record is not revived by a reference to it.
         vec![event("deal", "D-1", 7, json!({"amount": "1200.00"}))],
         vec![event("deal.restored", "D-1", 8, none())],
-        // Without its account's word that it was a customer before, the win is its first.
+        // Without the account's date of becoming a customer, the win is its first.
         vec![
             event("account.deleted", "A-1", 9, none()),
             event("lead.deleted", "L-1", 9, none()),
@@ -414,7 +414,7 @@ async fn what_is_deleted_counts_nowhere_and_what_is_restored_counts_again() {
             event("lead.restored", "L-1", 10, none()),
         ],
     ];
-    tell(
+    check(
         &steps,
         &[
             (

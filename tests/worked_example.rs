@@ -1,4 +1,4 @@
-//! The worked example of docs/worked-example.md: every figure reckoned by hand, against what the pipeline says.
+//! The worked example of docs/worked-example.md: every figure computed by hand, against the pipeline's.
 
 mod support;
 
@@ -51,7 +51,7 @@ async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
         "time_zone": "Europe/Berlin",
         "metrics": reading.to_json(&pure.definitions),
     });
-    // The hand-worked figures give groups other than the total and sources for the window "all" only.
+    // The figures computed by hand give groups other than the total and sources for the window "all" only.
     for windows in json["metrics"].as_object_mut().unwrap().values_mut() {
         for (window, groups) in windows.as_object_mut().unwrap() {
             groups.as_object_mut().unwrap().retain(|group, _| {
@@ -63,7 +63,7 @@ async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
 }
 
 #[tokio::test]
-async fn every_figure_is_as_it_was_reckoned_by_hand() {
+async fn every_figure_is_as_it_was_computed_by_hand() {
     let expected: Value = serde_json::from_str(
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )

@@ -1,12 +1,12 @@
 //! The least there is to do with an event of the deal workload: read its JSON into a typed struct that borrows from it.
 //!
-//! What the path costs is held against this, because it holds on any machine.
+//! The cost of the path is compared with this, because the ratio holds on any machine.
 
 use dealpulse::local::generate::GeneratedEvent;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
-#[allow(dead_code)] // being read is all that is asked of them
+#[allow(dead_code)] // they only have to be read
 struct Envelope<'a> {
     specversion: &'a str,
     id: &'a str,

@@ -31,7 +31,7 @@ pub fn measure_lead(sizes: Sizes, table: &mut Table) {
     rows("lead", "l1", &links, 1, sizes, table);
 }
 
-/// What the home of the deals has to tell, taken from a shard that folded them.
+/// The links of the home of the deals, taken from a shard that folded them.
 fn links(reference: &str) -> Vec<OutLink> {
     let mut home = Fold::new();
     home.feed(&deals::won(COUNTS[COUNTS.len() - 1], reference), 0);
@@ -128,7 +128,7 @@ fn cost(
                 break;
             }
         }
-        // A part of the last thousand says as much.
+        // A part of the last thousand is enough.
         costs.push(began.elapsed().as_secs_f64() * 1e6 / folded as f64);
         if started.elapsed() > LIMIT {
             break;

@@ -1,6 +1,6 @@
 //! Benchmarks: what the pipeline costs in time, memory and CPU, each figure with the goal beside it.
 //!
-//! `make bench` prints them all; docs/benchmarks.md says what each row is. A row can be run alone with `--only`, in seconds with
+//! `make bench` prints them all; docs/benchmarks.md describes each row. A row can be run alone with `--only`, in seconds with
 //! `--quick`. The process fails if a ratio is missed that holds on any machine.
 
 mod bare;
@@ -33,7 +33,7 @@ struct Arguments {
     /// Run this row only; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Row>,
-    /// Small sizes and few runs: seconds instead of minutes, and figures that say less
+    /// Small sizes and few runs: seconds instead of minutes, and less precise figures
     #[arg(long)]
     quick: bool,
     /// How many events of the deal workload go through the whole pipeline

@@ -1,4 +1,4 @@
-//! What the operating system says of a process: CPU seconds, by group of threads too.
+//! Measures of a process from the operating system: CPU seconds, by group of threads too.
 
 use std::collections::BTreeMap;
 use std::fs;

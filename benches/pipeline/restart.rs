@@ -1,4 +1,4 @@
-//! Restart: how long records and links take to be put back and counted, without an engine.
+//! Restart: how long records and links take to be restored and counted, without an engine.
 
 use std::time::Instant;
 

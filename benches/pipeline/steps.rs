@@ -20,7 +20,7 @@ pub const LINKS_A_MESSAGE: usize = 500;
 /// Events between two flushes.
 pub const EVENTS_A_FLUSH: usize = 50_000;
 
-/// The definitions that numbers are kept by.
+/// The definitions of the metrics.
 pub fn spec() -> DefinitionsSpec {
     DefinitionsSpec {
         time_zone: "Europe/Berlin".into(),
@@ -60,7 +60,7 @@ pub fn write(assertions: &[Assertion<'_>]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Makes messages of the log of what a shard has to tell, as a flush does.
+/// Encodes a shard's links as messages of the log, as a flush does.
 pub fn link_messages(outbox: &[OutLink], version: u64, links_a_message: usize) -> Vec<Vec<u8>> {
     let message = |links: &[OutLink]| {
         let links: Vec<LinkMessage<'_>> = links
@@ -123,7 +123,7 @@ impl Fold {
         }
     }
 
-    /// Takes flush after flush, and folds the links in them, until there is nothing to tell. `row` sees all that was taken.
+    /// Takes flush after flush, and folds the links in them, until there are no more links. `row` sees all that was taken.
     pub fn settle(&mut self, mut row: impl FnMut(Touched, u64)) {
         loop {
             let mut touched = self.shard.take_touched();

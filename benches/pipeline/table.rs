@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// What a figure is held against.
+/// What a figure is compared with.
 #[derive(Clone, Copy)]
 pub enum Goal {
     /// Nothing: it explains another figure.
@@ -73,7 +73,7 @@ impl Table {
         print(what, "too slow", &goal, verdict);
     }
 
-    /// Says which musts were missed; the exit code is 1 if any was.
+    /// Prints which musts were missed; the exit code is 1 if any was.
     pub fn finish(self) -> ExitCode {
         if self.missed_musts.is_empty() {
             return ExitCode::SUCCESS;

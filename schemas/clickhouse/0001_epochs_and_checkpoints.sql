@@ -1,4 +1,4 @@
--- Under which definitions the numbers are kept, and in which log their records are. The greatest live epoch is the current one.
+-- The definitions of the metrics, and the log of their records. The greatest live epoch is the current one.
 CREATE TABLE epochs
 (
     epoch       UInt32,
@@ -11,7 +11,7 @@ CREATE TABLE epochs
 ENGINE = ReplacingMergeTree(version)
 ORDER BY epoch;
 
--- How far each shard is. Written last in a flush, read first in a restart.
+-- The position of each shard. Written last in a flush, read first in a restart.
 CREATE TABLE checkpoints
 (
     generation   UInt32,
@@ -33,7 +33,7 @@ SELECT
 FROM epochs AS e FINAL
 WHERE live = 1;
 
--- Up to where everything is known to be folded: what is younger can't be judged.
+-- The time up to which everything is folded: what is newer is incomplete.
 CREATE VIEW watermark AS
 SELECT toDateTime(intDiv(min(append_time), 1000000)) AS watermark
 FROM checkpoints FINAL

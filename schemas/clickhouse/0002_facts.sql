@@ -1,8 +1,8 @@
--- Facts: one row a record. `state` is the whole record, tied values, clocks and origins included: what a restart reads.
--- The columns are the values that count, for whoever asks a question the rollups don't answer. A date stands at midnight UTC.
+-- Facts: one row per record. `state` is the whole record, tied values, clocks and origins included: a restart reads it.
+-- The columns are the values that count, for queries that the rollups don't answer. A date is stored as midnight UTC.
 -- Read with FINAL and WHERE deleted = 0. No TTL: the facts are the state of the pipeline.
 
--- What is known of each lead.
+-- The leads.
 CREATE TABLE leads
 (
     generation        UInt32,
@@ -28,7 +28,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY generation
 ORDER BY (generation, shard, id);
 
--- What is known of each deal, as its sources said it: what the definitions make of it is in the rollups.
+-- The deals, as their sources asserted them: values under the definitions are in the rollups.
 CREATE TABLE deals
 (
     generation          UInt32,
@@ -66,7 +66,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY generation
 ORDER BY (generation, shard, id);
 
--- What is known of each account.
+-- The accounts.
 CREATE TABLE accounts
 (
     generation         UInt32,
@@ -88,7 +88,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY generation
 ORDER BY (generation, shard, id);
 
--- What each merged record became; every shard has them all. The id is entity:id of the record merged away.
+-- The survivor of each merged record; every shard has them all. The id is entity:id of the merged record.
 CREATE TABLE aliases
 (
     generation  UInt32,

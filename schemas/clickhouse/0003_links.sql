@@ -1,4 +1,4 @@
--- What records told other records, kept at the home of the one told. Withdrawn links stay, so that an older one can't come back.
+-- The links between records, stored at the home of their target. Withdrawn links stay, so that an older one can't come back.
 CREATE TABLE links
 (
     epoch         UInt32,

@@ -1,4 +1,4 @@
--- The numbers. One row a cell and shard: absolute values at the offset `version`, so a repeated write changes nothing and a stale
+-- The rollups. One row per cell and shard: absolute values at the offset `version`, so a repeated write changes nothing and a stale
 -- one loses. Zeros are rows. A pane is an hour's instant, or a day's or month's local date at midnight.
 CREATE TABLE rollups
 (
@@ -19,7 +19,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY (epoch, toYear(pane))
 ORDER BY (epoch, series, grain, dimension, pane, value, currency, shard);
 
--- The numbers of the current epoch, shards summed.
+-- The rollups of the current epoch, summed over the shards.
 CREATE VIEW cells AS
 SELECT
     series, grain, pane, dimension, value, currency,
@@ -30,7 +30,7 @@ FROM rollups AS r FINAL
 WHERE epoch = (SELECT epoch FROM current_epoch)
 GROUP BY series, grain, pane, dimension, value, currency;
 
--- The same by local day; what the views of the metrics are made of.
+-- The same by local day; the views of the metrics read it.
 CREATE VIEW cells_by_day AS
 SELECT series, toDate(pane) AS day, dimension, value, currency, counts, sums, sketch
 FROM cells

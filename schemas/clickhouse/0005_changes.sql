@@ -1,4 +1,4 @@
--- What each message changed in a record: one row a record and message.
+-- What each message changed in a record: one row per record and message.
 CREATE TABLE changes
 (
     generation       UInt32,

@@ -1,4 +1,4 @@
--- What a rebuild needs: how the input was read, which older log still feeds a newer one, and since when an epoch is the current one.
+-- For a rebuild: how the input was read, which older log still feeds a newer one, and since when an epoch is the current one.
 ALTER TABLE epochs
     ADD COLUMN IF NOT EXISTS reading    UInt32 DEFAULT 1 COMMENT 'of the input topics: a new one begins at their beginnings',
     ADD COLUMN IF NOT EXISTS inputs     String DEFAULT '{}' COMMENT 'JSON: how that reading reads each topic',
@@ -6,7 +6,7 @@ ALTER TABLE epochs
     ADD COLUMN IF NOT EXISTS live_since Nullable(DateTime64(6, 'UTC')) COMMENT 'NULL for the first, which always was',
     COMMENT COLUMN live '0 while it is being built, 1 once views may read it, 2 when it is dropped';
 
--- Which shards' records stand in the new log that an epoch is being built on, so that a rebuild that was killed goes on.
+-- The shards whose records are copied into the new log of an epoch that is being built, so that a rebuild that was killed can be continued.
 CREATE TABLE poured
 (
     epoch UInt32,
@@ -15,7 +15,7 @@ CREATE TABLE poured
 ENGINE = ReplacingMergeTree
 ORDER BY (epoch, shard);
 
--- Which epochs have begun in the middle of a log; every shard has them all. The id is the epoch's number.
+-- The epochs that began in the middle of a log; every shard has them all. The id is the epoch's number.
 CREATE TABLE epoch_starts
 (
     generation  UInt32,
@@ -31,7 +31,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY generation
 ORDER BY (generation, shard, id);
 
--- The changes, once each: a log that was made anew tells all of them again, so each hour counts by the generation current at that hour.
+-- The changes, once each: a rebuilt log repeats all of them, so each hour counts by the generation current at that hour.
 CREATE VIEW changes_counted AS
 SELECT c.*
 FROM changes AS c FINAL

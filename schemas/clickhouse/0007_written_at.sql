@@ -1,5 +1,5 @@
--- When ClickHouse took each row of the rollups, so that a reader asks only for what is new. Rows that were there before are given the
--- oldest time there is, in their parts: a default that is evaluated when they are read would make them new with every reading.
+-- When ClickHouse inserted each row of the rollups, so that a reader reads only new rows. Older rows get the
+-- smallest time, stored in their parts: a default evaluated when they are read would make them new with every reading.
 ALTER TABLE rollups
     ADD COLUMN IF NOT EXISTS written_at DateTime64(6, 'UTC') DEFAULT toDateTime64(0, 6, 'UTC') COMMENT 'by ClickHouse''s clock; 0 for what is older than this column';
 

@@ -1,4 +1,4 @@
--- What is known of each contact.
+-- The contacts.
 CREATE TABLE contacts
 (
     generation  UInt32,

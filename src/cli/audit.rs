@@ -1,4 +1,4 @@
-//! `dealpulse audit`: an export of the CRM against the facts: is everything there, and does it say the same?
+//! `dealpulse audit`: compares an export of the CRM with the facts: is everything there, and is it equal?
 
 mod compare;
 mod show;
@@ -127,9 +127,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join(", ");
-        bail!(
-            "--fields: the export says nothing of `{field}`, so it can't be compared; it states {stated}"
-        );
+        bail!("--fields: the export has no `{field}`, so it can't be compared; it has {stated}");
     }
     match args.json {
         true => print(&format!("{:#}\n", show::to_json(&audited, &export)))?,
@@ -179,7 +177,7 @@ fn namespace<'c>(asked: Option<&'c str>, config: &'c Config) -> Result<Option<&'
         None => {
             ensure!(
                 known.len() < 2,
-                "the topics are of several CRMs: say with --namespace which one's export this is; there are {list}"
+                "the topics are of several CRMs: name the CRM of this export with --namespace; there are {list}"
             );
             Ok(known.first().copied())
         }

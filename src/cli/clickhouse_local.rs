@@ -24,7 +24,7 @@ pub struct ClickhouseLocal {
     /// The port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8123)]
     pub port: u16,
-    /// End when standard input is closed, as it is when the parent process dies
+    /// End when standard input is closed, as it is when the parent process ends
     #[arg(long, hide = true)]
     pub end_with_stdin: bool,
 }
@@ -97,7 +97,7 @@ impl DataDir {
             .unwrap_or_default();
         let name = format!("dealpulse-clickhouse-{}-{}", process::id(), now.as_nanos());
         let path = std::env::temp_dir().join(name);
-        // Fails if it is there already, so nobody else's directory is ever used or removed.
+        // Fails if it is there already, so no existing directory is ever used or removed.
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self {
             path,

@@ -78,7 +78,7 @@ fn arrived_by(instant: i64) -> Option<i64> {
 
 /// Pairs of instants (µs), oldest first: when it was, and how far the organisation's events had come to the log.
 ///
-/// The local broker stamps our time on what happened in the organisation's, so its stamps have to be translated to say what is complete.
+/// The local broker stamps our time on what happened in the organisation's, so its stamps have to be translated into the organisation's time.
 struct Arrivals(VecDeque<(i64, i64)>);
 
 impl Arrivals {

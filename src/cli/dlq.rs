@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::event::decode::Reason;
 use crate::kafka::dead_letter::read::At;
 
-/// Look at dead letters, and put back those that are mended
+/// List dead letters, and replay those that can be decoded now
 #[derive(Debug, clap::Args)]
 pub struct Dlq {
     #[command(subcommand)]
@@ -21,9 +21,9 @@ pub struct Dlq {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the open dead letters: where each lies, where it came from, its reason, and how its bytes begin
+    /// Show the open dead letters: the position, origin, reason and first bytes of each
     List(List),
-    /// Put back the dead letters that can be read by now: with the present configuration, clock and version
+    /// Replay the dead letters that can be read by now: with the present configuration, clock and version
     Replay(Replay),
 }
 
@@ -58,7 +58,7 @@ impl Chosen {
 struct List {
     #[command(flatten)]
     chosen: Chosen,
-    /// Also those that were put back, and those that were set aside twice
+    /// Also those that were replayed, and those that were dead-lettered twice
     #[arg(long)]
     all: bool,
     /// Show so many at most; the summary counts all
@@ -73,10 +73,10 @@ struct List {
 struct Replay {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only the dead letter that lies here, as `dlq list` shows it; may be given several times
+    /// Only the dead letter at this position, as `dlq list` shows it; may be given several times
     #[arg(long = "dead-letter", value_name = "PARTITION:OFFSET")]
     dead_letters: Vec<At>,
-    /// Say what would happen, and write nothing
+    /// Print what would happen, and write nothing
     #[arg(long)]
     dry_run: bool,
 }

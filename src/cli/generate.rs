@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 
-/// Write the events of an invented sales organisation, one CloudEvents JSON a line, in the order of publication.
+/// Write the events of a generated sales organisation, one CloudEvents JSON per line, in the order of publication.
 #[derive(Debug, clap::Args)]
 pub struct Generate {
     /// The same seed gives the same bytes on every machine.

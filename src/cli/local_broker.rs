@@ -22,11 +22,11 @@ pub struct LocalBrokerArgs {
     topics: Vec<TopicSpec>,
 }
 
-/// Serves until standard input ends (which is how it learns that its parent died), Ctrl-C or SIGTERM.
+/// Serves until standard input ends (which shows that its parent has ended), Ctrl-C or SIGTERM.
 pub async fn run(args: LocalBrokerArgs) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be listened for")?;
     let broker = LocalBroker::start(&args.topics)?;
-    say(&format!("{LISTENING}{}", broker.address()))?;
+    print_line(&format!("{LISTENING}{}", broker.address()))?;
     let mut lines = standard_input()?;
     loop {
         let line = tokio::select! {
@@ -39,7 +39,7 @@ pub async fn run(args: LocalBrokerArgs) -> anyhow::Result<()> {
             Ok(()) => CREATED.to_owned(),
             Err(reason) => format!("refused: {reason:#}"),
         };
-        say(&format!("{ANSWER}{answer}"))?;
+        print_line(&format!("{ANSWER}{answer}"))?;
     }
 }
 
@@ -73,8 +73,8 @@ fn standard_input() -> anyhow::Result<mpsc::Receiver<String>> {
     Ok(lines)
 }
 
-/// Prints a line at once: whoever started us is waiting for it.
-fn say(line: &str) -> anyhow::Result<()> {
+/// Prints a line at once: the parent process waits for it.
+fn print_line(line: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())

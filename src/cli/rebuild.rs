@@ -1,4 +1,4 @@
-//! `dealpulse rebuild`: the numbers made anew beside the running pipeline, and the switch to them.
+//! `dealpulse rebuild`: the metrics rebuilt beside the running pipeline, and the switch to them.
 
 mod plan;
 mod show;
@@ -22,7 +22,7 @@ use crate::pipeline::rebuild::{Form, is_whole, rebuild};
 use crate::pipeline::{Log, Store};
 use crate::telemetry::wall_clock;
 
-/// Make the numbers anew beside the running pipeline, and switch to them
+/// Rebuild the metrics beside the running pipeline, and switch to them
 ///
 /// Killed or stopped, it goes on with the same command. Instances that run take part by themselves; this one does, too.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ enum What {
     },
     /// Show the epochs and how far a rebuild is
     Status(On),
-    /// Give up the rebuild that was begun
+    /// Abandon the rebuild that was started
     Abandon(On),
     /// Remove what the current epoch has replaced
     Drop(On),
@@ -69,7 +69,7 @@ struct On {
     config: PathBuf,
 }
 
-/// A database with numbers, and what they are made of.
+/// A database with metrics, and its epochs.
 struct Place {
     config: Arc<Config>,
     parts: Parts<ClickHouse>,
@@ -86,7 +86,7 @@ impl Place {
         let current = current(&epochs).cloned();
         let current = current.with_context(|| {
             format!(
-                "the database `{}` has no numbers yet: `dealpulse run` starts them",
+                "the database `{}` has no metrics yet: `dealpulse run` starts them",
                 parts.store.database()
             )
         })?;
@@ -99,7 +99,7 @@ impl Place {
     }
 }
 
-/// Does what is asked.
+/// Runs the command.
 ///
 /// # Errors
 /// What is refused, with the reason, or what Kafka or ClickHouse answered. Nothing is lost then.
@@ -148,7 +148,7 @@ pub async fn run(args: Rebuild) -> anyhow::Result<()> {
     }
 }
 
-/// What is asked for.
+/// The command.
 struct Wish {
     form: Form,
     partitions: Option<u32>,
@@ -259,12 +259,12 @@ async fn abandon(place: &Place) -> anyhow::Result<()> {
     }
     if next.stood_at.is_some() {
         println!(
-            "epoch {} is given up; epoch {} is not counted on, since shards were folded without it: make its numbers anew with the version that is to run: dealpulse rebuild definitions",
+            "epoch {} is abandoned; epoch {} is not continued, since shards were folded without it: rebuild its metrics with the version that is to run: dealpulse rebuild definitions",
             next.epoch, place.current.epoch
         );
     } else {
         println!(
-            "epoch {} is given up; epoch {} goes on as it is",
+            "epoch {} is abandoned; epoch {} continues unchanged",
             next.epoch, place.current.epoch
         );
     }
@@ -302,7 +302,7 @@ async fn drop_replaced(place: &Place) -> anyhow::Result<()> {
                 left == 0,
                 "{left} messages of the old log are not carried over yet: let `dealpulse run` do that first"
             );
-            // First the topic: whoever still writes to it gets an error, and keeps what it could not write.
+            // First the topic: an instance that still writes to it gets an error, and keeps what it could not write.
             admin::delete(&config.kafka, &admin::log_topic(config, epoch.generation)).await?;
         }
         parts

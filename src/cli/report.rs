@@ -59,7 +59,7 @@ pub struct Report {
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Keep the database in this empty or new directory, to be looked at with `dealpulse clickhouse-local --data-dir`
+    /// Keep the database in this empty or new directory, to be queried with `dealpulse clickhouse-local --data-dir`
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Write every rejected line or row to this file, as NDJSON

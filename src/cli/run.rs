@@ -31,7 +31,7 @@ use crate::serve::refresh::{Refresh, Source, refresh_forever};
 use crate::serve::{router, serve};
 use crate::telemetry::{Telemetry, wall_clock};
 
-/// How old numbers may be before this instance calls itself not ready.
+/// How old the metrics may be before this instance is not ready.
 const STALE: Duration = Duration::from_secs(30);
 /// How long a stop may take: less than the 30 s after which an orchestrator kills.
 const STOP: Duration = Duration::from_secs(25);
@@ -125,7 +125,7 @@ impl Pipeline {
         let epochs = store.epochs().await?;
         let must_upgrade = match check_compatible(&config, &epochs, catalogue) {
             Err(Refusal::Catalogue { mismatch, .. }) if config.on_upgrade == OnUpgrade::Rebuild => {
-                tracing::info!(%mismatch, "the numbers are made anew by this version");
+                tracing::info!(%mismatch, "the metrics are rebuilt by this version");
                 true
             }
             checked => checked.map(|()| false)?,
@@ -143,7 +143,7 @@ impl Pipeline {
             }
             checked => checked?,
         }
-        // Only now: an epoch can't be taken back, and a log that is refused can still be mended or counted otherwise.
+        // Only now: an epoch can't be taken back, and a log that is refused can still be fixed or counted otherwise.
         if epochs.is_empty() {
             store.put_first_epoch(&epoch).await?;
         }
@@ -217,7 +217,7 @@ impl Pipeline {
 
     /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
     pub async fn stop(self) -> anyhow::Result<Stopped> {
-        // Kafka's client can't be called off while its brokers are away.
+        // A request of Kafka's client can't be cancelled while its brokers are down.
         let is_drained = tokio::time::timeout(STOP, self.running.stop())
             .await
             .unwrap_or(false);
@@ -238,7 +238,7 @@ impl Pipeline {
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it the pipeline.
+    // An error means that the sender is dropped, and with it the pipeline.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
@@ -291,7 +291,7 @@ async fn record_inputs(
     Ok(())
 }
 
-/// Waits half a minute for what is started at the same time as we are. It goes by the clock, since to ask an absent Kafka takes long itself.
+/// Waits half a minute for what is started at the same time as we are. It goes by the clock, since a request to an absent Kafka takes long itself.
 pub(super) struct AtStart(pub Instant);
 
 impl RetryPolicy for AtStart {

@@ -1,4 +1,4 @@
-//! What commands share that look at the numbers of a pipeline from outside, and how they end.
+//! What the commands share that read the stored metrics of a pipeline, and how they end.
 
 use std::path::Path;
 
@@ -30,11 +30,11 @@ pub fn open(path: &Path) -> Result<(Config, ClickHouse)> {
 /// An epoch of a database, or its current one.
 ///
 /// # Errors
-/// If there is none such, or ClickHouse can't be asked.
+/// If there is none such, or ClickHouse can't be read.
 pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoch, Live)> {
     let (database, epochs) = (clickhouse.database(), clickhouse.epochs().await?);
     let current = current(&epochs).with_context(|| {
-        format!("the database `{database}` has no numbers yet: `dealpulse run` starts them")
+        format!("the database `{database}` has no metrics yet: `dealpulse run` starts them")
     })?;
     let number = number.unwrap_or(current.epoch);
     let kept: Vec<&Epoch> = epochs
@@ -63,7 +63,7 @@ pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoc
     Ok(((*found).clone(), live))
 }
 
-/// Refuses an epoch whose numbers this program can't work out from the facts: it counts by other formulas, or the facts are further on.
+/// Refuses an epoch whose metrics this program can't compute from the facts: it counts by other formulas, or the facts are further on.
 ///
 /// # Errors
 /// Which it is; or what ClickHouse answered.
@@ -71,7 +71,7 @@ pub async fn check_countable(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(
     catalogue::check_countable(epoch, metric::versions)?;
     if let Some(next) = catalogue::left_by(&clickhouse.epochs().await?, epoch.epoch) {
         bail!(
-            "epoch {} is not counted on since epoch {} was begun by another version: its numbers are older than the facts",
+            "epoch {} has not been continued since another version began epoch {}: its metrics are older than the facts",
             epoch.epoch,
             next.epoch
         );

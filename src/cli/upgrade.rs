@@ -1,4 +1,4 @@
-//! Upgrades: the numbers made anew by this program's catalogue, beside those of another one.
+//! Upgrades: the metrics rebuilt by this program's catalogue, beside those of another one.
 
 use anyhow::Context;
 
@@ -19,8 +19,8 @@ pub(super) fn leaves(epochs: &[Epoch], epoch: &Epoch, catalogue: VersionsOf) -> 
     left_by(epochs, epoch.epoch).is_some() || check_countable(epoch, catalogue).is_err()
 }
 
-/// Up to when (µs) an epoch that is about to be left is complete; 0 if that can't be known. Only what was asked *before* it was left is
-/// true of it: whoever asks looks afterwards whether it still is not.
+/// Up to when (µs) an epoch that is about to be left is complete; 0 if that is unknown. Only a watermark read *before* it was left is
+/// true of it: the caller checks afterwards that it still is not left.
 ///
 /// # Errors
 /// If log or store can't be read at present.
@@ -36,7 +36,7 @@ pub(super) async fn complete_up_to(
     match watermark(epoch, wall_clock(), &log, &parts.store).await {
         Ok(watermark) => Ok(watermark.unwrap_or_default()),
         Err(error) if error.is_transient => Err(error),
-        // A log that is damaged or gone has no answer.
+        // A log that is damaged or deleted has no watermark.
         Err(_) => Ok(0),
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn under_way(epochs: &[Epoch]) -> Option<(&Epoch, &Epoch)> {
     (next.stood_at.is_some() && next.generation == current.generation).then_some((current, next))
 }
 
-/// Makes the numbers of an upgrade and switches to them, while the shards are folded by whoever owns them. Several instances may do it at
+/// Builds the metrics of an upgrade and switches to them, while the owners of the shards fold them. Several instances may do it at
 /// once: every step may be repeated.
 pub(super) async fn finish(parts: Parts<ClickHouse>, current: Epoch, next: Epoch) {
     let made = make(&parts, &current, &next).await;
@@ -87,7 +87,7 @@ async fn make(parts: &Parts<ClickHouse>, before: &Epoch, next: &Epoch) -> Result
     let (form, log) = (Form::Definitions, parts.logs.of(next)?);
     let around = Surroundings::new(&parts.config, form, before, next);
     tracing::info!(
-        "building epoch {} beside epoch {}, which is not counted on until the switch",
+        "building epoch {} beside epoch {}, which is not continued until the switch",
         next.epoch,
         before.epoch
     );

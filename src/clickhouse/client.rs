@@ -13,7 +13,7 @@ use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
 
-/// How long an idle connection is left alone before its other end is asked whether it is still there.
+/// How long an idle connection is idle before its other end is probed.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl ClickHouse {
         // Without this a small insert waits for the receiver's delayed acknowledgement: 15 ms instead of 3.
         connector.set_nodelay(true);
         connector.set_keepalive(Some(KEEP_ALIVE));
-        // A machine that is gone says nothing; one that is busy still acknowledges what it is sent, and is waited for.
+        // A machine that is down does not answer; one that is busy still acknowledges what it is sent, and is waited for.
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let http = HyperClient::builder(TokioExecutor::new())
@@ -62,7 +62,7 @@ impl ClickHouse {
     /// Runs a statement in the database.
     ///
     /// # Errors
-    /// What ClickHouse or the network answered; `doing` says what it was for.
+    /// What ClickHouse or the network answered; `doing` names the operation.
     pub async fn execute(&self, doing: &str, sql: &str) -> Result<(), OutsideError> {
         let client = self.client.clone().with_database(&self.database);
         client
@@ -204,7 +204,7 @@ fn outside(doing: &str, error: Error) -> OutsideError {
             format!("{error}; is it running, and is [clickhouse] url right?"),
         ),
         Error::BadResponse(answer) => {
-            // Codes that say "you", not "now": unknown names, syntax, types, access. All others may pass: memory, disk, timeouts, parts.
+            // Codes of permanent errors: unknown names, syntax, types, access. All others may pass: memory, disk, timeouts, parts.
             const OURS: [u32; 14] = [16, 36, 44, 46, 47, 53, 60, 62, 81, 192, 193, 194, 497, 516];
             let is_ours = code(answer).is_some_and(|code| OURS.contains(&code));
             let message: String = answer.chars().take(600).collect();

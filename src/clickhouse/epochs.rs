@@ -107,7 +107,7 @@ async fn insert(clickhouse: &ClickHouse, epoch: &Epoch, token: &str) -> Result<(
 }
 
 impl ClickHouse {
-    /// Drops an epoch: first it is marked, so that nobody counts for it any more, then its rollups and links go. With `log_too` the facts
+    /// Drops an epoch: first it is marked, so that no shard counts it any more, then its rollups and links go. With `log_too` the facts
     /// and checkpoints of its log's generation go as well. `changes` stay.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views, always anew.
+//! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views, created again every time.
 
 use super::ClickHouse;
 use crate::definitions::DefinitionsSpec;

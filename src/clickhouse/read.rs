@@ -1,4 +1,4 @@
-//! What the read model asks: the rollups of the current epoch, summed by window.
+//! The queries of the read model: the rollups of the current epoch, summed by window.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -46,7 +46,7 @@ impl ClickHouse {
         while !reader.is_at_end() {
             let row =
                 SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
-            // Rows of metrics or groups this program doesn't know are another version's.
+            // Rows of metrics or groups unknown to this program are another version's.
             if let (Some(rollup), Some(set)) = (rollups.get(row.rollup), sets.get(row.dimension)) {
                 sums.add(
                     row.range,
@@ -191,7 +191,7 @@ pub struct RollupRow<'a> {
     pub version: u64,
     /// When ClickHouse took it (µs by its clock); 0 for rows older than that column.
     pub written_at: i64,
-    /// Its numbers.
+    /// Its values.
     pub cell: Cell,
 }
 

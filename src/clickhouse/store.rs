@@ -22,7 +22,7 @@ pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
 /// The partition of a row, its block and its bytes.
 type PartitionedRow<'a> = ((u32, i32), &'a Row<CellRows>, &'a [u8]);
 
-/// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves room for other settings.
+/// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves a margin for other settings.
 const PARTITIONS: usize = 50;
 
 fn damaged(doing: &'static str) -> impl Fn(Damaged) -> OutsideError {
@@ -71,7 +71,7 @@ impl Store for ClickHouse {
 
     async fn copied(&self, epoch: u32) -> Result<Vec<Home>, OutsideError> {
         let sql = format!("SELECT DISTINCT shard FROM poured WHERE epoch = {epoch}");
-        self.rows("reading which shards were poured", &sql, |r| r.u32())
+        self.rows("reading which shards were copied", &sql, |r| r.u32())
             .await
     }
 

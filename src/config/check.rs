@@ -163,7 +163,7 @@ impl Checker<'_> {
             }
             let number = topic_number(&topic.name);
             if topics.iter().any(|t| t.name == topic.name) {
-                return Err(self.bad(&key("name"), format!("`{}` stands here twice", topic.name)));
+                return Err(self.bad(&key("name"), format!("`{}` is listed twice", topic.name)));
             }
             if let Some(twin) = topics.iter().find(|t| t.number == number) {
                 return Err(self.bad(

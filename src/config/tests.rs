@@ -65,7 +65,7 @@ fn every_contradiction_is_refused_with_its_line_and_the_fix() {
         (
             "name = \"crm.us\"",
             "name = \"crm.eu\"",
-            "dealpulse.toml:11: topics[1].name: `crm.eu` stands here twice",
+            "dealpulse.toml:11: topics[1].name: `crm.eu` is listed twice",
         ),
         (
             "name = \"crm.us\"",

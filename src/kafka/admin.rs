@@ -22,7 +22,7 @@ pub fn log_topic(config: &Config, generation: u32) -> String {
 /// Creates a log with `wanted` partitions and the settings the protocol rests on, or checks the one that is there.
 ///
 /// # Errors
-/// What is wrong with the topic that is there, and the command that mends it; or what Kafka answered.
+/// What is wrong with the topic that is there, and the command that fixes it; or what Kafka answered.
 pub(super) async fn ensure_log(
     config: &Config,
     topic: &str,
@@ -42,7 +42,7 @@ pub(super) async fn ensure_log(
 /// Checks whether a log is what the protocol rests on: its partition count is the one homes are counted by, its settings lose nothing.
 ///
 /// # Errors
-/// What is wrong with the topic and the command that mends it; or what Kafka answered.
+/// What is wrong with the topic and the command that fixes it; or what Kafka answered.
 pub(super) async fn check_log(
     kafka: &Kafka,
     settings: &LogTopic,
@@ -105,7 +105,7 @@ pub async fn check_inputs(config: &Config) -> Result<(), OutsideError> {
     for topic in &config.topics {
         if partitions(&config.kafka, &topic.name).await?.is_none() {
             let problem = format!(
-                "there is no topic `{}`; create it, or mend the name under [[topics]]",
+                "there is no topic `{}`; create it, or fix the name under [[topics]]",
                 topic.name
             );
             return Err(OutsideError {
@@ -218,12 +218,12 @@ async fn verify(kafka: &Kafka, log: &LogTopic, topic: &str) -> Result<(), Outsid
         .filter_map(|entry| Some((entry.name, entry.value?)))
         .collect();
     let refuse = |setting: &str, found: &str, wanted: &str| {
-        let mend = format!(
+        let fix = format!(
             "`{setting}` is `{found}`; set it: kafka-configs --alter --topic {topic} --add-config {setting}={wanted}"
         );
         Err(OutsideError {
             fault: crate::pipeline::Fault::User,
-            ..OutsideError::fatal(doing.clone(), mend)
+            ..OutsideError::fatal(doing.clone(), fix)
         })
     };
     for (setting, wanted) in [

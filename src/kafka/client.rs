@@ -48,13 +48,13 @@ pub fn producer(kafka: &Kafka) -> ClientConfig {
     producing(kafka, &[("enable.idempotence", "true")])
 }
 
-/// A producer of messages that have to do with nothing but themselves: dead letters, and what is put back. It may send one twice, and does not
-/// try for long: whoever uses it tries again.
+/// A producer of messages whose order does not matter: dead letters and replays. It may send one twice, and does not
+/// try for long: its callers retry.
 pub fn aside(kafka: &Kafka) -> ClientConfig {
     let settings = [
         ("enable.idempotence", "false"),
         ("message.timeout.ms", "10000"),
-        // A topic that is away is reported soon, and found again soon.
+        // A missing topic is reported soon, and found again soon.
         ("topic.metadata.propagation.max.ms", "1000"),
         ("topic.metadata.refresh.interval.ms", "5000"),
     ];
@@ -73,7 +73,7 @@ fn producing(kafka: &Kafka, settings: &[(&str, &str)]) -> ClientConfig {
         config.set(*name, *value);
     }
     let mut config = finish(config, kafka);
-    // Of the user's properties, those that only consumers know would make librdkafka complain.
+    // Of the user's properties, those of consumers only would make librdkafka log a warning.
     for name in kafka
         .properties
         .keys()
@@ -84,7 +84,7 @@ fn producing(kafka: &Kafka, settings: &[(&str, &str)]) -> ClientConfig {
     config
 }
 
-/// What the names of properties begin with that only consumers know.
+/// The prefixes of the properties of consumers only.
 const CONSUMER_ONLY: [&str; 7] = [
     "group.",
     "session.",
@@ -145,7 +145,7 @@ pub type Producer = FutureProducer<Hearing>;
 /// A client that makes and changes topics.
 pub type Admin = AdminClient<Hearing>;
 
-/// Hears a client out: librdkafka reports the same a thousand times while brokers are away, and whoever asked for something is answered with it anyway.
+/// Handles a client's errors: librdkafka repeats the same one a thousand times while brokers are down, and every call returns it anyway.
 macro_rules! heard {
     ($context:ty) => {
         impl rdkafka::ClientContext for $context {
@@ -170,7 +170,7 @@ pub(super) fn hear_log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     tracing::debug!(?level, facility, "librdkafka: {message}");
 }
 
-/// Tells of a client's trouble, of each kind once a minute.
+/// Logs a client's errors, of each kind once a minute.
 pub(super) fn hear_error(error: &KafkaError, reason: &str) {
     static LOGGED: LazyLock<Mutex<HashMap<Option<i32>, Instant>>> = LazyLock::new(Mutex::default);
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +186,7 @@ pub(super) fn hear_error(error: &KafkaError, reason: &str) {
     }
 }
 
-/// True for what librdkafka repeats while brokers are away, and mends by itself.
+/// True for errors that librdkafka repeats while brokers are down, and recovers from by itself.
 pub fn is_outage(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

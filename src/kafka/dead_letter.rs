@@ -20,11 +20,11 @@ pub mod header {
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
     pub const DETAIL: &str = "dealpulse-detail";
-    /// Makes a message without a value the mark that a dead letter was put back: `partition:offset` of the dead letter.
+    /// Makes a message without a value the mark that a dead letter was replayed: `partition:offset` of the dead letter.
     pub const REPLAYED: &str = "dealpulse-replayed";
 }
 
-/// The producers of dead letters, and of what is put back.
+/// The producers of dead letters, and of replays.
 #[derive(Clone)]
 pub struct Producers {
     together: Producer,
@@ -65,7 +65,7 @@ impl Producers {
 pub struct DeadLetter {
     /// The input topic.
     pub topic: String,
-    /// Where the item was first read, and how often it was put back before.
+    /// Where the item was first read, and how often it was replayed before.
     pub origin: Origin,
     /// The message's key.
     pub key: Option<Vec<u8>>,
@@ -116,7 +116,7 @@ impl DeadLetter {
         })
     }
 
-    /// What the item comes to now, put back to its topic.
+    /// The decoded item as it is replayed to its topic.
     pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
         let headers: Vec<Header<'_>> = self.own_headers().collect();
         self.origin
@@ -164,7 +164,7 @@ impl DeadLetter {
     }
 }
 
-/// The headers the source gave a message. Those of an earlier death are left out: they are given anew.
+/// The headers the source gave a message. Those of an earlier dead letter are left out: they are set again.
 fn own(headers: &[Header<'_>]) -> Vec<(String, Vec<u8>)> {
     let own = headers.iter().filter(|(name, _)| !name.starts_with(PREFIX));
     own.map(|(name, value)| ((*name).to_owned(), value.to_vec()))

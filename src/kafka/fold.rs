@@ -117,7 +117,7 @@ impl Fold {
         tokio::spawn(write_all(folding.clone(), inbox, stop.clone()));
 
         let mut config = client::member(&folding.kafka, &group(folding.generation), "error");
-        // Where the checkpoints say is where we start; an offset that is not there is for somebody to look at.
+        // Shards start at their checkpoints; an offset that is not there needs an operator.
         config.set("auto.offset.reset", "error");
         let member = Member::new(folding.log.topic(), handler.clone());
         let consumer: BaseConsumer<Member> = config

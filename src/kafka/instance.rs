@@ -340,7 +340,7 @@ impl Running {
     /// Starts what the epochs need.
     ///
     /// # Errors
-    /// What can't be started, unless a rebuild is on its way to mend it.
+    /// What can't be started, unless a running rebuild will fix it.
     pub async fn start<S: Store + Clone + 'static>(
         parts: Parts<S>,
         epochs: Vec<Epoch>,
@@ -354,12 +354,12 @@ impl Running {
         }
         let (stop, mut stopped) = watch::channel(false);
         let following = tokio::spawn(async move {
-            // An error means that nobody can stop it any more: the process ends.
+            // An error means that the sender is dropped: the process ends.
             while tokio::time::timeout(LOOK_EVERY, stopped.wait_for(|stopped| *stopped))
                 .await
                 .is_err()
             {
-                // A store that is away may be long in answering, and a stop has not the time.
+                // A store that is down may take long to answer, and a stop has no time for that.
                 let asked = tokio::select! {
                     asked = store.epochs() => asked,
                     () = until_stopped(&mut stopped) => break,
@@ -390,6 +390,6 @@ impl Running {
 
 /// Ready when it is to stop.
 async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
-    // An error means that nobody can stop it any more: the process ends.
+    // An error means that the sender is dropped: the process ends.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -72,7 +72,7 @@ impl KafkaLog {
     /// every assignment, by [`Log::check`], and never created again.
     ///
     /// # Errors
-    /// What is wrong with the topic and the command that mends it; or what Kafka answered.
+    /// What is wrong with the topic and the command that fixes it; or what Kafka answered.
     pub async fn ensure(&self) -> Result<(), OutsideError> {
         let mut right_at = self.right_at.lock().await;
         if right_at.is_none() {
@@ -89,7 +89,7 @@ impl KafkaLog {
     }
 }
 
-/// A message of the log as the pipeline knows it.
+/// A message of the log as the pipeline's type.
 pub(super) fn entry(message: &BorrowedMessage<'_>) -> Entry {
     Entry {
         offset: message.offset() as u64,
@@ -129,7 +129,7 @@ impl Log for KafkaLog {
             );
             added.map_err(|error| outside("committing", error))?;
         }
-        // The checkpoint is what counts. A commit that fails, for a partition that has just moved, say, is another's to make.
+        // The checkpoint is what counts. A commit that fails, for example for a partition that has just moved, is left to the new owner.
         if let Err(error) = member.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "a commit of the fold group failed");
         }
@@ -190,7 +190,7 @@ impl Log for KafkaLog {
                     {
                         return Ok(None);
                     }
-                    // While brokers are away there is an error a second; the next poll may be luckier.
+                    // While brokers are down there is an error every second; the next poll may succeed.
                     Some(Err(_)) | None => {}
                 }
             }

@@ -53,7 +53,7 @@ pub struct Origin {
 impl Origin {
     /// The origin of a message of an input topic: that in its headers if it was replayed to this topic, else its own position.
     ///
-    /// Headers that are incomplete or malformed are ignored: whoever wrote them, the message then counts as a new one.
+    /// Headers that are incomplete or malformed are ignored: the message then counts as a new one.
     pub fn of(message: &impl Message, headers: &[Header<'_>]) -> Origin {
         match Origin::read(headers) {
             Some((topic, origin)) if topic == message.topic() => origin,
@@ -284,7 +284,7 @@ mod tests {
         for (i, (name, value)) in whole.iter().enumerate() {
             let mut headers = whole.to_vec();
             headers.remove(i);
-            // Dead letters of earlier versions don't say whose timestamp it is.
+            // Dead letters of earlier versions don't state whose timestamp it is.
             let without = if *name == header::TIMESTAMP_TYPE {
                 Origin {
                     is_append_time: false,

@@ -1,4 +1,4 @@
-//! What a rebuild asks of Kafka: where its inputs end, how far they are routed into the new log, and from where the old log is carried over.
+//! What a rebuild reads from Kafka: where its inputs end, how far they are routed into the new log, and from where the old log is carried over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,11 +52,11 @@ impl Surroundings {
             .iter()
             .map(|topic| topic.name.clone())
             .collect();
-        let anew = (next.reading != current.reading).then(|| Reading {
+        let again = (next.reading != current.reading).then(|| Reading {
             group: route_group(next.reading),
             topics,
         });
-        let inputs = old_log.iter().cloned().chain(anew).collect();
+        let inputs = old_log.iter().cloned().chain(again).collect();
         Surroundings {
             config: config.clone(),
             old_log,
@@ -111,7 +111,7 @@ pub async fn not_carried(config: &Arc<Config>, from: u32, into: u32) -> Result<u
         .sum())
 }
 
-/// Refuses to read topics anew that don't hold their first messages any more.
+/// Refuses to read topics again that don't hold their first messages any more.
 ///
 /// # Errors
 /// Which one it is; or what Kafka answered.
@@ -138,11 +138,11 @@ pub async fn check_whole(config: &Arc<Config>) -> Result<(), OutsideError> {
             ..
         }) => {
             let problem = format!(
-                "partition {partition} of `{topic}` begins at offset {low}: its retention no longer holds the first messages, so they can't be read anew; let the source send everything again into a new topic"
+                "partition {partition} of `{topic}` begins at offset {low}: its retention no longer holds the first messages, so they can't be read again; let the source send everything again into a new topic"
             );
             Err(OutsideError {
                 fault: Fault::User,
-                ..OutsideError::fatal("reading the input topics anew", problem)
+                ..OutsideError::fatal("reading the input topics again", problem)
             })
         }
     }

@@ -38,7 +38,7 @@ const IN_FLIGHT: usize = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a wait for acknowledgements looks whether it should end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How long a stop waits for what is on its way. Kafka may be away; what it has not acknowledged is routed once more by whoever comes next.
+/// How long a stop waits for messages in flight. Kafka may be down; the next member routes again what it has not acknowledged.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The present (µs). Passed in, because the demonstration's time runs faster than ours.
@@ -168,7 +168,7 @@ impl Router {
         while !self.stop.load(Ordering::Acquire) {
             let mut messages = group.collect(&self.stop)?;
             self.give_up(&group.revoked(), &mut messages);
-            // Told to stop before Kafka has answered: whoever comes next reads them again.
+            // Stopped before Kafka has answered: the next member reads them again.
             let Some(gaps) = self.gaps(&messages) else {
                 break;
             };
@@ -187,7 +187,7 @@ impl Router {
         self.finish()
     }
 
-    /// Forgets partitions that were taken away. Whoever has them now routes again what is not committed, so none of it may be committed here.
+    /// Drops partitions that were revoked. Their new member routes again what is not committed, so none of it may be committed here.
     fn give_up(&mut self, revoked: &[Input], messages: &mut Vec<BorrowedMessage<'_>>) {
         for input in revoked {
             messages.retain(|message| !input.is_of(message));
@@ -245,7 +245,7 @@ impl Router {
     fn report(&mut self, gaps: &[Gap]) {
         for gap in gaps {
             let dead_letter = gap.dead_letter();
-            tracing::error!(input = %gap.input, detail = dead_letter.detail, "messages are gone that were never read");
+            tracing::error!(input = %gap.input, detail = dead_letter.detail, "messages were deleted that were never read");
             self.workers
                 .entry(gap.input.clone())
                 .or_default()

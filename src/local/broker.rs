@@ -1,6 +1,6 @@
 //! A Kafka-protocol broker for the demo and the tests: librdkafka's mock cluster, one broker on a free loopback port.
 //!
-//! Clients of every kind connect to it; it knows groups, commits, idempotent producers and compression. It is no Kafka:
+//! Clients of every kind connect to it; it supports groups, commits, idempotent producers and compression. It is no Kafka:
 //!
 //! - It keeps 5 MiB or 100,000 batches a partition, in memory, and then drops the oldest **silently**, so a producer must be held
 //!   back by its consumer and must batch (a `linger.ms` of some milliseconds).
@@ -17,10 +17,10 @@ use rdkafka::mocking::MockCluster;
 
 /// The longest topic name Kafka takes, in bytes.
 const LONGEST_NAME: usize = 249;
-/// The mock keeps each partition's log in memory; more than this is surely a slip of the hand.
+/// The mock keeps each partition's log in memory; more than this is surely a mistake.
 const MOST_PARTITIONS: i32 = 1_000;
 
-/// Why the local broker did not do what was asked.
+/// Errors of the local broker.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The text is not `NAME:PARTITIONS`.
@@ -39,16 +39,16 @@ pub enum BrokerError {
     Create {
         /// The topic's name.
         name: String,
-        /// What the broker said.
+        /// The broker's error.
         source: KafkaError,
     },
     /// The broker's thread or process has ended.
     #[error("the local broker has ended; start it again")]
     Ended,
-    /// The broker's process could not be started or spoken to.
+    /// The broker's process could not be started or reached.
     #[error(transparent)]
     Child(#[from] super::child::LocalError),
-    /// The broker's process refused a request, in its words.
+    /// The broker's process refused a request, with its message.
     #[error("the local broker refused: {0}")]
     Refused(String),
 }
@@ -181,7 +181,7 @@ impl Drop for LocalBroker {
     }
 }
 
-/// The life of the broker's thread: start, report the address, create topics until nobody can ask any more.
+/// The broker's thread: starts, reports the address, creates topics until no handle is left.
 fn serve(
     requests: &mpsc::Receiver<Request>,
     started: &mpsc::SyncSender<Result<String, BrokerError>>,

@@ -13,7 +13,7 @@ pub(crate) const ANSWER: &str = "topic ";
 /// The whole answer when the topic was created; any other is a refusal.
 pub(crate) const CREATED: &str = "created";
 
-/// A broker in a child process; killed on drop, and gone when this process is.
+/// A broker in a child process; killed on drop, and ended when this process ends.
 pub struct BrokerChild {
     child: Child,
 }

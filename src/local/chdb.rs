@@ -1,6 +1,6 @@
 //! The binding to libchdb: the ClickHouse engine as a library, loaded at run time so that the crate builds without it.
 //!
-//! Everything `unsafe` in the house is here and in `chdb/api.rs`. The library's own rules, found by trying it:
+//! All `unsafe` code is here and in `chdb/api.rs`. The library's own rules, found by experiment:
 //! it must never be unloaded (its threads outlive every call), every connection must be closed before the process ends
 //! (one left open is a segfault at exit), one process holds one data directory, and a connection runs one statement at a time.
 
@@ -37,7 +37,7 @@ pub enum ChdbError {
     )]
     DataDir { path: PathBuf, reason: io::Error },
     #[error(
-        "the ClickHouse engine can't open {0}: its reason stands above; another process may hold the directory"
+        "the ClickHouse engine can't open {0}: its reason is printed above; another process may hold the directory"
     )]
     Open(PathBuf),
     #[error("the ClickHouse engine refused another connection")]
@@ -55,7 +55,7 @@ pub struct EngineError {
 }
 
 impl EngineError {
-    /// An error in ClickHouse's words: `name` is the code's name in its table of errors.
+    /// An error of ClickHouse: `name` is the code's name in its table of errors.
     pub fn new(code: u32, name: &str, detail: impl std::fmt::Display) -> Self {
         Self {
             code,
@@ -124,7 +124,7 @@ impl Engine {
             path: library.into(),
             reason,
         })?;
-        // SAFETY: called before the first connection, as the library asks; the handlers of the process stay its own.
+        // SAFETY: called before the first connection, as the library requires; the handlers of the process stay its own.
         unsafe { (api.set_signal_handlers_enabled)(0) };
         let keeper = connect(&api, &path_argument).ok_or(ChdbError::Open(data_dir))?;
         Ok(Arc::new(Self {
@@ -152,7 +152,7 @@ impl Drop for Engine {
     }
 }
 
-/// Makes the directory, writes a file in it and takes it away again; returns the directory's absolute path.
+/// Makes the directory, writes a file in it and removes it again; returns the directory's absolute path.
 fn prepare(data_dir: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(data_dir)?;
     let probe = data_dir.join("dealpulse-write-probe");
@@ -171,7 +171,7 @@ fn connect(api: &Api, path_argument: &CStr) -> Option<NonNull<Session>> {
     NonNull::new(unsafe { (api.connect)(arguments.len() as c_int, arguments.as_mut_ptr()) })
 }
 
-/// A connection of its own settings and current database. It runs one statement at a time, which `&mut` says.
+/// A connection of its own settings and current database. It runs one statement at a time, which `&mut` ensures.
 pub struct Connection {
     engine: Arc<Engine>,
     handle: NonNull<Session>,
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_library_says_how_to_install_it() {
+    fn a_missing_library_is_an_error_with_the_command_to_install_it() {
         let error = Engine::open(Path::new("/nowhere/libchdb.so"), Path::new("/nowhere/data"));
         let message = error
             .err()

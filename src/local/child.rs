@@ -1,7 +1,7 @@
 //! A command of this very program run as a child process that cannot outlive us.
 //!
-//! The child prints `listening on ADDRESS` on its standard output when it is ready. We hold its standard input: when we die, however
-//! we die, it reads the end of it and exits. When the handle is dropped, the child is ended as its [`Ending`] says, and reaped.
+//! The child prints `listening on ADDRESS` on its standard output when it is ready. We hold its standard input: when our process ends,
+//! for whatever reason, it reads the end of it and exits. When the handle is dropped, the child is ended by its [`Ending`], and reaped.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ pub const LISTENING: &str = "listening on ";
 /// The longest a start or an answer may take: to open a large data directory every table's parts are read.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a child that has closed its output may take to exit: its exit status says more than that of a kill.
+/// How long a child that has closed its output may take to exit: its own exit status is more informative than that of a kill.
 const EXIT: Duration = Duration::from_secs(2);
 
 /// How a child is ended when its handle is dropped.
@@ -39,11 +39,11 @@ pub enum LocalError {
     Spawn {
         /// The command, without its arguments.
         command: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The process ended where an answer was due; it has said why on its standard error.
-    #[error("the child process {command} ended ({status}); its messages above say why")]
+    /// The process ended where an answer was due; the reason is on its standard error.
+    #[error("the child process {command} ended ({status}); its messages above have the reason")]
     Ended {
         /// The command, without its arguments.
         command: String,
@@ -166,7 +166,7 @@ impl Child {
         }
     }
 
-    /// Kills the process at once, as a crash would, and waits until it is gone.
+    /// Kills the process at once, as a crash would, and waits until it has ended.
     pub fn kill(mut self) {
         self.kill_and_reap();
     }
@@ -184,7 +184,7 @@ impl Child {
     }
 
     fn kill_and_reap(&mut self) {
-        // Either it is gone already or it is gone after this.
+        // Either it has ended already or it has ended after this.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -79,7 +79,7 @@ impl ClickhouseChild {
         self.child.pid()
     }
 
-    /// Kills the process at once, as a crash would, and waits until it is gone.
+    /// Kills the process at once, as a crash would, and waits until it has ended.
     pub fn kill(self) {
         self.child.kill();
     }

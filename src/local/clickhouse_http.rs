@@ -1,4 +1,4 @@
-//! ClickHouse's HTTP interface on loopback over the embedded engine: what the `clickhouse` crate, curl and Grafana speak.
+//! ClickHouse's HTTP interface on loopback over the embedded engine: as the `clickhouse` crate, curl and Grafana use it.
 //!
 //! A request is one statement on a connection of its own, run to its end on a blocking thread, a handful at once.
 //! RowBinary, RowBinaryWithNamesAndTypes and Native results stream; other formats are sent whole, because the engine
@@ -38,7 +38,7 @@ use run::{Job, Part, Sink};
 const BODY_LIMIT: usize = 256 << 20;
 /// Statements that run at once; the engine spreads each of them over the cores.
 const AT_ONCE: u32 = 8;
-/// How long statements may still run once the front is told to stop, and again once they are killed.
+/// How long statements may still run once the front is stopped, and again once they are killed.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Why the front stopped.
@@ -96,7 +96,7 @@ pub async fn serve(
     if timeout(GRACE, &mut server).await.is_err() {
         front.cut_off.send_replace(true);
         let engine = Arc::clone(&front.engine);
-        // If even this fails, the wait below says so.
+        // If even this fails, the wait below reports it.
         let _ = tokio::task::spawn_blocking(move || run::kill_statements(&engine)).await;
     }
     match timeout(GRACE, front.permits.acquire_many(AT_ONCE)).await {
@@ -105,7 +105,7 @@ pub async fn serve(
     }
 }
 
-/// Keeps web pages away: a browser on this machine names the page's origin, or reaches us under the page's host name.
+/// Refuses web pages: a browser on this machine names the page's origin, or reaches us under the page's host name.
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let host = request
         .headers()
@@ -152,7 +152,7 @@ async fn read_body(request: Request, job: &mut Job) -> Result<(), EngineError> {
         let detail = "the local engine reads ClickHouse's own LZ4 blocks (decompress=1), not Content-Encoding";
         return Err(not_implemented(detail));
     }
-    // A body that says it is too large is refused before it is sent.
+    // A body whose header states a size that is too large is refused before it is sent.
     if request.body().size_hint().lower() > BODY_LIMIT as u64 {
         return Err(bad_body(StatusCode::PAYLOAD_TOO_LARGE, String::new()));
     }

@@ -255,7 +255,7 @@ impl Catalogue {
         out.begin(self.bases[position], subject.slot());
         let before = out.items.len();
         self.metrics[position].contribute_link(&subject, sent, out);
-        // By the basis, not by the reading: of a record that leaves, what was counted has to be taken back. Marks stay for its return.
+        // By the basis, not by the reading: of a record that leaves, what was counted has to be subtracted. Marks stay for its return.
         if sent.basis == LEFT_OUT {
             out.items.truncate(before);
         }

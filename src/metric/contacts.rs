@@ -70,7 +70,7 @@ impl Metric for Contacts {
         if let Some(created_at) = contact.created_at
             && subject.counts(contact.excluded)
         {
-            // An account that was deleted, or never seen, can't say where it is.
+            // An account that was deleted, or never seen, has no region.
             let region = if account.live {
                 account.dims[Dimension::REGION.0 as usize]
             } else {

@@ -56,7 +56,7 @@ impl Contributions {
         self.marks.push((self.slot + tag, number));
     }
 
-    /// Adds a contribution to the metric's `rollup`, to be given its numbers.
+    /// Adds a contribution to the metric's `rollup`, to be given its values.
     pub fn add(&mut self, rollup: usize, at: When, dims: &Dims) -> &mut Contribution {
         self.items.push(Contribution {
             rollup: self.base + rollup as u8,

@@ -1,4 +1,4 @@
-//! How a metric is shown: which of its figures, and in what words. Paths are the figures' names joined by dots.
+//! How a metric is shown: which of its figures, and with what texts. Paths are the figures' names joined by dots.
 
 /// How a metric is shown.
 #[derive(Debug)]
@@ -7,11 +7,11 @@ pub struct Display {
     pub title: &'static str,
     /// The one figure of the total that is shown large.
     pub headline: &'static str,
-    /// What the headline is counted in, if that needs saying.
+    /// What the headline is counted in, if that is not obvious.
     pub unit: &'static str,
     /// What the headline is made of, with figures of the total for the paths in braces.
     pub made_of: &'static str,
-    /// What else there is to say; a remark whose first figure is nothing is left out.
+    /// Further remarks; a remark whose first figure is nothing is left out.
     pub remarks: &'static [&'static str],
     /// The columns of its table.
     pub columns: &'static [Column],
@@ -20,7 +20,7 @@ pub struct Display {
 /// A column of a metric's table.
 #[derive(Debug)]
 pub struct Column {
-    /// The heading it stands under together with its neighbours.
+    /// The heading it shares with its neighbours.
     pub over: &'static str,
     /// Its own heading.
     pub head: &'static str,

@@ -13,7 +13,7 @@ pub enum Figure {
     Ratio(Option<f64>),
     /// Days; `None` where there is nothing to measure.
     Days(Option<f64>),
-    /// Money in ten-thousandths of the currency it stands under.
+    /// Money in ten-thousandths of its currency.
     Money(i128),
     /// Figures by name.
     Group(Vec<(&'static str, Figure)>),
@@ -24,7 +24,7 @@ pub enum Figure {
 /// Named figures.
 pub type Figures = Vec<(&'static str, Figure)>;
 
-/// Numerator ÷ denominator, or nothing where nothing can be said.
+/// Numerator ÷ denominator, or nothing where the denominator is 0.
 pub fn ratio(numerator: i64, denominator: i64) -> Figure {
     Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
 }

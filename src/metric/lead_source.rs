@@ -127,7 +127,7 @@ impl Metric for LeadSource {
                 .money(0, deal.amount, deal.currency);
         }
         if let Some(closed_at) = deal.closed_at {
-            // A lead that was deleted, or never seen, can't say where it came from; the deal may.
+            // A lead that was deleted, or never seen, has no source; the deal may have one.
             let dims = if lead.live { &lead.dims } else { &deal.dims };
             out.add(BY_CLOSE, closed_at, dims)
                 .count(0)

@@ -43,7 +43,7 @@ pub trait Metric: Sync {
     /// Its name in reports, gauges and rollups.
     fn name(&self) -> &'static str;
 
-    /// Moves when its contribution or its rollups change: numbers of two versions are never mixed.
+    /// Moves when its contribution or its rollups change: values of two versions are never mixed.
     fn version(&self) -> u32;
 
     /// What it means, in words: numerator, denominator, the time it goes by, what is left out.
@@ -58,19 +58,19 @@ pub trait Metric: Sync {
     /// The cells it keeps.
     fn rollups(&self) -> Vec<Rollup>;
 
-    /// What a record adds by itself, apart from the links it received one by one; what they marked may be looked at.
+    /// What a record adds by itself, apart from the links it received one by one; what they marked may be read.
     fn contribute(&self, _subject: &Subject<'_>, _out: &mut Contributions) {}
 
     /// What one link adds at the record that received it.
     fn contribute_link(&self, _subject: &Subject<'_>, _sent: &Sent<'_>, _out: &mut Contributions) {}
 
-    /// True if what a link adds depends on the reading of the record that received it: then all are added anew when that changes.
+    /// True if what a link adds depends on the reading of the record that received it: then all are added again when that changes.
     fn links_read_target(&self) -> bool {
         false
     }
 
     /// A number that what links add depends on, besides the reading, such as whether there is any link of another kind. When it
-    /// changes, all are added anew.
+    /// changes, all are added again.
     fn basis(&self, _subject: &Subject<'_>) -> i64 {
         0
     }
@@ -90,7 +90,7 @@ pub trait Metric: Sync {
     fn views(&self) -> Vec<View>;
 }
 
-/// A view in ClickHouse. To us its SQL is text, in which `{time_zone}` stands for the organisation's.
+/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}` is replaced by the organisation's.
 #[derive(Debug)]
 pub struct View {
     /// Its name.

@@ -6,7 +6,7 @@ use crate::record::lead::Lead;
 use crate::record::{Inbox, Key, Link, Projection, ReadContext, Reading};
 use crate::window::Calendar;
 
-/// A record that a metric is asked about.
+/// A record that a metric evaluates.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     /// Which record.
@@ -27,7 +27,7 @@ pub struct Subject<'a> {
 pub const TAGS: u16 = 8;
 
 impl<'a> Subject<'a> {
-    /// A record, before any metric is asked.
+    /// A record, before any metric evaluates it.
     pub fn new(key: Key, reading: &'a Reading, inbox: &'a Inbox, context: ReadContext<'a>) -> Self {
         Subject {
             key,
@@ -103,14 +103,14 @@ impl<'a> Subject<'a> {
 pub struct Sent<'a> {
     /// Who sent it.
     pub sender: Key,
-    /// What it says.
+    /// Its content.
     pub link: &'a Link,
     /// The metric's basis of its target: see [`super::Metric::basis`].
     pub basis: i64,
 }
 
 impl Sent<'_> {
-    /// What it says, if it is of the projection's kind.
+    /// Its content, if it is of the projection's kind.
     pub fn read<P: Projection>(&self) -> Option<P> {
         self.link.read()
     }

@@ -21,7 +21,7 @@ const OPENED: usize = 1;
 const WON: usize = 0;
 const LOST: usize = 1;
 
-/// Of the opened deals: those of which a clock stands in for a date, and of them those whose close is the best that is still known.
+/// Of the opened deals: those for which a clock is used as a date, and of them those whose history no longer reaches back to the close.
 const DATED_BY_CLOCK: usize = 3;
 const HISTORY_CUT: usize = 4;
 

@@ -1,10 +1,10 @@
-//! Which epochs a program may count: those of its own catalogue. One that counted on under another would leave untouched cells by the old
+//! Which epochs a program may count: those of its own catalogue. One that continued under another would leave untouched cells by the old
 //! formula beside touched ones by its own.
 //!
 //! The protocol of an upgrade: the program with the other catalogue writes the next epoch, whose `stood_at` says that the epochs before it
-//! are left, *before* it folds anything. From then on nobody keeps numbers for those: neither the new program, which has not their
-//! formulas, nor one of before, since a shard may have been folded without them by another in between. So their rollups stand still, each
-//! shard at its last flush, until the switch makes the next epoch current. One of before stops folding when it learns of an epoch it can't count.
+//! are left, *before* it folds anything. From then on no program counts those: neither the new one, which lacks their
+//! formulas, nor an older one, since another may have folded a shard without them in between. So their rollups stay as they are, each
+//! shard at its last flush, until the switch makes the next epoch current. An older program stops folding when it sees an epoch it can't count.
 
 use std::fmt;
 
@@ -95,7 +95,7 @@ pub enum Mismatch {
     },
     /// Its shards have been folded without it.
     #[error(
-        "epoch {epoch} stands still: another version left it when it began epoch {by}, which was given up"
+        "epoch {epoch} is not continued: another version left it when it began epoch {by}, which was abandoned"
     )]
     Left {
         /// The epoch.
@@ -106,8 +106,8 @@ pub enum Mismatch {
 }
 
 impl Mismatch {
-    /// True if a rebuild of the definitions by this program mends it.
-    pub fn is_mended_by_rebuild(&self) -> bool {
+    /// True if a rebuild of the definitions by this program fixes it.
+    pub fn is_fixed_by_rebuild(&self) -> bool {
         !matches!(self, Mismatch::Building { .. })
     }
 }
@@ -157,7 +157,7 @@ pub fn check(epochs: &[Epoch], catalogue: VersionsOf) -> Result<(), Mismatch> {
     }
 }
 
-/// Up to when (µs) an epoch is complete at the most, if nobody counts it on; `None` if somebody does.
+/// Up to when (µs) an epoch is complete at the most, if no program continues it; `None` if one does.
 pub fn stood_at(epochs: &[Epoch], epoch: u32) -> Option<i64> {
     epochs
         .iter()

@@ -1,7 +1,7 @@
-//! Epochs: under which definitions the numbers are kept, in which log their records are, and how the input is read into it.
+//! Epochs: the definitions of the metrics, the log of their records, and how the input is read into it.
 //!
 //! The greatest live epoch is the current one. One that is being built becomes live by the switch at the end of its rebuild, and is
-//! dropped when nobody reads it any more.
+//! dropped when it is no longer read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use super::OutsideError;
 use crate::definitions::DefinitionsSpec;
 use crate::metric::{self, Catalogue, Versions};
 
-/// How far an epoch's life is. It only ever goes on.
+/// The stage of an epoch. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Stage {
-    /// Its numbers are being made beside the current ones.
+    /// Its metrics are being built beside the current ones.
     Building = 0,
-    /// Its numbers may be read.
+    /// Its metrics may be read.
     Live = 1,
-    /// Nothing is kept for it any more.
+    /// It is no longer counted.
     Dropped = 2,
 }
 
@@ -39,24 +39,24 @@ pub struct Input {
 pub struct Epoch {
     /// Its number, from 1.
     pub epoch: u32,
-    /// What its numbers mean.
+    /// Its definitions.
     pub definitions: DefinitionsSpec,
     /// The generation of its log, from 1.
     pub generation: u32,
-    /// How many partitions that log has: what homes are counted by, whatever the broker says.
+    /// How many partitions that log has: homes are computed with it, not with the broker's count.
     pub partitions: u32,
     /// Which reading of the input topics, from 1, fills its log: a new one begins at the topics' beginnings.
     pub reading: u32,
     /// How that reading reads each topic, by name.
     pub inputs: BTreeMap<String, Input>,
-    /// The generation whose log is one more input of this one's, so that what still comes there isn't lost; 0 for none.
+    /// The generation whose log is one more input of this one's, so that late messages there aren't lost; 0 for none.
     pub feeds_on: u32,
     /// How far its life is.
     pub stage: Stage,
-    /// The metrics its numbers are of, each with the version of its formula.
+    /// Its metrics, each with the version of its formula.
     pub catalogue: Versions,
-    /// Given if the program that began it doesn't count the epochs before it, so that nobody does from then on: up to when (µs) they are
-    /// complete, 0 if that is not known.
+    /// Given if the program that began it doesn't count the epochs before it, so that no program does from then on: up to when (µs) they are
+    /// complete, 0 if that is unknown.
     pub stood_at: Option<i64>,
     /// Since when (µs) it was the current one; `None` for the first, which always was.
     pub live_since: Option<i64>,

@@ -2,7 +2,7 @@
 //!
 //! 1. Cells and changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
 //!
-//! A record is written only when everything it led to is, so whoever restores it may rely on that.
+//! A record is written only after everything that follows from it, and a restart relies on that.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,10 +75,10 @@ impl FlushBatch {
     }
 
     /// Writes all of it, each step acknowledged before the next. A step that fails for now is tried again as it is, for as long as
-    /// `retry` allows: the batch is kept, since what was folded can't be taken out a second time.
+    /// `retry` allows: the batch is kept, since touched rows can't be taken a second time.
     ///
     /// # Errors
-    /// What can't be mended by trying again, or the last failure when `retry` said no.
+    /// What can't be fixed by trying again, or the last failure when `retry` refused another attempt.
     pub async fn write(
         self,
         log: &impl Log,
@@ -104,7 +104,7 @@ impl FlushBatch {
         }
         let produced = self.links;
         retrying(retry, || async {
-            let (cells, changes, told) = futures::join!(
+            let (cells, changes, links) = futures::join!(
                 async {
                     if cells.is_empty() {
                         Ok(())
@@ -127,7 +127,7 @@ impl FlushBatch {
                     }
                 },
             );
-            cells.and(changes).and(told)
+            cells.and(changes).and(links)
         })
         .await?;
         retrying(retry, || async {
@@ -170,9 +170,9 @@ async fn insert_links<T: Store>(
     }
 }
 
-/// Says whether and when to try again. A trait, so that the simulation needs no clock.
+/// Decides whether and when to retry. A trait, so that the simulation needs no clock.
 pub trait RetryPolicy: Sync {
-    /// Called after failure number `attempt` (from 1) that may pass; waits, then says whether to try again.
+    /// Called after failure number `attempt` (from 1) that may pass; waits, then returns whether to retry.
     fn should_retry(&self, attempt: u32, error: &OutsideError)
     -> impl Future<Output = bool> + Send;
 
@@ -194,7 +194,7 @@ pub fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(100u64 << attempt.saturating_sub(1).min(7)).min(Duration::from_secs(10))
 }
 
-/// Does something until it is done, is refused, or `retry` says no.
+/// Repeats an action until it succeeds, is refused, or `retry` refuses another attempt.
 ///
 /// # Errors
 /// The last failure.

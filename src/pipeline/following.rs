@@ -17,11 +17,11 @@ pub enum FoldingError {
     Outside(#[from] OutsideError),
 }
 
-/// Folds a message. If it is of an epoch the owner doesn't know yet, the store is asked for it first, for as long as `retry` allows: the epoch was
+/// Folds a message. If it is of an epoch the owner doesn't know yet, it is read from the store first, for as long as `retry` allows: the epoch was
 /// written there before the log named it.
 ///
 /// # Errors
-/// If the message can't be folded, or the store can't be asked.
+/// If the message can't be folded, or the store can't be read.
 pub async fn fold(
     owner: &mut Owner,
     entry: &Entry,

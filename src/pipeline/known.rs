@@ -1,4 +1,4 @@
-//! The epochs an owner keeps numbers for, and those it does not.
+//! The epochs an owner counts, and those it does not.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::metric::Catalogue;
 pub struct Live {
     /// Its number.
     pub epoch: u32,
-    /// What its numbers mean.
+    /// Its definitions.
     pub definitions: Arc<Catalogue>,
     /// It began with its log; any other begins with its start message.
     pub is_founding: bool,
@@ -21,9 +21,9 @@ pub struct Live {
 /// The epochs of one generation of the log, as its owners need them.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// Those numbers are kept for.
+    /// Those that are counted.
     pub live: Vec<Live>,
-    /// Those nothing is kept for any more: dropped, or left by a program with another catalogue.
+    /// Those no longer counted: dropped, or left by a program with another catalogue.
     pub unkept: Vec<u32>,
 }
 

@@ -77,7 +77,7 @@ impl MemoryLog {
     }
 }
 
-/// A poisoned lock only says that another thread panicked; what it guards is whole after every push and insert.
+/// A poisoned lock only means that another thread panicked; what it guards is whole after every push and insert.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

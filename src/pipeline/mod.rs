@@ -42,7 +42,7 @@ pub enum Fault {
 pub struct OutsideError {
     /// What was being done.
     pub doing: String,
-    /// What came back, and what helps.
+    /// What was answered, and what to do.
     pub message: String,
     /// Who has to act.
     pub fault: Fault,
@@ -97,7 +97,7 @@ pub trait Log: Send + Sync {
         positions: &[(Home, u64)],
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Looks whether the log still is what the protocol rests on: its partition count, its retention.
+    /// Checks that the log still is what the protocol relies on: its partition count, its retention.
     fn check(&self) -> impl Future<Output = Result<(), OutsideError>> + Send {
         async { Ok(()) }
     }
@@ -120,7 +120,7 @@ pub struct Row<T> {
     pub shard: Home,
     /// The offset after the last message that is in it.
     pub version: u64,
-    /// What it says.
+    /// Its content.
     pub row: T,
 }
 
@@ -150,7 +150,7 @@ impl Row<CellRows> {
 pub struct Checkpoint {
     /// The offset of the next message to fold.
     pub next_offset: u64,
-    /// [`message_hash`] of the last message folded, to know the log again by.
+    /// [`message_hash`] of the last message folded, to recognise the log by.
     pub message_hash: u64,
     /// The greatest append time folded (µs).
     pub append_time: i64,
@@ -179,13 +179,13 @@ pub struct StoredRecord {
 pub struct StoredLink {
     /// The epoch it was made in.
     pub epoch: u32,
-    /// Who was told.
+    /// The target.
     pub target: (Entity, String),
-    /// Who told.
+    /// The sender.
     pub sender: (Entity, String),
     /// The offset in the sender's log it was taken at.
     pub link_version: u64,
-    /// What was told.
+    /// The link's content.
     pub content: Vec<u8>,
     /// The offset it is the value at.
     pub version: u64,
@@ -226,7 +226,7 @@ impl CellName {
 pub struct StoredCell {
     /// Which.
     pub name: CellName,
-    /// Its numbers.
+    /// Its values.
     pub cell: Cell,
     /// The offset it is the value at.
     pub version: u64,
@@ -237,7 +237,7 @@ pub trait Store: Send + Sync {
     /// All epochs there ever were, oldest first.
     fn epochs(&self) -> impl Future<Output = Result<Vec<Epoch>, OutsideError>> + Send;
 
-    /// Writes the epoch a database begins with. Of several writers the first one's counts; whose it was is known by reading it back.
+    /// Writes the epoch a database begins with. Of several writers the first one's counts; reading it back shows whose it was.
     fn put_first_epoch(
         &self,
         epoch: &Epoch,
@@ -336,7 +336,7 @@ pub trait Store: Send + Sync {
         epoch: u32,
     ) -> impl Future<Output = Result<Vec<Home>, OutsideError>> + Send;
 
-    /// Writes numbers: blocks of rows of one shard and version each.
+    /// Writes cells: blocks of rows of one shard and version each.
     fn insert_cells(
         &self,
         blocks: &[Row<CellRows>],

@@ -1,4 +1,4 @@
-//! The owner of a shard: folds its messages in order and says when and what to flush. The rules of restart are kept here.
+//! The owner of a shard: folds its messages in order and decides when and what to flush. The rules of restart are kept here.
 
 use super::known::Known;
 use super::{Checkpoint, Entry, Row, message_hash};
@@ -6,7 +6,7 @@ use crate::event::wire::WireError;
 use crate::record::Home;
 use crate::shard::{CellRows, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
 
-/// A shard in somebody's hands.
+/// A shard that is owned.
 pub struct Owner {
     number: Home,
     shard: Shard,
@@ -31,7 +31,7 @@ pub struct Flush {
     pub cells: CellRows,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
-    /// What is to be told; versioned by the flush.
+    /// The links to send; versioned by the flush.
     pub outbox: Vec<OutLink>,
     /// Records; written when what they led to is.
     pub records: Vec<Row<RecordRow>>,
@@ -63,12 +63,12 @@ pub enum FoldError {
         shard: Home,
         /// The offset that should have come.
         expected: u64,
-        /// The one that came.
+        /// The one that was read.
         found: u64,
     },
     /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`] it can go on.
     #[error(
-        "shard {shard} stops at offset {offset}: the log speaks of epoch {epoch}, which the database doesn't know: is it another pipeline's?"
+        "shard {shard} stops at offset {offset}: the log names epoch {epoch}, which the database doesn't know: is it another pipeline's?"
     )]
     UnknownEpoch {
         /// The shard.
@@ -136,7 +136,7 @@ impl Owner {
         Ok(())
     }
 
-    /// Takes note of the epochs there are now: what is new begins when the log says so, what is not kept any more is forgotten.
+    /// Updates the epochs: a new one begins at its message in the log, one no longer counted is dropped from memory.
     pub fn learn(&mut self, known: &Known) {
         for live in &known.live {
             self.shard.learn(live.epoch, live.definitions.clone());
@@ -146,7 +146,7 @@ impl Owner {
         }
     }
 
-    /// Takes what is to be written, all of it at the present offset: everything *touched*, be it equal to what was there.
+    /// Takes what is to be written, all of it at the present offset: everything *touched*, even if it equals the old value.
     /// Nothing while a flush is on its way, nor before the greatest version restored is passed, nor if nothing was folded.
     pub fn flush(&mut self) -> Option<Flush> {
         let is_exact = self.position >= self.restored;

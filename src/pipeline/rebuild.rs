@@ -1,7 +1,7 @@
-//! Rebuild: the next epoch made beside the running one, and the switch to it when nothing is missing any more.
+//! Rebuild: builds the next epoch beside the running one, and switches to it when it is complete.
 //!
 //! Three forms: new definitions on the same log; a new log, filled from the facts and fed by the old log; a new reading of the input
-//! topics into an empty log. Every step may be repeated, so a rebuild that was killed is begun again and goes on.
+//! topics into an empty log. Every step may be repeated, so a rebuild that was killed is started again and continues.
 
 use std::future::Future;
 
@@ -14,8 +14,8 @@ use crate::event::{Assertion, SideInput};
 use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, alias, home};
 
 /// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
-/// another. The longest such chain: a merged lead names its deal; the deal tells the lead that one was merged into; that lead answers
-/// with its source; and by that source the deal tells its lead and its account again. An answer depends on no link, so there it ends.
+/// another. The longest such chain: a merged lead names its deal; the deal sends a link to the lead that one was merged into; that lead
+/// answers with its source; and with that source the deal sends links to its lead and its account. An answer depends on no link: the end.
 pub const TURNS: u32 = 5;
 /// How many bytes of records go into one message of the log, about.
 const MESSAGE_BYTES: usize = 256 << 10;
@@ -25,9 +25,9 @@ const TOGETHER: usize = 64;
 /// What the next epoch differs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// In what its numbers mean: the same log, told again.
+    /// In its definitions: the same log, evaluated again.
     Definitions,
-    /// In its log: filled from the facts, and fed by what still comes to the old one.
+    /// In its log: filled from the facts, and fed by the old one.
     Log,
     /// In how the input is read: everything is read again into an empty log.
     Mapping,
@@ -51,10 +51,10 @@ pub trait Around: RetryPolicy {
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Where the inputs of the new log end now, partition by partition: of the old log that is carried over, of the topics that are
-    /// read anew; none at all in the form [`Form::Definitions`].
+    /// read again; none at all in the form [`Form::Definitions`].
     fn input_ends(&self) -> impl Future<Output = Result<Vec<u64>, OutsideError>> + Send;
 
-    /// How far they stand in the new log, in the same order.
+    /// How far they are written to the new log, in the same order.
     fn input_positions(&self) -> impl Future<Output = Result<Vec<u64>, OutsideError>> + Send;
 
     /// Called when there is nothing to do but wait.
@@ -64,10 +64,10 @@ pub trait Around: RetryPolicy {
     fn now(&self) -> i64;
 }
 
-/// Makes `next` beside `current` and switches to it.
+/// Builds `next` beside `current` and switches to it.
 ///
 /// # Errors
-/// What log or store refuse. Nothing is lost then: the same call goes on.
+/// What log or store refuse. Nothing is lost then: the same call continues.
 pub async fn rebuild(
     form: Form,
     current: &Epoch,
@@ -80,7 +80,7 @@ pub async fn rebuild(
         let positions = carry_positions(current, old_log, store, around).await?;
         retrying(around, || around.carry_from(&positions)).await?;
     }
-    // The definitions stand in the store before the log speaks of the epoch.
+    // The definitions are in the store before the log names the epoch.
     retrying(around, || store.put_epoch(next)).await?;
     match form {
         Form::Definitions => retrying(around, || new_log.append(start_messages(next))).await?,
@@ -104,7 +104,7 @@ pub async fn rebuild(
 }
 
 /// Where carrying begins in each shard of the old log: at its checkpoint, read *before* its facts are. Where the log is not the one
-/// the checkpoint was made on, at its beginning: what was carried already changes nothing.
+/// the checkpoint was made on, at its beginning: folding a message twice changes nothing.
 async fn carry_positions(
     current: &Epoch,
     log: &impl Log,
@@ -127,10 +127,10 @@ async fn carry_positions(
     Ok(positions)
 }
 
-/// True if a shard's log is the one its checkpoint was made on, and nothing after the checkpoint is gone.
+/// True if a shard's log is the one its checkpoint was made on, and nothing after the checkpoint was deleted.
 ///
 /// # Errors
-/// If log or store can't be asked.
+/// If log or store can't be read.
 pub async fn is_whole(
     generation: u32,
     shard: Home,
@@ -147,7 +147,7 @@ pub async fn is_whole(
     }
 }
 
-/// The message that begins an epoch, for every shard of its log. It asserts nothing but that there is such an epoch, always in the
+/// The message that begins an epoch, for every shard of its log. It only asserts that there is such an epoch, always in the
 /// same words, so that repeating it changes nothing.
 pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
     let stamp = Stamp {
@@ -177,7 +177,7 @@ async fn copy_records(
 ) -> Result<(), OutsideError> {
     let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
     records.retain(|record| match record.entity.placement() {
-        Placement::Everywhere(SideInput::EpochStart) => false, // they begin anew in a new log
+        Placement::Everywhere(SideInput::EpochStart) => false, // they start again in a new log
         // Every shard has it, and every shard is sent it: that of the merged record's own home is enough.
         Placement::Everywhere(SideInput::Alias) => alias::merged(&record.id)
             .is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
@@ -231,7 +231,7 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
     messages
 }
 
-/// What a message of an older log becomes in a newer one of so many partitions: what was said goes to its home there. Links and starts
+/// What a message of an older log becomes in a newer one of so many partitions: assertions go to their homes there. Links and starts
 /// of epochs are left out: they belong to the log they are in, and the newer one has its own.
 ///
 /// # Errors
@@ -247,7 +247,7 @@ pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, Wi
     })
 }
 
-/// Waits until all that the inputs hold now stands in the new log.
+/// Waits until all that the inputs hold now is in the new log.
 async fn until_routed(around: &impl Around) -> Result<(), OutsideError> {
     let ends = retrying(around, || around.input_ends()).await?;
     loop {

@@ -1,10 +1,10 @@
-//! Reconciling: the numbers of an epoch worked out anew from the facts, and compared with those that are stored.
+//! Reconciling: the cells of an epoch recomputed from the facts, and compared with those that are stored.
 //!
 //! It is right beside a running pipeline. What is read at different moments need not belong together, so a record counts only as it was
 //! read in a state at or before the checkpoint read first: it is then the state at that checkpoint, since a checkpoint is written last.
 //! Records that were found newer are read again when the checkpoint has passed them. A stored cell that is read after all this, at a
-//! version no checkpoint used lies before, was not touched all the while, so whatever each record says of it was the same at all those
-//! checkpoints: it must be the sum of what they say. Any other cell that differs is in motion, and is looked at again.
+//! version no checkpoint used lies before, was not touched all the while, so the contributions of each record to it were the same at all those
+//! checkpoints: it must be their sum. Any other cell that differs is in motion, and is compared again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,30 +17,30 @@ use crate::record::{Entity, Home};
 use crate::window::calendar::Day;
 use crate::window::{Cell, Grain, Pane};
 
-/// How often a shard is looked at before its cells that still move are given up.
+/// How often a shard is read before its cells that still change are reported as in motion.
 const LOOKS: usize = 5;
 /// How often the facts are read in one look, to find every record at rest once.
 const READINGS: usize = 5;
 
 /// Waits for a pipeline that is running. A trait, so that tests need no clock.
 pub trait Pace: Sync {
-    /// Called when a checkpoint was found before what is waited for, for the `attempt`th time in a row (from 1); waits a little, then says
+    /// Called when a checkpoint was found before what is waited for, for the `attempt`th time in a row (from 1); waits a little, then returns
     /// whether to go on waiting.
     fn wait(&self, attempt: u32) -> impl Future<Output = bool> + Send;
 }
 
-/// A cell of which the stored numbers are not those the facts make.
+/// A cell whose stored values are not those computed from the facts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The shard.
     pub shard: Home,
     /// The cell.
     pub name: CellName,
-    /// The numbers stored; all zero if there is no row.
+    /// The values stored; all zero if there is no row.
     pub stored: Cell,
     /// The version of the row; 0 if there is none.
     pub version: u64,
-    /// The numbers the facts make; all zero if they make none.
+    /// The values computed from the facts; all zero if there are none.
     pub recomputed: Cell,
     /// False if no definition of this version makes such a cell.
     pub is_defined: bool,
@@ -53,7 +53,7 @@ pub struct Tally {
     pub cells: u64,
     /// Those that differ for certain.
     pub differing: u64,
-    /// Those that differed whenever they were looked at, but never stood still.
+    /// Those that differed at every reading, but never with the same values.
     pub in_motion: u64,
 }
 
@@ -64,7 +64,7 @@ pub struct Findings {
     pub months: BTreeMap<Option<Day>, Tally>,
     /// The cells that differ for certain.
     pub drift: Vec<Difference>,
-    /// The cells that differed, but never stood still.
+    /// The cells that differed, but never with the same values.
     pub in_motion: Vec<Difference>,
 }
 
@@ -146,9 +146,9 @@ pub async fn reconcile(
     loop {
         let last = looks == LOOKS || reader.is_stuck;
         let look = reader.look().await?;
-        let stands =
+        let is_stable =
             |found: &Difference| look.is_judged(found) && before.get(&found.name) == Some(found);
-        let (drift, rest): (Vec<_>, Vec<_>) = look.differences.iter().cloned().partition(stands);
+        let (drift, rest): (Vec<_>, Vec<_>) = look.differences.iter().cloned().partition(is_stable);
         if last || rest.is_empty() {
             return Ok(findings(look.months, drift, rest, &live.definitions));
         }
@@ -211,7 +211,7 @@ struct Reader<'a, S, P> {
     live: &'a Live,
     store: &'a S,
     pace: &'a P,
-    /// The checkpoint stood still for as long as one is waited for: it is not waited for again.
+    /// The checkpoint has not moved for as long as one is waited for: it is not waited for again.
     is_stuck: bool,
 }
 
@@ -273,7 +273,7 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
                 version,
                 newer,
             } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
-            // A merge decides what any record says, so a reading with a newer one shows none at rest.
+            // A merge may change the contributions of any record, so a reading with a newer one shows none at rest.
             let is_usable = !newer.iter().any(|(entity, _)| *entity == Entity::ALIAS);
             if is_usable {
                 add(
@@ -373,7 +373,7 @@ fn compare(
     look
 }
 
-/// Equal numbers; a measure that isn't there is zero.
+/// Equal values; a measure that isn't there is zero.
 fn is_same(one: &Cell, other: &Cell) -> bool {
     let counts =
         (0..one.counts.len().max(other.counts.len())).all(|i| one.counted(i) == other.counted(i));

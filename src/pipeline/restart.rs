@@ -1,4 +1,4 @@
-//! Restart: what a shard needs to go on, read back from the store; and the questions asked of the log before it does.
+//! Restart: the state of a shard, read back from the store; and the checks of the log before it goes on.
 
 use std::collections::BTreeSet;
 
@@ -59,15 +59,15 @@ pub async fn restore(
     if let Some(checkpoint) = &checkpoint {
         check_log(shard, checkpoint, log).await?;
     }
-    // The epochs are read after the checkpoint, too: whatever was folded of an epoch before it, the epoch stood in the store before that.
-    // So does an epoch that leaves older ones: whoever folds on from a flush without their numbers knows that they are left.
+    // The epochs are read after the checkpoint, too: if anything of an epoch was folded before it, the epoch was in the store before that.
+    // So does an epoch that leaves older ones: an owner that continues from a flush without their cells knows that they are left.
     let known = Known::of(&store.epochs().await?, generation, catalogue)?;
     let mut facts = facts(shard, generation, &known, u64::MAX, store).await?;
     facts.state.finish_restore();
     Ok(Owner::new(shard, facts.state, checkpoint, facts.version))
 }
 
-/// What the store knows of a shard's records, put back; no cell is worked out yet.
+/// A shard's records as restored from the store; no cell is computed yet.
 pub struct Facts {
     /// Records and links.
     pub state: Shard,
@@ -107,18 +107,18 @@ pub async fn facts(
             newer.insert((entity, id.to_owned()));
         }
     };
-    // The first that can't be put back stops the shard; what else comes is passed over.
+    // The first that can't be restored stops the shard; the rest is skipped.
     let mut damaged = None;
-    let mut put_back = |record: StoredRecord| {
+    let mut restore = |record: StoredRecord| {
         note(record.version, record.entity, &record.id);
         if let Err(error) = state.restore_record(record.entity, &record.id, &record.state) {
             let kind = record.entity.name();
             damaged.get_or_insert_with(|| (kind, record.id, error.to_string()));
         }
     };
-    store.each_record(generation, shard, &mut put_back).await?;
+    store.each_record(generation, shard, &mut restore).await?;
     for live in &known.live {
-        let mut put_back = |link: StoredLink| {
+        let mut restore = |link: StoredLink| {
             note(link.version, link.target.0, &link.target.1);
             let message = LinkMessage {
                 epoch: link.epoch,
@@ -137,7 +137,7 @@ pub async fn facts(
                 damaged.get_or_insert_with(|| ("link to", link.target.1, error.to_string()));
             }
         };
-        store.each_link(live.epoch, shard, &mut put_back).await?;
+        store.each_link(live.epoch, shard, &mut restore).await?;
     }
     if let Some((kind, id, problem)) = damaged {
         return Err(RestartError::Damaged {

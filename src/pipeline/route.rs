@@ -1,4 +1,4 @@
-//! The route: each assertion to its home, in batches. Stateless: what comes in twice goes out twice, and folds once.
+//! The route: each assertion to its home, in batches. Stateless: a message read twice is written twice, and folded once.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ const BATCH: usize = 500;
 
 /// Spreads assertions over the shards' partitions, in order, as messages of the log.
 ///
-/// What an event says of a merge goes to every shard besides, as an alias, so that each finds the root of its links' targets itself.
+/// A merge in an event goes to every shard as well, as an alias, so that each finds the root of its links' targets itself.
 pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
     let aliases: Vec<Assertion<'_>> = assertions.iter().filter_map(alias).collect();
     let mut by_home: BTreeMap<Home, Vec<&Assertion<'_>>> = BTreeMap::new();
@@ -34,7 +34,7 @@ pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home
     messages.collect()
 }
 
-/// What an assertion says of a merge, said of the alias. An alias, carried over from an older log, is one already.
+/// The merge in an assertion, as an assertion of the alias. An alias, carried over from an older log, is one already.
 fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
     if assertion.entity.placement() != Placement::Home {
         return None;

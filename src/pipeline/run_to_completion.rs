@@ -1,4 +1,4 @@
-//! Settling: folds a log in memory to its end, links included, and flushes what came of it. How `report` runs, and many tests.
+//! Folds a log in memory to its end, links included, and flushes the result. `report` and many tests run this way.
 
 use super::Store;
 use super::catalogue::VersionsOf;

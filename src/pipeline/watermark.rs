@@ -7,9 +7,9 @@ use crate::record::Home;
 
 /// The watermark (µs) of an epoch at the instant `now`; `None` as long as it is not known.
 ///
-/// A shard whose checkpoint has come to the end of its log holds nobody back, however long it has been idle: up to now it is complete. One that is
+/// A shard whose checkpoint has reached the end of its log does not hold back the watermark, however long it has been idle: up to now it is complete. One that is
 /// behind is complete up to the append time of its checkpoint. Append times are the log's own, so an event's clock plays no part; and one that
-/// lies ahead of `now` is a broker's clock gone wrong, which is not believed: the message that comes next is asked instead, and if it is
+/// lies ahead of `now` is a wrong broker's clock and is not used: the next message's time is instead, and if it is
 /// of no use either, nothing is promised.
 ///
 /// # Errors

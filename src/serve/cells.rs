@@ -1,6 +1,6 @@
 //! The cells of the windows in memory: the newest row of every key, and the sums of the windows, kept as rows come and as windows move.
 //!
-//! A sum is changed by the difference that a row makes, never made anew from history: amounts are whole numbers and sketches can be subtracted
+//! A sum is changed by the difference that a row makes, never rebuilt from history: amounts are whole numbers and sketches can be subtracted
 //! from, so the sums are exactly those that would be read from ClickHouse.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use crate::metric::{Catalogue, QueryPlan, Sums};
 use crate::window::rolling::PaneRange;
 use crate::window::{Cell, Grain, Pane};
 
-/// Whose numbers they are: everything of a key but the pane and the shard. Few, so their texts are kept once.
+/// A line of cells: everything of a key but the pane and the shard. Few, so their texts are stored once.
 struct Line {
     rollup: u8,
     set: u8,
@@ -104,7 +104,7 @@ impl Cells {
         self.panes.is_empty()
     }
 
-    /// Takes a row, unless a newer one of its key is held. Rows of metrics or groups this program doesn't know are another version's.
+    /// Takes a row, unless a newer one of its key is held. Rows of metrics or groups unknown to this program are another version's.
     pub fn put(&mut self, row: &RollupRow<'_>) {
         let Some(line) = self.line(row) else { return };
         let rollup = self.lines[line as usize].rollup;
@@ -222,7 +222,7 @@ impl Cells {
         sums.range = to;
     }
 
-    /// Adds the rows of some panes to a sum, or takes them away.
+    /// Adds the rows of some panes to a sum, or subtracts them.
     fn add_panes(
         &self,
         sums: &mut RangeSums,
@@ -268,7 +268,7 @@ impl Cells {
     /// How many rows within both reaches differ from those of `other`, not counting what was written after `since` and so is read again.
     pub fn differences(&self, other: &Cells, since: i64) -> usize {
         let missing_in = |a: &Cells, b: &Cells| {
-            // The same line has different numbers here and there.
+            // The same line has different values in the two.
             let lines: Vec<Option<u32>> = {
                 let mut names: Vec<Option<u32>> = vec![None; a.lines.len()];
                 for (name, number) in &a.numbers_of_lines {

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use crate::metric::{Figure, Figures, find, money};
 
-/// What stands where nothing can be said.
+/// Shown in place of a missing value.
 pub const NO_VALUE: &str = "–";
 
 /// Text that may hold anything, made safe between tags and in quoted attributes.
@@ -23,7 +23,7 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// A single figure in words: `1,234`, `23.4 %`, `41.5`, `12,500.00`.
+/// A single figure as text: `1,234`, `23.4 %`, `41.5`, `12,500.00`.
 pub fn written(figure: &Figure) -> String {
     match figure {
         Figure::Count(n) => grouped(&n.to_string()),
@@ -78,7 +78,7 @@ fn grouped(number: &str) -> String {
     text
 }
 
-/// A span of time in the unit one would say it in.
+/// A span of time in the usual unit.
 pub fn ago(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

@@ -1,4 +1,4 @@
-//! `/metrics`: the numbers of the business as gauges, made from the figures' own names, with the health of the pipeline beside them.
+//! `/metrics`: the business metrics as gauges, named after their figures, and the metrics of the pipeline itself.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
 }
 
 /// The gauges of a snapshot, in order of name: one family for every single figure, one series for every window and group shown.
-/// No series where there is nothing to say, such as a ratio whose denominator is 0.
+/// No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for metric in &snapshot.reading.metrics {

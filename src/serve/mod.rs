@@ -67,14 +67,14 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let (told, mut tell) = tokio::sync::oneshot::channel::<()>();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(async move {
         shutdown.await;
-        drop(told);
+        drop(stop);
     });
     let overdue = async {
         // Ends when the other half is dropped.
-        let _ = (&mut tell).await;
+        let _ = (&mut stopped).await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {

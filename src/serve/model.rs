@@ -1,6 +1,6 @@
 //! The read model: every number of the organisation at one moment, as one immutable snapshot for all who show it.
 //!
-//! Every instance reads the same rollups, so every instance shows the same. When they can't be read the numbers stand still,
+//! Every instance reads the same rollups, so every instance shows the same. When they can't be read the values stay as they are,
 //! visibly old, and are never cleared.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +15,7 @@ use crate::window::rolling::Window;
 /// Every number of the organisation at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The numbers, for [`ROLLING`](crate::window::rolling::ROLLING).
+    /// The metrics, for [`ROLLING`](crate::window::rolling::ROLLING).
     pub reading: Arc<MetricValues>,
     /// What they mean.
     pub definitions: Arc<Catalogue>,
@@ -86,7 +86,7 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<State>,
-    /// Since when there could have been numbers.
+    /// Since when there could have been a snapshot.
     started: Instant,
     stale_after: Duration,
 }
@@ -98,7 +98,7 @@ struct State {
 }
 
 impl Model {
-    /// An empty model, whose numbers are called stale when older than `stale_after`.
+    /// An empty model, whose snapshots are stale when older than `stale_after`.
     pub fn new(stale_after: Duration) -> Self {
         Model(Arc::new(Inner {
             state: watch::Sender::default(),
@@ -112,7 +112,7 @@ impl Model {
         self.0.state.borrow().snapshot.clone()
     }
 
-    /// How old the numbers are; before there are any, how long they have been missing.
+    /// How old the snapshot is; before there is one, how long it has been missing.
     pub fn age(&self) -> Duration {
         self.0
             .state
@@ -123,7 +123,7 @@ impl Model {
             .elapsed()
     }
 
-    /// Why the numbers should not be relied on: there are none yet, or they are old.
+    /// Why the metrics should not be relied on: there are none yet, or they are old.
     pub fn problem(&self) -> Option<String> {
         let state = self.0.state.borrow();
         let why = state
@@ -132,11 +132,15 @@ impl Model {
             .map(|problem| format!(": {problem}"))
             .unwrap_or_default();
         match &state.snapshot {
-            None => Some(format!("no numbers have been read yet{why}")),
+            None => Some(format!("no metrics have been read yet{why}")),
             Some(snapshot) => {
                 let age = snapshot.read_at.elapsed();
-                (age > self.0.stale_after)
-                    .then(|| format!("the numbers have stood still for {} s{why}", age.as_secs()))
+                (age > self.0.stale_after).then(|| {
+                    format!(
+                        "the metrics have not been refreshed for {} s{why}",
+                        age.as_secs()
+                    )
+                })
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The numbers of a row, packed: a read model holds millions of them, and most are small.
+//! The values of a row, packed: a read model holds millions of them, and most are small.
 
 use crate::window::Cell;
 

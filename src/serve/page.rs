@@ -13,7 +13,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// What the visitor chose, all of it in the address, so that it survives the refresh and can be sent to somebody.
 ///
-/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the page and never asks again.
+/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the page and never reloads.
 #[derive(Clone)]
 struct Choice {
     window: usize,
@@ -265,7 +265,7 @@ fn section(
     Ok(())
 }
 
-/// Every definition in full. They stand open: what a visitor unfolds, the next refresh would fold up again.
+/// Every definition in full. They are always open: what a visitor unfolds, the next refresh would fold up again.
 fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     out.push_str("<section><h2>What is counted</h2><dl>");
     for (metric, _) in shown(snapshot) {
@@ -428,7 +428,7 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
     Ok(())
 }
 
-/// The first column under a heading stands a little apart.
+/// The first column under a heading is set off a little.
 fn first(columns: &[Column], i: usize) -> &'static str {
     if i == 0 || columns[i - 1].over != columns[i].over {
         " class=\"first\""
@@ -455,7 +455,7 @@ fn window_name(window: &Window) -> String {
     }
 }
 
-/// The name of a grouping set as one would say it.
+/// The name of a grouping set in plain English.
 fn words(set_name: &str) -> String {
     set_name
         .split(',')

@@ -34,7 +34,7 @@ impl Reach {
         reach
     }
 
-    /// Adds a range; what overlaps for the same rollup becomes one range, so that no pane is asked for twice.
+    /// Adds a range; what overlaps for the same rollup becomes one range, so that no pane is read twice.
     fn add(&mut self, range: PaneRange, rollups: &BTreeSet<String>) {
         if range.to <= range.from && !range.undated {
             return;

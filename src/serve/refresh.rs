@@ -25,7 +25,7 @@ pub const OVERLAP: i64 = 5_000_000;
 /// When nothing new was seen for so long, what had been under way is there.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Where the numbers are read.
+/// Where the cells are read.
 pub trait Source: Send + Sync {
     /// The current epoch.
     fn current(&self) -> impl Future<Output = Result<Epoch, OutsideError>> + Send;
@@ -64,7 +64,7 @@ pub struct Refresh {
     pub top: usize,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
-    /// What this program counts: numbers of another formula are not shown.
+    /// What this program counts: metrics of another formula are not shown.
     pub catalogue: VersionsOf,
 }
 
@@ -131,7 +131,7 @@ pub async fn refresh_forever(
                 }
                 Err(error) => {
                     if model.fail(error.to_string()) {
-                        tracing::warn!(%error, "the windows could not be read; the last numbers stand");
+                        tracing::warn!(%error, "the windows could not be read; the last snapshot stays");
                     }
                 }
             }
@@ -191,7 +191,7 @@ impl<S: Source> Refresher<S> {
         let read_at = Instant::now();
         let epoch = self.source.current().await?;
         let definitions = self.definitions(&epoch)?;
-        // The watermark first: numbers read after it hold at least what it promises.
+        // The watermark first: cells read after it are complete at least up to it.
         let watermark = self.source.watermark(&epoch).await?;
         let as_of = (self.refresh.clock)();
         let plan_at = |watermark| {

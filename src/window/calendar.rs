@@ -11,7 +11,7 @@ use super::when::{When, date};
 /// Seconds in a day.
 pub const DAY: i64 = 86_400;
 const MICROS: i64 = 1_000_000;
-/// Panes are kept from 1970 to the end of 2100; what lies outside is counted as undated.
+/// Panes are kept from 1970 to the end of 2100; what is outside is counted as undated.
 const FIRST_YEAR: i32 = 1970;
 const LAST_YEAR: i32 = 2100;
 
@@ -124,7 +124,7 @@ impl Calendar {
         local
     }
 
-    /// The first instant (s) of the local hour that holds `when`; a date stands at its day's first instant.
+    /// The first instant (s) of the local hour that holds `when`; of a date, of its day's first instant.
     pub fn hour_start(&self, when: When) -> i64 {
         let seconds = match when {
             When::Date(day) => self.day_start(day),
@@ -134,7 +134,7 @@ impl Calendar {
         (seconds - (seconds + offset).rem_euclid(3_600)).max(since)
     }
 
-    /// The instant (µs) by which things are put in order and compared with clocks; a date stands at its first instant.
+    /// The instant (µs) by which things are put in order and compared with clocks; of a date, its first instant.
     pub fn instant(&self, when: When) -> i64 {
         match when {
             When::Instant(micros) => micros,
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn fiscal_quarters_start_where_they_are_told_to() {
+    fn fiscal_quarters_start_in_the_configured_month() {
         let day = |text: &str| calendar(Tz::UTC).day(at(text));
         let start = |fiscal, text| {
             civil(Calendar::new(Tz::UTC, fiscal).quarter_start(day(text))).to_string()

@@ -1,4 +1,4 @@
-//! Cells: one accumulator a rollup, pane and combination of dimension values. Everything in them can be taken back out.
+//! Cells: one accumulator per rollup, pane and combination of dimension values. Everything in them can be subtracted.
 
 use super::dimension::MAX_CROSS;
 use super::pane::Pane;
@@ -20,7 +20,7 @@ pub struct CellKey {
     pub values: [Symbol; MAX_CROSS],
 }
 
-/// The numbers of a cell. All are sums of signed contributions, so a correction leaves no trace of what it corrected.
+/// The values of a cell. All are sums of signed contributions, so a correction leaves no trace of what it corrected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     /// How many, by measure of the rollup.

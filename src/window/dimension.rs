@@ -1,4 +1,4 @@
-//! Dimensions, and the grouping sets: by which of them, together, the numbers are kept.
+//! Dimensions, and the grouping sets: the combinations of them that metrics are kept for.
 
 use super::pane::Grain;
 use crate::symbol::Symbol;

@@ -1,4 +1,4 @@
-//! Windows: time cut into panes, numbers kept in cells, and the sums that are read from them.
+//! Windows: time divided into panes, values in cells, and the sums that are read from them.
 
 pub mod calendar;
 mod cell;

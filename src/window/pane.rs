@@ -1,4 +1,4 @@
-//! Panes: the smallest stretches of time that numbers are kept for. Every window is a sum of panes.
+//! Panes: the smallest time ranges that have cells. Every window is a sum of panes.
 
 use super::calendar::{Calendar, DAY, Day};
 use super::when::When;
@@ -13,7 +13,7 @@ pub enum Grain {
     Day = 2,
     /// A local calendar month.
     Month = 3,
-    /// No time at all: what lies outside 1970 to 2100.
+    /// No time at all: what is outside 1970 to 2100.
     Undated = 4,
 }
 

@@ -4,7 +4,7 @@ use super::calendar::{Calendar, DAY, Day, civil};
 use super::pane::Grain;
 use super::when::When;
 
-/// A stretch of time numbers are read for.
+/// A time range metrics are read for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Window {
     /// The hour panes, so many, that end with the present one.

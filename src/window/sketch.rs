@@ -1,4 +1,4 @@
-//! Quantiles that can be added and taken away again: a DDSketch of fixed accuracy.
+//! Quantiles that can be added and subtracted: a DDSketch of fixed accuracy.
 //!
 //! Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019.
 //! Buckets never collapse, so that subtracting a value takes back exactly what adding it gave.
@@ -35,7 +35,7 @@ pub fn bucket(value: i64) -> i16 {
     if value < 0 { -number } else { number }
 }
 
-/// The value that stands for a bucket: off by at most [`ACCURACY`] from any value in it.
+/// The value that represents a bucket: off by at most [`ACCURACY`] from any value in it.
 pub fn middle(bucket: i16) -> f64 {
     if bucket == 0 {
         return 0.0;
@@ -57,7 +57,7 @@ pub fn quantile_sql(map: &str, q: f64) -> String {
 }
 
 impl Sketch {
-    /// Adds `count` values to a bucket, or takes them away.
+    /// Adds `count` values to a bucket, or subtracts them.
     pub fn add(&mut self, bucket: i16, count: i64) {
         match self.buckets.binary_search_by_key(&bucket, |b| b.0) {
             Ok(at) => {
@@ -134,7 +134,7 @@ mod tests {
         }
 
         #[test]
-        fn taking_away_what_was_added_leaves_what_was_there(kept in prop::collection::vec(-1_000i64..1_000, 0..50), gone in prop::collection::vec(-1_000i64..1_000, 0..50)) {
+        fn subtracting_what_was_added_leaves_what_was_there(kept in prop::collection::vec(-1_000i64..1_000, 0..50), gone in prop::collection::vec(-1_000i64..1_000, 0..50)) {
             let expected: Sketch = kept.iter().map(|v| (bucket(*v), 1)).collect();
             let mut sketch: Sketch = gone.iter().chain(&kept).map(|v| (bucket(*v), 1)).collect();
             gone.iter().for_each(|v| sketch.add(bucket(*v), -1));

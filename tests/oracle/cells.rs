@@ -33,7 +33,7 @@ impl Numbers {
         self.sums[measure] += by;
     }
 
-    /// Adds the numbers of another shard.
+    /// Adds the values of another shard.
     pub fn merge(&mut self, counts: &[i64], sums: &[i128], sketch: &[(i16, i64)]) {
         for (measure, count) in counts.iter().enumerate() {
             self.counts.resize(self.counts.len().max(measure + 1), 0);
@@ -84,7 +84,7 @@ const TYPES: [&str; 6] = [
 ];
 
 impl Oracle<'_> {
-    /// The numbers that are not zero.
+    /// The values that are not zero.
     pub fn cells(&self) -> BTreeMap<Name, Numbers> {
         let mut table = Table::default();
         let deals: BTreeMap<&str, Deal> = self
@@ -429,13 +429,13 @@ impl Oracle<'_> {
                     && (is_merged || *id == account && self.is_live("account", id))
             })
             .collect();
-        let said = |field: &str| {
+        let asserted = |field: &str| {
             members
                 .iter()
                 .map(|id| self.when("account", id, field))
                 .collect::<Vec<_>>()
         };
-        let (became, churned) = (said("became_customer_at"), said("churned_at"));
+        let (became, churned) = (asserted("became_customer_at"), asserted("churned_at"));
         let customer_since = became
             .iter()
             .flatten()
@@ -459,17 +459,17 @@ impl Oracle<'_> {
             .collect();
         wins.sort_by_key(|(at, id, _)| (*at, *id));
         let mut expansions = Vec::new();
-        for (place, (_, _, deal)) in wins.iter().enumerate() {
+        for (index, (_, _, deal)) in wins.iter().enumerate() {
             let closed = deal.closed.expect("won");
             let product = &deal.dims["product"];
             let was_customer =
                 customer_since.is_some_and(|since| calendar.day(since) < calendar.day(closed));
-            let bought_before = wins[..place]
+            let bought_before = wins[..index]
                 .iter()
                 .any(|(_, _, earlier)| earlier.dims["product"] == *product);
             let class = match TYPES.iter().position(|t| *t == deal.dims["deal_type"]) {
                 Some(stated) => stated,
-                None if place == 0 && !was_customer => 0,
+                None if index == 0 && !was_customer => 0,
                 None if !product.is_empty() && !bought_before => 2,
                 None => 4,
             };

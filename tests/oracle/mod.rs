@@ -1,10 +1,10 @@
-//! A deliberately slow oracle: keeps every event ever said and works every number out anew, by the plainest code there is.
+//! A deliberately slow oracle: keeps every event and recomputes every metric, by the simplest code.
 //!
 //! It is written from the definitions, not from the pipeline: no record, link, ledger or contribution of the crate is used here, only its
 //! calendar, its sketch's bucket numbers and its reading of decimals and times. Histories are never cut here.
 
 mod cells;
-pub mod story;
+pub mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +13,12 @@ use dealpulse::event::{Decimal, When};
 use dealpulse::metric::Catalogue;
 
 pub use cells::{Name, Numbers};
-use story::Event;
+use history::Event;
 
 /// Event time (µs) and sequence.
 type Clock = (i64, u64);
 
-/// One value said of one field: when, where first, and what.
+/// One value asserted of one field: when, where first, and what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Said<'e> {
     clock: Clock,
@@ -77,11 +77,11 @@ impl<'e> Oracle<'e> {
             .filter(move |e| e.entity == entity && e.id == id)
     }
 
-    /// Every value said of a field, oldest first; of tied values the one whose first origin is greatest comes last.
+    /// Every value asserted of a field, oldest first; of tied values the one whose first origin is greatest comes last.
     fn history(&self, entity: &'e str, id: &'e str, field: &str) -> Vec<Said<'e>> {
         let mut first: BTreeMap<(Clock, Option<&str>), u64> = BTreeMap::new();
         for event in self.of(entity, id) {
-            let said = match (field, event.action) {
+            let asserted = match (field, event.action) {
                 ("deleted", "deleted") => Some(Some("yes")),
                 ("deleted", "restored") => Some(None),
                 (_, "deleted") => None,
@@ -92,8 +92,8 @@ impl<'e> Oracle<'e> {
                     .map(|(_, value)| *value),
             };
             let is_reference = field.ends_with("_id") || field == "merged_into";
-            let Some(value) =
-                said.map(|value| value.filter(|text| !(is_reference && ["", "0"].contains(text))))
+            let Some(value) = asserted
+                .map(|value| value.filter(|text| !(is_reference && ["", "0"].contains(text))))
             else {
                 continue;
             };
@@ -123,13 +123,13 @@ impl<'e> Oracle<'e> {
     }
 
     fn when(&self, entity: &'e str, id: &'e str, field: &str) -> Option<When> {
-        Some(When::parse(self.latest(entity, id, field)?).expect("the story's times"))
+        Some(When::parse(self.latest(entity, id, field)?).expect("the history's times"))
     }
 
     fn decimal(&self, entity: &'e str, id: &'e str, field: &str) -> Option<i128> {
         Some(i128::from(
             Decimal::parse(self.latest(entity, id, field)?)
-                .expect("the story's amounts")
+                .expect("the history's amounts")
                 .0,
         ))
     }
@@ -146,7 +146,7 @@ impl<'e> Oracle<'e> {
         self.exists(entity, id) && !self.is_deleted(entity, id) && self.root(entity, id) == id
     }
 
-    /// The earliest clock that says anything of a record.
+    /// The earliest clock of a record's assertions.
     fn first(&self, entity: &'e str, id: &'e str) -> When {
         When::Instant(
             self.of(entity, id)
@@ -177,32 +177,32 @@ impl<'e> Oracle<'e> {
                 .find(|w| *w == text)
                 .unwrap_or("open")
         };
-        let mut said: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
+        let mut asserted: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
         for s in self.history("deal", id, "stage") {
             if let Some(status) = s
                 .value
                 .and_then(|stage| stages.get(stage)?.status.as_deref())
             {
-                said.push((s.clock, 0, s.origin, word(status)));
+                asserted.push((s.clock, 0, s.origin, word(status)));
             }
         }
-        said.extend(
+        asserted.extend(
             self.history("deal", id, "status")
                 .iter()
                 .map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))),
         );
-        said.sort();
-        let Some(&(_, _, _, status)) = said.last() else {
+        asserted.sort();
+        let Some(&(_, _, _, status)) = asserted.last() else {
             return ("open", None);
         };
-        let begin = said
+        let begin = asserted
             .iter()
             .rposition(|s| s.3 != status)
             .map_or(0, |before| before + 1);
-        (status, Some(said[begin].0))
+        (status, Some(asserted[begin].0))
     }
 
-    /// The value of a history when a deal closed; the first one if none was said by then; today's for an open deal.
+    /// The value of a history when a deal closed; the first one if there was none by then; today's for an open deal.
     fn credited(&self, id: &'e str, field: &str, closed: Option<When>) -> String {
         let history = self.history("deal", id, field);
         let by_then = match (self.definitions.spec.credit, closed) {
@@ -344,7 +344,7 @@ impl<'e> Oracle<'e> {
 
 fn clock(event: &Event) -> Clock {
     let Some(When::Instant(time)) = When::parse(event.time) else {
-        panic!("the story's times")
+        panic!("the history's times")
     };
     (time, event.sequence)
 }

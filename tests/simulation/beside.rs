@@ -19,11 +19,11 @@ use futures::future::BoxFuture;
 use super::history::History;
 use super::process::{Instance, poll};
 use super::routing::Router;
-use super::world::{Arrival, Place, Sim, Value};
+use super::world::{Arrival, RowKey, Sim, Value};
 use super::{Broken, definitions, events_of, number, step};
-use crate::oracle::story::{Dice, deliver};
+use crate::oracle::history::{Dice, deliver};
 
-/// Waits for a step of somebody else's; now and then for too long.
+/// Waits for a step of another task; from time to time for too long.
 struct Impatient(Sim);
 
 impl Pace for Impatient {
@@ -52,7 +52,7 @@ fn reconciling(sim: &Sim, shard: Home) -> Reconciling {
     })
 }
 
-/// A row of a source nobody ever heard of: no flush will ever write over it.
+/// A row of a source that does not exist: no flush will ever write over it.
 fn plant(sim: &Sim, shard: Home) -> CellName {
     let (pane, cell) = (
         Pane {
@@ -92,7 +92,7 @@ fn plant(sim: &Sim, shard: Home) -> CellName {
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct Counts {
     /// Readings that ended while the owners worked.
     beside: usize,
     /// Of those, the ones that could judge every cell.
@@ -102,7 +102,7 @@ struct Told {
 }
 
 /// One history, reconciled again and again while it goes on.
-fn run(seed: u64, told: &mut Told) {
+fn run(seed: u64, counts: &mut Counts) {
     let mut dice = Dice(seed);
     let shards = 2 + dice.below(2) as u32;
     let lines = deliver(&events_of(&History::new(seed)), &mut dice);
@@ -147,7 +147,7 @@ fn run(seed: u64, told: &mut Told) {
                         &found.expect("what was stored can be read"),
                         planted.get(&shard),
                         seed,
-                        told,
+                        counts,
                     );
                     look = None;
                 }
@@ -193,9 +193,9 @@ fn run_to_completion(instances: &mut [Instance]) {
 }
 
 /// Only what was planted may be drift, and it must be seen.
-fn assert_right(found: &Findings, planted: Option<&CellName>, seed: u64, told: &mut Told) {
-    told.beside += 1;
-    told.certain += usize::from(found.in_motion.is_empty());
+fn assert_right(found: &Findings, planted: Option<&CellName>, seed: u64, counts: &mut Counts) {
+    counts.beside += 1;
+    counts.certain += usize::from(found.in_motion.is_empty());
     for drift in &found.drift {
         assert_eq!(
             Some(&drift.name),
@@ -210,7 +210,7 @@ fn assert_right(found: &Findings, planted: Option<&CellName>, seed: u64, told: &
             .chain(&found.in_motion)
             .any(|difference| difference.name == *planted);
         assert!(seen, "history {seed}: the planted row was not seen");
-        told.planted += found.drift.len();
+        counts.planted += found.drift.len();
     }
 }
 
@@ -250,7 +250,7 @@ fn assert_rested(sim: &Sim, shards: u32, planted: Option<&CellName>, seed: u64) 
 /// Any one row changed or lost at rest is found, and named.
 fn assert_spoilt(sim: &Sim, shards: u32, dice: &mut Dice, seed: u64) {
     let before = all(sim, shards).drift.len();
-    let rows: Vec<Place> = {
+    let rows: Vec<RowKey> = {
         let world = sim.lock();
         let of_cells =
             world.tables.iter().filter(|(_, row)| matches!(&row.row, Value::Cell(row) if row.values != ["nowhere"] && !row.cell.is_zero()));
@@ -289,13 +289,13 @@ fn reconciling_beside_a_running_pipeline_raises_no_false_alarm_and_finds_what_di
         Some(seed) => seed..seed + 1,
         None => 0..number("DEALPULSE_SEEDS").unwrap_or(2_000),
     };
-    let mut told = Told::default();
-    seeds.clone().for_each(|seed| run(seed, &mut told));
-    println!("{} histories: {told:?}", seeds.clone().count());
+    let mut counts = Counts::default();
+    seeds.clone().for_each(|seed| run(seed, &mut counts));
+    println!("{} histories: {counts:?}", seeds.clone().count());
     if seeds.count() >= 1_000 {
         assert!(
-            told.beside > 5_000 && told.certain > 4_000 && told.planted > 500,
-            "too little to judge by: {told:?}"
+            counts.beside > 5_000 && counts.certain > 4_000 && counts.planted > 500,
+            "too little to judge by: {counts:?}"
         );
     }
 }

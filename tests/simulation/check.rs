@@ -11,19 +11,19 @@ use dealpulse::record::{Entity, Home};
 use dealpulse::shard::{CellRow, Shard};
 use futures::executor::block_on;
 
-use super::world::{Key, Told, Value, World, Write};
-use crate::oracle::story::Event;
+use super::world::{Key, SentLink, Value, World, Write};
+use crate::oracle::history::Event;
 use crate::oracle::{Name, Numbers, Oracle};
 use crate::support::pure::Pure;
 
 type Problems = BTreeSet<String>;
 type Pair = (u32, (Entity, String), (Entity, String));
 
-/// A shard folded anew, message by message.
+/// A shard folded again, message by message.
 #[derive(Default)]
 struct Reference {
     values: BTreeMap<Key, Value>,
-    told: BTreeMap<Pair, Vec<u8>>,
+    sent: BTreeMap<Pair, Vec<u8>>,
 }
 
 /// Everything that is wrong with a world at rest. With `switched_late` all events had been routed before the rebuild began, so that
@@ -48,7 +48,7 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         check_end(world, epoch, events, &definitions, &mut problems);
         let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
         if sums(cells) != Oracle::new(&definitions, events).cells() {
-            problems.insert("the numbers are not the oracle's".into());
+            problems.insert("the metrics are not the oracle's".into());
         }
     }
     if let Some(cells) = world.at_switch.as_ref().filter(|_| switched_late) {
@@ -70,7 +70,7 @@ fn cells(world: &World) -> impl Iterator<Item = &CellRow> {
     })
 }
 
-/// The numbers, summed over the shards.
+/// The cells, summed over the shards.
 fn sums<'c>(cells: impl Iterator<Item = &'c CellRow>) -> BTreeMap<Name, Numbers> {
     let mut sums: BTreeMap<Name, Numbers> = BTreeMap::new();
     for cell in cells {
@@ -99,12 +99,12 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
         .iter()
         .filter(|(of, row)| (*of, row.shard) == (generation, shard));
     ours.for_each(|(_, row)| rows.entry(row.version).or_default().push(row));
-    let mut told: BTreeMap<u64, Vec<&Told>> = BTreeMap::new();
+    let mut sent: BTreeMap<u64, Vec<&SentLink>> = BTreeMap::new();
     let ours = world
-        .told
+        .sent
         .iter()
-        .filter(|told| (told.generation, told.shard) == (generation, shard));
-    ours.for_each(|link| told.entry(link.version).or_default().push(link));
+        .filter(|sent| (sent.generation, sent.shard) == (generation, shard));
+    ours.for_each(|link| sent.entry(link.version).or_default().push(link));
 
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
     let known = Known::of(&epochs, generation, versions).expect("the test's definitions");
@@ -132,18 +132,18 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
                 problems.insert(format!("a {} row is not f(log ≤ version)", kind(&row.row)));
             }
         }
-        for link in told.get(&owner.position()).into_iter().flatten() {
+        for link in sent.get(&owner.position()).into_iter().flatten() {
             let pair = (link.epoch, link.target.clone(), link.sender.clone());
-            let said = reference.told.get(&pair).map_or(&[0][..], Vec::as_slice);
-            if said != link.content {
-                problems.insert("a link told is not f(log ≤ version)".into());
+            let expected = reference.sent.get(&pair).map_or(&[0][..], Vec::as_slice);
+            if expected != link.content {
+                problems.insert("a link sent is not f(log ≤ version)".into());
             }
         }
     }
     if checked != rows.values().map(Vec::len).sum::<usize>() {
         problems.insert("a row has a version no message has".into());
     }
-    // What counts in the end is what the whole log says, and nothing is missing.
+    // The final state is the fold of the whole log, and nothing is missing.
     let ours = world
         .tables
         .iter()
@@ -184,7 +184,7 @@ impl Reference {
                 .chain([Value::Checkpoint(flush.checkpoint)])
                 .map(|value| (value.key(), value)),
         );
-        self.told.extend(
+        self.sent.extend(
             flush
                 .outbox
                 .into_iter()
@@ -214,7 +214,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Cells, records and links of an epoch that stand, against those of a run in which nothing ever went wrong.
+/// The final cells, records and links of an epoch, against those of a run without faults.
 fn check_end(
     world: &World,
     epoch: &Epoch,
@@ -251,13 +251,13 @@ fn check_end(
         .into_iter()
         .map(|row| (row.shard, Value::Link(row.row)));
     for (shard, value) in cells.chain(records).chain(links) {
-        expected.extend(standing(&value).map(|text| ((shard, as_first(value.key())), text)));
+        expected.extend(live_text(&value).map(|text| ((shard, as_first(value.key())), text)));
     }
     let ours = world.tables.iter().filter(|((generation, _, key), _)| {
         *generation == epoch.generation && is_of(key, epoch.epoch)
     });
     let found = ours.filter_map(|((_, shard, key), row)| {
-        Some(((*shard, as_first(key.clone())), standing(&row.row)?))
+        Some(((*shard, as_first(key.clone())), live_text(&row.row)?))
     });
     let found: BTreeMap<(Home, Key), String> = found.collect();
     let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
@@ -295,7 +295,7 @@ fn as_first(key: Key) -> Key {
 }
 
 /// What of a row must be the same however the log came about: not versions, not what was withdrawn, not what is zero.
-fn standing(value: &Value) -> Option<String> {
+fn live_text(value: &Value) -> Option<String> {
     match value {
         Value::Cell(row) => (!row.cell.is_zero()).then(|| format!("{:?}", row.cell)),
         Value::Record(row) => Some(format!("{row:?}")),

@@ -1,4 +1,4 @@
-//! A history: all that is needed to tell it again, and to tell a shorter one that goes wrong as well.
+//! A history: all that is needed to run it again, and to find a shorter one that fails as well.
 
 use std::fmt;
 use std::str::FromStr;
@@ -40,7 +40,7 @@ pub struct History {
     pub seed: u64,
     /// What everything else is decided by.
     pub dice: u64,
-    /// Which of the events are told, a bit each.
+    /// Which of the events are used, a bit each.
     pub events: u64,
     /// How many steps may be made before everything comes to rest.
     pub steps: usize,
@@ -70,7 +70,7 @@ impl History {
             events: self.events & !(u64::MAX << events),
             ..self
         };
-        // Seldom is there anything left to take away after the second round.
+        // There is seldom anything left to remove after the second round.
         for _ in 0..3 {
             let before = least;
             for mischief in Mischief::ALL {

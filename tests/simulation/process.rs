@@ -71,7 +71,7 @@ impl Instance {
         self.sim.generation == generation
     }
 
-    /// A little progress somewhere. `Err` when the instance gives up, as one whose store stays away does.
+    /// A little progress somewhere. `Err` when the instance ends, as one whose store stays down does.
     pub fn step(&mut self) -> Result<(), String> {
         let chosen = self.sim.below(self.slots.len() + 1);
         let Some(slot) = self.slots.get_mut(chosen) else {
@@ -224,7 +224,7 @@ fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
                 owner.learn(&known(sim));
                 owner
                     .fold(entry)
-                    .expect("the epoch stands in the store before it stands in the log");
+                    .expect("the epoch is in the store before it is in the log");
             }
             folded => folded.expect("the log holds what was written to it"),
         }

@@ -1,4 +1,4 @@
-//! A rebuild beside the running pipeline, killed and begun again; or one that breaks its rules.
+//! A rebuild beside the running pipeline, killed and started again; or one that breaks its rules.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -101,12 +101,12 @@ impl Log for NewLog {
     async fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> Result<(), OutsideError> {
         let broken = self.sim.lock().broken;
         for (shard, payload) in messages {
-            // Slowly: long enough for a shard that has heard of an epoch to tell one that has not.
+            // Slowly: long enough for a shard that has read an epoch's start to send a link to one that has not.
             for _ in 0..self.sim.below(60) {
                 pause().await;
             }
             self.sim
-                .append(vec![(shard, retold(payload, broken))])
+                .append(vec![(shard, copied(payload, broken))])
                 .await?;
         }
         Ok(())
@@ -228,7 +228,7 @@ impl Around for Surroundings {
 }
 
 /// Records on their way into the new log, with something of them left out.
-fn retold(payload: Vec<u8>, broken: Broken) -> Vec<u8> {
+fn copied(payload: Vec<u8>, broken: Broken) -> Vec<u8> {
     let spoils = matches!(
         broken,
         Broken::TiesNotCopied
@@ -258,7 +258,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
     );
     let record = Record::from_bytes(entity.spec(), &message.state, &mut customs, &mut symbols)
         .expect("what was written");
-    let mut retold = Record::default();
+    let mut copied = Record::default();
     let fields: Vec<Field> = (0..entity.fields().len() as u16)
         .map(Field)
         .chain(record.custom_fields())
@@ -266,15 +266,15 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
     let newest = record.last_clock().unwrap_or_default();
     let mut first: Option<Clock> = None;
     for field in fields {
-        let said: Vec<_> = record.stamped(field, &symbols).collect();
+        let values: Vec<_> = record.stamped(field, &symbols).collect();
         let keep = if broken == Broken::TiesNotCopied
             && entity.spec().spec(field).keep == dealpulse::record::Keep::Latest
         {
             1
         } else {
-            said.len()
+            values.len()
         };
-        for value in said.iter().rev().take(keep) {
+        for value in values.iter().rev().take(keep) {
             let Stamp {
                 mut clock,
                 mut origin,
@@ -294,7 +294,7 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
                 _ => {}
             }
             first = Some(first.map_or(clock, |first| first.min(clock)));
-            retold
+            copied
                 .assert(
                     field,
                     entity.spec().spec(field).keep,
@@ -311,13 +311,13 @@ fn spoil<'a>(message: RecordMessage<'a>, broken: Broken) -> RecordMessage<'a> {
         record.first()
     };
     if let Some(clock) = witnessed {
-        retold.witness(clock);
+        copied.witness(clock);
     }
     if entity == Entity::ALIAS {
         return message;
     }
     RecordMessage {
-        state: retold.to_bytes(&customs, &symbols).into(),
+        state: copied.to_bytes(&customs, &symbols).into(),
         ..message
     }
 }

@@ -25,7 +25,7 @@ pub struct Router {
     next: usize,
     committed: usize,
     sending: Sending,
-    /// It never looks at the epochs again.
+    /// It never reads the epochs again.
     pub is_straggler: bool,
     /// Its reading is not the current one any more, and it knows.
     is_over: bool,
@@ -63,7 +63,7 @@ impl Router {
         self.next = self.committed;
     }
 
-    /// Looks at the epochs: the current one says where to write, or that another reading has taken over.
+    /// Reads the epochs: the current one has the log to write to, or that another reading has taken over.
     fn look(&mut self) {
         let epochs: Vec<Epoch> = self.sim.lock().epochs.values().cloned().collect();
         let Some(current) = current(&epochs) else {
@@ -122,7 +122,7 @@ impl Router {
     }
 }
 
-/// Leaves out what is told a shard of records that are not its own.
+/// Leaves out what is sent to a shard about records that are not its own.
 fn without_foreign_aliases(shard: Home, bytes: &[u8], shards: u32) -> Option<Vec<u8>> {
     let Ok(Message::Assertions(batch)) = wire::read(bytes, &SCHEMA) else {
         panic!("routers send assertions")

@@ -1,17 +1,17 @@
-//! Each rule taken away: some history must go wrong by it, in the way that is expected, and the same history with the rule must go well.
+//! Each rule taken away: some history must fail with the expected symptom, and the same history with the rule must pass.
 
 use std::collections::BTreeSet;
 
 use dealpulse::pipeline::rebuild::Form;
 
 use super::history::{History, Mischief};
-use super::{Broken, Cast, World, number, run, tell};
-use crate::oracle::story::Event;
+use super::{Broken, Cast, World, number, run, run_events};
+use crate::oracle::history::Event;
 
 /// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
 const NUMBERS: &str = "a cell differs from an undisturbed run's";
 const TORN_ROW: &str = "a record row is not f(log ≤ version)";
-const WRONG_LINK: &str = "a link told is not f(log ≤ version)";
+const WRONG_LINK: &str = "a link sent is not f(log ≤ version)";
 const RECORDS: &str = "a record differs from an undisturbed run's";
 const SWITCH: &str = "a number is missing at the switch";
 
@@ -19,11 +19,11 @@ const SWITCH: &str = "a number is missing at the switch";
 #[derive(Clone, Copy, PartialEq)]
 enum Needed {
     Always,
-    /// Only when something goes wrong: without the rule, a quiet world gives the right numbers.
+    /// Only with faults: without the rule, a world without faults gives the right metrics.
     UnderCrashes,
 }
 
-/// Whether a rule has anything to say in a history: one of rebuilds has not where nothing is rebuilt, or otherwise.
+/// Whether a rule applies in a history: a rule of rebuilds does not where nothing is rebuilt, or by another form.
 fn concerns(broken: Broken, history: &History) -> bool {
     let form = || {
         let cast = Cast::new(*history, &[], broken, World::Cruel);
@@ -48,7 +48,7 @@ fn concerns(broken: Broken, history: &History) -> bool {
     }
 }
 
-/// Runs histories until one shows by `symptom` that the rule is missing; with the rule in place that one goes well.
+/// Runs histories until one shows by `symptom` that the rule is missing; with the rule that history passes.
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
     let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
     // Only the rule about cuts may show by them.
@@ -71,7 +71,7 @@ fn notice(broken: Broken, symptom: &str, needed: Needed) {
     println!("{broken:?}: noticed in history {}", history.seed);
     assert!(
         run(history, Broken::Nothing, World::Cruel).0.is_empty(),
-        "history {history} goes wrong with the rule, too"
+        "history {history} fails with the rule, too"
     );
     if needed == Needed::UnderCrashes {
         let early = (0..50)
@@ -134,17 +134,18 @@ fn rule_the_switch_waits_for_the_whole_chain_of_a_merged_lead() {
         .iter_mut()
         .zip(0..)
         .for_each(|(event, offset)| event.offset = offset);
-    let told = |history: &History, broken| tell(*history, &events, broken, World::Cruel).0;
+    let problems =
+        |history: &History, broken| run_events(*history, &events, broken, World::Cruel).0;
     let mut histories = (0..4_000)
         .map(History::new)
         .filter(|history| concerns(Broken::FourTurns, history));
     let history = histories
-        .find(|history| told(history, Broken::FourTurns).contains(SWITCH))
+        .find(|history| problems(history, Broken::FourTurns).contains(SWITCH))
         .expect("four turns do as well as five");
     println!("FourTurns: noticed in history {}", history.seed);
     for seed in 0..500 {
         assert_eq!(
-            told(&History::new(seed), Broken::Nothing),
+            problems(&History::new(seed), Broken::Nothing),
             BTreeSet::new(),
             "seed {seed}"
         );
@@ -166,7 +167,7 @@ rules! {
     rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
     rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
     rule_ties_go_by_origin_not_by_arrival: without TiesByArrival, NUMBERS, needed Always;
-    rule_merges_are_told_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
+    rule_merges_are_sent_to_every_shard: without AliasesAtHomeOnly, NUMBERS, needed Always;
     rule_homes_go_by_the_recorded_partition_count: without ClientsPartitioner, NUMBERS, needed Always;
     rule_a_flush_holds_the_values_of_one_offset: without Torn, TORN_ROW, needed UnderCrashes;
     rule_an_epoch_begins_by_a_message_of_the_log: without EpochsBegunByTable, NUMBERS, needed Always;
@@ -182,5 +183,5 @@ rules! {
     rule_that_a_history_was_cut_is_copied: without CutsNotCopied, RECORDS, needed Always;
     rule_the_old_log_is_carried_from_a_checkpoint_read_before_the_facts: without CarriedFromLater, NUMBERS, needed Always;
     rule_the_old_log_is_carried_also_after_the_switch: without CarryingEndsWithTheSwitch, NUMBERS, needed Always;
-    rule_links_are_made_anew_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
+    rule_links_are_rebuilt_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
 }

@@ -17,7 +17,7 @@ use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::Pane;
 
 use super::Broken;
-use crate::oracle::story::Dice;
+use crate::oracle::history::Dice;
 
 /// What a row is known by, within its shard.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,10 +61,10 @@ impl Value {
 pub type Write = Row<Value>;
 
 /// What rows are kept by: generation of the log, shard, key.
-pub type Place = (u32, Home, Key);
+pub type RowKey = (u32, Home, Key);
 
-/// A link as it was told: by which shard of which generation, as of which version.
-pub struct Told {
+/// A link as it was sent: by which shard of which generation, as of which version.
+pub struct SentLink {
     pub generation: u32,
     pub shard: Home,
     pub version: u64,
@@ -74,7 +74,7 @@ pub struct Told {
     pub content: Vec<u8>,
 }
 
-/// What happened, so that a test can tell a story of crashes from a quiet one.
+/// What happened, so that a test can distinguish a history with crashes from one without.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Seen {
     pub crashes: usize,
@@ -93,14 +93,14 @@ pub struct World {
     /// By generation and partition.
     pub logs: BTreeMap<u32, Vec<Vec<Entry>>>,
     /// Of rows with one key the greatest version counts; of equals, the last.
-    pub tables: BTreeMap<Place, Write>,
+    pub tables: BTreeMap<RowKey, Write>,
     pub writes: Vec<(u32, Write)>,
-    pub told: Vec<Told>,
+    pub sent: Vec<SentLink>,
     pub epochs: BTreeMap<u32, Epoch>,
     pub copied: BTreeSet<(u32, Home)>,
-    /// How far the old log is carried over; `None` before a rebuild says from where.
+    /// How far the old log is carried over; `None` before a rebuild has read from where.
     pub carried: Option<Vec<u64>>,
-    /// The numbers of the new epoch at the moment of the switch.
+    /// The cells of the new epoch at the moment of the switch.
     pub at_switch: Option<Vec<CellRow>>,
     /// What was on its way when its sender crashed or gave up waiting, and will still land.
     pub late: Vec<Arrival>,
@@ -123,13 +123,13 @@ impl World {
         match arrival {
             Arrival::Row(generation, row) => {
                 self.writes.push((generation, (*row).clone()));
-                let place = (generation, row.shard, row.row.key());
+                let key = (generation, row.shard, row.row.key());
                 if self
                     .tables
-                    .get(&place)
+                    .get(&key)
                     .is_none_or(|known| known.version <= row.version)
                 {
-                    self.tables.insert(place, *row);
+                    self.tables.insert(key, *row);
                 }
             }
             Arrival::Message(generation, shard, payload) => {
@@ -183,7 +183,7 @@ impl World {
             let (target, sender, content) =
                 (name(target), name(sender), content.clone().into_owned());
             self.seen.early_links += usize::from(!has_begun(epoch, self));
-            self.told.push(Told {
+            self.sent.push(SentLink {
                 generation,
                 shard,
                 version,
@@ -197,7 +197,7 @@ impl World {
             // Whoever comes last.
             Broken::LastLinkWins => links
                 .iter_mut()
-                .for_each(|link| link.version = self.told.len() as u64),
+                .for_each(|link| link.version = self.sent.len() as u64),
             Broken::LinksSharedByEpochs => links
                 .iter_mut()
                 .for_each(|link| link.epoch = if generation == 1 { 1 } else { link.epoch }),
@@ -215,7 +215,7 @@ pub struct Sim {
     pub generation: u32,
 }
 
-/// Lands what is left, some of it, late, when whoever was sending it is not any more: its process crashed, or its time ran out.
+/// Lands what is left, some of it, late, when its sender has ended: its process crashed, or its time ran out.
 struct Landing {
     sim: Sim,
     rest: Vec<Arrival>,
@@ -254,7 +254,7 @@ impl Sim {
             logs: BTreeMap::from([(1, vec![Vec::new(); first.partitions as usize])]),
             tables: BTreeMap::new(),
             writes: Vec::new(),
-            told: Vec::new(),
+            sent: Vec::new(),
             epochs: BTreeMap::from([(1, first)]),
             copied: BTreeSet::new(),
             carried: None,
@@ -368,8 +368,8 @@ impl Sim {
         wanted: impl Fn(&Key) -> bool,
     ) -> Vec<Write> {
         let is_wanted =
-            |(of, number, key): &&Place| (*of, *number) == (generation, shard) && wanted(key);
-        let places: Vec<Place> = self
+            |(of, number, key): &&RowKey| (*of, *number) == (generation, shard) && wanted(key);
+        let keys: Vec<RowKey> = self
             .lock()
             .tables
             .keys()
@@ -377,8 +377,8 @@ impl Sim {
             .cloned()
             .collect();
         let mut rows = Vec::new();
-        for place in places {
-            let row = self.lock().tables[&place].clone();
+        for key in keys {
+            let row = self.lock().tables[&key].clone();
             rows.push(row);
             self.pause_at_times(15).await;
         }

@@ -8,7 +8,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// Longer than anything here takes on a busy machine; only a failure waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client configuration that knows this broker and finds it again soon after a restart.
 pub fn client(bootstrap: &str) -> ClientConfig {
@@ -19,7 +19,7 @@ pub fn client(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// A consumer of this group that commits only what it is told to.
+/// A consumer of this group that commits only on request.
 pub fn consumer(bootstrap: &str, group: &str) -> BaseConsumer {
     client(bootstrap)
         .set("group.id", group)
@@ -93,7 +93,7 @@ pub fn read(
     consumer
         .assign(&offsets(topic, (0..partitions).map(|p| (p, 0))))
         .expect("an assignment");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut messages = Vec::with_capacity(count);
     while messages.len() < count {
         assert!(Instant::now() < deadline, "only {} read", messages.len());
@@ -111,9 +111,9 @@ pub fn read(
 
 /// Waits for a condition.
 pub async fn until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain");
+        assert!(Instant::now() < deadline, "waited {TIMEOUT:?} in vain");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

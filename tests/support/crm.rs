@@ -1,11 +1,11 @@
-//! A CRM that a test made up: what its records say once all its events have happened, exported as a CRM exports them.
+//! A CRM made up by a test: its records after all its events, exported as a CRM exports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value as Json, json};
 
-/// One record: each field as it was last said, with the time and sequence that it was said at.
+/// One record: each field as last asserted, with the time and sequence of the assertion.
 #[derive(Debug, Clone, Default)]
 pub struct Entry {
     fields: BTreeMap<String, ((String, u64), Json)>,
@@ -16,7 +16,7 @@ pub struct Entry {
 pub struct Crm(pub BTreeMap<(String, String), Entry>);
 
 impl Entry {
-    fn say(&mut self, field: &str, clock: &(String, u64), value: &Json) {
+    fn assert(&mut self, field: &str, clock: &(String, u64), value: &Json) {
         let known = self
             .fields
             .entry(field.to_owned())
@@ -32,9 +32,9 @@ impl Entry {
             .map_or(&Json::Null, |(_, value)| value)
     }
 
-    /// Says something at the end of time.
+    /// Asserts a value later than all events.
     pub fn set(&mut self, field: &str, value: Json) {
-        self.say(field, &("9".into(), 0), &value);
+        self.assert(field, &("9".into(), 0), &value);
     }
 
     pub fn is_live(&self) -> bool {
@@ -53,16 +53,16 @@ impl Crm {
             let clock = (text("time"), text("sequence").parse().unwrap_or_default());
             let entry = crm.0.entry((kind[1].clone(), text("subject"))).or_default();
             match kind[2].as_str() {
-                "deleted" => entry.say("deleted", &clock, &true.into()),
-                "restored" => entry.say("deleted", &clock, &false.into()),
+                "deleted" => entry.assert("deleted", &clock, &true.into()),
+                "restored" => entry.assert("deleted", &clock, &false.into()),
                 _ => {}
             }
             for (name, value) in event["data"].as_object().into_iter().flatten() {
                 match value.as_object().filter(|_| name == "custom") {
                     Some(custom) => custom.iter().for_each(|(name, value)| {
-                        entry.say(&format!("custom.{name}"), &clock, value)
+                        entry.assert(&format!("custom.{name}"), &clock, value)
                     }),
-                    None => entry.say(name, &clock, value),
+                    None => entry.assert(name, &clock, value),
                 }
             }
         }
@@ -80,7 +80,7 @@ impl Crm {
             .map(|((_, id), entry)| (id.as_str(), entry))
     }
 
-    /// The live records of a kind as NDJSON, each said at `time`.
+    /// The live records of a kind as NDJSON, each asserted at `time`.
     pub fn to_ndjson(&self, kind: &str, time: &str) -> String {
         let line = |(id, entry): (&str, &Entry)| {
             let (mut data, mut custom) = (Map::new(), Map::new());
@@ -97,7 +97,7 @@ impl Crm {
         self.live(kind).map(line).collect()
     }
 
-    /// The live records of a kind as CSV, and the mapping that explains it. Creation is told by the local day alone.
+    /// The live records of a kind as CSV, and the mapping that explains it. Creation is given as the local day alone.
     pub fn to_csv(&self, kind: &str, file: &str) -> (String, String) {
         let names: BTreeSet<&String> = self
             .live(kind)

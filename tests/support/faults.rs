@@ -1,4 +1,4 @@
-//! Faults on real engines, each a scene of a length that is given: the tests play the short version, the soak the long one. Every scene ends
+//! Faults on real engines, each a scenario of a given length: the tests run the short version, the soak the long one. Every scenario ends
 //! with all cells, facts and gauges compared with those of the same messages folded in memory, so that nothing can be lost or doubled unseen.
 
 use std::cell::Cell;
@@ -33,7 +33,7 @@ fn owned(metrics: &Metrics) -> f64 {
 pub struct Dice(u64);
 
 impl Dice {
-    /// The numbers of a seed.
+    /// The random numbers of a seed.
     pub fn new(seed: u64) -> Dice {
         Dice(seed)
     }
@@ -58,7 +58,7 @@ impl Dice {
     }
 }
 
-/// A scenario with a ClickHouse of its own, which can be ended and begun again.
+/// A scenario with a ClickHouse of its own, which can be ended and started again.
 struct Apart {
     scenario: Scenario,
     port: u16,
@@ -109,7 +109,7 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
     for kill in 0..kills {
         scenario.send(stage(events, kill, kills + 1)).await;
         let pipeline = scenario.setup.start().await;
-        // One in four dies as it is, with or without shards; the others at some moment after they have begun to fold.
+        // One in four is killed as it is, with or without shards; the others at some moment after they have started to fold.
         if dice.below(4) > 0 {
             let _ = tokio::time::timeout(
                 Duration::from_secs(20),
@@ -130,7 +130,7 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
 }
 
 /// Three members of one group of the classic protocol, which hand shards over to each other one by one (cooperative-sticky), while events
-/// keep coming: they join, one leaves, one dies, another joins; so many rounds.
+/// keep coming: they join, one leaves, one is killed, another joins; so many rounds.
 pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], rounds: usize) {
     let scenario = Scenario::new(name).await;
     let parts = rounds * 4 + 1;
@@ -201,8 +201,8 @@ pub async fn clickhouse_killed_in_the_middle_of_inserts(
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// ClickHouse killed, and away for a while.
-pub async fn clickhouse_away(name: &str, events: &[GeneratedEvent], outage: Duration) {
+/// ClickHouse killed, and down for a while.
+pub async fn clickhouse_down(name: &str, events: &[GeneratedEvent], outage: Duration) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
     apart.scenario.send(stage(events, 0, 2)).await;
@@ -219,7 +219,7 @@ pub async fn clickhouse_away(name: &str, events: &[GeneratedEvent], outage: Dura
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// ClickHouse stopped where it stands (SIGSTOP) for a while: it keeps its connections and answers nothing.
+/// ClickHouse suspended (SIGSTOP) for a while: it keeps its connections and answers nothing.
 pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Duration) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
@@ -237,13 +237,13 @@ pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Du
     let age = pipeline.metrics().sum("dealpulse_data_age_seconds", "");
     assert!(
         age >= outage.as_secs_f64() * 0.5,
-        "the numbers stand still, and yet they are shown as {age} s old"
+        "the metrics are not refreshed, and yet they are shown as {age} s old"
     );
     clickhouse.thaw();
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// The disk of ClickHouse filled up, then made read-only. Each time the pipeline says what is wrong, and all settles when it is mended.
+/// The disk of ClickHouse filled up, then made read-only. Each time the pipeline reports what is wrong, and recovers when it is fixed.
 pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let disk = apart.small_disk(384);
@@ -278,8 +278,8 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// SIGTERM with everything written, with ClickHouse killed, and with ClickHouse frozen: it ends in time, and the exit code says how.
-pub async fn sigterm_ends_in_time_whatever_is_away(name: &str, events: &[GeneratedEvent]) {
+/// SIGTERM with everything written, with ClickHouse killed, and with ClickHouse frozen: it ends in time, and the exit code shows how.
+pub async fn sigterm_ends_in_time_whatever_is_down(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
     apart.scenario.send(stage(events, 0, 3)).await;
@@ -338,9 +338,9 @@ pub async fn broker_killed(name: &str, events: &[GeneratedEvent], times: usize) 
     scenario.assert_as_in_memory(&pipeline).await;
 }
 
-/// Memory while ClickHouse is away for so many events: every shard comes to its bound and waits, lag shows it, and the process grows by no more
+/// Memory while ClickHouse is down for so many events: every shard reaches its bound and waits, lag shows it, and the process grows by no more
 /// than the state, a copy of the touched rows on their way, and the bound; what waits in the clients' queues is bounded by settings.
-pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEvent]) {
+pub async fn memory_while_clickhouse_is_down(name: &str, events: &[GeneratedEvent]) {
     let mut apart = Apart::new(name).await;
     let flush_rows = 500;
     apart.scenario.setup.flush_rows = flush_rows;
@@ -383,7 +383,7 @@ pub async fn memory_while_clickhouse_is_away(name: &str, events: &[GeneratedEven
     let waiting = metrics.sum("dealpulse_unmerged_rows", "");
     let state = metrics.sum("dealpulse_state_bytes", "");
     eprintln!(
-        "{name}: {} events while ClickHouse was away; {waiting} rows wait; state {:.1} MB; resident {:.0} MB, at most {:.0} MB",
+        "{name}: {} events while ClickHouse was down; {waiting} rows wait; state {:.1} MB; resident {:.0} MB, at most {:.0} MB",
         outage.len(),
         state / 1e6,
         at_first as f64 / 1e6,
@@ -420,7 +420,7 @@ fn taken_on(pipeline: &Pipeline) -> usize {
     pipeline.log().matches("shard taken on").count()
 }
 
-/// It took less than the 30 s after which an orchestrator kills, and this is what it said.
+/// It took less than the 30 s after which an orchestrator kills, and this is its log.
 fn assert_stopped(ended: &Ended, code: i32) {
     assert!(
         ended.took < Duration::from_secs(30),

@@ -1,5 +1,5 @@
 //! Partitions that move between the members of a consumer group at offsets we name, each read by a thread of its own: the way the
-//! house consumes its log, tried on whatever broker is given.
+//! pipeline consumes its log, tried on whatever broker is given.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 
-use super::clients::{PATIENCE, client, consumer, numbered, offsets, produce, until};
+use super::clients::{TIMEOUT, client, consumer, numbered, offsets, produce, until};
 use super::kafka::Kafka;
 
 /// The topic whose partitions move.
@@ -29,7 +29,7 @@ const ROUND: i64 = 3_000;
 /// What a message takes: so slow that partitions move while they are being read.
 const WORK: Duration = Duration::from_millis(1);
 
-/// Two members of a group come and go while messages arrive. Where a partition stands is known to `Positions` alone, as it will be
+/// Two members of a group come and go while messages arrive. The position of a partition is known to `Positions` alone, as it will be
 /// to the checkpoints: a member starts exactly there, and each message read must be exactly the next.
 ///
 /// The broker must have the topic [`TOPIC`] with [`PARTITIONS`] partitions, empty.
@@ -48,7 +48,7 @@ pub async fn partitions_move_without_gap_or_repeat(bootstrap: &str, protocol: &[
 
     let asked = offsets(TOPIC, (0..PARTITIONS).map(|p| (p, 0)));
     let committed = consumer(bootstrap, GROUP)
-        .committed_offsets(asked, PATIENCE)
+        .committed_offsets(asked, TIMEOUT)
         .expect("an answer");
     assert_eq!(
         committed,
@@ -80,7 +80,7 @@ async fn produce_to_all(bootstrap: &str) {
     join_all((0..PARTITIONS).map(to_one)).await;
 }
 
-/// The next offset of each partition, shared by all members; stands for the checkpoints in ClickHouse.
+/// The next offset of each partition, shared by all members; in place of the checkpoints in ClickHouse.
 #[derive(Clone, Default)]
 struct Positions(Arc<Mutex<Ledger>>);
 
@@ -151,7 +151,7 @@ impl Reader {
     }
 }
 
-/// What happens when partitions come and go: each gets a thread that starts where `Positions` says; on leaving, the thread has ended
+/// What happens when partitions come and go: each gets a thread that starts at its position in `Positions`; on leaving, the thread has ended
 /// and its position is committed before anyone else can own the partition.
 struct Handover {
     positions: Positions,
@@ -212,7 +212,7 @@ impl Handover {
             }
             element.set_offset(Offset::Offset(self.positions.next(partition)))?;
         }
-        // Still ours until we say otherwise, so the commit is accepted.
+        // Still ours until we release it, so the commit is accepted.
         if partitions.count() > 0 && !consumer.assignment_lost() {
             consumer.commit(partitions, CommitMode::Sync)?;
         }
@@ -283,7 +283,7 @@ impl Member {
 fn serve(consumer: &BaseConsumer<Handover>) {
     match consumer.poll(Duration::from_millis(100)) {
         Some(Ok(m)) => panic!("{}@{} bypassed its queue", m.partition(), m.offset()),
-        // The client says so and connects again by itself.
+        // The client reports it and connects again by itself.
         Some(Err(KafkaError::MessageConsumption(
             RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
         ))) => {}

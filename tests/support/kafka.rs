@@ -1,4 +1,4 @@
-//! Apache Kafka itself, started for one test on free loopback ports and thrown away after it.
+//! Apache Kafka itself, started for one test on free loopback ports and removed after it.
 //!
 //! The jars come from `make kafka-engine`. A broker can be killed as a crash would kill it and be started again on its data.
 //! When a test fails, the broker's directory with its log is kept and its path printed.
@@ -46,7 +46,7 @@ impl Kafka {
         Self::start_with(&[]).await
     }
 
-    /// As [`Kafka::start`], with further lines of `server.properties`; a later line wins over the house's own.
+    /// As [`Kafka::start`], with further lines of `server.properties`; a later line overrides the default ones.
     pub async fn start_with(properties: &[(&str, &str)]) -> Self {
         for attempt in 1.. {
             let directory = tempfile::Builder::new()
@@ -160,7 +160,7 @@ impl Kafka {
         });
     }
 
-    /// Deletes a topic and waits until it is gone.
+    /// Deletes a topic and waits until it is no longer listed.
     pub async fn delete_topic(&self, name: &str) {
         let admin: AdminClient<DefaultClientContext> =
             self.client().create().expect("an admin client");
@@ -314,7 +314,7 @@ fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
     (!metadata.brokers().is_empty()).then_some(topics)
 }
 
-/// A port nobody listens on, below the range the system takes for outgoing connections: a client that keeps knocking at a dead
+/// A closed port, below the range the system takes for outgoing connections: a client that keeps knocking at a dead
 /// broker's port in that range can be given the same port as its own and end up connected to itself.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;

@@ -22,9 +22,9 @@ use super::clients;
 use super::kafka::{Kafka, Watchdog};
 
 /// Longer than a whole back-fill takes on a busy machine; only a failure waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The engines, shared by the tests that run at one time and thrown away after the last of them.
+/// The engines, shared by the tests that run at one time and removed after the last of them.
 pub struct Engines {
     pub kafka: Kafka,
     pub clickhouse: ClickhouseChild,
@@ -45,7 +45,7 @@ pub async fn engines() -> Arc<Engines> {
     engines
 }
 
-/// What a pipeline is told in its configuration. Group, log, dead letters and database bear its name, so that many can share the engines.
+/// The configuration of a pipeline. Group, log, dead letters and database bear its name, so that many can share the engines.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub name: String,
@@ -59,7 +59,7 @@ pub struct Setup {
     pub flush_rows: usize,
     pub refresh_milliseconds: u64,
     pub time_zone: String,
-    /// What is done about numbers of another catalogue, if it is not the default.
+    /// What is done about metrics of another catalogue, if it is not the default.
     pub on_upgrade: Option<&'static str>,
     /// What qualifies the ids of every topic.
     pub namespace: Option<&'static str>,
@@ -155,7 +155,7 @@ impl Setup {
         blocking(move || Instance::run(&name, &text).listening()).await
     }
 
-    /// Runs a command that looks at this pipeline from outside, with its configuration, to its end.
+    /// Runs a command on this pipeline from outside, with its configuration, to its end.
     pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
         let directory = tempfile::Builder::new()
             .prefix("dealpulse-ask-")
@@ -202,7 +202,7 @@ impl Setup {
         )
     }
 
-    /// Waits until everything is routed, folded and flushed, and no link is on its way; says how long that took.
+    /// Waits until everything is routed, folded and flushed, and no link is in flight; returns how long that took.
     pub async fn settled(&self) -> Duration {
         let (started, store, consumer) = (Instant::now(), self.store(), Arc::new(self.consumer()));
         loop {
@@ -212,8 +212,8 @@ impl Setup {
                 Err(error) => error,
             };
             assert!(
-                started.elapsed() < PATIENCE,
-                "{}: not settled after {PATIENCE:?}: {pending}",
+                started.elapsed() < TIMEOUT,
+                "{}: not settled after {TIMEOUT:?}: {pending}",
                 self.name
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -289,7 +289,7 @@ impl Setup {
 
     /// Waits until there are so many epochs.
     pub async fn until_epochs(&self, count: usize) {
-        let (store, deadline) = (self.store(), Instant::now() + PATIENCE);
+        let (store, deadline) = (self.store(), Instant::now() + TIMEOUT);
         while store
             .epochs()
             .await
@@ -306,7 +306,7 @@ impl Setup {
 
     /// Waits until all of a topic is routed.
     pub async fn until_routed(&self, topic: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.route_lag(topic).await > 0 {
             assert!(
                 Instant::now() < deadline,
@@ -339,7 +339,7 @@ impl Setup {
 /// Starts an instance with a configuration that is expected to be refused.
 pub async fn refused(configuration: &str) -> Ended {
     let text = configuration.to_owned();
-    blocking(move || Instance::run("refused", &text).ended(PATIENCE)).await
+    blocking(move || Instance::run("refused", &text).ended(TIMEOUT)).await
 }
 
 /// A database of ClickHouse.
@@ -404,11 +404,11 @@ async fn lag(consumer: &Arc<BaseConsumer>, topic: &str) -> Result<i64, String> {
 
 /// Sends a process a signal, as `-TERM`.
 pub fn signal(process: &Child, signal: &str) {
-    let told = Command::new("kill")
+    let sent = Command::new("kill")
         .args([signal, &process.id().to_string()])
         .status()
         .expect("a signal can be sent");
-    assert!(told.success());
+    assert!(sent.success());
 }
 
 /// Runs what blocks, on a thread made for that.
@@ -423,13 +423,13 @@ pub async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'stati
 pub struct Ended {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// How long it took from being told, or from the start.
+    /// How long it took from the signal, or from the start.
     pub took: Duration,
     /// What it had logged.
     pub log: String,
 }
 
-/// A process of `dealpulse run`, killed when it is dropped or when this process dies.
+/// A process of `dealpulse run`, killed when it is dropped or when this process ends.
 struct Instance {
     name: String,
     process: Child,
@@ -497,7 +497,7 @@ impl Instance {
             }
         });
         loop {
-            match lines.recv_timeout(PATIENCE) {
+            match lines.recv_timeout(TIMEOUT) {
                 Ok(line) => {
                     if let Some(address) = line.strip_prefix("listening on http://") {
                         let address = address.parse().expect("an address");
@@ -567,13 +567,13 @@ impl Drop for Instance {
 pub struct Work(Instance);
 
 impl Work {
-    /// Waits until it has said something.
-    pub async fn until_said(&self, words: &str) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until it has logged something.
+    pub async fn until_logged(&self, words: &str) {
+        let deadline = Instant::now() + TIMEOUT;
         while !self.0.log().contains(words) {
             assert!(
                 Instant::now() < deadline,
-                "{}: `{words}` is not said: {}",
+                "{}: `{words}` is not printed: {}",
                 self.0.name,
                 self.0.log()
             );
@@ -589,7 +589,7 @@ impl Work {
             .is_some()
     }
 
-    /// Ends it as a crash would. What it had said is given back.
+    /// Ends it as a crash would. Returns its log.
     pub fn kill_nine(mut self) -> String {
         self.0.process.kill().expect("it can be killed");
         self.0.process.wait().expect("it can be reaped");
@@ -598,7 +598,7 @@ impl Work {
 
     /// Waits for its end.
     pub async fn ended(self) -> Ended {
-        blocking(move || self.0.ended(PATIENCE)).await
+        blocking(move || self.0.ended(TIMEOUT)).await
     }
 }
 
@@ -628,7 +628,7 @@ impl Pipeline {
         blocking(move || self.instance.ended(Duration::from_secs(60))).await
     }
 
-    /// Stops it where it stands: it keeps its connections and does nothing.
+    /// Suspends it (SIGSTOP): it keeps its connections and does nothing.
     pub fn freeze(&self) {
         signal(&self.instance.process, "-STOP");
     }
@@ -687,7 +687,7 @@ impl Pipeline {
         Metrics(text)
     }
 
-    /// Waits until the gauges satisfy a condition, which is looked at every few milliseconds.
+    /// Waits until the gauges satisfy a condition, which is checked every few milliseconds.
     pub async fn until(&self, what: &str, condition: impl Fn(&Metrics) -> bool) {
         self.wait(what, || condition(&self.metrics())).await;
     }
@@ -695,7 +695,7 @@ impl Pipeline {
     /// Waits until `/readyz` answers with this status and a text that contains `reason`.
     pub async fn until_readyz(&self, status: u16, reason: &str) -> String {
         let what = format!(
-            "/readyz says {status} and `{reason}`; it says {:?}",
+            "/readyz answers {status} and `{reason}`; the answer is {:?}",
             self.get("/readyz")
         );
         self.wait(&what, || matches!(self.get("/readyz"), (found, text) if found == status && text.contains(reason))).await;
@@ -703,7 +703,7 @@ impl Pipeline {
     }
 
     pub async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !condition() {
             assert!(
                 Instant::now() < deadline,

@@ -20,14 +20,14 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{Message, Timestamp};
 
-use super::clients::{PATIENCE, consumer, offsets};
+use super::clients::{TIMEOUT, consumer, offsets};
 use super::pipeline::{Setup, blocking, business_lines};
 use super::pure::Pure;
 
 /// The most values of a dimension that gauges show, as `[serve] top` has it by default.
 const TOP: usize = 20;
 
-/// A message as it lies in Kafka.
+/// A message as stored in Kafka.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMessage {
     pub topic: String,
@@ -76,7 +76,7 @@ pub async fn read_all(brokers: &str, topic: &str) -> Vec<StoredMessage> {
     blocking(move || {
         let consumer = consumer(&brokers, "reader");
         let metadata = consumer
-            .fetch_metadata(Some(&topic), PATIENCE)
+            .fetch_metadata(Some(&topic), TIMEOUT)
             .expect("metadata");
         let partitions: Vec<i32> = metadata
             .topics()
@@ -87,12 +87,12 @@ pub async fn read_all(brokers: &str, topic: &str) -> Vec<StoredMessage> {
         let mut messages = Vec::new();
         for partition in partitions {
             let (low, high) = consumer
-                .fetch_watermarks(&topic, partition, PATIENCE)
+                .fetch_watermarks(&topic, partition, TIMEOUT)
                 .expect("watermarks");
             consumer
                 .assign(&offsets(&topic, [(partition, low)]))
                 .expect("an assignment");
-            let (mut next, deadline) = (low, Instant::now() + PATIENCE);
+            let (mut next, deadline) = (low, Instant::now() + TIMEOUT);
             while next < high {
                 assert!(
                     Instant::now() < deadline,
@@ -120,7 +120,7 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads what lies in the input topics of a pipeline and folds it.
+    /// Reads the messages of the input topics of a pipeline and folds it.
     pub async fn of(setup: &Setup) -> Reference {
         let mut messages = Vec::new();
         for topic in &setup.topics {
@@ -140,7 +140,7 @@ impl Reference {
             for message in chunk {
                 let decoded = decode(message, setup.namespace);
                 reference.asserted += decoded.assertions.len();
-                let place = |index| {
+                let position = |index| {
                     (
                         message.topic.clone(),
                         message.partition,
@@ -152,7 +152,7 @@ impl Reference {
                     decoded
                         .rejected
                         .iter()
-                        .map(|rejected| place(rejected.index)),
+                        .map(|rejected| position(rejected.index)),
                 );
                 assertions.extend(decoded.assertions);
             }
@@ -177,7 +177,7 @@ impl Reference {
             .sum()
     }
 
-    /// Writes its numbers and records into a database of their own, to be asked as the pipeline's are.
+    /// Writes its cells and records into a database of their own, to be queried as the pipeline's are.
     pub async fn write(&self, clickhouse: &ClickHouse) {
         let definitions = self.pure.definitions.spec.clone();
         migrate::migrate(clickhouse, &self.pure.definitions)
@@ -304,29 +304,29 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
 /// `dealpulse reconcile` compares at least so many cells, and finds nothing that differs, nor anything it could not judge.
 pub async fn assert_reconciled(setup: &Setup, at_least: u64) {
     let output = setup.ask("reconcile", &["--json"]).await;
-    let (said, errors) = (
+    let (stdout, errors) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
     assert_eq!(
         output.status.code(),
         Some(0),
-        "{}: {said}\n{errors}",
+        "{}: {stdout}\n{errors}",
         setup.name
     );
     let found: serde_json::Value =
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
     assert!(
         found["cells"]
             .as_u64()
             .is_some_and(|cells| cells >= at_least),
-        "{}: {said}",
+        "{}: {stdout}",
         setup.name
     );
     assert_eq!(
         (&found["differing"], &found["in_motion"]),
         (&0.into(), &0.into()),
-        "{}: {said}",
+        "{}: {stdout}",
         setup.name
     );
 }

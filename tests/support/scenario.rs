@@ -1,4 +1,4 @@
-//! A pipeline's way through the engines, from events sent to numbers compared, and a ClickHouse that can be ended and stopped on the way.
+//! A pipeline's way through the engines, from events sent to metrics compared, and a ClickHouse that can be killed and suspended meanwhile.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -108,7 +108,7 @@ impl Scenario {
         }
     }
 
-    /// The first log is thrown away with all that lies in it, and made anew.
+    /// The first log is deleted with all its messages, and created again.
     pub async fn recreate_log(&self) {
         let settings = [
             ("cleanup.policy", "delete"),
@@ -206,7 +206,7 @@ impl Clickhouse {
         Clickhouse { process, watchdog }
     }
 
-    /// Stops it where it stands: its connections stay, and nothing is answered.
+    /// Suspends it (SIGSTOP): its connections stay, and nothing is answered.
     pub fn freeze(&self) {
         signal(&self.process, "-STOP");
     }

@@ -1,5 +1,5 @@
 //! The embedded engine on a disk of its own that can be filled up and made read-only: a file system in memory, mounted in a namespace
-//! that only the engine is in. It needs no privileges where users may make namespaces; where they may not, it fails and says so.
+//! that only the engine is in. It needs no privileges where users may make namespaces; where they may not, it fails with the reason.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,10 @@ use super::kafka::Watchdog;
 const SCRIPT: &str = "set -e; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; mkdir -p \"$1/store/dropped\"; \
     mount --bind \"$1/store\" \"$1/store\"; ln -s \"$1/store/dropped\" \"$1/metadata_dropped\"; \
     exec \"$0\" clickhouse-local --port \"$3\" --data-dir \"$1\"";
-/// What a full disk has left, in bytes: too little for an insert, and enough for what has begun.
+/// What a full disk has left, in bytes: too little for an insert, and enough for what has started.
 const LEFT: usize = 16 << 20;
 
-/// An engine on its small disk. Both are gone when this is dropped.
+/// An engine on its small disk. Both are removed when this is dropped.
 pub struct SmallDisk {
     process: Child,
     watchdog: Watchdog,

@@ -118,7 +118,7 @@ impl Stored {
 }
 
 /// The exit code of a command, and what it printed.
-pub fn said(output: &Output) -> (i32, String) {
+pub fn code_and_output(output: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let code = output
         .status
@@ -134,7 +134,7 @@ pub fn said(output: &Output) -> (i32, String) {
     )
 }
 
-/// The events of an invented organisation.
+/// The events of a generated organisation.
 pub fn generated(deals: u64) -> Vec<String> {
     let config = GeneratorConfig {
         seed: 5,

@@ -19,7 +19,7 @@ pub enum Kind {
     Surplus,
     /// Another value in the facts.
     Different,
-    /// Any of these, but by what the facts heard after the export was made.
+    /// Any of these, but caused by events after the export was made.
     ChangedSince,
 }
 
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// One record, or one value of it, of which export and facts say different things.
+/// One record, or one value of it, that differs between export and facts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// What kind of record.
@@ -54,7 +54,7 @@ pub struct Finding {
     pub field: Option<String>,
     /// What the export has.
     pub export: String,
-    /// What the facts say.
+    /// The value in the facts.
     pub facts: String,
 }
 
@@ -267,7 +267,7 @@ pub fn instant(micros: i64) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }
 
-/// One record of which export, facts or both say something.
+/// One record of the export, the facts or both.
 struct Pair<'p> {
     audit: &'p mut Audit,
     question: &'p Question<'p>,
@@ -322,7 +322,7 @@ impl Pair<'_> {
         }
     }
 
-    /// The last that the facts heard of its being deleted, restored or merged is later than the export.
+    /// In the facts, the last event that deleted, restored or merged it is later than the export.
     fn life_changed_since(&self, known: &Record) -> bool {
         [Field::DELETED, Field::MERGED_INTO]
             .into_iter()

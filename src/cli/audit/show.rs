@@ -100,9 +100,15 @@ pub fn to_text(audit: &Audit, export: &Export<'_>, most: usize) -> String {
         out.push_str(&list(audit, kind, most));
     }
     out.push_str(&match (audit.failures(), export.rejections()) {
-        (0, 0) => "\nThe facts are complete: they say what the export says.\n".to_owned(),
-        (0, n) => format!("\nThe facts say what the export says, as far as it could be read: {} items could not.\n", number(n)),
-        (n, _) => format!("\nThe facts differ from the export in {} places.\n", number(n)),
+        (0, 0) => "\nThe facts are complete: they equal the export.\n".to_owned(),
+        (0, n) => format!(
+            "\nThe facts equal the export, as far as it could be read: {} items could not.\n",
+            number(n)
+        ),
+        (n, _) => format!(
+            "\nThe facts differ from the export in {} places.\n",
+            number(n)
+        ),
     });
     out
 }

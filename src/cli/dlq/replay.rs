@@ -12,7 +12,7 @@ use crate::kafka::dead_letter::read::{At, DeadLetters, State, StoredDeadLetter};
 use crate::kafka::dead_letter::replay::{self, Verdict, judge};
 use crate::telemetry::wall_clock;
 
-/// How many dead letters are put back together.
+/// How many dead letters are replayed together.
 const DEAD_LETTERS: usize = 500;
 /// How many bytes of them.
 const BYTES: usize = 16 << 20;
@@ -20,20 +20,20 @@ const BYTES: usize = 16 << 20;
 /// What became of a dead letter; in the order it is printed in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
-    PutBack,
+    Replayed,
     StillBad(&'static str),
     NoTopic,
     Refused(String),
 }
 
-/// Puts the dead letters back that are meant and mended; prints what became of all.
+/// Replays the selected dead letters that can be decoded; prints the outcome of all.
 pub fn run(args: &Replay) -> Result<()> {
     let config = args.chosen.config()?;
     let dead_letters = DeadLetters::open(&config.kafka, &config.dead_letters)?;
     let mut work = Work {
         replay: replay::Replay::new(&config)?,
         dry_run: args.dry_run,
-        mended: Vec::new(),
+        readable: Vec::new(),
         bytes: 0,
         outcomes: BTreeMap::new(),
     };
@@ -48,7 +48,7 @@ pub fn run(args: &Replay) -> Result<()> {
             false => Ok(()),
         }
     });
-    let done = done.and_then(|()| work.put_back());
+    let done = done.and_then(|()| work.replay_readable());
     // What was done before something went wrong is printed all the same.
     io::stdout().write_all(work.summary().as_bytes())?;
     done?;
@@ -66,7 +66,7 @@ pub fn run(args: &Replay) -> Result<()> {
 struct Work {
     replay: replay::Replay,
     dry_run: bool,
-    mended: Vec<StoredDeadLetter>,
+    readable: Vec<StoredDeadLetter>,
     bytes: usize,
     outcomes: BTreeMap<(Outcome, String), u64>,
 }
@@ -74,11 +74,11 @@ struct Work {
 impl Work {
     fn take(&mut self, stored: StoredDeadLetter, config: &Config) -> Result<()> {
         match judge(&stored.dead_letter, &config.topics, wall_clock()) {
-            Verdict::Mended => {
+            Verdict::Readable => {
                 self.bytes += stored.dead_letter.size();
-                self.mended.push(stored);
-                if self.mended.len() >= DEAD_LETTERS || self.bytes >= BYTES {
-                    self.put_back()?;
+                self.readable.push(stored);
+                if self.readable.len() >= DEAD_LETTERS || self.bytes >= BYTES {
+                    self.replay_readable()?;
                 }
             }
             Verdict::StillBad(bad) => self.count(Outcome::StillBad(bad.reason.name()), &stored),
@@ -87,21 +87,21 @@ impl Work {
         Ok(())
     }
 
-    fn put_back(&mut self) -> Result<()> {
-        let mended = std::mem::take(&mut self.mended);
+    fn replay_readable(&mut self) -> Result<()> {
+        let readable = std::mem::take(&mut self.readable);
         self.bytes = 0;
         if self.dry_run {
-            mended
+            readable
                 .iter()
-                .for_each(|stored| self.count(Outcome::PutBack, stored));
+                .for_each(|stored| self.count(Outcome::Replayed, stored));
             return Ok(());
         }
-        let answers = Handle::current().block_on(self.replay.put_back(&mended))?;
-        for (stored, answer) in mended.iter().zip(answers) {
+        let answers = Handle::current().block_on(self.replay.send_back(&readable))?;
+        for (stored, answer) in readable.iter().zip(answers) {
             self.count(
                 answer.map_or_else(
                     |error| Outcome::Refused(error.to_string()),
-                    |()| Outcome::PutBack,
+                    |()| Outcome::Replayed,
                 ),
                 stored,
             );
@@ -129,10 +129,10 @@ impl Work {
         let line = |((outcome, topic), count): (&(Outcome, String), &u64)| {
             let topic = show::safe(topic.as_bytes());
             match outcome {
-                Outcome::PutBack if self.dry_run => {
-                    format!("{count} of `{topic}` would be put back\n")
+                Outcome::Replayed if self.dry_run => {
+                    format!("{count} of `{topic}` would be replayed\n")
                 }
-                Outcome::PutBack => format!("{count} of `{topic}` were put back\n"),
+                Outcome::Replayed => format!("{count} of `{topic}` were replayed\n"),
                 Outcome::StillBad(reason) => {
                     format!("{count} of `{topic}` are still bad and stay: {reason}\n")
                 }

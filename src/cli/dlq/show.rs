@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_says_where_it_lies_where_it_came_from_and_why() {
+    fn a_dead_letter_shows_its_position_its_origin_and_its_reason() {
         let shown = text(&stored(br#"{"amount":"12,50"}"#, State::Open));
         let expected = "0:17  2026-03-04T10:00:00.000Z  bad_money\n    of crm partition 1 offset 42 item 3, attempt 2: \
                         `amount` is \\u{1b}[31m12,50\n    {\"amount\":\"12,50\"}";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn json_holds_all_of_the_bytes_and_says_how() {
+    fn json_holds_all_of_the_bytes_and_their_encoding() {
         let shown = json(&stored(b"{\"a\":1}", State::Open));
         assert_eq!(
             (&shown["dead_letter"], &shown["state"], &shown["raw"]),

@@ -1,4 +1,4 @@
-//! What the next epoch is to be: from what is asked, what is configured and what is there.
+//! The next epoch: from the command, the configuration and the present epochs.
 
 use anyhow::{bail, ensure};
 
@@ -9,7 +9,7 @@ use crate::pipeline::Store;
 use crate::pipeline::epochs::{Epoch, Stage, building};
 use crate::pipeline::rebuild::Form;
 
-/// The next epoch: the one that is being built, if it is the one that is asked for, else a new one.
+/// The next epoch: the one that is being built, if it is the one the command asks for, else a new one.
 ///
 /// # Errors
 /// If another one is being built, or what is asked for makes no difference or can't be done.
@@ -57,7 +57,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
         (disagreement(&ours, &current.inputs), form)
     {
         bail!(
-            "[[topics]] reads `{topic}` otherwise than it was read: that takes `dealpulse rebuild mapping`, which makes everything else anew as well"
+            "[[topics]] reads `{topic}` otherwise than it was read: that takes `dealpulse rebuild mapping`, which rebuilds everything else as well"
         );
     }
     let is_upgrade = leaves(epochs, current, parts.catalogue);
@@ -100,7 +100,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
                     || wanted != current.partitions
                     || is_upgrade
                     || config.definitions != current.definitions,
-                "the log has {wanted} partitions already and is whole: there is nothing to rebuild; to make it anew all the same, add --anyway"
+                "the log has {wanted} partitions already and is whole: there is nothing to rebuild; to rebuild it all the same, add --anyway"
             );
             if !is_whole {
                 tracing::warn!(
@@ -115,7 +115,7 @@ pub async fn next(wish: &Wish, place: &Place) -> anyhow::Result<Epoch> {
         Form::Mapping => {
             ensure!(
                 anyway || disagreement(&ours, &current.inputs).is_some(),
-                "[[topics]] are read that way already: there is nothing to rebuild; to read everything anew all the same, add --anyway"
+                "[[topics]] are read that way already: there is nothing to rebuild; to read everything again all the same, add --anyway"
             );
             check_whole(config).await?;
             (

@@ -92,7 +92,7 @@ pub async fn status(place: &Place) -> anyhow::Result<()> {
     if let Some(stood_at) = stood_at(&place.epochs, current) {
         let at = DateTime::from_timestamp_micros(stood_at).filter(|_| stood_at > 0);
         println!(
-            "epoch {current} is not counted on, because of an upgrade: its numbers are complete up to {}",
+            "epoch {current} is not continued, because of an upgrade: its metrics are complete up to {}",
             at.map_or_else(
                 || "an instant that is not known".to_owned(),
                 |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()

@@ -45,12 +45,12 @@ pub fn to_text(epoch: &Epoch, definitions: &Catalogue, findings: &Findings, most
         most,
     ));
     out.push_str(&match (differing, in_motion) {
-        (0, 0) => "All numbers are what the facts say.\n".to_owned(),
+        (0, 0) => "All values equal those computed from the facts.\n".to_owned(),
         (0, n) => {
             let (n, cells) = (number(n), number(cells));
             format!("In motion whenever they were looked at: {n} of {cells} cells; no other differs. Ask again when less is going on.\n")
         }
-        (n, _) => format!("Not what the facts say: {} of {} cells.\n", number(n), number(cells)),
+        (n, _) => format!("Different from the facts: {} of {} cells.\n", number(n), number(cells)),
     });
     out
 }

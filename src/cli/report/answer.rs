@@ -18,7 +18,7 @@ const AT_A_TIME: usize = 24;
 
 /// Everything a report shows.
 pub struct Answer<'d> {
-    /// What the numbers mean.
+    /// The definitions.
     pub definitions: &'d Catalogue,
     /// Where windows end (µs).
     pub as_of: i64,
@@ -107,7 +107,7 @@ impl<'d> Answer<'d> {
                 .and_then(|row| row[0].parse().ok())
                 .context("counting records")?;
         }
-        // Customers are counted on days that may lie long before the first deal.
+        // Customers are counted on days that may be long before the first deal.
         let sql = format!(
             "SELECT toString(toDate(min(pane))), toString(toDate(max(pane))), toString(count()) {from} AND series != 'upsell.customers'"
         );

@@ -40,16 +40,16 @@ impl Grid {
         self.rows.push(std::iter::once(name).chain(cells).collect());
     }
 
-    /// Takes out the rows that say nothing.
+    /// Removes the rows without a value.
     pub fn without_empty_rows(mut self) -> Grid {
         self.rows
             .retain(|row| row.iter().skip(1).any(|cell| !cell.is_nothing));
         self
     }
 
-    /// Takes out the columns that say nothing.
+    /// Removes the columns without a value.
     pub fn without_empty_columns(mut self) -> Grid {
-        let speaks: Vec<bool> = (0..self.head.len())
+        let has_value: Vec<bool> = (0..self.head.len())
             .map(|i| {
                 i == 0
                     || self
@@ -58,7 +58,7 @@ impl Grid {
                         .any(|row| row.get(i).is_some_and(|c| !c.is_nothing))
             })
             .collect();
-        let keep = |i: usize| speaks.get(i).copied().unwrap_or(false);
+        let keep = |i: usize| has_value.get(i).copied().unwrap_or(false);
         self.head = self
             .head
             .into_iter()
@@ -157,7 +157,7 @@ fn cut(text: &str, width: usize) -> String {
         .collect()
 }
 
-/// A name out of somebody's data, without what would move a terminal's cursor or change its colours.
+/// A name from the input, without characters that would move a terminal's cursor or change its colours.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn stands_in_columns_without_what_says_nothing() {
+    fn is_shown_in_columns_without_empty_ones() {
         let mut grid = Grid::new(["name", "won", "lost", "rate"]);
         grid.row("a\u{1b}[31m", [cell("12"), cell("0"), cell("–")]);
         grid.row("long name", [cell("3"), cell("0"), cell("50 %")]);

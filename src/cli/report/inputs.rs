@@ -83,7 +83,7 @@ struct Source<'m> {
     /// As it was given, for messages.
     name: String,
     topic: u32,
-    /// Tells files of one base name apart.
+    /// Distinguishes files of one base name.
     partition: u32,
     kind: Kind<'m>,
 }
@@ -131,7 +131,7 @@ impl<'m> Inputs<'m> {
                     continue;
                 }
                 None if is_table(path) => bail!(
-                    "{name} is a table: say with --mapping FILE what its columns mean (docs/mapping.md)"
+                    "{name} is a table: give the meaning of its columns with --mapping FILE (docs/mapping.md)"
                 ),
                 None => Some(Kind::Events {
                     reader: open(path)?,
@@ -351,7 +351,7 @@ fn check_files(
         }
         ensure!(
             rule.has_time() || as_of.is_some(),
-            "{}.time: {} has no time column: name one here, or say with --as-of TIME when the file was exported",
+            "{}.time: {} has no time column: name one here, or give the time of the export with --as-of TIME",
             rule.key,
             rule.file
         );
@@ -393,7 +393,7 @@ fn read_lines(
     let (mut lines, mut size) = (Vec::new(), 0);
     while lines.len() < PIECE && size < LIMIT {
         let mut line = Vec::new();
-        // One byte above the limit is enough for the decoder to see that the line is too long; the rest of it is passed over.
+        // One byte above the limit is enough for the decoder to see that the line is too long; the rest of it is skipped.
         if reader.take(LIMIT as u64 + 1).read_until(b'\n', &mut line)? == 0 {
             return Ok((!lines.is_empty()).then_some(lines));
         }

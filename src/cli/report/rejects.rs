@@ -1,4 +1,4 @@
-//! What could not be read: counted, the first few shown, all of it written to a file if one was asked for.
+//! What could not be read: counted, the first few shown, all of it written to a file if one is given.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -69,7 +69,7 @@ impl Rejects {
         self.counts.values().sum()
     }
 
-    /// Says how many more there were, and gives the counts.
+    /// Prints how many more there were, and the counts.
     ///
     /// # Errors
     /// The file can't be written.

@@ -220,7 +220,7 @@ impl<'m> Bound<'m> {
                 .unwrap_or_default()
         };
         let mut columns = HashMap::new();
-        // The nearer table's column counts where two have the same name; a `prefix` tells them apart.
+        // The nearer table's column counts where two have the same name; a `prefix` makes them distinct.
         let mut add = |name: String, cell: Cell| {
             columns.entry(name).or_insert(cell);
         };
@@ -316,7 +316,7 @@ fn cell<'r>(row: &'r Row, partners: &[Option<&'r StringRecord>], at: Cell) -> Op
     }
 }
 
-/// The rows of a joined table by key. Two rows of one key would make the numbers depend on which is taken.
+/// The rows of a joined table by key. Two rows of one key would make the metrics depend on which is taken.
 fn by_key(
     key: &str,
     join: &Join,

@@ -463,7 +463,7 @@ fn nothing() -> Cell {
     }
 }
 
-/// One figure. Money loses its cents unless they are asked for.
+/// One figure. Money is rounded to whole units unless cents are wanted.
 fn cell(figure: &Figure, cents: bool) -> Cell {
     let (text, is_nothing) = match figure {
         Figure::Count(n) => (shown(*n), *n == 0),

@@ -17,7 +17,7 @@ use crate::kafka::client::{self, Hearing, Onlooker, is_outage, outside};
 use crate::kafka::origin;
 use crate::pipeline::{Fault, OutsideError};
 
-/// Where a dead letter lies in the topic of the dead letters; written `partition:offset`.
+/// The position of a dead letter in its topic; written `partition:offset`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct At {
     /// The partition.
@@ -66,7 +66,7 @@ pub enum State {
     Open,
     /// It was replayed.
     Replayed,
-    /// The same item was set aside twice, since it was read twice: after a crash, say. The other dead letter counts for both.
+    /// The same item was dead-lettered twice, since it was read twice: for example after a crash. The other dead letter counts for both.
     Repeated,
 }
 
@@ -81,7 +81,7 @@ impl State {
     }
 }
 
-/// A dead letter as it lies in its topic.
+/// A dead letter as stored in its topic.
 #[derive(Debug, Clone)]
 pub struct StoredDeadLetter {
     /// Where.
@@ -130,7 +130,7 @@ struct Span {
 }
 
 impl DeadLetters {
-    /// Notes how far the topic reaches now, and which of its dead letters were put back. Blocks; it reads the topic once.
+    /// Reads where the topic ends now, and which of its dead letters were replayed. Blocks; it reads the topic once.
     ///
     /// # Errors
     /// There is no such topic, or what Kafka answered.
@@ -208,7 +208,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// How many messages of the topic are neither dead letters nor marks of ours; they are passed over.
+    /// How many messages of the topic are neither dead letters nor our marks; they are skipped.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }
@@ -283,7 +283,7 @@ fn reading(topic: &str) -> String {
     format!("reading the dead letters `{topic}`")
 }
 
-/// The dead letter that a message marks as put back.
+/// The dead letter that a message marks as replayed.
 fn mark(message: &BorrowedMessage<'_>) -> Option<At> {
     origin::text(&origin::headers(message), header::REPLAYED)?
         .parse()

@@ -1,4 +1,4 @@
-//! Replay: mended dead letters go back to the topics they came from, with their origins; then each is marked as put back.
+//! Replay: dead letters that can be decoded now go back to their topics, with their origins; then each is marked as replayed.
 
 use futures::future::join_all;
 use rdkafka::producer::FutureRecord;
@@ -15,18 +15,18 @@ use crate::pipeline::OutsideError;
 /// What the present configuration makes of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It decodes; of a batch, some of it: what is still bad dies again, alone.
-    Mended,
+    /// It decodes; of a batch, at least some items: those still bad become dead letters again.
+    Readable,
     /// It is still bad, for this reason.
     StillBad(Bad),
     /// Its topic is not in the configuration any more.
     NoTopic,
 }
 
-/// Says what the route would make of a dead letter at `now` (µs).
+/// Decides what the route would do with a dead letter at `now` (µs).
 pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
     if dead_letter.reason == Reason::Gone.name() {
-        return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to be put back
+        return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to replay
     }
     let Some(topic) = topics.iter().find(|topic| topic.name == dead_letter.topic) else {
         return Verdict::NoTopic;
@@ -34,11 +34,11 @@ pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
     let decoded = dead_letter.decode(topic, now);
     match decoded.rejected.into_iter().next() {
         Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
-        _ => Verdict::Mended,
+        _ => Verdict::Readable,
     }
 }
 
-/// Puts dead letters back.
+/// Replays dead letters.
 pub struct Replay {
     producers: Producers,
     dead_letters: String,
@@ -56,11 +56,11 @@ impl Replay {
         })
     }
 
-    /// Puts dead letters back where they came from, then marks those that were taken; gives what Kafka answered for each.
+    /// Sends dead letters back to their topics, then marks those that Kafka took; returns its answer for each.
     ///
     /// # Errors
-    /// A dead letter was put back and can't be marked. The next replay sends it once more, which changes nothing.
-    pub async fn put_back(
+    /// A dead letter was replayed and can't be marked. The next replay sends it once more, which changes nothing.
+    pub async fn send_back(
         &self,
         dead_letters: &[StoredDeadLetter],
     ) -> Result<Vec<Result<(), OutsideError>>, OutsideError> {
@@ -118,7 +118,7 @@ impl Replay {
             let answer = outside(format!("marking {at} of `{}`", self.dead_letters), error);
             OutsideError {
                 message: format!(
-                    "{}; it was put back, and to replay it once more changes nothing",
+                    "{}; it was replayed, and to replay it once more changes nothing",
                     answer.message
                 ),
                 ..answer
@@ -182,13 +182,13 @@ mod tests {
     #[test]
     fn a_dead_letter_is_judged_by_the_present_configuration_and_clock() {
         let good = dead_letter(GOOD);
-        assert_eq!(judged(&good, 1_000, i64::MAX), Verdict::Mended);
+        assert_eq!(judged(&good, 1_000, i64::MAX), Verdict::Readable);
         let Verdict::StillBad(bad) = judged(&good, 10, i64::MAX) else {
             panic!("it is too long")
         };
         assert_eq!(bad.reason, Reason::TooLarge);
         let Verdict::StillBad(bad) = judged(&good, 1_000, 0) else {
-            panic!("it lies in the future")
+            panic!("it is in the future")
         };
         assert_eq!(bad.reason, Reason::FutureTime);
         assert_eq!(judge(&good, &[], 0), Verdict::NoTopic);
@@ -198,7 +198,7 @@ mod tests {
     fn a_batch_goes_back_when_any_of_it_can_be_read() {
         assert_eq!(
             judged(&dead_letter(&format!("[{GOOD}, 1]")), 1_000, i64::MAX),
-            Verdict::Mended
+            Verdict::Readable
         );
         assert!(matches!(
             judged(&dead_letter("[1, 2]"), 1_000, i64::MAX),

@@ -45,7 +45,7 @@ impl ShardGauges {
         }
     }
 
-    /// Exports what was folded since, what waits and whether the shard waits for it, and, where it is due, how much is held.
+    /// Exports what was folded since, the rows that wait, whether the shard is backpressured, and, when due, the size of the state.
     pub fn show(&mut self, owner: &Owner, is_backpressured: bool, now: Instant) {
         self.count(owner);
         let mut shown = Exported {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_state_gauges_agree_with_the_state_right_after_a_fold_and_are_gone_with_the_shard() {
+    fn the_state_gauges_agree_with_the_state_right_after_a_fold_and_are_removed_with_the_shard() {
         let (telemetry, mut owner) = (Telemetry::new(), owner());
         let mut gauges = ShardGauges::new(telemetry.clone(), &owner);
         let start = Instant::now();

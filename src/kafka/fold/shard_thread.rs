@@ -1,4 +1,4 @@
-//! The thread of one shard: restores it, folds its messages in order, hands in its flushes, and gives it up.
+//! The thread of one shard: restores it, folds its messages in order, sends its flushes to the writer, and releases it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,9 @@ use crate::pipeline::restart::{RestartError, restore};
 use crate::pipeline::{Log, Store};
 use crate::record::{Entity, Home};
 
-/// How long a shard waits for messages before it looks at its clock again.
+/// How long a shard waits for messages before it checks its clock again.
 const POLL: Duration = Duration::from_millis(20);
-/// How many messages are folded before anything else is looked at.
+/// How many messages are folded before anything else is checked.
 const STRIDE: usize = 1_000;
 /// How many flushes' worth of rows that later ones don't replace a shard lets wait before it stops folding: the second fills while the first
 /// is on its way. With 50,000 rows a flush that is about 40 MB a shard.
@@ -79,7 +79,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         }
     }
 
-    /// Reports what is wrong and waits until the shard is taken away. It stays assigned meanwhile, so that nobody else stumbles over the same thing.
+    /// Reports what is wrong and waits until the shard is revoked. It stays assigned meanwhile, so that no other instance fails for the same reason.
     fn wait_to_be_revoked(&self, problem: &str) {
         let Folding {
             telemetry, health, ..
@@ -200,7 +200,7 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
             if is_due && let Some(flush) = owner.flush() {
                 last_flush = Instant::now();
                 if self.flushes.send((flush, answer.clone())).is_err() {
-                    return Ok(()); // the writer is gone: the process is ending
+                    return Ok(()); // the writer has ended: the process is ending
                 }
             }
             if stopping {

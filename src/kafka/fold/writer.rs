@@ -57,7 +57,7 @@ pub(super) async fn write_all<S: Store>(
             });
         }
         let result = written.map_err(|error| error.to_string());
-        // A shard that is gone does not wait for its answer any more.
+        // A shard that was revoked no longer waits for its answer.
         answers
             .into_iter()
             .for_each(|answer| drop(answer.send(result.clone())));

@@ -83,7 +83,7 @@ pub fn runs(messages: &[impl Message]) -> Vec<Run> {
     runs
 }
 
-/// What runs leave out. `next` says, by partition, which offset was to come, and is brought up to date. A smaller offset than that is no gap:
+/// What runs leave out. `next` has, by partition, the next offset expected, and is updated. A smaller offset than that is no gap:
 /// the topic was recreated, or is read again.
 pub fn jumps(runs: Vec<Run>, next: &mut BTreeMap<Input, i64>) -> Vec<Gap> {
     let mut gaps = Vec::new();
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             gaps(None, &[7, 8]),
             (vec![], 9),
-            "nobody has read it before: it begins where it begins"
+            "a partition that was never read has no gap at its beginning"
         );
         assert_eq!(
             gaps(Some(30), &[0, 1]),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_lies_below_the_oldest_offset_kept_is_gone() {
+    fn only_offsets_below_the_oldest_one_kept_are_lost() {
         let gap = |from, to| Gap {
             input: Input::new("crm", 1),
             from,

@@ -1,4 +1,4 @@
-//! The route's membership of its consumer group: messages in, commits out, partitions paused, and word of those that were taken away.
+//! The route's membership of its consumer group: messages in, commits out, partitions paused, and the partitions revoked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,7 +64,7 @@ impl fmt::Display for Input {
     }
 }
 
-/// Notes what a rebalance takes away. It is called within the poll that brings the news, so nothing polled later is of before.
+/// Records the partitions a rebalance revokes. It is called within the poll that reports them, so nothing polled later is of an earlier assignment.
 #[derive(Default)]
 struct Watch {
     revoked: Mutex<Vec<Input>>,
@@ -98,7 +98,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Joins a group, to read these topics; `reset` says where to begin when the offset to go on from is not there.
+    /// Joins a group, to read these topics; `reset` decides where to begin when the committed offset is not there.
     ///
     /// # Errors
     /// If the properties make no consumer.
@@ -119,7 +119,7 @@ impl Group {
     /// Takes messages until there are enough, none comes for a while, or partitions have moved.
     ///
     /// # Errors
-    /// If messages are gone that were never read, and the group was to begin nowhere else.
+    /// If messages were deleted that were never read, and the group may begin nowhere else.
     pub fn collect(&self, stop: &AtomicBool) -> Result<Vec<BorrowedMessage<'_>>, OutsideError> {
         let mut messages = Vec::new();
         let (mut deadline, mut bytes) = (None::<Instant>, 0);
@@ -131,7 +131,7 @@ impl Group {
                     bytes += message.payload_len();
                     messages.push(message);
                 }
-                // Brokers come back; librdkafka says so once a second meanwhile.
+                // Brokers come back; librdkafka reports the error once a second meanwhile.
                 Some(Err(error)) if is_outage(&error) => {
                     tracing::debug!(%error, "reading the input topics")
                 }
@@ -139,7 +139,7 @@ impl Group {
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) =>
                 {
                     let problem = format!(
-                        "{error}: messages are gone that were not carried over; make another new log: dealpulse rebuild log"
+                        "{error}: messages were deleted that were not carried over; make another new log: dealpulse rebuild log"
                     );
                     return Err(OutsideError::fatal("carrying the old log over", problem));
                 }
@@ -153,7 +153,7 @@ impl Group {
         Ok(messages)
     }
 
-    /// The partitions taken away since this was asked last. What [`Group::collect`] has just given of them was read before.
+    /// The partitions revoked since the last call. What [`Group::collect`] has just given of them was read before.
     pub fn revoked(&self) -> Vec<Input> {
         std::mem::take(
             &mut *self
@@ -165,7 +165,7 @@ impl Group {
         )
     }
 
-    /// Pauses a partition, or resumes it, where it was. Says whether it is paused now.
+    /// Pauses a partition, or resumes it, where it was. Returns whether it is paused now.
     pub fn pause(&self, input: &Input, paused: bool) -> bool {
         let mut list = TopicPartitionList::new();
         list.add_partition(&input.topic, input.partition);
@@ -183,7 +183,7 @@ impl Group {
         }
     }
 
-    /// Up to where inputs were done when they were given to this member; those that nobody has done anything of are left out.
+    /// Up to where inputs were done when they were given to this member; those without a commit are left out.
     ///
     /// # Errors
     /// What Kafka answered.

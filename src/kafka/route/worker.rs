@@ -32,7 +32,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes a dead letter, however long it takes. Even a refusal is tried again: whoever mends the topic need not restart anything.
+    /// Writes a dead letter, however long it takes. Even a refusal is retried: once the topic is fixed, no restart is needed.
     async fn write(self, dead_letter: DeadLetter, failure: Failure) {
         let mut attempt = 0;
         while let Err(error) = dead_letter
@@ -53,7 +53,7 @@ impl Writer {
     }
 }
 
-/// Says why a dead letter can't be written; in the log once for as long as it lasts.
+/// Reports why a dead letter can't be written; in the log once for as long as it lasts.
 fn note(failure: &Failure, dead_letter: &DeadLetter, error: &OutsideError) {
     let before = lock(failure).replace(error.to_string());
     let (topic, partition) = (&dead_letter.topic, dead_letter.origin.partition);
@@ -174,7 +174,7 @@ impl PartitionWorker {
             .first_key_value()
             .map_or(i64::MAX, |(offset, _)| *offset);
         let done = self.routed?.min(waiting);
-        // Not only a greater one: a topic that was recreated begins anew.
+        // Not only a greater one: a topic that was recreated starts again.
         (self.committed != Some(done)).then(|| *self.committed.insert(done))
     }
 }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_whose_dead_letters_fail_stands_at_the_first_of_them_until_all_are_written()
+    async fn a_partition_whose_dead_letters_fail_waits_at_the_first_of_them_until_all_are_written()
     {
         let mut worker = PartitionWorker::default();
         let mut dead_letters = waiting(&mut worker, &[8, 9]);

@@ -121,7 +121,7 @@ impl Api {
         };
         let result = result.as_ptr();
         // SAFETY: `result` is a live result of this library that is used nowhere else; its error and its buffer are
-        // copied before it is destroyed, and the buffer is only read when the library says that it has bytes.
+        // copied before it is destroyed, and the buffer is only read when the library reports that it has bytes.
         unsafe {
             let outcome = match message((self.result_error)(result)) {
                 Some(text) => Err(EngineError::from_text(text)),

@@ -1,4 +1,4 @@
-//! ClickHouse's compressed blocks, as `decompress=1` and `compress=1` speak them:
+//! ClickHouse's compressed blocks, as `decompress=1` and `compress=1` use them:
 //! `[16 B CityHash128 of all that follows][method][u32 size with this 9 B header][u32 raw size][data]`.
 
 use bytes::{Buf, BufMut, Bytes};

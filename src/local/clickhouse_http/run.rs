@@ -15,7 +15,7 @@ use crate::local::chdb::{Connection, Engine, EngineError, Param};
 const BLOCK: usize = 1 << 20;
 
 /// Bytes of the disk that are left alone. On a disk without a byte left the engine acknowledges inserts all the same (seen with 26.7.2) and leaves
-/// parts with empty files behind, so it is kept from coming there: what it has begun, merges among it, still has room.
+/// parts with empty files behind, so this is prevented: what it has started, merges included, still has space.
 const RESERVE: u64 = 64 << 20;
 
 /// What a request asks for.
@@ -214,7 +214,7 @@ impl Sink {
                 self.chunk(text.into())
             }
         };
-        // Nobody listens any more: there is nothing left to tell.
+        // The receiver is dropped: there is no one to report to.
         let _ = last;
     }
 }
@@ -232,7 +232,7 @@ impl From<EngineError> for Stop {
     }
 }
 
-/// Runs the job and tells `sink` all that comes of it. No connection is left when it returns.
+/// Runs the job and sends all its output to `sink`. No connection is left when it returns.
 pub fn run(engine: &Arc<Engine>, job: &Job, mut sink: Sink) {
     let outcome = execute(engine, job, &mut sink);
     sink.finish(outcome);
@@ -255,7 +255,7 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
     let mut connection = connect(engine)?;
     job.prepare(&mut connection)?;
 
-    // Where the query string says all but the rows, the body is rows, and is not copied into a text.
+    // Where the query string holds all but the rows, the body is rows, and is not copied into a text.
     if let Ok(Statement::Insert {
         head,
         format: Some(format),

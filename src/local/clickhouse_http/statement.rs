@@ -1,16 +1,16 @@
 //! Just enough of ClickHouse's syntax to part an INSERT from its rows, to find the FORMAT, and to refuse two statements at once.
 
-/// What a request's text asks for.
+/// The kind of a request's statement.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Statement<'a> {
     /// An INSERT of rows: the statement without FORMAT or VALUES, the format of the rows if it was named, and the rows
-    /// that stood in the text itself.
+    /// that were in the text itself.
     Insert {
         head: &'a [u8],
         format: Option<&'a str>,
         rows: &'a [u8],
     },
-    /// Anything else, with the format that its text asks for.
+    /// Anything else, with the format in its text.
     Other { format: Option<&'a str> },
 }
 
@@ -72,7 +72,7 @@ fn insert<'a>(sql: &'a [u8], mut tokens: Tokens<'a>) -> Option<Statement<'a>> {
             b")" => depth -= 1,
             _ => {}
         }
-        // The word after INTO, TABLE or a dot is a name, whatever it says.
+        // The word after INTO, TABLE or a dot is a name, even if it is a keyword.
         let keyword = token.word && depth == 0 && !names_table;
         names_table = token.text == b"." || token.is("into") || token.is("table");
         if !keyword {
@@ -131,7 +131,7 @@ impl Token<'_> {
     }
 }
 
-/// Words, quoted things as wholes, and single characters; blanks and comments are passed over.
+/// Words, quoted things as wholes, and single characters; blanks and comments are skipped.
 #[derive(Clone)]
 struct Tokens<'a> {
     sql: &'a [u8],

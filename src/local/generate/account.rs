@@ -29,7 +29,7 @@ pub(super) fn account_key(account: u32) -> String {
 }
 
 impl World {
-    /// A company nobody had on file before this.
+    /// A company without an account before this.
     pub(super) fn found_account(&mut self, at: i64, region: u8, owner: u8) -> u32 {
         let account = self.accounts.len() as u32;
         let segment = self.random.weighted(SEGMENTS.iter().map(|s| s.share)) as u8;
@@ -47,7 +47,7 @@ impl World {
         let met = self.random.weighted([300, 450, 250].into_iter());
         (0..met).for_each(|_| self.meet_contact(at, owner, Some(account)));
 
-        // Now and then a rep enters a company that is there already, and somebody notices later.
+        // Now and then a rep enters a company that is there already, which is noticed later.
         if account > 0 && self.random.chance(30) {
             let other = self.random.below(u64::from(account)) as u32;
             let noticed = at + self.random.between(2 * DAY, 30 * DAY);
@@ -112,7 +112,7 @@ impl World {
             let leaves = at + self.random.long_tailed(400 * DAY);
             self.schedule(leaves, Task::Account(account, AccountStep::Churn));
         }
-        // Some never have the date filled in: their first win has to speak for them.
+        // Some never have the date filled in: their first win has to serve.
         if is_first && !self.random.chance(850) {
             return;
         }

@@ -4,7 +4,7 @@ use super::random::Random;
 
 /// A channel leads come through. Shares and rates are in thousandths.
 pub(super) struct Source {
-    /// As the CRM writes it; `None` is a field nobody filled in.
+    /// As the CRM writes it; `None` is an empty field.
     pub(super) name: Option<&'static str>,
     pub(super) share: u32,
     /// How many of its leads become deals.

@@ -1,4 +1,4 @@
-//! Contacts: people at the accounts, and some who are met before anybody knows their company.
+//! Contacts: people at the accounts, and some whose company is not known at first.
 
 use super::account::account_key;
 use super::calendar::DAY;
@@ -24,7 +24,7 @@ impl World {
             .event("contact", "upserted", contact_key(contact), at)
             .maybe_text("account_id", account.map(account_key).as_deref())
             .text("owner_id", &self.reps.get(owner).id);
-        // One form in ten does not ask since when.
+        // One form in ten has no creation time.
         if self.random.chance(900) {
             event = event.instant("created_at", at);
         }

@@ -1,4 +1,4 @@
-//! Deals as they are opened: who with, over what, and the life that lies before them.
+//! Deals as they are opened: for whom, over what, and with which future steps.
 
 use super::account::account_key;
 use super::calendar::{DAY, HOUR, at_work, signing};
@@ -17,7 +17,7 @@ pub(super) enum Origin {
 }
 
 pub(super) struct FromLead {
-    /// The lead, if the deal says which.
+    /// The lead, if the deal names it.
     pub(super) named: Option<u32>,
     pub(super) owner: u8,
     pub(super) source: u8,
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// A deal about which something is still to be said.
+/// A deal with events still to come.
 pub(super) struct Deal {
     pub(super) id: u32,
     pub(super) account: Option<u32>,
@@ -206,7 +206,7 @@ impl World {
         if deal.expands() {
             typical /= 2;
         }
-        // Hope dies slowly: what is lost takes longer than what is won.
+        // Lost deals take longer than won ones.
         let typical = if is_won {
             typical * 9 / 10
         } else {

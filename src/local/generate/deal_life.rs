@@ -39,13 +39,13 @@ impl World {
         self.follow_deal(*deal);
     }
 
-    /// Opens an event that says some of a deal's fields anew.
+    /// Starts an event that asserts some of a deal's fields again.
     fn change(&mut self, at: i64, deal: &Deal) -> Event {
         self.event("deal", "upserted", deal_key(deal.id), at)
     }
 
     fn enter_stage(&mut self, at: i64, deal: &mut Deal, stage: usize) {
-        // Some rules in a CRM write a second time within the same instant: then only the sequence says which was last.
+        // Some rules in a CRM write a second time within the same instant: then only the sequence shows which was last.
         if self.random.chance(30) {
             let passing = deal.amount * self.random.between(80, 120) / 100;
             let event = self

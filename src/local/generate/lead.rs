@@ -7,7 +7,7 @@ use super::deal::{FromLead, Origin};
 use super::plan::Plan;
 use super::world::{Task, World};
 
-/// A lead about which something is still to be said.
+/// A lead with events still to come.
 pub(super) struct Lead {
     id: u32,
     owner: u8,
@@ -77,7 +77,7 @@ impl World {
         let converts = self.reps.achieved(lead.owner, converts);
         let mut steps = Vec::new();
         if self.random.chance(converts) {
-            // A rep in a hurry converts what nobody qualified.
+            // A rep in a hurry converts an unqualified lead.
             if self.random.chance(850) {
                 steps.push((answered, LeadStep::Qualify));
             }
@@ -103,7 +103,7 @@ impl World {
 
     fn announce_lead(&mut self, at: i64, lead: &Lead) {
         let event = self.event("lead", "upserted", lead_key(lead.id), at);
-        // A source nobody filled in is left out by one form and sent empty by another.
+        // An empty source is left out by one form and sent empty by another.
         let source = SOURCES[usize::from(lead.source)].name;
         let source = source.or(if self.random.chance(500) {
             Some("")

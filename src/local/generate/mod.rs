@@ -74,7 +74,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// A feed that never fails: events come in time, once, and a close stands.
+    /// A feed that never fails: events come in time, once, and a close is final.
     pub const fn none() -> Self {
         Self {
             late: 0,

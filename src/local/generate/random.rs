@@ -1,4 +1,4 @@
-//! Chance that is the same on every machine: a seed gives one sequence, in whole numbers only.
+//! Random numbers that are the same on every machine: a seed gives one sequence, in integers only.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014). Its own few lines rather than a crate, since a crate may change its stream
 /// with a version, and without floats, since `ln` and `exp` differ between platforms.

@@ -68,7 +68,7 @@ fn held_back(event: &Read) -> i64 {
     (event.emitted_at - event.time) / 1000
 }
 
-/// The figures change whenever the organisation is made to behave otherwise; then they are to be set anew.
+/// The figures change whenever the organisation is made to behave otherwise; then they have to be updated.
 #[test]
 fn gives_the_same_bytes_for_a_seed_on_every_machine() {
     assert_eq!(
@@ -238,7 +238,7 @@ fn refers_only_to_what_has_been_announced() {
                 assert_ne!(id, event.key);
             }
         }
-        // The deal a lead becomes is announced right after the lead says so.
+        // The deal a lead becomes is published right after the lead's conversion.
         promised.extend(event.data("converted_deal_id"));
     }
     assert!(promised.len() <= 1, "{promised:?}");

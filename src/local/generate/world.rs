@@ -1,4 +1,4 @@
-//! The organisation as it stands, what is still to happen in it, and what it has said but not yet published.
+//! The present state of the organisation, its future steps, and its events not yet published.
 
 use super::account::{Account, AccountStep};
 use super::calendar::{DAY, HOUR, MINUTE, busyness};
@@ -13,7 +13,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 pub(super) enum Task {
-    /// An hour begins: whoever comes in it is let in.
+    /// An hour begins: its new leads are created.
     Hour,
     /// That many customers of old are still to be put on file.
     Customers(u64),

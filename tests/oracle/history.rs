@@ -1,9 +1,9 @@
-//! Stories: what sources could say of very few records in very few moments, so that everything that can collide does.
+//! Histories: events of very few records in very few moments, so that everything that can collide does.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json};
 
-/// One event of a source: what it says, when, and where it was read first.
+/// One event of a source: its content, its time, and where it was read first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub entity: &'static str,
@@ -156,12 +156,12 @@ impl Event {
 }
 
 /// Up to `most` events of three leads, three deals, three accounts and three contacts.
-pub fn story(most: usize) -> impl Strategy<Value = Vec<Event>> {
+pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
     let of =
         |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
             let action =
                 prop_oneof![20 => Just("upserted"), 1 => Just("deleted"), 1 => Just("restored")];
-            // The square root of a uniform number leans to the table's start, where the fields stand that matter most.
+            // The square root of a uniform number is more often near the table's start, where the most important fields are.
             let field = (0.0..1.0f64, 0usize..40).prop_map(move |(at, value)| {
                 let (name, values) =
                     table[((1.0 - (1.0 - at).sqrt()) * table.len() as f64) as usize % table.len()];
@@ -237,7 +237,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
     }
 }
 
-/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be told again.
+/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be run again.
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
 
