@@ -19,9 +19,15 @@ mod process;
 mod rebuilding;
 #[path = "simulation/routing.rs"]
 mod routing;
+#[path = "simulation/rows.rs"]
+mod rows;
 #[path = "simulation/rules.rs"]
 mod rules;
+#[path = "simulation/seen.rs"]
+mod seen;
 mod support;
+#[path = "simulation/versions.rs"]
+mod versions;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -38,67 +44,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rebuilding::{QueryPlan, Rebuilder};
 use routing::{Carrier, Router};
-use world::{Seen, Sim};
-
-/// Which rule is taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Broken {
-    Nothing,
-    /// The checkpoint is read after the records.
-    CheckpointReadLast,
-    /// Rows are written before the greatest restored version is passed.
-    WritesBeforeRestored,
-    /// Cells that became zero are not written.
-    ZerosDropped,
-    /// Withdrawn links are not stored.
-    WithdrawalsDropped,
-    /// Only cells that differ from what they were at the last flush are written.
-    DifferentOnly,
-    /// Records are written before the links and cells they led to.
-    RecordsBeforeLinks,
-    /// Of links with one target and sender, the last to arrive counts.
-    LastLinkWins,
-    /// Links are versioned by a count of the owner's own, not by the offset of the flush.
-    LinksCountedByOwner,
-    /// Merges are sent to the home of the merged record only.
-    AliasesAtHomeOnly,
-    /// Links are addressed by another partition count than the one recorded.
-    ClientsPartitioner,
-    /// A flush's records are those of a later offset than its version.
-    Torn,
-    /// An epoch begins in each shard when its owner finds it in the table, not by a message of the log.
-    EpochsBegunByTable,
-    /// Links of an epoch that arrive before its start are not kept.
-    EarlyLinksIgnored,
-    /// Two epochs of one log share their links.
-    LinksSharedByEpochs,
-    /// The switch comes after one turn of the checkpoints past the log's ends.
-    OneTurn,
-    /// The switch comes after two.
-    TwoTurns,
-    /// The switch comes after three.
-    ThreeTurns,
-    /// The switch comes after four.
-    FourTurns,
-    /// Of tied values only the one that counts is copied into the new log.
-    TiesNotCopied,
-    /// The smallest clock of a record is not copied.
-    FirstNotCopied,
-    /// Copied values get new origins.
-    OriginsAnew,
-    /// Copied values get the record's newest clock.
-    ClocksOfTheNewest,
-    /// That a history was cut is not copied.
-    CutsNotCopied,
-    /// The old log is carried over from a checkpoint read after the facts.
-    CarriedFromLater,
-    /// The old log is carried over only until the switch.
-    CarryingEndsWithTheSwitch,
-    /// Links are carried over with the rest.
-    LinksCarried,
-    /// Of tied values the one that was routed last counts.
-    TiesByArrival,
-}
+use rules::Broken;
+use seen::Seen;
+use world::Sim;
 
 fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     let mut spec = DefinitionsSpec {
@@ -164,7 +112,7 @@ enum World {
     Quiet,
 }
 
-/// What there is to be rebuilt, if anything; decided by the dice.
+/// What there is to be rebuilt, if anything; decided by the dice. Some of it is an upgrade of the program.
 fn plan(dice: &mut Dice) -> Option<QueryPlan> {
     let first = Epoch::first(definitions("Europe/Berlin", "won"), 0);
     let other = DefinitionsSpec {
@@ -174,6 +122,7 @@ fn plan(dice: &mut Dice) -> Option<QueryPlan> {
     let next = Epoch {
         epoch: 2,
         stage: Stage::Building,
+        stood_at: dice.percent(30).then_some(0),
         ..first.clone()
     };
     let form = [
@@ -226,6 +175,8 @@ struct Cast {
     rebuilder: Option<Rebuilder>,
     /// The rebuild may begin.
     rebuilds: bool,
+    /// It is an upgrade that may be given up before the switch.
+    may_give_up: bool,
     carriers: Vec<Carrier>,
     fury: u64,
     flow: u64,
@@ -251,18 +202,26 @@ impl Cast {
         routers
             .iter_mut()
             .for_each(|router| router.is_straggler = dice.percent(20));
-        let instances = Self::instances(&sim, &mut dice);
         let plan = plan(&mut dice).map(|mut plan| {
             plan.next.partitions = if plan.form == Form::Definitions {
                 partitions
             } else {
                 plan.next.partitions
             };
+            // Of two versions of the program, those that can't go on are started again: no quiet world.
+            plan.next.stood_at = plan.next.stood_at.filter(|_| kind != World::Quiet);
             plan
         });
         let rebuilder = plan
             .filter(|_| history.has(Mischief::Rebuild))
             .map(|plan| Rebuilder::new(&sim, plan));
+        if rebuilder.as_ref().is_some_and(Rebuilder::is_upgrade) {
+            sim.lock().begin_before();
+        }
+        let may_give_up = rebuilder.as_ref().is_some_and(|rebuilder| {
+            rebuilder.is_upgrade() && rebuilder.form() == Form::Definitions && dice.percent(30)
+        });
+        let instances = Self::instances(&sim, &mut dice);
         let (mut fury, flow) = ([0, 2, 5, 10][dice.below(4)], [10, 30, 60][dice.below(3)]);
         let mut world = sim.lock();
         world.lands_late = history.has(Mischief::LateArrivals);
@@ -282,6 +241,7 @@ impl Cast {
             zombies,
             rebuilder,
             rebuilds: false,
+            may_give_up,
             carriers,
             fury,
             flow,
@@ -369,6 +329,9 @@ impl Cast {
     }
 
     fn rebuild(&mut self) {
+        if self.may_give_up && self.dice.percent(2) {
+            self.sim.lock().give_up();
+        }
         if let Some(rebuilder) = &mut self.rebuilder {
             // The input ends where it ends, also before it is read again.
             let mut routed: Vec<(u64, u64)> = self
@@ -526,6 +489,8 @@ fn run_events(
     cast.finish();
     let mut world = cast.sim.lock();
     world.seen.rebuilds += usize::from(cast.rebuilder.is_some());
+    let is_upgrade = cast.rebuilder.as_ref().is_some_and(Rebuilder::is_upgrade);
+    world.seen.upgrades += usize::from(is_upgrade);
     (check::problems(&world, events, switches_late), world.seen)
 }
 
@@ -575,28 +540,15 @@ fn no_crash_zombie_late_insert_or_retry_leaves_a_trace() {
                 events_of(&least)
             );
         }
-        all.crashes += seen.crashes;
-        all.zombies += seen.zombies;
-        all.late += seen.late;
-        all.failures += seen.failures;
-        all.restored_ahead += seen.restored_ahead;
-        all.rebuilds += seen.rebuilds;
-        all.rebuilds_resumed += seen.rebuilds_resumed;
-        all.early_links += seen.early_links;
+        all += seen;
     }
     println!("{} histories: {all:?}", histories.len());
     if histories.len() >= 1_000 {
-        let seen = [
-            all.crashes,
-            all.zombies,
-            all.late,
-            all.failures,
-            all.restored_ahead,
-            all.rebuilds,
-            all.rebuilds_resumed,
-            all.early_links,
-        ];
-        assert!(seen.iter().all(|n| *n > 100), "too quiet a world: {all:?}");
+        let counts = all.counts().map(|n| *n);
+        // Upgrades, and what happens beside them, are rarer than the rest.
+        let (often, seldom) = counts.split_at(8);
+        let is_enough = often.iter().all(|n| *n > 100) && seldom.iter().all(|n| *n > 20);
+        assert!(is_enough, "too quiet a world: {all:?}");
     }
 }
 

@@ -19,7 +19,8 @@ use futures::future::BoxFuture;
 use super::history::History;
 use super::process::{Instance, poll};
 use super::routing::Router;
-use super::world::{Arrival, RowKey, Sim, Value};
+use super::rows::{RowKey, Value};
+use super::world::{Arrival, Sim};
 use super::{Broken, definitions, events_of, number, step};
 use crate::oracle::history::{Dice, deliver};
 

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dealpulse::metric::{Catalogue, versions};
-use dealpulse::pipeline::epochs::{Epoch, current};
-use dealpulse::pipeline::known::Known;
+use dealpulse::metric::Catalogue;
+use dealpulse::pipeline::catalogue::left_by;
+use dealpulse::pipeline::epochs::{Epoch, Stage, current};
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
 use dealpulse::shard::{CellRow, Shard};
 use futures::executor::block_on;
 
-use super::world::{Key, SentLink, Value, World, Write};
+use super::rows::{Key, SentLink, Value, Write};
+use super::versions::{Program, all_of};
+use super::world::World;
 use crate::oracle::history::Event;
 use crate::oracle::{Name, Numbers, Oracle};
 use crate::support::pure::Pure;
@@ -19,9 +21,9 @@ use crate::support::pure::Pure;
 type Problems = BTreeSet<String>;
 type Pair = (u32, (Entity, String), (Entity, String));
 
-/// A shard folded again, message by message.
-#[derive(Default)]
+/// A shard folded anew, message by message, and every epoch counted by its own formulas.
 struct Reference {
+    programs: BTreeMap<u32, Program>,
     values: BTreeMap<Key, Value>,
     sent: BTreeMap<Pair, Vec<u8>>,
 }
@@ -39,11 +41,11 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
     let Some(current) = current(&epochs) else {
         return problems;
     };
-    // Of an old log nothing more is asked after the switch: what is new goes to the new one.
-    for epoch in epochs
+    // Of an old log nothing more is asked after the switch: what is new goes to the new one. Nor of an epoch that nobody counts on.
+    let ours = epochs
         .iter()
-        .filter(|epoch| epoch.generation == current.generation)
-    {
+        .filter(|epoch| epoch.generation == current.generation);
+    for epoch in ours.filter(|epoch| is_counted(&epochs, epoch.epoch)) {
         let definitions = epoch.ready().expect("the test's definitions");
         check_end(world, epoch, events, &definitions, &mut problems);
         let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
@@ -58,6 +60,12 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         }
     }
     problems
+}
+
+/// True if an epoch is counted to the end: nobody left it, nobody gave it up.
+fn is_counted(epochs: &[Epoch], number: u32) -> bool {
+    let is_dropped = |epoch: &Epoch| epoch.epoch == number && epoch.stage == Stage::Dropped;
+    left_by(epochs, number).is_none() && !epochs.iter().any(is_dropped)
 }
 
 fn cells(world: &World) -> impl Iterator<Item = &CellRow> {
@@ -107,14 +115,14 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     ours.for_each(|link| sent.entry(link.version).or_default().push(link));
 
     let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
-    let known = Known::of(&epochs, generation, versions).expect("the test's definitions");
+    let known = all_of(&epochs, generation).expect("the test's definitions");
     let founding: Vec<_> = known
         .live
         .iter()
         .filter(|live| live.is_founding)
         .map(|live| (live.epoch, live.definitions.clone()))
         .collect();
-    let mut reference = Reference::default();
+    let mut reference = Reference::new(world);
     let mut owner = Owner::new(shard, Shard::new(&founding), None, 0);
     let mut checked = 0;
     for entry in &world.logs[&generation][shard as usize] {
@@ -130,6 +138,9 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
             checked += 1;
             if !reference.agrees(&row.row) {
                 problems.insert(format!("a {} row is not f(log ≤ version)", kind(&row.row)));
+            }
+            if reference.is_of_another_formula(&row.row) {
+                problems.insert("a cell is by other formulas than its epoch".into());
             }
         }
         for link in sent.get(&owner.position()).into_iter().flatten() {
@@ -151,8 +162,12 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     let stored: BTreeMap<Key, Value> = ours
         .map(|((_, _, key), row)| (key.clone(), row.row.clone()))
         .collect();
+    let is_kept = |key: &&Key| match key {
+        Key::Cell(epoch, ..) | Key::Link(epoch, ..) => is_counted(&epochs, *epoch),
+        key => **key != Key::Checkpoint,
+    };
     let keys: BTreeSet<&Key> = stored.keys().chain(reference.values.keys()).collect();
-    for key in keys.into_iter().filter(|key| **key != Key::Checkpoint) {
+    for key in keys.into_iter().filter(is_kept) {
         let (is, should) = (
             stored.get(key).filter(|v| !is_zero(v)),
             reference.values.get(key).filter(|v| !is_zero(v)),
@@ -167,6 +182,15 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
 }
 
 impl Reference {
+    fn new(world: &World) -> Reference {
+        let programs = world.epochs.values().map(|e| (e.epoch, Program::of(e)));
+        Reference {
+            programs: programs.collect(),
+            values: BTreeMap::new(),
+            sent: BTreeMap::new(),
+        }
+    }
+
     /// Takes over what the last message changed.
     fn take(&mut self, owner: &mut Owner) {
         let Some(flush) = owner.flush() else { return };
@@ -174,7 +198,7 @@ impl Reference {
         let values = flush
             .cells
             .decode()
-            .map(Value::Cell)
+            .map(|row| Value::Cell(self.programs[&row.epoch].count(row)))
             .chain(flush.changes.into_iter().map(|r| Value::Change(r.row)));
         let values = values
             .chain(flush.records.into_iter().map(|r| Value::Record(r.row)))
@@ -197,6 +221,17 @@ impl Reference {
             Some(value) => value == written,
             None => is_zero(written),
         }
+    }
+
+    /// True if a cell is what its epoch's formulas don't make of the log, but another version's do.
+    fn is_of_another_formula(&self, written: &Value) -> bool {
+        let (Value::Cell(written), Some(Value::Cell(known))) =
+            (written, self.values.get(&written.key()))
+        else {
+            return false;
+        };
+        let before = |row: &CellRow| Program::Before.count(row.clone());
+        written != known && (*written == before(known) || *known == before(written))
     }
 }
 

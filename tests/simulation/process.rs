@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use dealpulse::event::wire::{self, LinkMessage, Name};
-use dealpulse::metric::versions;
+use dealpulse::pipeline::catalogue::left_by;
 use dealpulse::pipeline::epochs::Epoch;
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
-use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
 use dealpulse::pipeline::{Log, OutsideError, Store};
@@ -18,7 +17,9 @@ use futures::future::BoxFuture;
 use futures::task::noop_waker_ref;
 
 use super::Broken;
-use super::world::{Key, Sim, Value};
+use super::rows::{Key, Value};
+use super::versions::{self, Program};
+use super::world::Sim;
 
 pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
     match future
@@ -33,13 +34,14 @@ pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
 /// A shard of an instance.
 enum Slot {
     Restoring(BoxFuture<'static, Result<Owner, RestartError>>),
-    /// With the cells as they were when last written, for the rule that "touched" is not "different".
+    /// With the cells as it wrote them last, for the rules about what is written though it is equal.
     Running(Box<Owner>, BTreeMap<Key, Cell>),
 }
 
 /// One instance of the pipeline, with some shards of one log and one writer.
 pub struct Instance {
     sim: Sim,
+    program: Program,
     shards: Vec<Home>,
     slots: Vec<Slot>,
     writing: Option<BoxFuture<'static, Result<(), OutsideError>>>,
@@ -47,13 +49,16 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Of one of the versions there are of the program.
     pub fn new(sim: &Sim, shards: Vec<Home>) -> Instance {
+        let program = sim.any_program();
         let slots = shards
             .iter()
-            .map(|shard| Slot::Restoring(restoring(*shard, sim.clone())))
+            .map(|shard| Slot::Restoring(restoring(*shard, sim.clone(), program)))
             .collect();
         Instance {
             sim: sim.clone(),
+            program,
             shards,
             slots,
             writing: None,
@@ -82,7 +87,7 @@ impl Instance {
                 None => {}
                 Some(Ok(owner)) => {
                     let base = if self.sim.lock().broken == Broken::DifferentOnly {
-                        cells(&owner)
+                        cells(&owner, self.program)
                     } else {
                         BTreeMap::new()
                     };
@@ -93,10 +98,7 @@ impl Instance {
             },
             Slot::Running(owner, _) => {
                 let count = 1 + self.sim.below(4);
-                if !fold(owner, &self.sim, count).1 {
-                    // Without the rule an owner that hears of an epoch looks into the table and begins it there.
-                    return Err("an epoch began".into());
-                }
+                fold(owner, &self.sim, self.program, count)?;
             }
         }
         Ok(())
@@ -122,14 +124,14 @@ impl Instance {
             let Slot::Running(owner, base) = slot else {
                 continue;
             };
-            let Some(mut flush) = owner.flush() else {
+            let Some(mut flush) = take(owner, self.program) else {
                 continue;
             };
             self.flushes += 1;
-            if broken == Broken::Torn && fold(owner, &sim, 1).0 {
+            if broken == Broken::Torn && fold(owner, &sim, self.program, 1)? {
                 // The records as they are by now, under the version the flush was taken at.
                 owner.acknowledge();
-                if let Some(next) = owner.flush() {
+                if let Some(next) = take(owner, self.program) {
                     let version = flush.checkpoint.next_offset;
                     for row in &mut flush.records {
                         if let Some(newer) = next
@@ -147,7 +149,10 @@ impl Instance {
                     batches[1].push(next);
                 }
             }
-            spoil(&mut flush, base, broken);
+            note_left(&flush, &sim);
+            let rows = compared(&flush, base);
+            note_overtaken(&rows, &sim, owner);
+            spoil(&mut flush, rows, broken);
             batches[0].push(flush);
         }
         if batches[0].is_empty() {
@@ -212,16 +217,20 @@ impl Instance {
     }
 }
 
-/// Folds up to so many messages. Whether there were any, and whether the owner can go on.
-fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
+/// Folds up to so many messages. Whether there were any.
+///
+/// # Errors
+/// If the owner can't go on.
+fn fold(owner: &mut Owner, sim: &Sim, program: Program, count: usize) -> Result<bool, String> {
     let entries = sim.read(owner.number(), owner.position(), count);
     for entry in &entries {
         match owner.fold(entry) {
             Err(FoldError::UnknownEpoch { .. }) => {
+                // Without the rule an owner that hears of an epoch looks into the table and begins it there.
                 if sim.lock().broken == Broken::EpochsBegunByTable {
-                    return (true, false);
+                    return Err("an epoch began".into());
                 }
-                owner.learn(&known(sim));
+                owner.learn(&sim.known(program).map_err(|error| error.to_string())?);
                 owner
                     .fold(entry)
                     .expect("the epoch is in the store before it is in the log");
@@ -229,12 +238,7 @@ fn fold(owner: &mut Owner, sim: &Sim, count: usize) -> (bool, bool) {
             folded => folded.expect("the log holds what was written to it"),
         }
     }
-    (!entries.is_empty(), true)
-}
-
-fn known(sim: &Sim) -> Known {
-    let epochs: Vec<Epoch> = sim.lock().epochs.values().cloned().collect();
-    Known::of(&epochs, sim.generation, versions).expect("the definitions")
+    Ok(!entries.is_empty())
 }
 
 fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
@@ -255,28 +259,74 @@ fn link_message(link: &dealpulse::shard::OutLink, version: u64) -> Vec<u8> {
     )
 }
 
+/// What an owner has to write, by the formulas of its program.
+fn take(owner: &mut Owner, program: Program) -> Option<Flush> {
+    let mut flush = owner.flush()?;
+    if program != Program::Today {
+        let rows = flush.cells.decode();
+        flush.cells = rows.map(|row| program.count(row)).collect();
+    }
+    Some(flush)
+}
+
+/// The cells of a flush, each with what the same owner wrote of it last.
+fn compared(flush: &Flush, base: &mut BTreeMap<Key, Cell>) -> Vec<(CellRow, Option<Cell>)> {
+    let rows = flush.cells.decode();
+    rows.map(|row| {
+        let before = base.insert(Value::Cell(row.clone()).key(), row.cell.clone());
+        (row, before)
+    })
+    .collect()
+}
+
+/// Counts the cells that are what they were at this owner's last flush, while another owner wrote something else in between.
+fn note_overtaken(rows: &[(CellRow, Option<Cell>)], sim: &Sim, owner: &Owner) {
+    let world = &mut *sim.lock();
+    let is_overtaken = |(row, before): &&(CellRow, Option<Cell>)| {
+        let value = Value::Cell(row.clone());
+        let place = (sim.generation, owner.number(), value.key());
+        before.as_ref() == Some(&row.cell)
+            && world
+                .tables
+                .get(&place)
+                .is_some_and(|stored| stored.version > owner.flushed() && stored.row != value)
+    };
+    world.seen.overtaken += rows.iter().filter(is_overtaken).count();
+}
+
+/// Counts the flushes for an epoch after another version of the program has left it.
+fn note_left(flush: &Flush, sim: &Sim) {
+    let world = &mut *sim.lock();
+    if world.programs.len() == 1 {
+        return;
+    }
+    let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
+    let is_left = |row: CellRow| left_by(&epochs, row.epoch).is_some();
+    world.seen.counted_beside += usize::from(flush.cells.decode().any(is_left));
+}
+
 /// Takes a rule away from a flush.
-fn spoil(flush: &mut Flush, base: &mut BTreeMap<Key, Cell>, broken: Broken) {
-    match broken {
-        Broken::ZerosDropped => {
-            let rows = flush.cells.decode();
-            flush.cells = rows.filter(|row| !row.cell.is_zero()).collect();
-        }
-        Broken::WithdrawalsDropped => flush.links.retain(|row| !row.row.withdrawn),
-        Broken::DifferentOnly => {
-            let is_different = |row: &CellRow| {
-                let now = row.cell.clone();
-                let before = base.insert(Value::Cell(row.clone()).key(), now.clone());
-                before.map_or(!now.is_zero(), |before| before != now)
-            };
-            flush.cells = flush.cells.decode().filter(is_different).collect();
-        }
-        _ => {}
+fn spoil(flush: &mut Flush, rows: Vec<(CellRow, Option<Cell>)>, broken: Broken) {
+    let is_written = |(row, before): &(CellRow, Option<Cell>)| match broken {
+        Broken::ZerosDropped => !row.cell.is_zero(),
+        Broken::DifferentOnly => match before {
+            Some(before) => *before != row.cell,
+            None => !row.cell.is_zero(),
+        },
+        Broken::EvaluatedOnceAFlush => before.as_ref() != Some(&row.cell),
+        _ => true,
+    };
+    if !rows.iter().all(is_written) {
+        let rows = rows.into_iter().filter(is_written);
+        flush.cells = rows.map(|(row, _)| row).collect();
+    }
+    if broken == Broken::WithdrawalsDropped {
+        flush.links.retain(|row| !row.row.withdrawn);
     }
 }
 
 /// The cells an owner holds, as rows know them.
-fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
+fn cells(owner: &Owner, program: Program) -> BTreeMap<Key, Cell> {
     let (symbols, mut cells) = (owner.shard().symbols(), BTreeMap::new());
     for ledger in owner.shard().ledgers() {
         let definitions = ledger.catalogue();
@@ -286,7 +336,7 @@ fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
             let mut cell = cell.clone();
             cell.counts.resize(rollup.counts.len(), 0);
             cell.sums.resize(rollup.sums.len(), 0);
-            let row = CellRow {
+            let row = program.count(CellRow {
                 epoch: ledger.epoch(),
                 rollup: rollup.name.clone().into_owned(),
                 grouping: definitions.set_name(set),
@@ -296,23 +346,28 @@ fn cells(owner: &Owner) -> BTreeMap<Key, Cell> {
                     .map(|v| symbols.text(*v).to_owned())
                     .collect(),
                 currency: symbols.text(key.currency).to_owned(),
-                cell: cell.clone(),
-            };
-            cells.insert(Value::Cell(row).key(), cell);
+                cell,
+            });
+            cells.insert(Value::Cell(row.clone()).key(), row.cell);
         }
     }
     cells
 }
 
 /// The restart of production, or one that breaks its rules.
-fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartError>> {
+fn restoring(
+    shard: Home,
+    sim: Sim,
+    program: Program,
+) -> BoxFuture<'static, Result<Owner, RestartError>> {
     let (broken, generation) = (sim.lock().broken, sim.generation);
     if !matches!(
         broken,
         Broken::CheckpointReadLast | Broken::WritesBeforeRestored | Broken::EpochsBegunByTable
     ) {
         return Box::pin(async move {
-            let owner = restore(shard, generation, &sim, &sim, versions).await?;
+            let catalogue = versions::compared(program, broken);
+            let owner = restore(shard, generation, &sim, &sim, catalogue).await?;
             let world = &mut *sim.lock();
             let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
             let versions = world.tables.iter().filter(|((of, number, key), _)| {
@@ -333,7 +388,7 @@ fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartE
         } else {
             sim.checkpoint(generation, shard).await?
         };
-        let known = known(&sim);
+        let known = sim.known(program)?;
         let begun: Vec<_> = known
             .live
             .iter()
@@ -349,6 +404,7 @@ fn restoring(shard: Home, sim: Sim) -> BoxFuture<'static, Result<Owner, RestartE
             .live
             .iter()
             .for_each(|live| state.learn(live.epoch, live.definitions.clone()));
+        known.unkept.iter().for_each(|epoch| state.forget(*epoch));
         let mut restored = 0;
         for record in sim.records(generation, shard).await? {
             restored = restored.max(record.version);

@@ -15,7 +15,8 @@ use futures::future::BoxFuture;
 
 use super::Broken;
 use super::process::poll;
-use super::world::{Key, Sim, Value, pause};
+use super::rows::{Key, Value};
+use super::world::{Sim, pause};
 
 /// What the next epoch is to be.
 #[derive(Clone)]
@@ -47,12 +48,18 @@ impl Rebuilder {
         self.plan.form
     }
 
+    /// True if the program that rebuilds counts by other formulas than the epoch before.
+    pub fn is_upgrade(&self) -> bool {
+        self.plan.next.stood_at.is_some()
+    }
+
+    /// It came to its end, or was given up.
     pub fn is_done(&self) -> bool {
         self.sim
             .lock()
             .epochs
             .get(&self.plan.next.epoch)
-            .is_some_and(|epoch| epoch.stage == Stage::Live)
+            .is_some_and(|epoch| epoch.stage != Stage::Building)
     }
 
     pub fn crash(&mut self) {

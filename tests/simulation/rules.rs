@@ -5,14 +5,79 @@ use std::collections::BTreeSet;
 use dealpulse::pipeline::rebuild::Form;
 
 use super::history::{History, Mischief};
-use super::{Broken, Cast, World, number, run, run_events};
+use super::{Cast, World, number, run, run_events};
 use crate::oracle::history::Event;
+
+/// Which rule is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    Nothing,
+    /// The checkpoint is read after the records.
+    CheckpointReadLast,
+    /// Rows are written before the greatest restored version is passed.
+    WritesBeforeRestored,
+    /// Cells that became zero are not written.
+    ZerosDropped,
+    /// Withdrawn links are not stored.
+    WithdrawalsDropped,
+    /// Only cells that differ from what they were at the last flush, or at the restart, are written.
+    DifferentOnly,
+    /// Contributions are taken at the flush, as the difference from the last one, not at every message.
+    EvaluatedOnceAFlush,
+    /// Records are written before the links and cells they led to.
+    RecordsBeforeLinks,
+    /// Of links with one target and sender, the last to arrive counts.
+    LastLinkWins,
+    /// Links are versioned by a count of the owner's own, not by the offset of the flush.
+    LinksCountedByOwner,
+    /// Merges are sent to the home of the merged record only.
+    AliasesAtHomeOnly,
+    /// Links are addressed by another partition count than the one recorded.
+    ClientsPartitioner,
+    /// A flush's records are those of a later offset than its version.
+    Torn,
+    /// An epoch begins in each shard when its owner finds it in the table, not by a message of the log.
+    EpochsBegunByTable,
+    /// Links of an epoch that arrive before its start are not kept.
+    EarlyLinksIgnored,
+    /// Two epochs of one log share their links.
+    LinksSharedByEpochs,
+    /// The switch comes after one turn of the checkpoints past the log's ends.
+    OneTurn,
+    /// The switch comes after two.
+    TwoTurns,
+    /// The switch comes after three.
+    ThreeTurns,
+    /// The switch comes after four.
+    FourTurns,
+    /// Of tied values only the one that counts is copied into the new log.
+    TiesNotCopied,
+    /// The smallest clock of a record is not copied.
+    FirstNotCopied,
+    /// Poured values get new origins.
+    OriginsAnew,
+    /// Poured values get the record's newest clock.
+    ClocksOfTheNewest,
+    /// That a history was cut is not copied.
+    CutsNotCopied,
+    /// The old log is carried over from a checkpoint read after the facts.
+    CarriedFromLater,
+    /// The old log is carried over only until the switch.
+    CarryingEndsWithTheSwitch,
+    /// Links are carried over with the rest.
+    LinksCarried,
+    /// A program counts for epochs of another catalogue, and for those that another version has left.
+    CataloguesIgnored,
+    /// Of tied values the one that was routed last counts.
+    TiesByArrival,
+}
 
 /// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
 const NUMBERS: &str = "a cell differs from an undisturbed run's";
 const TORN_ROW: &str = "a record row is not f(log ≤ version)";
 const WRONG_LINK: &str = "a link sent is not f(log ≤ version)";
 const RECORDS: &str = "a record differs from an undisturbed run's";
+const OTHER_FORMULAS: &str = "a cell is by other formulas than its epoch";
 const SWITCH: &str = "a number is missing at the switch";
 
 /// When a rule is needed.
@@ -25,8 +90,9 @@ enum Needed {
 
 /// Whether a rule applies in a history: a rule of rebuilds does not where nothing is rebuilt, or by another form.
 fn concerns(broken: Broken, history: &History) -> bool {
+    let cast = || Cast::new(*history, &[], broken, World::Cruel);
     let form = || {
-        let cast = Cast::new(*history, &[], broken, World::Cruel);
+        let cast = cast();
         let lingers = cast.routers.iter().any(|router| router.is_straggler);
         (cast.rebuilder.map(|rebuilder| rebuilder.form()), lingers)
     };
@@ -43,14 +109,23 @@ fn concerns(broken: Broken, history: &History) -> bool {
         | Broken::ClocksOfTheNewest
         | Broken::CutsNotCopied => form().0 == Some(Form::Log),
         Broken::CarriedFromLater | Broken::LinksCarried => form().0 == Some(Form::Log),
-        Broken::CarryingEndsWithTheSwitch => form() == (Some(Form::Log), true),
+        Broken::CarryingEndsWithTheSwitch => form().0 == Some(Form::Log) && form().1,
+        Broken::CataloguesIgnored => cast()
+            .rebuilder
+            .is_some_and(|rebuilder| rebuilder.is_upgrade()),
         _ => true,
     }
 }
 
 /// Runs histories until one shows by `symptom` that the rule is missing; with the rule that history passes.
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
-    let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(4_000) as usize;
+    // A history long enough to be cut is rare.
+    let enough = if broken == Broken::CutsNotCopied {
+        16_000
+    } else {
+        4_000
+    };
+    let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(enough) as usize;
     // Only the rule about cuts may show by them.
     let without = if broken == Broken::CutsNotCopied {
         0
@@ -163,6 +238,7 @@ rules! {
     rule_zeros_are_rows: without ZerosDropped, NUMBERS, needed Always;
     rule_withdrawals_are_rows: without WithdrawalsDropped, NUMBERS, needed UnderCrashes;
     rule_dirty_is_touched_not_different: without DifferentOnly, NUMBERS, needed UnderCrashes;
+    rule_contributions_are_taken_once_a_message_never_once_a_flush: without EvaluatedOnceAFlush, NUMBERS, needed UnderCrashes;
     rule_links_go_before_records: without RecordsBeforeLinks, NUMBERS, needed UnderCrashes;
     rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
     rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
@@ -171,6 +247,7 @@ rules! {
     rule_homes_go_by_the_recorded_partition_count: without ClientsPartitioner, NUMBERS, needed Always;
     rule_a_flush_holds_the_values_of_one_offset: without Torn, TORN_ROW, needed UnderCrashes;
     rule_an_epoch_begins_by_a_message_of_the_log: without EpochsBegunByTable, NUMBERS, needed Always;
+    rule_a_program_counts_no_epoch_of_another_catalogue: without CataloguesIgnored, OTHER_FORMULAS, needed Always;
     rule_links_of_an_epoch_are_kept_before_it_begins: without EarlyLinksIgnored, NUMBERS, needed Always;
     rule_every_epoch_has_links_of_its_own: without LinksSharedByEpochs, NUMBERS, needed Always;
     rule_the_switch_waits_for_links_of_assertions: without OneTurn, SWITCH, needed Always;

@@ -8,88 +8,25 @@ use std::task::Poll;
 use dealpulse::event::wire::{self, LinkMessage, Message};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::flush::RetryPolicy;
+use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::{
     CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink,
     StoredRecord,
 };
 use dealpulse::record::{Entity, Home, SCHEMA, home};
 use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
-use dealpulse::window::Pane;
 
 use super::Broken;
+use super::rows::{Key, RowKey, SentLink, Value, Write};
+use super::seen::Seen;
+use super::versions::{self, Program};
 use crate::oracle::history::Dice;
-
-/// What a row is known by, within its shard.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
-    Cell(u32, String, String, Pane, Vec<String>, String),
-    Change(Entity, String, u64),
-    Record(Entity, String),
-    Link(u32, (Entity, String), (Entity, String)),
-    Checkpoint,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Cell(CellRow),
-    Change(ChangeRow),
-    Record(RecordRow),
-    Link(LinkRow),
-    Checkpoint(Checkpoint),
-}
-
-impl Value {
-    pub fn key(&self) -> Key {
-        match self {
-            Value::Cell(c) => Key::Cell(
-                c.epoch,
-                c.rollup.clone(),
-                c.grouping.clone(),
-                c.pane,
-                c.values.clone(),
-                c.currency.clone(),
-            ),
-            Value::Change(c) => Key::Change(c.entity, c.id.clone(), c.version),
-            Value::Record(r) => Key::Record(r.entity, r.id().to_owned()),
-            Value::Link(l) => Key::Link(l.epoch, l.target.clone(), l.sender.clone()),
-            Value::Checkpoint(_) => Key::Checkpoint,
-        }
-    }
-}
-
-/// A row as it was, or will be, written.
-pub type Write = Row<Value>;
-
-/// What rows are kept by: generation of the log, shard, key.
-pub type RowKey = (u32, Home, Key);
-
-/// A link as it was sent: by which shard of which generation, as of which version.
-pub struct SentLink {
-    pub generation: u32,
-    pub shard: Home,
-    pub version: u64,
-    pub epoch: u32,
-    pub target: (Entity, String),
-    pub sender: (Entity, String),
-    pub content: Vec<u8>,
-}
-
-/// What happened, so that a test can distinguish a history with crashes from one without.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Seen {
-    pub crashes: usize,
-    pub zombies: usize,
-    pub late: usize,
-    pub failures: usize,
-    pub restored_ahead: usize,
-    pub rebuilds: usize,
-    pub rebuilds_resumed: usize,
-    pub early_links: usize,
-}
 
 pub struct World {
     pub dice: Dice,
     pub broken: Broken,
+    /// The versions of the program that instances are started of.
+    pub programs: Vec<Program>,
     /// By generation and partition.
     pub logs: BTreeMap<u32, Vec<Vec<Entry>>>,
     /// Of rows with one key the greatest version counts; of equals, the last.
@@ -143,6 +80,32 @@ impl World {
                     payload,
                 });
             }
+        }
+    }
+
+    /// The epochs as the instances see them.
+    fn epochs_seen(&self) -> Vec<Epoch> {
+        let epochs = self.epochs.values().cloned();
+        match self.broken {
+            Broken::CataloguesIgnored => versions::without_catalogues(epochs),
+            _ => epochs.collect(),
+        }
+    }
+
+    /// The database is one of the version before, and both are started: this one until the other has begun an epoch of its own.
+    pub fn begin_before(&mut self) {
+        self.programs = vec![Program::Before, Program::Today];
+        for epoch in self.epochs.values_mut() {
+            epoch.catalogue = Program::Before.catalogue()(&epoch.definitions);
+        }
+    }
+
+    /// The upgrade is given up, unless it has come to its end, or has not begun.
+    pub fn give_up(&mut self) {
+        let next = self.epochs.get_mut(&2);
+        if let Some(next) = next.filter(|next| next.stage == Stage::Building) {
+            next.stage = Stage::Dropped;
+            self.seen.given_up += 1;
         }
     }
 
@@ -251,6 +214,7 @@ impl Sim {
         let world = World {
             dice: Dice(seed),
             broken,
+            programs: vec![Program::Today],
             logs: BTreeMap::from([(1, vec![Vec::new(); first.partitions as usize])]),
             tables: BTreeMap::new(),
             writes: Vec::new(),
@@ -290,6 +254,22 @@ impl Sim {
 
     pub fn below(&self, limit: usize) -> usize {
         self.lock().dice.below(limit)
+    }
+
+    /// One of the versions of the program that instances are started of.
+    pub fn any_program(&self) -> Program {
+        let world = &mut *self.lock();
+        match world.programs[..] {
+            [only] => only,
+            ref programs => programs[world.dice.below(programs.len())],
+        }
+    }
+
+    /// The epochs of its log, as a program needs them.
+    pub fn known(&self, program: Program) -> Result<Known, OutsideError> {
+        let world = self.lock();
+        let catalogue = versions::compared(program, world.broken);
+        Known::of(&world.epochs_seen(), self.generation, catalogue)
     }
 
     /// How many partitions its log has.
@@ -432,7 +412,7 @@ fn values<T: Clone>(rows: &[Row<T>], value: fn(T) -> Value) -> impl Iterator<Ite
 
 impl Store for Sim {
     async fn epochs(&self) -> Result<Vec<Epoch>, OutsideError> {
-        Ok(self.lock().epochs.values().cloned().collect())
+        Ok(self.lock().epochs_seen())
     }
 
     async fn put_first_epoch(&self, epoch: &Epoch) -> Result<(), OutsideError> {
