@@ -269,12 +269,12 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     apart.scenario.setup.settled().await;
     pipeline.until_readyz(200, "ready").await;
 
-    disk.remount("ro");
+    disk.make_read_only();
     apart.scenario.send(stage(events, 2, 3)).await;
     let reason = pipeline.until_readyz(503, "log 1 flush: ClickHouse").await;
     assert!(reason.contains("Read-only file system"), "{reason}");
     apart.all_folded(&pipeline).await;
-    disk.remount("rw");
+    disk.make_writable();
     apart.settled_as_in_memory(&pipeline).await;
 }
 

@@ -6,11 +6,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::clickhouse::{DEALPULSE, wait_until};
+use super::clickhouse::DEALPULSE;
 use super::kafka::Watchdog;
 
-/// The parts are on a mount of their own, since what is open for writing at the root keeps a mount from being made read-only. What is
-/// dropped is renamed, so it has to be on the same mount.
+/// The parts are on a mount of their own, which is what is made read-only. What is dropped is renamed, so it has to be on the same mount.
 const SCRIPT: &str = "set -e; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; mkdir -p \"$1/store/dropped\"; \
     mount --bind \"$1/store\" \"$1/store\"; ln -s \"$1/store/dropped\" \"$1/metadata_dropped\"; \
     exec \"$0\" clickhouse-local --port \"$3\" --data-dir \"$1\"";
@@ -104,28 +103,27 @@ impl SmallDisk {
         blocks.parse::<usize>().expect("blocks") * size.parse::<usize>().expect("their size")
     }
 
-    /// Remounts it `ro` or `rw`; waits while something is being written.
-    pub fn remount(&self, how: &str) {
-        let (process, options) = (self.process.id().to_string(), format!("remount,bind,{how}"));
-        wait_until("the small disk is remounted", || {
-            let mut command = Command::new("nsenter");
-            command.args([
-                "--target",
-                &process,
-                "--user",
-                "--preserve-credentials",
-                "--mount",
-                "mount",
-                "-o",
-                &options,
-            ]);
-            command
-                .arg(self.directory.join("store"))
-                .stderr(Stdio::null())
-                .status()
-                .expect("`nsenter` of util-linux can be run")
-                .success()
-        });
+    /// Makes the parts read-only: by a mount over them, since a file that is open for writing (the engine keeps one, the log of
+    /// inserts that it must not repeat) keeps theirs from being remounted.
+    pub fn make_read_only(&self) {
+        self.in_its_namespace("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
+    }
+
+    /// Makes the parts writable again.
+    pub fn make_writable(&self) {
+        self.in_its_namespace("umount --lazy \"$0\"");
+    }
+
+    fn in_its_namespace(&self, script: &str) {
+        let process = self.process.id().to_string();
+        let done = Command::new("nsenter")
+            .args(["--target", &process, "--user", "--preserve-credentials"])
+            .args(["--mount", "sh", "-c", script])
+            .arg(self.directory.join("store"))
+            .output()
+            .expect("`nsenter` of util-linux can be run");
+        let problem = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{script}: {problem}");
     }
 
     fn ballast(&self) -> PathBuf {
