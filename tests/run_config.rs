@@ -338,7 +338,7 @@ async fn changed_definitions_are_refused_by_their_names() {
         "[definitions] differ",
         "database `changed`",
         "`time_zone` was \"Europe/Berlin\" and is \"America/New_York\"",
-        "put them back",
+        "restore them",
         "dealpulse rebuild definitions",
     ];
     assert_refused(&setup.refused().await, SOON, &messages);

@@ -21,7 +21,7 @@ pub struct Origin {
     pub offset: u64,
     /// Index of the item within a batched message.
     pub index: u32,
-    /// How often the dead letter holding it was put back.
+    /// How often the dead letter holding it was replayed.
     pub attempt: u32,
 }
 

@@ -120,7 +120,7 @@ pub struct Context<'a> {
     pub partition: u32,
     /// The offset.
     pub offset: u64,
-    /// How often the message was put back from the dead letters.
+    /// How often the message was replayed from the dead letters.
     pub attempt: u32,
     /// The message's timestamp (µs), if it has one.
     pub timestamp: Option<i64>,
