@@ -300,7 +300,7 @@ fn a_mapping_that_does_not_fit_is_refused_with_the_key_and_the_fix() {
     .unwrap();
     is(
         with("delimiter", "delimiter"),
-        "`ana` stands twice in column `Seller` of people.csv",
+        "`ana` is twice in column `Seller` of people.csv",
     );
     is(
         refused(&borrowed(&of(&files, "mapping.toml", &[]))),
