@@ -109,15 +109,18 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
     for kill in 0..kills {
         scenario.send(stage(events, kill, kills + 1)).await;
         let pipeline = scenario.setup.start().await;
-        // One in four is killed as it is, with or without shards; the others at some moment after they have started to fold.
-        if dice.below(4) > 0 {
+        // One in four is killed as it is, with or without shards; the others at some moment after they have started to fold, the first
+        // of all at once, so that it hits work.
+        let is_first = kill == 0;
+        if is_first || dice.below(4) > 0 {
             let _ = tokio::time::timeout(
                 Duration::from_secs(20),
                 pipeline.until("it folds", |metrics| folded(metrics) > 0.0),
             )
             .await;
         }
-        tokio::time::sleep(Duration::from_millis(dice.below(2_500))).await;
+        let after = if is_first { 0 } else { dice.below(1_000) };
+        tokio::time::sleep(Duration::from_millis(after)).await;
         pipeline.kill_nine();
         in_the_middle += usize::from(!scenario.setup.is_settled().await);
     }
