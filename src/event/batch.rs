@@ -4,6 +4,9 @@
 //! of them once instead of once a value.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
+
+use rustc_hash::FxBuildHasher;
 
 use super::schema::{Entity, Field};
 use super::{Assertion, Decimal, FieldName, Schema, Stamp, Value, When};
@@ -230,7 +233,7 @@ impl<'a> RecentTexts<'a> {
 
     /// Writes a text whole, or how many texts ago it was.
     fn write(&mut self, writer: &mut Writer, text: &'a str) {
-        let slot = &mut self.slots[slot(text.as_bytes())];
+        let slot = &mut self.slots[FxBuildHasher.hash_one(text) as usize % SLOTS];
         if slot.1 != u32::MAX && slot.0 == text {
             writer.number(u64::from(self.written - slot.1));
         } else {
@@ -240,18 +243,4 @@ impl<'a> RecentTexts<'a> {
             writer.text(text);
         }
     }
-}
-
-/// A number below [`SLOTS`] from the length and the ends of a text, where short names differ.
-fn slot(text: &[u8]) -> usize {
-    let word = |bytes: &[u8]| {
-        let mut word = [0; 8];
-        let length = bytes.len().min(8);
-        word[..length].copy_from_slice(&bytes[..length]);
-        u64::from_le_bytes(word)
-    };
-    let end = text.len().saturating_sub(8);
-    let mixed = (word(text) ^ word(&text[end..]).rotate_left(29) ^ text.len() as u64)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as usize
 }

@@ -175,7 +175,7 @@ impl Account {
     /// The deal won first with the account.
     pub fn first_win(inbox: &Inbox) -> Option<When> {
         let first = inbox.in_order().next()?;
-        let deal: DealOutcome = inbox.get(first)?.link.as_ref()?.read()?;
+        let deal: DealOutcome = inbox.link(first)?.read()?;
         deal.closed_at
     }
 }

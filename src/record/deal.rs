@@ -220,7 +220,7 @@ impl Deal {
         let mut dims = [Symbol::BLANK; DIMENSIONS];
         let mut source = record.text(LEAD_SOURCE);
         if source.is_blank() {
-            let origin = lead.and_then(|lead| inbox.get(lead)?.link.as_ref()?.read());
+            let origin = lead.and_then(|lead| inbox.link(lead)?.read());
             source = origin.map_or(Symbol::BLANK, |lead: LeadOrigin| lead.source);
         }
         dims[Dimension::SOURCE.0 as usize] = source;

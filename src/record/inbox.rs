@@ -85,6 +85,11 @@ impl Inbox {
         self.position(sender).map(|at| &self.links[at])
     }
 
+    /// The link of a sender, unless it is withdrawn.
+    pub fn link(&self, sender: Key) -> Option<&Link> {
+        self.get(sender)?.link.as_ref()
+    }
+
     /// All that was received, withdrawn links included.
     pub fn received(&self) -> &[Received] {
         &self.links

@@ -421,7 +421,11 @@ impl Record {
 
     /// The value that counts for a field, `Null` if there is none.
     pub fn latest(&self, field: Field) -> Held {
-        let end = self.elements.partition_point(|e| e.field() <= field);
+        self.latest_before(self.elements.partition_point(|e| e.field() <= field), field)
+    }
+
+    /// The same where it is known before which position the field ends.
+    fn latest_before(&self, end: usize, field: Field) -> Held {
         match self.elements[..end].last() {
             Some(last) if last.field() == field => last.held(self.words.all()),
             _ => Held::Null,
@@ -435,10 +439,7 @@ impl Record {
             let field = Field(field as u16);
             let rest = self.elements[at..].iter();
             at += rest.take_while(|e| e.field() <= field).count();
-            match self.elements[..at].last() {
-                Some(last) if last.field() == field => last.held(self.words.all()),
-                _ => Held::Null,
-            }
+            self.latest_before(at, field)
         })
     }
 

@@ -65,16 +65,13 @@ impl<T: Copy> Sorted<T> {
         let chunk = self.chunk(&probe);
         let items = self.at_mut(chunk);
         // Most lists grow at their end.
-        let is_last = items
-            .last()
-            .is_none_or(|last| probe(last) == Ordering::Less);
-        let at = if is_last {
-            Err(items.len())
-        } else {
-            items.binary_search_by(&probe)
+        let found = match items.last() {
+            Some(last) if probe(last) != Ordering::Less => items.binary_search_by(&probe),
+            _ => Err(items.len()),
         };
-        let at = match at {
+        let at = match found {
             Ok(at) => return self.at_mut(chunk).get_mut(at),
+            // Never before the first of a chunk, which is not greater than what is added: the firsts stay.
             Err(at) => at,
         };
         if items.len() == items.capacity() && items.len() < 8 {
@@ -86,7 +83,6 @@ impl<T: Copy> Sorted<T> {
             let first = items[0];
             self.more.insert(chunk, Chunk { first, items });
         }
-        // An item that comes before the first of its chunk goes into the chunk before, so that firsts stay.
         None
     }
 

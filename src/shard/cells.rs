@@ -156,7 +156,7 @@ impl CellRef<'_> {
     /// The sums, in ten-thousandths.
     pub fn sums(&self) -> impl ExactSizeIterator<Item = i128> {
         let sums = self.sums.chunks_exact(2);
-        sums.map(|words| (u128::from(words[1]) << 64 | u128::from(words[0])) as i128)
+        sums.map(sum)
     }
 
     /// The buckets of its sketch.
@@ -175,6 +175,16 @@ impl CellRef<'_> {
     }
 }
 
+/// A sum in its two words.
+fn sum(words: &[u64]) -> i128 {
+    (u128::from(words[1]) << 64 | u128::from(words[0])) as i128
+}
+
+/// The row of a number, to be changed.
+fn row_mut(chunks: &mut [Box<[u64]>], width: usize, at: usize) -> &mut [u64] {
+    &mut chunks[at / CHUNK][at % CHUNK * width..][..width]
+}
+
 /// The row of a number.
 fn row(chunks: &[Box<[u64]>], width: usize, at: usize) -> &[u64] {
     &chunks[at / CHUNK][at % CHUNK * width..][..width]
@@ -186,7 +196,7 @@ impl Pool {
     }
 
     fn row_mut(&mut self, at: usize) -> &mut [u64] {
-        &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width]
+        row_mut(&mut self.chunks, self.width, at)
     }
 
     fn find(&self, key: &Key, hash: u32) -> Option<u32> {
@@ -235,8 +245,7 @@ impl Pool {
     /// Applies a change to a cell, and notes that it was touched. True if nothing is left in it.
     fn apply(&mut self, at: usize, change: Change<'_>) -> bool {
         let counts = self.counts;
-        let row = &mut self.chunks[at / CHUNK][at % CHUNK * self.width..][..self.width];
-        let (key, words) = row.split_at_mut(KEY);
+        let (key, words) = row_mut(&mut self.chunks, self.width, at).split_at_mut(KEY);
         if key[KEY - 1] & STATE == CLEAN {
             key[KEY - 1] |= TOUCHED;
             self.touched.push(at as u32);
@@ -249,10 +258,9 @@ impl Pool {
                 bits &= bits - 1;
             }
             for (measure, number) in contribution.sums.iter().filter(|(_, number)| *number != 0) {
-                let sum = &mut words[counts + usize::from(*measure) * 2..][..2];
-                let before = (u128::from(sum[1]) << 64 | u128::from(sum[0])) as i128;
-                let after = before + i128::from(sign) * i128::from(*number);
-                (sum[0], sum[1]) = (after as u64, (after >> 64) as u64);
+                let words = &mut words[counts + usize::from(*measure) * 2..][..2];
+                let after = sum(words) + i128::from(sign) * i128::from(*number);
+                (words[0], words[1]) = (after as u64, (after >> 64) as u64);
             }
             if let Some(bucket) = contribution.sample {
                 if self.samples.len() <= at {

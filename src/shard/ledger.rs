@@ -171,13 +171,13 @@ impl Ledger {
             return;
         }
         let context = names.context(&self.compiled);
-        let had_link = inbox.get(sender).is_some_and(|known| known.link.is_some());
+        let had_link = inbox.link(sender).is_some();
         open.senders.push((sender, had_link));
         let order = declared(target.entity).order;
         let group = |link: Option<&Link>| Some(order(link?, context)?.1);
         let mut affected = Affected::new();
         affected.push(sender);
-        let known = inbox.get(sender).and_then(|known| known.link.as_ref());
+        let known = inbox.link(sender);
         let groups = [group(known), group(link.link.as_ref())];
         if groups != [None, None] {
             groups
@@ -198,10 +198,8 @@ impl Ledger {
         } else {
             &mut open.difference.plus
         };
-        let links = senders.iter().filter_map(|sender| {
-            let link = inbox.get(*sender)?.link.as_ref()?;
-            Some((*sender, link))
-        });
+        let links = senders.iter();
+        let links = links.filter_map(|sender| Some((*sender, inbox.link(*sender)?)));
         let metrics = self.metrics_of(open.key, &open.bases);
         self.contribute_links(&subject, metrics, links, out);
     }
@@ -300,11 +298,9 @@ impl Ledger {
                 self.contribute_links(&subject, every.into_iter(), inbox.links(), out);
             }
             // Of links kept in order only the first one's place depends on the record itself.
-            let leading = inbox.in_order().next().and_then(|sender| {
-                let link = inbox.get(sender)?.link.as_ref()?;
-                Some((sender, link))
-            });
-            self.contribute_links(&subject, first.into_iter(), leading.into_iter(), out);
+            let leading = inbox.in_order().take(1);
+            let leading = leading.filter_map(|sender| Some((sender, inbox.link(sender)?)));
+            self.contribute_links(&subject, first.into_iter(), leading, out);
         }
     }
 
@@ -346,7 +342,7 @@ impl Ledger {
         targets.sort_unstable();
         targets.dedup();
         for target in targets {
-            let is_sender = inbox.get(target).is_some_and(|known| known.link.is_some());
+            let is_sender = inbox.link(target).is_some();
             let known = senders.binary_search_by_key(&target, |(sender, _)| *sender);
             let was_sender = known.map_or(is_sender, |at| senders[at].1);
             let was = said(target, &old, before, was_sender);

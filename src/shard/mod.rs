@@ -4,6 +4,7 @@
 
 mod cell_rows;
 mod cells;
+mod changes;
 pub mod columns;
 mod difference;
 mod fold_input;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 pub use cell_rows::{CellRow, CellRows};
+use changes::{Noted, Tracked};
 use fold_input::{Asserted, Foldable, Whole};
 pub use ledger::Ledger;
 use ledger::{Names, Open};
@@ -30,7 +32,7 @@ pub use rows::{ChangeRow, LinkRow, OutLink, Touched};
 
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
-use crate::event::{Batch, Entity, Placement, SideInput, When};
+use crate::event::{Batch, Entity, Placement, SideInput};
 use crate::metric::Catalogue;
 use crate::record::{
     Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declared,
@@ -98,43 +100,6 @@ struct Previous {
     is_moved: bool,
     /// The greatest event time of its assertions in the message (µs).
     time: i64,
-}
-
-/// What a message changed in a record, until it is written.
-struct Noted {
-    key: Key,
-    version: u64,
-    append_time: i64,
-    event_time: i64,
-    before: Tracked,
-    now: Tracked,
-}
-
-impl Noted {
-    fn row(&self, symbols: &Symbols) -> ChangeRow {
-        let text = |symbol| symbols.text(symbol).to_owned();
-        let (before, now) = (&self.before, &self.now);
-        ChangeRow {
-            entity: self.key.entity,
-            id: text(self.key.id),
-            version: self.version,
-            append_time: self.append_time,
-            event_time: self.event_time,
-            status: (text(before.status), text(now.status)),
-            owner: (text(before.owner), text(now.owner)),
-            amount: (before.amount, now.amount),
-            closed_at: (before.closed_at, now.closed_at),
-        }
-    }
-}
-
-/// What of a record goes into `changes`.
-#[derive(Clone, Copy, PartialEq, Default)]
-struct Tracked {
-    status: Symbol,
-    owner: Symbol,
-    amount: Option<i64>,
-    closed_at: Option<When>,
 }
 
 impl Shard {
@@ -426,7 +391,16 @@ impl Shard {
         }
     }
 
-    /// A ledger, with what it needs of the rest of the shard.
+    /// What every ledger needs of the rest of the shard.
+    fn names(&self) -> Names<'_> {
+        Names {
+            symbols: &self.symbols,
+            customs: &self.customs,
+            aliases: &self.aliases,
+        }
+    }
+
+    /// A ledger, to be changed, with the same.
     fn ledger(&mut self, number: usize) -> (&mut Ledger, Names<'_>) {
         let names = Names {
             symbols: &self.symbols,
@@ -447,9 +421,8 @@ impl Shard {
     fn read_as(&self, number: usize, key: Key, record: &Record, aliases: &Aliases) -> Reading {
         let ledger = &self.ledgers[number];
         let names = Names {
-            symbols: &self.symbols,
-            customs: &self.customs,
             aliases,
+            ..self.names()
         };
         let context = names.context(ledger.compiled());
         (declared(key.entity).read)(key, record, ledger.inbox(key), context)
@@ -514,26 +487,16 @@ impl Shard {
         }
     }
 
-    fn tracked(record: &Record, entity: Entity) -> Tracked {
-        let fields = declared(entity).tracked;
-        Tracked {
-            status: fields.status.map_or(Symbol::BLANK, |f| record.text(f)),
-            owner: fields.owner.map_or(Symbol::BLANK, |f| record.text(f)),
-            amount: fields.amount.and_then(|f| record.decimal(f)),
-            closed_at: fields.closed_at.and_then(|f| record.when(f)),
-        }
-    }
-
     fn record_change(&mut self, previous: &Previous, version: u64, append_time: i64) {
         let entity = previous.key.entity;
         if previous.effect.values & declared(entity).tracked.mask() == 0 {
             return;
         }
-        let before = Self::tracked(&previous.record, entity);
+        let before = Tracked::of(&previous.record, entity);
         let Some(record) = self.records.get(previous.key) else {
             return;
         };
-        let now = Self::tracked(record, entity);
+        let now = Tracked::of(record, entity);
         if now == before {
             return;
         }
@@ -589,12 +552,7 @@ impl Shard {
     /// The greatest instant (µs) of a record that counts for itself, in the first epoch: where history ends.
     pub fn last_instant(&self) -> Option<i64> {
         let ledger = self.ledgers.first()?;
-        let names = Names {
-            symbols: &self.symbols,
-            customs: &self.customs,
-            aliases: &self.aliases,
-        };
-        let context = names.context(ledger.compiled());
+        let context = self.names().context(ledger.compiled());
         let readings = self.records.iter().map(|(key, record)| {
             (declared(key.entity).read)(key, record, ledger.inbox(key), context)
         });

@@ -13,8 +13,6 @@ pub struct RecordRow {
     pub entity: Entity,
     /// The columns [`RecordRow::columns`].
     bytes: Box<[u8]>,
-    /// Where the columns begin that show fields.
-    shown: u32,
     /// Where the record begins.
     state: u32,
 }
@@ -35,14 +33,7 @@ impl RecordRow {
         custom: &[(&str, &str)],
         state: &[u8],
     ) -> Self {
-        let row = &mut Writer::default();
-        row.text(id);
-        let start = row.bytes.len() as u32;
-        for (spec, value) in entity.fields().iter().zip(shown) {
-            show(row, spec, &value);
-        }
-        write_custom(row, custom);
-        Self::finish(entity, row, start, state)
+        Self::write(&mut Writer::default(), entity, id, shown, custom, state)
     }
 
     pub(super) fn of(
@@ -52,14 +43,8 @@ impl RecordRow {
         symbols: &Symbols,
         scratch: &mut Scratch,
     ) -> Self {
-        let Scratch { row, state } = scratch;
-        row.bytes.clear();
-        row.text(symbols.text(key.id));
-        let start = row.bytes.len() as u32;
-        let specs = key.entity.fields();
-        for (spec, held) in specs.iter().zip(record.latest_of_first(specs.len())) {
-            show(row, spec, &held.show(symbols));
-        }
+        let shown = record.latest_of_first(key.entity.fields().len());
+        let shown = shown.map(|held| held.show(symbols));
         let custom = record.custom_fields().filter_map(|field| {
             let Held::Text(text) = record.latest(field) else {
                 return None; // cleared
@@ -68,17 +53,34 @@ impl RecordRow {
         });
         let mut custom: Vec<(&str, &str)> = custom.collect();
         custom.sort_unstable();
-        write_custom(row, &custom);
+        let Scratch { row, state } = scratch;
         state.bytes.clear();
         record.write_bytes(customs, symbols, state);
-        Self::finish(key.entity, row, start, &state.bytes)
+        let id = symbols.text(key.id);
+        Self::write(row, key.entity, id, shown, &custom, &state.bytes)
     }
 
-    fn finish(entity: Entity, row: &mut Writer, shown: u32, state: &[u8]) -> Self {
+    fn write<'v>(
+        row: &mut Writer,
+        entity: Entity,
+        id: &str,
+        shown: impl IntoIterator<Item = Value<'v>>,
+        custom: &[(&str, &str)],
+        state: &[u8],
+    ) -> Self {
+        row.bytes.clear();
+        row.text(id);
+        for (spec, value) in entity.fields().iter().zip(shown) {
+            show(row, spec, &value);
+        }
+        row.number(custom.len() as u64);
+        for (name, text) in custom {
+            row.text(name);
+            row.text(text);
+        }
         row.blob(state);
         RecordRow {
             entity,
-            shown,
             state: (row.bytes.len() - state.len()) as u32,
             bytes: row.bytes.as_slice().into(),
         }
@@ -99,11 +101,6 @@ impl RecordRow {
     pub fn id(&self) -> &str {
         // Written by this very type.
         Reader::new(&self.bytes).text().unwrap_or_default()
-    }
-
-    /// The columns that show its fields and custom fields.
-    pub fn shown(&self) -> &[u8] {
-        &self.bytes[self.shown as usize..self.state as usize]
     }
 
     /// The whole record; what a restart reads.
@@ -141,13 +138,5 @@ fn show(row: &mut Writer, spec: &FieldSpec, value: &Value<'_>) {
             _ => None,
         }),
         Kind::Flag => row.byte(u8::from(*value == Value::Flag(true))),
-    }
-}
-
-fn write_custom(row: &mut Writer, custom: &[(&str, &str)]) {
-    row.number(custom.len() as u64);
-    for (name, text) in custom {
-        row.text(name);
-        row.text(text);
     }
 }

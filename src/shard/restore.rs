@@ -95,12 +95,7 @@ impl Shard {
 
     /// Everything that contributes in an epoch, in order of time: records of one time share their cells, which then are at hand.
     fn in_order_of_time(&self, number: usize) -> impl Iterator<Item = Key> + use<> {
-        let names = Names {
-            symbols: &self.symbols,
-            customs: &self.customs,
-            aliases: &self.aliases,
-        };
-        let context = names.context(self.ledgers[number].compiled());
+        let context = self.names().context(self.ledgers[number].compiled());
         let instant = |key: Key| self.read(number, key).last_instant(context);
         let subjects = self.subjects(number).into_iter();
         let mut timed: Vec<(Option<i64>, Key)> = subjects.map(|key| (instant(key), key)).collect();
@@ -125,11 +120,7 @@ impl Shard {
         };
         let catalogue = self.ledgers[number].catalogue().clone();
         let mut cells = Ledger::new(epoch, catalogue, &mut self.symbols);
-        let names = Names {
-            symbols: &self.symbols,
-            customs: &self.customs,
-            aliases: &self.aliases,
-        };
+        let names = self.names();
         let subjects = self.subjects(number).into_iter();
         for key in subjects.filter(|key| wanted(key.entity, self.symbols.text(key.id))) {
             let reading = self.read(number, key);

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::*;
 use crate::definitions::DefinitionsSpec;
+use crate::event::When;
 use crate::event::decode::{Context, cloudevents};
 use crate::event::wire;
 use crate::window::{Grain, Pane, sketch};
