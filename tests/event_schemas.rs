@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Each kind of record with the names of its fields, which are promised never to change.
-const FIELDS: [(&str, &str); 8] = [
+const FIELDS: [(&str, &str); 11] = [
     (
         "lead",
         "lead_source status owner_id team region account_id created_at qualified_at converted_at converted_deal_id \
@@ -28,18 +28,24 @@ const FIELDS: [(&str, &str); 8] = [
     ),
     (
         "activity",
-        "kind owner_id deal_id account_id contact_id lead_id done_at due_at done",
+        "kind owner_id deal_id account_id contact_id lead_id done_at due_at done custom",
     ),
-    ("contact", "account_id owner_id created_at"),
+    ("contact", "account_id owner_id created_at custom"),
     (
         "payment",
-        "account_id deal_id invoice_id kind amount currency paid_at margin",
+        "account_id deal_id invoice_id kind amount currency paid_at margin custom",
     ),
     (
         "invoice",
-        "account_id deal_id owner_id number amount currency issued_at due_at paid_at status",
+        "account_id deal_id owner_id number amount currency issued_at due_at paid_at status custom",
     ),
-    ("quota", "owner_id period_start period_end target currency"),
+    (
+        "quota",
+        "owner_id period_start period_end target currency team custom",
+    ),
+    ("user", "name team manager_id active custom"),
+    ("team", "name parent custom"),
+    ("rate", "base currency rate day custom"),
 ];
 
 fn schema(name: &str) -> Value {

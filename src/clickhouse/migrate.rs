@@ -28,6 +28,11 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(8, "catalogue", "0008_catalogue"),
     migration!(9, "contacts", "0009_contacts"),
     migration!(10, "the first epoch once", "0010_first_epoch"),
+    migration!(
+        11,
+        "activities, payments, invoices, quotas, users, teams and rates",
+        "0011_sales_entities"
+    ),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.

@@ -48,6 +48,8 @@ pub enum Kind {
     Currency,
     /// A number from 0 to 1.
     Fraction,
+    /// A positive number with up to twelve places, kept as text: see [`crate::event::rate`].
+    Rate,
     /// True or false.
     Flag,
 }

@@ -94,6 +94,25 @@ impl Decimal {
     }
 }
 
+/// What the places of a rate are counted in: a rate is a whole number of 10⁻¹².
+pub const RATE_ONE: i128 = 1_000_000_000_000;
+
+/// Reads a positive number below 10¹² with at most twelve places, such as an exchange rate, as a whole number of 10⁻¹².
+pub fn rate(text: &str) -> Option<i128> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let has_digits = !(whole.is_empty() && fraction.is_empty());
+    if !has_digits || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if whole.len() > 12 || fraction.len() > 12 {
+        return None;
+    }
+    let number: i128 = format!("{whole}{fraction:0<12}").parse().ok()?;
+    (number > 0).then_some(number)
+}
+
 /// Reads `-12500.00`, the form almost every amount has, without wide arithmetic. `None` sends anything else to the full parser.
 fn plain(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {

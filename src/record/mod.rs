@@ -3,6 +3,7 @@
 //! Adding an entity is adding a file that declares it and a line in the list below; its facts need a migration.
 
 pub mod account;
+pub mod activity;
 pub mod alias;
 mod blob;
 mod compiled;
@@ -11,13 +12,19 @@ pub mod deal;
 mod declaration;
 mod epoch;
 mod inbox;
+pub mod invoice;
 pub mod lead;
 pub mod link;
 mod old_links;
+pub mod payment;
+pub mod quota;
+pub mod rate;
 #[allow(clippy::module_inception)]
 mod record;
 mod sorted;
 mod status;
+pub mod team;
+pub mod user;
 mod value;
 mod words;
 
@@ -48,6 +55,13 @@ declaration::entities! {
     3 ALIAS alias;
     4 EPOCH epoch;
     5 CONTACT contact Contact contact;
+    6 ACTIVITY activity Activity activity;
+    7 PAYMENT payment Payment payment;
+    8 INVOICE invoice Invoice invoice;
+    9 QUOTA quota Quota quota;
+    10 USER user;
+    11 TEAM team;
+    12 RATE rate;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.

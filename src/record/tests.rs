@@ -455,6 +455,7 @@ fn some_value(spec: &FieldSpec, number: usize) -> Value<'static> {
         Kind::Keyword(words) => Value::Text(words[number % words.len()].into()),
         Kind::When => Value::When(crate::event::When::Date(20_000 + number as i32)),
         Kind::Money | Kind::Fraction => Value::Decimal(Decimal(1_000 + number as i64)),
+        Kind::Rate => Value::Text("1.25".into()),
         Kind::Flag => Value::Flag(number % 2 == 1),
     }
 }

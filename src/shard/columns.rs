@@ -14,6 +14,10 @@ pub trait Columns {
     fn when(&mut self, when: Option<When>);
     /// Nullable(Decimal(18, 4)).
     fn decimal(&mut self, ten_thousandths: Option<i64>);
+    /// Nullable(Decimal(38, 12)).
+    fn rate(&mut self, rate: Option<i128>);
+    /// Nullable(UInt8).
+    fn flag(&mut self, flag: Option<bool>);
 }
 
 impl Columns for Writer {
@@ -41,5 +45,13 @@ impl Columns for Writer {
             ten_thousandths.filter(|d| (-LIMIT..=LIMIT).contains(d)),
             |writer, number| writer.fixed(number.to_le_bytes()),
         );
+    }
+
+    fn rate(&mut self, rate: Option<i128>) {
+        self.nullable(rate, |writer, rate| writer.fixed(rate.to_le_bytes()));
+    }
+
+    fn flag(&mut self, flag: Option<bool>) {
+        self.nullable(flag, |writer, flag| writer.byte(u8::from(flag)));
     }
 }

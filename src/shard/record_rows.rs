@@ -2,7 +2,7 @@
 
 use super::columns::Columns;
 use crate::codec::{Reader, Writer};
-use crate::event::{Decimal, Entity, FieldSpec, Kind, Value, When};
+use crate::event::{Decimal, Entity, FieldSpec, Kind, Value, When, rate};
 use crate::record::{CustomFields, Held, Key, Record};
 use crate::symbol::Symbols;
 
@@ -137,6 +137,14 @@ fn show(row: &mut Writer, spec: &FieldSpec, value: &Value<'_>) {
             Value::Decimal(Decimal(number)) => Some(*number),
             _ => None,
         }),
-        Kind::Flag => row.byte(u8::from(*value == Value::Flag(true))),
+        Kind::Rate => row.rate(match value {
+            Value::Text(text) => rate(text),
+            _ => None,
+        }),
+        Kind::Flag if spec.name == "deleted" => row.byte(u8::from(*value == Value::Flag(true))),
+        Kind::Flag => row.flag(match value {
+            Value::Flag(flag) => Some(*flag),
+            _ => None,
+        }),
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Bad, Reason, qualify, short};
-use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When};
+use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, rate};
 
 /// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
 ///
@@ -75,6 +75,10 @@ pub fn read_text<'a>(
                 code.to_ascii_uppercase().into()
             })
         }
+        Kind::Rate => match rate(&text) {
+            Some(_) => Value::Text(text.trim().to_owned().into()),
+            None => return Err(wrong("a positive number with at most twelve places")),
+        },
         Kind::Flag => match &*text {
             "true" => Value::Flag(true),
             "false" => Value::Flag(false),

@@ -192,8 +192,8 @@ fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
     assert!(problem("").starts_with("records: there is none"));
     assert!(problem("colour = 1").contains("unknown field `colour`"));
     let with = |from: &str, to: &str| problem(&DEALS.replace(from, to));
-    assert!(with("\"deal\"", "\"payment\"").starts_with(
-        "records[0].entity: there is no entity `payment`; write one of lead, deal, account"
+    assert!(with("\"deal\"", "\"shipment\"").starts_with(
+        "records[0].entity: there is no entity `shipment`; write one of lead, deal, account"
     ));
     assert!(with("amount =", "value_eur =").starts_with(
         "records[0].fields.value_eur: a deal has no field `value_eur`; it has deleted,"

@@ -176,7 +176,7 @@ fn value<'a>(
         Token::Text(text) if spec.kind == Kind::Text => Ok(Value::Text(text)),
         Token::Text(text) => read_text(spec, text, namespace),
         Token::Number(digits) => match spec.kind {
-            Kind::Money | Kind::Fraction | Kind::Reference => {
+            Kind::Money | Kind::Fraction | Kind::Rate | Kind::Reference => {
                 read_text(spec, Cow::Borrowed(digits), namespace)
             }
             Kind::When => {
@@ -219,6 +219,7 @@ fn wrong_type(spec: &FieldSpec, json: &str) -> Bad {
         Kind::When => "an instant, a date or epoch milliseconds",
         Kind::Money => "a decimal",
         Kind::Fraction => "a number from 0 to 1",
+        Kind::Rate => "a positive number",
         Kind::Flag => "true or false",
     };
     Bad::new(

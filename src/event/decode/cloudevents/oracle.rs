@@ -337,7 +337,7 @@ fn value<'a>(
         Some(b'n') => Ok(Value::Null),
         Some(b'"') => read_text(spec, unquoted(json, spec)?, namespace),
         Some(b'0'..=b'9' | b'-') => match spec.kind {
-            Kind::Money | Kind::Fraction | Kind::Reference => {
+            Kind::Money | Kind::Fraction | Kind::Rate | Kind::Reference => {
                 read_text(spec, Cow::Borrowed(json), namespace)
             }
             Kind::When => {
@@ -391,6 +391,7 @@ fn wrong_type(spec: &FieldSpec, json: &str) -> Bad {
         Kind::When => "an instant, a date or epoch milliseconds",
         Kind::Money => "a decimal",
         Kind::Fraction => "a number from 0 to 1",
+        Kind::Rate => "a positive number",
         Kind::Flag => "true or false",
     };
     Bad::new(
