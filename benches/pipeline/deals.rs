@@ -61,6 +61,22 @@ pub fn won(deals: usize, reference: &str) -> Vec<GeneratedEvent> {
     (0..deals as u64).map(won).collect()
 }
 
+/// Monthly payments over fifty years, one event each, by the same account.
+pub fn payments(payments: usize, account: &str) -> Vec<GeneratedEvent> {
+    let payment = |payment: u64| {
+        let paid = START - (payment % 600) as i64 * 30 * DAY;
+        let amount = 50 + Random(payment).below(500);
+        let mut json = envelope("payment", &format!("p{payment}"), START);
+        let _ = write!(
+            json,
+            r#"{{"account_id":"{account}","kind":"recurring","amount":"{amount}.00","currency":"EUR","paid_at":"{}","margin":0.8}}}}"#,
+            instant(paid)
+        );
+        event(format!("p{payment}"), START, json)
+    };
+    (0..payments as u64).map(payment).collect()
+}
+
 /// The record that won deals name.
 pub fn target(entity: &str, id: &str) -> GeneratedEvent {
     let mut json = envelope(entity, id, START);

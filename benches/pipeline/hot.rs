@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::shard::OutLink;
 
 use crate::Sizes;
@@ -20,27 +21,30 @@ const GOAL: f64 = 25.0;
 
 /// One account with thousands of wins, a link a message.
 pub fn measure_account(sizes: Sizes, table: &mut Table) {
-    let links = links(r#""account_id":"a1""#);
-    rows("account", "a1", &links, 1, sizes, table);
+    let most = COUNTS[COUNTS.len() - 1];
+    let won = links(&deals::won(most, r#""account_id":"a1""#));
+    rows(("account", "a1"), "won deals", &won, 1, sizes, table);
+    let paid = links(&deals::payments(most, "a1"));
+    rows(("account", "a1"), "payments", &paid, 1, sizes, table);
 }
 
 /// One lead with thousands of deals, links in hundreds a message and one a message.
 pub fn measure_lead(sizes: Sizes, table: &mut Table) {
-    let links = links(r#""lead_id":"l1""#);
-    rows("lead", "l1", &links, 100, sizes, table);
-    rows("lead", "l1", &links, 1, sizes, table);
+    let links = links(&deals::won(COUNTS[COUNTS.len() - 1], r#""lead_id":"l1""#));
+    rows(("lead", "l1"), "deals", &links, 100, sizes, table);
+    rows(("lead", "l1"), "deals", &links, 1, sizes, table);
 }
 
-/// The links of the home of the deals, taken from a shard that folded them.
-fn links(reference: &str) -> Vec<OutLink> {
+/// The links of the home of deals or payments, taken from a shard that folded them.
+fn links(events: &[GeneratedEvent]) -> Vec<OutLink> {
     let mut home = Fold::new();
-    home.feed(&deals::won(COUNTS[COUNTS.len() - 1], reference), 0);
+    home.feed(events, 0);
     home.shard.take_touched().outbox
 }
 
 fn rows(
-    entity: &str,
-    id: &str,
+    (entity, id): (&str, &str),
+    senders: &str,
     links: &[OutLink],
     links_a_message: usize,
     sizes: Sizes,
@@ -50,7 +54,7 @@ fn rows(
         1 => "a link a message".to_owned(),
         many => format!("{many} links a message"),
     };
-    table.part(&format!("hot {entity}, {how}: cost of a link"));
+    table.part(&format!("hot {entity}, {senders}, {how}: cost of a link"));
     let (mut first, mut ratio, mut is_too_slow) = (None, None, false);
     for count in COUNTS {
         let goal = if count == COUNTS[COUNTS.len() - 1] {
@@ -58,7 +62,7 @@ fn rows(
         } else {
             Goal::None
         };
-        let what = format!("{entity} with {count} won deals, {how}");
+        let what = format!("{entity} with {count} {senders}, {how}");
         let cost = (!is_too_slow)
             .then(|| {
                 cost(
@@ -81,7 +85,7 @@ fn rows(
             ratio = cost.zip(first).map(|(cost, first)| cost / first);
         }
     }
-    let what = format!("hot {entity}, {how}: 16,000 ÷ 1,000");
+    let what = format!("hot {entity}, {senders}, {how}: 16,000 ÷ 1,000");
     // A lead's deals go to cells of many days, so that more of them also means more caches missed: a goal, but no must.
     let goal = match entity {
         "account" => Goal::Must(2.0),

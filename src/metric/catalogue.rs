@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use super::subject::TAGS;
 use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
 use crate::definitions::{BadDefinition, Definitions, DefinitionsSpec};
 use crate::event::Entity;
 use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
 use crate::symbol::Symbols;
 use crate::window::Grain;
+use crate::window::rolling::Span;
 
 /// The basis of a record that is left out of a metric: its links add nothing to it.
 const LEFT_OUT: i64 = i64::MIN;
@@ -184,6 +186,15 @@ impl Catalogue {
         &self.rollups
     }
 
+    /// The rollups that are summed over a window as such a span lies to it.
+    pub fn rollups_by(&self, span: Span) -> impl Iterator<Item = &Rollup> {
+        let metrics = self.metrics.iter().zip(&self.bases);
+        metrics.flat_map(move |(metric, base)| {
+            let spans = metric.spans().iter().filter(move |(_, by)| *by == span);
+            spans.map(move |(rollup, _)| &self.rollups[usize::from(*base) + rollup])
+        })
+    }
+
     /// The first rollup of the metric at a position.
     pub(super) fn base(&self, position: usize) -> u8 {
         self.bases[position]
@@ -261,6 +272,26 @@ impl Catalogue {
         }
     }
 
+    /// The slots of the totals that the metric at a position keeps by period.
+    pub fn period_slot(&self, position: usize) -> Option<u16> {
+        let tag = self.metrics[position].totals_by_period()?;
+        Some(position as u16 * TAGS + tag)
+    }
+
+    /// Collects what the totals of a period contribute to the metric at a position.
+    pub fn contribute_period(
+        &self,
+        position: usize,
+        subject: &Subject<'_>,
+        period: i64,
+        out: &mut Contributions,
+    ) {
+        if let Some(subject) = self.asked(subject, position) {
+            out.begin(self.bases[position], subject.slot());
+            self.metrics[position].contribute_period(&subject, period, out);
+        }
+    }
+
     /// True if what a link adds to the metric at a position depends on the reading of its target.
     pub fn links_read_target(&self, position: usize) -> bool {
         self.metrics[position].links_read_target()
@@ -312,10 +343,10 @@ mod tests {
     #[test]
     fn groups_that_no_metric_can_be_cut_by_are_refused() {
         let mut spec = DefinitionsSpec::default();
-        spec.groups[0].by = vec!["segment".into()];
+        spec.groups[0].by = vec!["segment".into(), "product".into()];
         let problem = Catalogue::new(spec).unwrap_err().to_string();
-        assert!(
-            problem.starts_with("groups[0].by: no metric of this version can be cut by segment")
-        );
+        assert!(problem.starts_with(
+            "groups[0].by: no metric of this version can be cut by segment and product"
+        ));
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::When;
-use crate::record::Mark;
+use crate::record::{Mark, TotalKey};
 use crate::symbol::Symbol;
 use crate::window::{Dimension, Dims, Grain, sketch};
 
@@ -33,14 +33,16 @@ pub struct Contributions {
     pub items: Vec<Contribution>,
     /// The marks that links set.
     pub marks: Vec<Mark>,
+    /// What links add to totals.
+    pub totals: Vec<(TotalKey, i64)>,
     /// The catalogue index of the present metric's first rollup.
     base: u8,
-    /// The first mark slot of the present metric.
+    /// The first slot of the present metric's marks and totals.
     slot: u16,
 }
 
 impl Contributions {
-    /// What follows is contributed by the metric whose rollups start at `base` and whose marks at `slot`.
+    /// What follows is contributed by the metric whose rollups start at `base` and whose marks and totals at `slot`.
     pub(super) fn begin(&mut self, base: u8, slot: u16) {
         (self.base, self.slot) = (base, slot);
     }
@@ -49,11 +51,18 @@ impl Contributions {
     pub fn clear(&mut self) {
         self.items.clear();
         self.marks.clear();
+        self.totals.clear();
     }
 
     /// Sets a mark at the record whose link this is: `tag` is the metric's own, the number what is to be found again.
     pub fn mark(&mut self, tag: u16, number: i64) {
         self.marks.push((self.slot + tag, number));
+    }
+
+    /// Adds an amount to a total of the record whose link this is: `tag` is the metric's own; a period, or 0 for all time.
+    pub fn total(&mut self, tag: u16, period: i64, currency: Symbol, amount: i64) {
+        self.totals
+            .push(((self.slot + tag, period, currency), amount));
     }
 
     /// Adds a contribution to the metric's `rollup`, to be given its values.
@@ -94,6 +103,12 @@ impl Contribution {
     pub fn money(&mut self, measure: usize, amount: Option<i64>, currency: Symbol) -> &mut Self {
         self.currency = currency;
         self.sum(measure, amount.unwrap_or_default())
+    }
+
+    /// Adds money to a sum and to the rollup's sketch.
+    pub fn sampled_money(&mut self, measure: usize, amount: i64, currency: Symbol) -> &mut Self {
+        self.sample = Some(sketch::bucket(amount));
+        self.money(measure, Some(amount), currency)
     }
 
     /// Adds to a sum, in ten-thousandths.
@@ -146,6 +161,12 @@ impl CutBy {
         custom: true,
     };
 
+    /// Region, owner, segment and custom fields of an account.
+    pub const ACCOUNT: CutBy = CutBy {
+        dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],
+        custom: true,
+    };
+
     /// These, and no custom fields.
     pub const fn only(dimensions: &'static [Dimension]) -> CutBy {
         CutBy {
@@ -179,5 +200,7 @@ pub struct Rollup {
     pub sums: &'static [&'static str],
 }
 
+/// The panes of what is never asked for by the hour.
+pub const DAYS: &[Grain] = &[Grain::Day];
 /// The panes windows are summed from.
 pub const HOURS_AND_DAYS: &[Grain] = &[Grain::Hour, Grain::Day];

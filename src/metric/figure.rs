@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::write_decimal;
+use crate::window::Cell;
 
 /// One number, or several under names.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,24 @@ pub fn ratio(numerator: i64, denominator: i64) -> Figure {
 /// Numerator ÷ denominator of amounts in one currency.
 pub fn ratio_of(numerator: i128, denominator: i128) -> Figure {
     Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
+}
+
+/// A whole number nearest to numerator ÷ denominator, a half away from zero. The denominator is above 0.
+pub fn rounded(numerator: i128, denominator: i128) -> i128 {
+    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    let is_half = rest.unsigned_abs() >= denominator.unsigned_abs().div_ceil(2);
+    quotient + if is_half { numerator.signum() } else { 0 }
+}
+
+/// The cells in which there is anything, by currency.
+pub fn holding(cells: &BTreeMap<String, Cell>) -> impl Iterator<Item = (&String, &Cell)> {
+    cells.iter().filter(|(_, cell)| !cell.is_zero())
+}
+
+/// Figures of each currency in which there is anything.
+pub fn by_currency(cells: &BTreeMap<String, Cell>, read: impl Fn(&Cell) -> Figures) -> Figure {
+    let figures = holding(cells).map(|(code, cell)| (code.clone(), Figure::Group(read(cell))));
+    Figure::ByCurrency(figures.collect())
 }
 
 /// The sum of the counts of these names.

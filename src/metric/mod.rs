@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod close_rate;
+mod clv;
 mod contacted_wins;
 mod contacts;
 mod contribution;
@@ -13,6 +14,7 @@ mod display;
 mod figure;
 mod lead_source;
 mod reading;
+mod retention;
 mod subject;
 mod upsell;
 mod win_rate;
@@ -36,6 +38,8 @@ static BUILT_IN: &[&dyn Metric] = &[
     &cycle_length::CycleLength,
     &contacts::Contacts,
     &contacted_wins::ContactedWins,
+    &clv::Clv,
+    &retention::Retention,
 ];
 
 /// A named, tested definition of a sales number.
@@ -74,6 +78,15 @@ pub trait Metric: Sync {
     fn basis(&self, _subject: &Subject<'_>) -> i64 {
         0
     }
+
+    /// The tag of totals that are kept by period, if what a record adds depends on such totals.
+    fn totals_by_period(&self) -> Option<u16> {
+        None
+    }
+
+    /// What the totals of a period and of the one before it add at the record that keeps them. It is asked for every period that has
+    /// a total and for the period after it.
+    fn contribute_period(&self, _subject: &Subject<'_>, _period: i64, _out: &mut Contributions) {}
 
     /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and how it lies to the window.
     fn spans(&self) -> &'static [(usize, Span)];

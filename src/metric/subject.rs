@@ -4,6 +4,7 @@ use crate::record::account::Account;
 use crate::record::deal::Deal;
 use crate::record::lead::Lead;
 use crate::record::{Inbox, Key, Link, Projection, ReadContext, Reading};
+use crate::symbol::Symbol;
 use crate::window::Calendar;
 
 /// A record that a metric evaluates.
@@ -19,11 +20,11 @@ pub struct Subject<'a> {
     pub context: ReadContext<'a>,
     /// The present metric's bit among exclusions.
     bit: u32,
-    /// The present metric's first mark slot.
+    /// The first slot of the present metric's marks and totals.
     slot: u16,
 }
 
-/// Mark slots a metric has.
+/// Slots a metric has for marks, and as many for totals.
 pub const TAGS: u16 = 8;
 
 impl<'a> Subject<'a> {
@@ -90,6 +91,11 @@ impl<'a> Subject<'a> {
     /// True if any link set a mark under a tag.
     pub fn is_marked(&self, tag: u16) -> bool {
         self.least(tag).is_some()
+    }
+
+    /// The totals that links added to under a tag in a period, by currency.
+    pub fn totals(&self, tag: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> + 'a {
+        self.inbox.totals().of(self.slot + tag, period)
     }
 
     /// The distinct numbers marked under a tag, in order.

@@ -323,15 +323,9 @@ fn won(
 impl Upsell {
     /// What an account counts as a customer, and for its expansions.
     fn customer(&self, account: &Account, subject: &Subject<'_>, out: &mut Contributions) {
-        let calendar = subject.calendar();
-        let became = account.became_customer_at;
-        if let Some(became) = became.or_else(|| Account::first_win(subject.inbox)) {
+        if let Some(became) = account.customer_since(subject.inbox) {
             out.add(CUSTOMERS, became, &account.dims).count(BECAME);
-            let last_win = subject.inbox.last_in_order();
-            let churned = account
-                .churned_at
-                .filter(|at| last_win.is_none_or(|win| win <= calendar.instant(*at)));
-            if let Some(churned) = churned {
+            if let Some(churned) = account.lost_at(subject.inbox, subject.calendar()) {
                 out.add(CUSTOMERS, churned, &account.dims).count(CHURNED);
             }
         }

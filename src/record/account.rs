@@ -172,11 +172,21 @@ impl Account {
         }
     }
 
-    /// The deal won first with the account.
-    pub fn first_win(inbox: &Inbox) -> Option<When> {
-        let first = inbox.in_order().next()?;
-        let deal: DealOutcome = inbox.link(first)?.read()?;
-        deal.closed_at
+    /// Since when it is a customer: as stated, else since the deal won first with it.
+    pub fn customer_since(&self, inbox: &Inbox) -> Option<When> {
+        let won_first = || {
+            let first = inbox.in_order().next()?;
+            let deal: DealOutcome = inbox.link(first)?.read()?;
+            deal.closed_at
+        };
+        self.became_customer_at.or_else(won_first)
+    }
+
+    /// Since when it is no customer any more: it churned, and nothing was won with it after that.
+    pub fn lost_at(&self, inbox: &Inbox, calendar: &Calendar) -> Option<When> {
+        let last_win = inbox.last_in_order();
+        let is_last = |at: &When| last_win.is_none_or(|win| win <= calendar.instant(*at));
+        self.churned_at.filter(is_last)
     }
 }
 

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 
 use super::link::Link;
 use super::sorted::Sorted;
+use super::totals::Totals;
 use super::{Key, ReadContext, declared};
 use crate::symbol::{Symbol, Symbols};
 
@@ -41,6 +42,7 @@ struct Kept {
     /// Positions of the links that records of the target's own kind sent: those merged into it.
     members: Vec<u32>,
     marks: Marks,
+    totals: Totals,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -169,10 +171,21 @@ impl Inbox {
         &mut self.kept.get_or_insert_default().marks
     }
 
-    /// Forgets all marks, so that they can be worked out anew.
-    pub fn clear_marks(&mut self) {
+    /// The totals that the metrics keep of the links.
+    pub fn totals(&self) -> &Totals {
+        static NONE: Totals = Totals::NONE;
+        self.kept.as_ref().map_or(&NONE, |kept| &kept.totals)
+    }
+
+    /// The same, to be changed.
+    pub fn totals_mut(&mut self) -> &mut Totals {
+        &mut self.kept.get_or_insert_default().totals
+    }
+
+    /// Forgets all marks and totals, so that they can be worked out anew.
+    pub fn clear_notes(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.marks = Marks::default();
+            (kept.marks, kept.totals) = (Marks::default(), Totals::default());
         }
     }
 
@@ -261,6 +274,7 @@ impl Inbox {
                 + kept.by_group.heap_bytes()
                 + kept.members.capacity() * 4
                 + kept.marks.0.heap_bytes()
+                + kept.totals.heap_bytes()
         });
         spilled + texts + kept
     }

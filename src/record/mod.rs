@@ -24,6 +24,7 @@ mod record;
 mod sorted;
 mod status;
 pub mod team;
+mod totals;
 pub mod user;
 mod value;
 mod words;
@@ -38,6 +39,7 @@ pub use inbox::{Affected, Inbox, Mark, Marks, Received};
 pub use link::{Link, Projection};
 pub use record::{Cut, Effect, Record};
 pub use status::{Status, StatusRun};
+pub use totals::{TotalKey, Totals};
 pub use value::{Held, Stamped};
 pub use words::Full;
 

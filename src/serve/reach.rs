@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use crate::metric::QueryPlan;
+use crate::window::Grain;
 use crate::window::calendar::DAY;
 use crate::window::rolling::PaneRange;
 
 /// How far on either side of a range panes are held as well, in seconds. A clock that runs faster only means that everything is read more often.
 const MARGIN: i64 = 2 * DAY;
+/// The same for panes of months, of which a window moves on by a whole one.
+const MARGIN_OF_MONTHS: i64 = 31 * DAY + MARGIN;
 
 /// Ranges of panes, each with the names of the rollups it is read for.
 #[derive(Debug, Clone, Default)]
@@ -21,10 +24,14 @@ impl Reach {
         let mut reach = Reach::default();
         for plan in plans {
             for (range, rollups) in plan.ranges.iter().zip(&plan.rollups) {
+                let margin = match range.grain {
+                    Grain::Month => MARGIN_OF_MONTHS,
+                    _ => MARGIN,
+                };
                 reach.add(
                     PaneRange {
-                        from: range.from.saturating_sub(MARGIN).max(0),
-                        to: range.to.saturating_add(MARGIN),
+                        from: range.from.saturating_sub(margin).max(0),
+                        to: range.to.saturating_add(margin),
                         ..*range
                     },
                     rollups,

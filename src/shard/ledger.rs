@@ -12,8 +12,8 @@ use super::rows::{LinkRow, OutLink, Touched};
 use crate::event::Entity;
 use crate::metric::{Catalogue, Contributions, Sent, Subject};
 use crate::record::{
-    Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, Mark, ReadContext,
-    Reading, Received, declared,
+    Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, ReadContext, Reading,
+    Received, declared,
 };
 use crate::symbol::Symbols;
 use crate::window::{Cell, CellKey};
@@ -66,6 +66,9 @@ pub(super) struct Open {
     /// The senders whose links came in since, and whether they had one before.
     senders: Vec<(Key, bool)>,
 }
+
+/// Periods, each with the position of the metric that keeps totals of them.
+type Periods = SmallVec<[(usize, i64); 4]>;
 
 impl Open {
     pub fn key(&self) -> Key {
@@ -247,7 +250,10 @@ impl Ledger {
         if before != after {
             self.read_links_anew(key, [&before, &after], &bases, &mut difference, names);
         }
-        self.set_marks(key, &difference.minus.marks, &difference.plus.marks);
+        let periods = self.periods(key, &difference, before != after);
+        self.contribute_periods(key, &before, &periods, &mut difference.minus, names);
+        self.note(key, &difference);
+        self.contribute_periods(key, &after, &periods, &mut difference.plus, names);
         let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
         let context = names.context(&self.compiled);
         let subject = Subject::new(key, &after, inbox, context);
@@ -304,15 +310,70 @@ impl Ledger {
         }
     }
 
-    fn set_marks(&mut self, key: Key, minus: &[Mark], plus: &[Mark]) {
-        if minus.is_empty() && plus.is_empty() {
-            return;
+    /// The periods, each with the position of its metric, whose contributions change: those with totals that links change and the ones
+    /// after them; every one of a record that is read otherwise.
+    fn periods(&self, key: Key, difference: &Difference, all: bool) -> Periods {
+        let mut periods = Periods::new();
+        for position in self.catalogue.positions_of(key.entity) {
+            let Some(slot) = self.catalogue.period_slot(*position) else {
+                continue;
+            };
+            let totals = difference
+                .minus
+                .totals
+                .iter()
+                .chain(&difference.plus.totals);
+            let changed = totals.filter(|((of, ..), _)| *of == slot);
+            periods.extend(changed.map(|((_, period, _), _)| (*position, *period)));
+            if all {
+                let known = self.inbox(key).totals().periods(slot);
+                periods.extend(known.map(|period| (*position, period)));
+            }
         }
-        if let Some(inbox) = self.inboxes.get_mut(&key) {
+        for at in 0..periods.len() {
+            let (position, period) = periods[at];
+            periods.push((position, period + 1));
+        }
+        periods.sort_unstable();
+        periods.dedup();
+        periods
+    }
+
+    /// What the totals of these periods contribute, as they are noted now.
+    fn contribute_periods(
+        &self,
+        key: Key,
+        reading: &Reading,
+        periods: &Periods,
+        out: &mut Contributions,
+        names: Names<'_>,
+    ) {
+        let subject = Subject::new(key, reading, self.inbox(key), names.context(&self.compiled));
+        for (position, period) in periods {
+            self.catalogue
+                .contribute_period(*position, &subject, *period, out);
+        }
+    }
+
+    /// Notes the marks and totals that links set, instead of those they had set.
+    fn note(&mut self, key: Key, difference: &Difference) {
+        let (minus, plus) = (&difference.minus, &difference.plus);
+        let Some(inbox) = self.inboxes.get_mut(&key) else {
+            return;
+        };
+        // First what is added, so that what stays is not dropped and made again. Most records have none.
+        if !(minus.marks.is_empty() && plus.marks.is_empty()) {
             let marks = inbox.marks_mut();
-            // First what is added, so that a mark that stays is not dropped and made again.
-            plus.iter().for_each(|mark| marks.add(*mark, 1));
-            minus.iter().for_each(|mark| marks.add(*mark, -1));
+            plus.marks.iter().for_each(|mark| marks.add(*mark, 1));
+            minus.marks.iter().for_each(|mark| marks.add(*mark, -1));
+        }
+        if !(minus.totals.is_empty() && plus.totals.is_empty()) {
+            let totals = inbox.totals_mut();
+            plus.totals.iter().for_each(|(k, n)| totals.add(*k, *n, 1));
+            minus
+                .totals
+                .iter()
+                .for_each(|(k, n)| totals.add(*k, *n, -1));
         }
     }
 
@@ -359,13 +420,14 @@ impl Ledger {
         let mut difference = std::mem::take(&mut self.scratch);
         difference.clear();
         if let Some(inbox) = self.inboxes.get_mut(&key) {
-            inbox.clear_marks();
-            // Once for the marks, which the basis may look at; then for the contributions.
+            inbox.clear_notes();
+            // Once for the marks and totals, which the basis and periods may look at; then for the contributions.
             let bases = vec![0; self.catalogue.positions_of(key.entity).len()];
-            self.contribute_all_links(key, reading, &bases, &mut difference.minus, names);
-            let marks = std::mem::take(&mut difference.minus.marks);
+            self.contribute_all_links(key, reading, &bases, &mut difference.plus, names);
+            self.note(key, &difference);
+            let periods = self.periods(key, &difference, false);
             difference.clear();
-            self.set_marks(key, &[], &marks);
+            self.contribute_periods(key, reading, &periods, &mut difference.plus, names);
             let subject =
                 Subject::new(key, reading, self.inbox(key), names.context(&self.compiled));
             let bases = self.bases(&subject);

@@ -164,6 +164,18 @@ impl Calendar {
         day - date.day0() as Day
     }
 
+    /// The number of the month `day` lies in, counted from year 0, so that one after the other has the next number.
+    pub fn month_number(&self, day: Day) -> i64 {
+        let date = civil(day);
+        i64::from(date.year()) * 12 + i64::from(date.month0())
+    }
+
+    /// The first day of the month of a number.
+    pub fn month_of(&self, number: i64) -> Option<Day> {
+        let year = i32::try_from(number.div_euclid(12)).ok()?;
+        day_of(year, number.rem_euclid(12) as u32 + 1, 1)
+    }
+
     /// The first day of the fiscal quarter `day` lies in.
     pub fn quarter_start(&self, day: Day) -> Day {
         let date = civil(day);

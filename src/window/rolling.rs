@@ -35,10 +35,16 @@ pub enum Span {
     Window,
     /// The window moved back until every cohort in it had this many days (× 24 h) to mature.
     Matured(u32),
+    /// The window itself, if it is one of whole local days.
+    LocalDays,
+    /// Everything before the window, if it is one of whole local days and has a beginning.
+    UpToStart,
     /// Everything up to the window's end.
     UpToEnd,
     /// The month pane of a window that is a calendar month; no panes for any other.
     MonthPane,
+    /// The month pane of the last calendar month that is over: of a window that is a month, that month itself, once it is.
+    FullMonth,
 }
 
 /// The panes to be summed: those of `grain` from `from` up to before `to`, in a pane's seconds.
@@ -119,6 +125,21 @@ impl Window {
                     Window::All => everything(young),
                 })
             }
+            Span::LocalDays => match self {
+                Window::Hours(_) => None,
+                _ => self.panes(Span::Window, at, calendar),
+            },
+            Span::UpToStart => match self {
+                Window::Hours(_) | Window::All => None,
+                _ => {
+                    let window = self.panes(Span::Window, at, calendar)?;
+                    Some(PaneRange {
+                        from: i64::MIN,
+                        to: window.from,
+                        ..window
+                    })
+                }
+            },
             Span::UpToEnd => Some(match self {
                 Window::Month(first) => everything(calendar.next_month(*first).min(today + 1)),
                 _ => everything(today + 1),
@@ -130,6 +151,18 @@ impl Window {
                 }),
                 _ => None,
             },
+            Span::FullMonth => {
+                let present = calendar.month_start(today);
+                let first = match self {
+                    Window::Month(first) => *first,
+                    Window::All => return None,
+                    _ => calendar.month_start(present - 1),
+                };
+                (first < present).then(|| PaneRange {
+                    grain: Grain::Month,
+                    ..days(first, first + 1)
+                })
+            }
         }
     }
 }

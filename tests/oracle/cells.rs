@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dealpulse::event::When;
 use dealpulse::window::{Grain, Pane, sketch};
 
+use super::money::Payment;
 use super::{Contact, Deal, Dims, Oracle};
 
 /// Rollup, grouping, pane, values, currency.
@@ -19,14 +20,14 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    fn count(&mut self, measure: usize) {
+    pub(super) fn count(&mut self, measure: usize) {
         if self.counts.len() <= measure {
             self.counts.resize(measure + 1, 0);
         }
         self.counts[measure] += 1;
     }
 
-    fn sum(&mut self, measure: usize, by: i128) {
+    pub(super) fn sum(&mut self, measure: usize, by: i128) {
         if self.sums.len() <= measure {
             self.sums.resize(measure + 1, 0);
         }
@@ -62,17 +63,18 @@ impl Numbers {
 
 /// Whose dimensions a number is cut by.
 #[derive(Clone, Copy, PartialEq)]
-enum By {
+pub(super) enum By {
     Lead,
     Deal,
     Contact,
+    Account,
     Nothing,
 }
 
-const HOURS_AND_DAYS: &[Grain] = &[Grain::Hour, Grain::Day];
+pub(super) const HOURS_AND_DAYS: &[Grain] = &[Grain::Hour, Grain::Day];
 
 #[derive(Default)]
-struct Table(BTreeMap<Name, Numbers>);
+pub(super) struct Table(BTreeMap<Name, Numbers>);
 
 const TYPES: [&str; 6] = [
     "new",
@@ -113,10 +115,12 @@ impl Oracle<'_> {
             .ids("account")
             .into_iter()
             .map(|id| self.root("account", id));
+        let payments = self.payments();
         let accounts = self
             .ids("account")
             .into_iter()
             .chain(roots)
+            .chain(payments.iter().filter_map(|p| p.account.as_deref()))
             .chain(deals.values().filter_map(|d| d.account.as_deref()));
         for account in accounts.collect::<BTreeSet<_>>() {
             let of_account = deals
@@ -125,9 +129,16 @@ impl Oracle<'_> {
             self.of_account(
                 account,
                 of_account.map(|(id, d)| (*id, d)).collect(),
+                payments
+                    .iter()
+                    .filter(|p| p.account.as_deref() == Some(account))
+                    .collect(),
                 &mut table,
             );
         }
+        payments
+            .iter()
+            .for_each(|payment| self.of_payment(payment, &mut table));
         let contacts = self.ids("contact").into_iter();
         let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
         for contact in &contacts {
@@ -168,7 +179,7 @@ impl Oracle<'_> {
     }
 
     /// Adds to a rollup under every grouping set that its dimensions allow, in every pane.
-    fn add(
+    pub(super) fn add(
         &self,
         table: &mut Table,
         rollup: (&str, By, &[Grain]),
@@ -192,6 +203,10 @@ impl Oracle<'_> {
                 }
                 By::Deal => dimension != "segment",
                 By::Contact => ["region", "owner"].contains(&dimension.as_str()),
+                By::Account => {
+                    ["region", "owner", "segment"].contains(&dimension.as_str())
+                        || dimension.starts_with("custom.")
+                }
             };
             if !by_name.iter().all(allowed) {
                 continue;
@@ -415,7 +430,13 @@ impl Oracle<'_> {
         );
     }
 
-    fn of_account(&self, account: &str, deals: Vec<(&str, &Deal)>, table: &mut Table) {
+    fn of_account(
+        &self,
+        account: &str,
+        deals: Vec<(&str, &Deal)>,
+        payments: Vec<&Payment>,
+        table: &mut Table,
+    ) {
         let calendar = &self.definitions.calendar;
         // The account itself and those merged into it that were not deleted.
         let members: Vec<&str> = self
@@ -478,6 +499,7 @@ impl Oracle<'_> {
                 expansions.push(closed);
             }
         }
+        self.of_customer(account, customer_since, churned, &wins, &payments, table);
         let nothing = Dims::new();
         if let Some(since) = customer_since.or(wins.first().map(|(_, _, d)| d.closed.expect("won")))
         {

@@ -133,6 +133,46 @@ const CONTACT: &[(&str, Values)] = &[
     ("owner_id", OWNERS),
     ("merged_into", CONTACTS),
 ];
+/// Mostly recurring, and by few, so that some come again in the next month.
+const PAYMENT: &[(&str, Values)] = &[
+    (
+        "kind",
+        &[
+            Some("recurring"),
+            Some("recurring"),
+            Some("recurring"),
+            Some("recurring"),
+            Some("one_off"),
+            Some("refund"),
+            Some("credit"),
+            None,
+        ],
+    ),
+    (
+        "account_id",
+        &[
+            Some("A1"),
+            Some("A1"),
+            Some("A1"),
+            Some("A1"),
+            Some("A2"),
+            None,
+        ],
+    ),
+    (
+        "amount",
+        &[
+            Some("100"),
+            Some("250.5"),
+            Some("250.5"),
+            Some("-3"),
+            Some("0"),
+        ],
+    ),
+    ("paid_at", WHENS),
+    ("currency", &[Some("EUR"), Some("EUR"), Some("USD"), None]),
+    ("margin", &[Some("0.25"), Some("0.3333"), Some("1"), None]),
+];
 
 impl Event {
     /// The event with the fields `keep` chooses, as a line of JSON.
@@ -155,7 +195,7 @@ impl Event {
     }
 }
 
-/// Up to `most` events of three leads, three deals, three accounts and three contacts.
+/// Up to `most` events of three records of each kind.
 pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
     let of =
         |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
@@ -217,6 +257,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         4 => of("lead", ids("lead"), LEAD),
         2 => of("account", ids("account"), ACCOUNT),
         1 => of("contact", ids("contact"), CONTACT),
+        5 => of("payment", ids("payment"), PAYMENT),
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -233,6 +274,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "lead" => ["L1", "L2", "L3"],
         "deal" => ["D1", "D2", "D3"],
         "contact" => ["C1", "C2", "C3"],
+        "payment" => ["P1", "P2", "P3"],
         _ => ["A1", "A2", "A3"],
     }
 }

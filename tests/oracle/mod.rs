@@ -5,6 +5,7 @@
 
 mod cells;
 pub mod history;
+mod money;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,7 +9,7 @@ use crate::clickhouse::ClickHouse;
 use crate::event::When;
 use crate::metric::{Catalogue, MetricValues, QueryPlan};
 use crate::window::calendar::{Day, civil};
-use crate::window::rolling::{Now, ROLLING, Window};
+use crate::window::rolling::{Now, ROLLING, Span, Window};
 
 /// How many accounts a currency's list has.
 pub const TOP: usize = 10;
@@ -62,7 +62,15 @@ impl<'d> Answer<'d> {
             watermark: as_of,
         };
         let calendar = &definitions.calendar;
-        let data = "grain = 'day' AND dimension = '' AND arrayExists(c -> c != 0, counts)";
+        // Other rollups go by days that may be long before the first deal, or that are still to come.
+        let happened: Vec<String> = definitions
+            .rollups_by(Span::Window)
+            .map(|rollup| format!("'{}'", rollup.name))
+            .collect();
+        let data = format!(
+            "grain = 'day' AND dimension = '' AND series IN ({}) AND arrayExists(c -> c != 0, counts)",
+            happened.join(", ")
+        );
         let from = format!("FROM rollups FINAL WHERE epoch = {epoch} AND {data}");
         let months = rows(clickhouse, &format!("SELECT DISTINCT toString(toStartOfMonth(toDate(pane))) AS month {from} ORDER BY month")).await?;
         let day = |text: &str| When::parse(text).map(|date| calendar.day(date));
@@ -107,9 +115,8 @@ impl<'d> Answer<'d> {
                 .and_then(|row| row[0].parse().ok())
                 .context("counting records")?;
         }
-        // Customers are counted on days that may be long before the first deal.
         let sql = format!(
-            "SELECT toString(toDate(min(pane))), toString(toDate(max(pane))), toString(count()) {from} AND series != 'upsell.customers'"
+            "SELECT toString(toDate(min(pane))), toString(toDate(max(pane))), toString(count()) {from}"
         );
         let period = rows(clickhouse, &sql)
             .await?
