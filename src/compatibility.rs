@@ -340,7 +340,7 @@ mod tests {
         let refusal = admit(&config, std::slice::from_ref(&old)).expect_err("it is admitted");
         assert!(matches!(refusal, Refusal::Catalogue { .. }), "{refusal:?}");
         for words in [
-            "new: `upsell`; altered: `win_rate` (version 7 there, 1 here); gone: `moon_phase`",
+            "new: `upsell`; altered: `win_rate` (version 7 there, 2 here); gone: `moon_phase`",
             "dealpulse rebuild definitions",
         ] {
             assert!(refusal.to_string().contains(words), "{words}: {refusal}");

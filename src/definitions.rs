@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-pub use crate::record::Credit;
-use crate::window::{CANONICAL, Calendar, DIMENSIONS, Dimension, Grain, GroupingSet, MAX_CROSS};
+pub use crate::record::{Credit, ForecastCategory};
+use crate::window::{
+    CANONICAL, CUSTOM, Calendar, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,
+};
 
 /// What a stage of the source's pipeline means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub struct DefinitionsSpec {
     pub groups: Vec<SetSpec>,
     /// What the source's stages mean.
     pub stages: BTreeMap<String, StageMeaning>,
+    /// What the source's forecast categories stand for, where their names don't say it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub forecast_categories: BTreeMap<String, ForecastCategory>,
     /// Who is left out, by metric.
     pub exclude: BTreeMap<String, Vec<Exclusion>>,
 }
@@ -77,8 +82,11 @@ impl Default for DefinitionsSpec {
                 set(&["deal_type"], &["day"]),
                 set(&["team"], &["day"]),
                 set(&["owner"], &["day"]),
+                set(&["stage"], &["day"]),
+                set(&["forecast_category"], &["day"]),
             ],
             stages: BTreeMap::new(),
+            forecast_categories: BTreeMap::new(),
             exclude: BTreeMap::new(),
         }
     }
@@ -201,9 +209,8 @@ impl Definitions {
                 bad(
                     "by",
                     format!(
-                        "`{name}` is no dimension; write one of {} or `custom.<field>` (at most {})",
-                        CANONICAL.join(", "),
-                        DIMENSIONS - CANONICAL.len()
+                        "`{name}` is no dimension; write one of {} or `custom.<field>` (at most {CUSTOM})",
+                        [&CANONICAL[..], &SPECIAL].concat().join(", ")
                     ),
                 )
             })?;
@@ -238,28 +245,26 @@ impl Definitions {
     }
 
     fn dimension(&mut self, name: &str) -> Option<Dimension> {
-        if let Some(slot) = CANONICAL.iter().position(|c| *c == name) {
-            return Some(Dimension(slot as u8));
+        if let Some(dimension) = Dimension::named(name) {
+            return Some(dimension);
         }
         let field = name.strip_prefix("custom.").filter(|f| !f.is_empty())?;
         let known = self.custom_dimensions.iter().position(|c| c == field);
         let slot = known.unwrap_or_else(|| {
             self.custom_dimensions.push(field.to_owned());
             self.custom_dimensions.len() - 1
-        }) + CANONICAL.len();
-        (slot < DIMENSIONS).then_some(Dimension(slot as u8))
+        }) + Dimension::FIRST_CUSTOM;
+        (slot < Dimension::FIRST_SPECIAL).then_some(Dimension(slot as u8))
     }
 
     /// The name of a dimension, as definitions write it.
     pub fn dimension_name(&self, dimension: Dimension) -> String {
-        let slot = usize::from(dimension.0);
-        match CANONICAL.get(slot) {
-            Some(name) => (*name).to_owned(),
-            None => self
-                .custom_dimensions
-                .get(slot - CANONICAL.len())
-                .map_or_else(String::new, |field| format!("custom.{field}")),
+        if let Some(name) = dimension.name() {
+            return name.to_owned();
         }
+        let slot = usize::from(dimension.0) - Dimension::FIRST_CUSTOM;
+        let custom = self.custom_dimensions.get(slot);
+        custom.map_or_else(String::new, |field| format!("custom.{field}"))
     }
 
     /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
@@ -315,6 +320,6 @@ mod tests {
         });
         let definitions = Definitions::new(spec).unwrap();
         assert_eq!(definitions.set_name(0), "");
-        assert_eq!(definitions.set_name(7), "custom.tier,region");
+        assert_eq!(definitions.set_name(9), "custom.tier,region");
     }
 }

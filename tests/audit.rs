@@ -329,7 +329,9 @@ async fn only_the_fields_asked_for_are_compared() {
         .audit(&stored)
         .await;
     assert!(
-        code == 1 && text.contains("no record has a field `amuont`; there are account_id, amount"),
+        code == 1
+            && text
+                .contains("no record has a field `amuont`; there are account_id, active, amount"),
         "{code}: {text}"
     );
     let (code, text) = Files::of(&crm)

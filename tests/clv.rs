@@ -42,7 +42,7 @@ async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, Vec<Val
 async fn a_refund_a_correction_a_move_and_a_deletion_correct_what_a_customer_is_worth() {
     let paths = [
         "/payments/EUR/customers",
-        "/payments/EUR/total",
+        "/payments/EUR/value",
         "/payments/EUR/mean",
         "/revenue/EUR/earned",
     ];
@@ -139,7 +139,7 @@ async fn an_account_left_out_takes_its_payments_along_and_brings_them_back() {
     };
     let segment =
         |segment: &str, minute| event("account", "A1", minute, json!({"segment": segment}));
-    let paths = ["/customers", "/payments/EUR/total"];
+    let paths = ["/customers", "/payments/EUR/value"];
     let steps = vec![
         (
             paid("P1", 1, "recurring", "100", "2026-03-01"),
@@ -169,6 +169,6 @@ async fn a_hundred_thousand_payments_are_nothing_special_for_an_account() {
     pure.feed(numbered.map(|(n, line)| (n as u64, line.as_str())), 1)
         .await;
     let report = pure.all_time();
-    let total = report["clv"]["all"].pointer("/payments/EUR/total");
+    let total = report["clv"]["all"].pointer("/payments/EUR/value");
     assert_eq!(total, Some(&json!("150000.00")));
 }

@@ -211,6 +211,13 @@ async fn the_gauges_named_are_those_there_are() {
         3,
     )
     .await;
+    // What the worked example has not: deals that are overdue or not forecast, and one won a year before.
+    let further = [
+        r#"{"specversion":"1.0","id":"e-1","source":"crm","type":"crm.deal.upserted","subject":"D-101","time":"2026-04-20T09:00:00Z","data":{"amount":"7","currency":"EUR","probability":0.5,"expected_close_date":"2026-04-01"}}"#,
+        r#"{"specversion":"1.0","id":"e-2","source":"crm","type":"crm.deal.upserted","subject":"D-102","time":"2026-04-20T09:00:00Z","data":{"amount":"7","currency":"EUR","forecast_category":"omitted"}}"#,
+        r#"{"specversion":"1.0","id":"e-3","source":"crm","type":"crm.deal.upserted","subject":"D-103","time":"2026-04-20T09:00:00Z","data":{"amount":"7","currency":"EUR","status":"won","closed_at":"2025-04-10"}}"#,
+    ];
+    pure.feed((1_000..).zip(further), 1).await;
     let as_of = pure.last_instant();
     let reading = pure.read(
         ROLLING.to_vec(),

@@ -9,7 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use dealpulse::definitions::{Credit, DefinitionsSpec, SetSpec, StageMeaning};
+use dealpulse::definitions::{Credit, DefinitionsSpec, ForecastCategory, SetSpec, StageMeaning};
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::Row;
 use dealpulse::shard::LinkRow;
@@ -33,19 +33,22 @@ static DEFINITIONS: LazyLock<[Arc<Catalogue>; 2]> = LazyLock::new(|| {
         time_zone: "America/New_York".into(),
         ..plain.clone()
     };
-    for (stage, status) in [
-        ("onboarding", "won"),
-        ("talks", "open"),
-        ("dropped", "lost"),
+    for (stage, status, probability) in [
+        ("onboarding", Some("won"), None),
+        ("talks", Some("open"), Some(0.4)),
+        ("dropped", Some("lost"), Some(0.1)),
+        ("unmapped", None, Some(0.15)),
     ] {
         rich.stages.insert(
             stage.into(),
             StageMeaning {
-                status: Some(status.into()),
-                probability: None,
+                status: status.map(str::to_owned),
+                probability,
             },
         );
     }
+    rich.forecast_categories
+        .insert("sure".into(), ForecastCategory::Commit);
     let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
     rich.groups.push(SetSpec {
         by: words(&["custom.tier", "owner"]),

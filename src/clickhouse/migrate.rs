@@ -136,11 +136,14 @@ pub async fn views(
     let doing = "making the views";
     let catalogue =
         Catalogue::new(definitions.clone()).map_err(|bad| OutsideError::fatal(doing, bad))?;
-    let is_counted = |metric: &&dyn Metric| versions.get(metric.name()) == Some(&metric.version());
-    for metric in catalogue.metrics().filter(is_counted) {
+    let is_counted = |metric: &&dyn Metric| catalogue.is_counted(*metric, versions);
+    let counted: Vec<&dyn Metric> = catalogue.metrics().filter(is_counted).collect();
+    for metric in &counted {
         let comment = view_of(metric.name(), metric.version());
         for view in metric.views() {
+            let first_month = definitions.fiscal_year_start.to_string();
             let select = view.select.replace("{time_zone}", &definitions.time_zone);
+            let select = select.replace("{fiscal_start}", &first_month);
             let sql = format!(
                 "CREATE OR REPLACE VIEW {} AS {select} COMMENT '{comment}'",
                 view.name
@@ -159,10 +162,11 @@ pub async fn views(
         let Some((view, comment)) = line.split_once('\t') else {
             continue;
         };
-        if !versions
+        let kept = versions
             .iter()
-            .any(|(metric, version)| comment == view_of(metric, *version))
-        {
+            .map(|(metric, version)| (metric.as_str(), *version));
+        let mut kept = kept.chain(counted.iter().map(|m| (m.name(), m.version())));
+        if !kept.any(|(metric, version)| comment == view_of(metric, version)) {
             let sql = format!("DROP VIEW IF EXISTS {view}");
             clickhouse
                 .execute(&format!("dropping the view {view}"), &sql)

@@ -1,12 +1,12 @@
 //! The catalogue: the metrics of an organisation, built from its definitions, with all that follows from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
 use super::subject::TAGS;
 use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
 use crate::definitions::{BadDefinition, Definitions, DefinitionsSpec};
-use crate::event::Entity;
+use crate::event::{DECIMAL_ONE, Entity};
 use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
 use crate::symbol::Symbols;
 use crate::window::Grain;
@@ -34,10 +34,16 @@ pub type Versions = BTreeMap<String, u32>;
 
 /// What this program counts under the given definitions.
 pub fn versions(_definitions: &DefinitionsSpec) -> Versions {
-    let metrics = BUILT_IN.iter();
-    metrics
+    counted(BUILT_IN)
         .map(|m| (m.name().to_owned(), m.version()))
         .collect()
+}
+
+/// The metrics that keep cells. One that is read from others' cells has nothing to count anew.
+fn counted<'m>(
+    metrics: &'m [&'static dyn Metric],
+) -> impl Iterator<Item = &'m &'static dyn Metric> {
+    metrics.iter().filter(|metric| !metric.rollups().is_empty())
 }
 
 impl std::fmt::Debug for Catalogue {
@@ -131,6 +137,23 @@ impl Catalogue {
                     format!("there is no metric `{metric}`; write one of {known}"),
                 );
             }
+            if let Some(position) = self.position(metric)
+                && self.metrics[position].rollups().is_empty()
+            {
+                let mut of: Vec<&str> = self.metrics[position]
+                    .reads()
+                    .iter()
+                    .map(|(rollup, _)| rollup.split('.').next().unwrap_or(rollup))
+                    .collect();
+                of.dedup();
+                return bad(
+                    format!("exclude.{metric}"),
+                    format!(
+                        "`{metric}` is read from the cells of {}; leave records out there",
+                        of.join(", ")
+                    ),
+                );
+            }
             for (i, exclusion) in exclusions.iter().enumerate() {
                 let Some(entity) = SCHEMA.of_name(&exclusion.entity) else {
                     let known: Vec<String> = SCHEMA
@@ -158,12 +181,29 @@ impl Catalogue {
         Ok(())
     }
 
-    /// The version of every metric by name: what an epoch records.
+    /// The numbers of the rollups by name.
+    pub fn numbers_of_rollups(&self) -> HashMap<String, u8> {
+        let rollups = self.rollups.iter().zip(0..);
+        rollups
+            .map(|(rollup, number)| (rollup.name.clone().into_owned(), number))
+            .collect()
+    }
+
+    /// The version of every metric that keeps cells by name: what an epoch records.
     pub fn versions(&self) -> BTreeMap<String, u32> {
-        let versions = self.metrics.iter();
+        let versions = counted(&self.metrics);
         versions
             .map(|m| (m.name().to_owned(), m.version()))
             .collect()
+    }
+
+    /// True if all the cells that a metric is read from are counted by these versions, which an epoch recorded.
+    pub fn is_counted(&self, metric: &dyn Metric, counted: &Versions) -> bool {
+        let is_counted = |m: &dyn Metric| counted.get(m.name()) == Some(&m.version());
+        let of_rollup = |name: &str| self.metric(name.split('.').next().unwrap_or(name));
+        let mut reads = metric.reads().iter();
+        (metric.rollups().is_empty() || is_counted(metric))
+            && reads.all(|(rollup, _)| of_rollup(rollup).is_some_and(is_counted))
     }
 
     /// The metrics in the order they are shown.
@@ -213,6 +253,11 @@ impl Catalogue {
             Some((symbols.intern(stage), status))
         });
         let stages = stages.collect();
+        let probabilities = spec.stages.iter().filter_map(|(stage, meaning)| {
+            let probability = (meaning.probability? * DECIMAL_ONE as f64).round() as i64;
+            Some((symbols.intern(stage), probability))
+        });
+        let probabilities = probabilities.collect();
         let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
             exclusions.iter().filter_map(|exclusion| {
                 Some(Exclusion {
@@ -227,6 +272,12 @@ impl Catalogue {
             calendar: self.definitions.calendar.clone(),
             credit: spec.credit,
             stages,
+            probabilities,
+            categories: spec
+                .forecast_categories
+                .iter()
+                .map(|(name, category)| (symbols.intern(name), *category))
+                .collect(),
             exclusions: exclusions.collect(),
             custom_dimensions: self.definitions.custom_dimensions.clone(),
         }
@@ -308,13 +359,11 @@ fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>
     let sets = definitions.sets.iter().enumerate();
     let cut = sets.filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
     let kept = cut.map(|(number, set)| {
-        let grains = set.grains.iter().copied();
-        (
-            number as u8,
-            grains
-                .filter(|g| rollup.grains.contains(g))
-                .collect::<Vec<_>>(),
-        )
+        // What is counted by the month is so in every group: there is little of it.
+        let grains = [Grain::Hour, Grain::Day, Grain::Month].into_iter();
+        let is_kept = |grain: &Grain| *grain == Grain::Month || set.grains.contains(grain);
+        let kept = grains.filter(|grain| is_kept(grain) && rollup.grains.contains(grain));
+        (number as u8, kept.collect::<Vec<_>>())
     });
     kept.filter(|(_, grains)| !grains.is_empty()).collect()
 }

@@ -300,7 +300,7 @@ fn distribution(cell: &Cell) -> Figures {
     let count = cell.counted(VALUED);
     let mut figures = vec![
         ("customers", Figure::Count(count)),
-        ("total", Figure::Money(cell.summed(0))),
+        ("value", Figure::Money(cell.summed(0))),
     ];
     let mean = (count > 0).then(|| rounded(cell.summed(0), count.into()));
     let quantile = |q| Some(cell.sketch.quantile(q)?.round() as i128);

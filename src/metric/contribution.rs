@@ -161,6 +161,22 @@ impl CutBy {
         custom: true,
     };
 
+    /// All of an open deal's.
+    pub const FORECAST: CutBy = CutBy {
+        dimensions: &[
+            Dimension::SOURCE,
+            Dimension::REGION,
+            Dimension::PRODUCT,
+            Dimension::DEAL_TYPE,
+            Dimension::TEAM,
+            Dimension::OWNER,
+            Dimension::PIPELINE,
+            Dimension::STAGE,
+            Dimension::FORECAST_CATEGORY,
+        ],
+        custom: true,
+    };
+
     /// Region, owner, segment and custom fields of an account.
     pub const ACCOUNT: CutBy = CutBy {
         dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],
@@ -177,7 +193,7 @@ impl CutBy {
 
     /// True if a rollup cut so has values for the dimension.
     pub fn supplies(self, dimension: Dimension) -> bool {
-        if usize::from(dimension.0) >= Dimension::FIRST_CUSTOM {
+        if dimension.is_custom() {
             self.custom
         } else {
             self.dimensions.contains(&dimension)

@@ -12,11 +12,15 @@ mod contribution;
 mod cycle_length;
 mod display;
 mod figure;
+mod forecast;
 mod lead_source;
+mod quota;
 mod reading;
 mod retention;
+mod sales_results;
 mod subject;
 mod upsell;
+mod velocity;
 mod win_rate;
 
 pub use catalogue::{Catalogue, Versions, versions};
@@ -40,6 +44,10 @@ static BUILT_IN: &[&dyn Metric] = &[
     &contacted_wins::ContactedWins,
     &clv::Clv,
     &retention::Retention,
+    &forecast::Forecast,
+    &quota::QuotaAttainment,
+    &sales_results::SalesResults,
+    &velocity::Velocity,
 ];
 
 /// A named, tested definition of a sales number.
@@ -59,8 +67,10 @@ pub trait Metric: Sync {
     /// The entities whose records contribute to it, by themselves or by the links they received.
     fn entities(&self) -> &'static [Entity];
 
-    /// The cells it keeps.
-    fn rollups(&self) -> Vec<Rollup>;
+    /// The cells it keeps; none for a metric that is read from others' alone.
+    fn rollups(&self) -> Vec<Rollup> {
+        Vec::new()
+    }
 
     /// What a record adds by itself, apart from the links it received one by one; what they marked may be read.
     fn contribute(&self, _subject: &Subject<'_>, _out: &mut Contributions) {}
@@ -89,7 +99,14 @@ pub trait Metric: Sync {
     fn contribute_period(&self, _subject: &Subject<'_>, _period: i64, _out: &mut Contributions) {}
 
     /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and how it lies to the window.
-    fn spans(&self) -> &'static [(usize, Span)];
+    fn spans(&self) -> &'static [(usize, Span)] {
+        &[]
+    }
+
+    /// The cells of other metrics a reading of it is made from as well: a rollup, by its name, and how it lies to the window.
+    fn reads(&self) -> &'static [(&'static str, Span)] {
+        &[]
+    }
 
     /// Its figures for one window and group.
     fn read(&self, cells: &CellView<'_>) -> Figures;
@@ -103,7 +120,7 @@ pub trait Metric: Sync {
     fn views(&self) -> Vec<View>;
 }
 
-/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}` is replaced by the organisation's.
+/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}` and `{fiscal_start}` (a month) are replaced by the organisation's.
 #[derive(Debug)]
 pub struct View {
     /// Its name.

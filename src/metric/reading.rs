@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::{Catalogue, Figures, Metric, figures_to_json};
 use crate::definitions::Definitions;
 use crate::window::rolling::{Now, PaneRange, Span, Window};
-use crate::window::{Cell, Pane};
+use crate::window::{Calendar, Cell, Day, Pane, When};
 
 static NOTHING: LazyLock<BTreeMap<String, Cell>> = LazyLock::new(BTreeMap::new);
 
@@ -19,6 +19,11 @@ pub struct QueryPlan {
     pub ranges: Vec<PaneRange>,
     /// Names of the rollups that are read over each range.
     pub rollups: Vec<BTreeSet<String>>,
+    /// The numbers of rollups by name.
+    numbers: HashMap<String, u8>,
+    /// The day windows end with.
+    today: Day,
+    calendar: Calendar,
     /// The range of a window as a span looks at it.
     index: HashMap<(usize, Span), usize>,
 }
@@ -30,6 +35,9 @@ impl QueryPlan {
             windows: Vec::new(),
             ranges: Vec::new(),
             rollups: Vec::new(),
+            numbers: catalogue.numbers_of_rollups(),
+            today: catalogue.calendar.day(When::Instant(now.now)),
+            calendar: catalogue.calendar.clone(),
             index: HashMap::new(),
         };
         let mut spans: Vec<(&str, Span)> = Vec::new();
@@ -39,6 +47,7 @@ impl QueryPlan {
             spans.extend(
                 of_metric.map(|(rollup, span)| (&*catalogue.rollups()[base + rollup].name, *span)),
             );
+            spans.extend(metric.reads());
         }
         for (number, window) in windows.iter().enumerate() {
             for &(rollup, span) in &spans {
@@ -173,10 +182,17 @@ struct CellQuery<'a> {
 
 impl<'a> CellQuery<'a> {
     fn cells(&self, rollup: usize, span: Span) -> Option<&'a ByValues> {
+        self.of_rollup(self.base + rollup as u8, span)
+    }
+
+    /// The cells of a rollup by its name.
+    fn named(&self, rollup: &str, span: Span) -> Option<&'a ByValues> {
+        self.of_rollup(*self.plan.numbers.get(rollup)?, span)
+    }
+
+    fn of_rollup(&self, rollup: u8, span: Span) -> Option<&'a ByValues> {
         let range = self.plan.index.get(&(self.window, span))?;
-        self.sums
-            .cells
-            .get(&(*range, self.base + rollup as u8, self.set))
+        self.sums.cells.get(&(*range, rollup, self.set))
     }
 
     /// The combinations of values there is anything of, in order; for the total, its one empty combination.
@@ -184,11 +200,14 @@ impl<'a> CellQuery<'a> {
         if self.set == 0 {
             return BTreeSet::from([Vec::new()]);
         }
-        let cells = metric
-            .spans()
-            .iter()
-            .filter_map(|(rollup, span)| self.cells(*rollup, *span))
-            .flatten();
+        // Of a metric with cells of its own those tell; of any other, the first that it reads.
+        let own = metric.spans().iter();
+        let own = own.filter_map(|(rollup, span)| self.cells(*rollup, *span));
+        let first = metric.reads().first().filter(|_| metric.spans().is_empty());
+        let read = metric.reads().iter();
+        let read = read.filter(|(rollup, _)| first.is_some_and(|(first, _)| first == rollup));
+        let read = read.filter_map(|(rollup, span)| self.named(rollup, *span));
+        let cells = own.chain(read).flatten();
         let holding =
             cells.filter(|(_, by_currency)| by_currency.values().any(|cell| !cell.is_zero()));
         holding.map(|(values, _)| values.clone()).collect()
@@ -205,6 +224,19 @@ impl CellView<'_> {
     /// The cells of a rollup by currency.
     pub fn by_currency(&self, rollup: usize, span: Span) -> &BTreeMap<String, Cell> {
         at(self.query.cells(rollup, span), self.values)
+    }
+
+    /// The cells of another metric's rollup by currency; it is one of [`Metric::reads`].
+    pub fn named(&self, rollup: &str, span: Span) -> &BTreeMap<String, Cell> {
+        at(self.query.named(rollup, span), self.values)
+    }
+
+    /// The calendar period of the window, as [`Span::Period`] looks at it: how many of its days are over or today, and how many it has.
+    pub fn period(&self) -> (i64, i64) {
+        let plan = self.query.plan;
+        let (first, end) = plan.windows[self.query.window].period(plan.today, &plan.calendar);
+        let elapsed = (plan.today + 1).clamp(first, end) - first;
+        (i64::from(elapsed), i64::from(end - first))
     }
 
     /// The cell of a rollup, with the counts of all currencies together; its sums mean something only without currency.
@@ -244,7 +276,8 @@ fn at<'a>(cells: Option<&'a ByValues>, values: &[String]) -> &'a BTreeMap<String
         .unwrap_or(&NOTHING)
 }
 
-fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
+/// The cells of all currencies together: its sums mean something only without currency.
+pub fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
     cells.values().fold(Cell::default(), |mut sum, cell| {
         sum.merge(cell);
         sum

@@ -21,6 +21,9 @@ const OPENED: usize = 1;
 const WON: usize = 0;
 const LOST: usize = 1;
 
+/// Of the won ones, those whose amount is known: what an average is taken over.
+const WON_WITH_AMOUNT: usize = 2;
+
 /// Of the opened deals: those for which a clock is used as a date, and of them those whose history no longer reaches back to the close.
 const DATED_BY_CLOCK: usize = 3;
 const HISTORY_CUT: usize = 4;
@@ -31,7 +34,7 @@ impl Metric for WinRate {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {
@@ -72,7 +75,7 @@ impl Metric for WinRate {
                 name: "win_rate.closed".into(),
                 cut_by: CutBy::DEAL,
                 grains: HOURS_AND_DAYS,
-                counts: &["won", "lost"],
+                counts: &["won", "lost", "won_with_amount"],
                 sums: &["won", "lost"],
             },
             Rollup {
@@ -99,11 +102,10 @@ impl Metric for WinRate {
             } else {
                 LOST
             };
-            out.add(CLOSED, closed_at, &deal.dims).count(measure).money(
-                measure,
-                deal.amount,
-                deal.currency,
-            );
+            out.add(CLOSED, closed_at, &deal.dims)
+                .count(measure)
+                .count_if(measure == WON && deal.amount.is_some(), WON_WITH_AMOUNT)
+                .money(measure, deal.amount, deal.currency);
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Aliases, CustomFields, Key, Record, Status, declared};
 use crate::event::{Decimal, Entity, Field};
 use crate::symbol::{Symbol, Symbols};
-use crate::window::{CANONICAL, Calendar, Dims};
+use crate::window::{Calendar, Dimension, Dims};
 
 /// Who is credited with a closed deal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,6 +17,43 @@ pub enum Credit {
     AtClose,
     /// The owner and team of today.
     Current,
+}
+
+/// How surely an open deal is forecast, surest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForecastCategory {
+    /// As good as won.
+    Commit,
+    /// Won if things go well.
+    BestCase,
+    /// All else.
+    Pipeline,
+    /// Not forecast.
+    Omitted,
+}
+
+impl ForecastCategory {
+    /// All of them, by number.
+    pub const ALL: [ForecastCategory; 4] = [
+        ForecastCategory::Commit,
+        ForecastCategory::BestCase,
+        ForecastCategory::Pipeline,
+        ForecastCategory::Omitted,
+    ];
+
+    /// The one a word names, however it is written: `Best Case`, `best-case`, `BestCase`. No word is the pipeline.
+    fn named(word: &str) -> Option<ForecastCategory> {
+        let letters = word.chars().filter(|c| c.is_alphanumeric());
+        let letters: String = letters.flat_map(char::to_lowercase).collect();
+        Some(match letters.as_str() {
+            "commit" => ForecastCategory::Commit,
+            "bestcase" => ForecastCategory::BestCase,
+            "" | "pipeline" => ForecastCategory::Pipeline,
+            "omitted" => ForecastCategory::Omitted,
+            _ => return None,
+        })
+    }
 }
 
 /// Records of an entity that a metric leaves out: those whose field has one of these values.
@@ -41,6 +78,10 @@ pub struct CompiledDefinitions {
     pub credit: Credit,
     /// What stages stand for.
     pub stages: FxHashMap<Symbol, Status>,
+    /// How likely deals of a stage are won, in ten-thousandths.
+    pub probabilities: FxHashMap<Symbol, i64>,
+    /// What categories of the source's stand for.
+    pub categories: FxHashMap<Symbol, ForecastCategory>,
     /// What is left out.
     pub exclusions: Vec<Exclusion>,
     /// The custom fields that are dimensions, in order of their slots.
@@ -51,6 +92,11 @@ impl CompiledDefinitions {
     /// The status a stage stands for, if the definitions say so.
     pub fn status_of_stage(&self, stage: Symbol) -> Option<Status> {
         self.stages.get(&stage).copied()
+    }
+
+    /// True if a stage stands for a status or a probability, so that its clock is compared with theirs.
+    pub fn compares_stages(&self) -> bool {
+        !self.has_no_stages() || !self.probabilities.is_empty()
     }
 
     /// True if no stage stands for a status, so that stages need not be looked at.
@@ -100,6 +146,12 @@ impl ReadContext<'_> {
         (!id.is_blank()).then(|| self.aliases.root(key, self.symbols))
     }
 
+    /// What a forecast category of the source's stands for: as the definitions say, else by its name; none if neither says.
+    pub fn forecast_category(&self, category: Symbol) -> Option<ForecastCategory> {
+        let mapped = self.compiled.categories.get(&category).copied();
+        mapped.or_else(|| ForecastCategory::named(self.symbols.text(category)))
+    }
+
     /// The metrics a record is left out of, a bit each.
     pub fn excluded(&self, entity: Entity, record: &Record) -> u32 {
         let of_entity = self.compiled.exclusions.iter();
@@ -132,7 +184,7 @@ impl ReadContext<'_> {
     pub fn custom_dims(&self, record: &Record, dims: &mut Dims) {
         for (i, name) in self.compiled.custom_dimensions.iter().enumerate() {
             if let Some(field) = self.customs.find(name) {
-                dims[CANONICAL.len() + i] = record.text(field);
+                dims[Dimension::FIRST_CUSTOM + i] = record.text(field);
             }
         }
     }

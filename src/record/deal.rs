@@ -87,9 +87,13 @@ pub static DECLARATION: Declaration = Declaration {
         DEAL_TYPE,
         CREATED_AT,
         CLOSED_AT,
+        PROBABILITY,
+        FORECAST_CATEGORY,
+        EXPECTED_CLOSE_DATE,
+        LOST_REASON,
     ],
-    // Of a status and a stage that stands for one, the greater clock counts.
-    reads_clock_with_stages: &[STATUS, STAGE],
+    // Of a status and a stage that stands for one, the greater clock counts; likewise of probabilities.
+    reads_clock_with_stages: &[STATUS, STAGE, PROBABILITY],
     read: |key, record, inbox, context| Reading::Deal(Deal::new(key, record, inbox, context)),
     outcome: |link| {
         let deal: DealOutcome = link.read()?;
@@ -191,12 +195,46 @@ pub struct Deal {
     pub currency: Symbol,
     /// Dimensions, with owner and team as credited.
     pub dims: Dims,
+    /// How far it got.
+    pub stage: Symbol,
+    /// What only an open deal has.
+    pub outlook: Option<Outlook>,
+    /// Why it was lost, if it was.
+    pub lost_reason: Symbol,
     /// The metrics it is left out of, a bit each.
     pub excluded: u32,
     /// The account it was made with: the root of the stated one.
     pub account: Option<Key>,
     /// The lead it is credited to: the root of the stated one, else the earliest-converted lead naming it.
     pub lead: Option<Key>,
+}
+
+/// What an open deal promises.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlook {
+    /// How likely it is won, in ten-thousandths: its own probability or its stage's, whichever was said last.
+    pub probability: Option<i64>,
+    /// The category it is forecast under.
+    pub category: Symbol,
+    /// When it is expected to close.
+    pub expected_close: Option<When>,
+}
+
+impl Outlook {
+    fn new(record: &Record, stage: Symbol, context: ReadContext<'_>) -> Self {
+        let own = record.decimal(PROBABILITY);
+        let of_stage = context.compiled.probabilities.get(&stage).copied();
+        let said = |field| Some(record.history(field).next_back()?.0);
+        let probability = match (own, of_stage) {
+            (Some(_), Some(of_stage)) if said(PROBABILITY) < said(STAGE) => Some(of_stage),
+            (own, of_stage) => own.or(of_stage),
+        };
+        Outlook {
+            probability,
+            category: record.text(FORECAST_CATEGORY),
+            expected_close: record.when(EXPECTED_CLOSE_DATE),
+        }
+    }
 }
 
 impl Deal {
@@ -207,6 +245,7 @@ impl Deal {
         let first = When::Instant(record.first().unwrap_or_default().time);
         let (created_at, stated_close) = (record.when(CREATED_AT), record.when(CLOSED_AT));
         let is_closed = run.status != Status::Open;
+        let stage = record.text(STAGE);
         let stand_in = run.since.map_or(first, |clock| When::Instant(clock.time));
         let closed_at = is_closed.then(|| stated_close.unwrap_or(stand_in));
 
@@ -243,6 +282,13 @@ impl Deal {
             upsell_amount: record.decimal(UPSELL_AMOUNT),
             currency: record.text(CURRENCY),
             dims,
+            stage,
+            outlook: (!is_closed).then(|| Outlook::new(record, stage, context)),
+            lost_reason: if run.status == Status::Lost {
+                record.text(LOST_REASON)
+            } else {
+                Symbol::BLANK
+            },
             excluded: context.excluded(Entity::DEAL, record),
             account: context.named(Entity::ACCOUNT, record.text(ACCOUNT_ID)),
             lead,

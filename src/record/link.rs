@@ -7,7 +7,7 @@ use super::Held;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::event::{Decimal, Value, When};
 use crate::symbol::{Symbol, Symbols};
-use crate::window::Dims;
+use crate::window::{Dimension, Dims};
 
 /// A link as a shard holds it: its kind, then slots and values in the shard's own symbols.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,8 @@ impl Slots {
 
     /// The dimensions that have a value.
     pub fn dims(&mut self, dims: &Dims) {
-        for (number, symbol) in dims.iter().enumerate() {
+        // Those of a few metrics only are no part of any link.
+        for (number, symbol) in dims[..Dimension::FIRST_SPECIAL].iter().enumerate() {
             self.text(FIRST_DIMENSION + number as u8, *symbol);
         }
     }

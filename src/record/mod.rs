@@ -33,7 +33,7 @@ use std::sync::LazyLock;
 
 pub use alias::Aliases;
 pub use blob::{BlobError, CustomFields};
-pub use compiled::{CompiledDefinitions, Credit, Exclusion, ReadContext};
+pub use compiled::{CompiledDefinitions, Credit, Exclusion, ForecastCategory, ReadContext};
 pub use declaration::{Declaration, LinkOutcome, Readable, TrackedFields};
 pub use inbox::{Affected, Inbox, Mark, Marks, Received};
 pub use link::{Link, Projection};

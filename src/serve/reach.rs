@@ -130,13 +130,14 @@ mod tests {
 
     #[test]
     fn windows_move_within_the_margin_and_not_beyond() {
-        let start = plan("2026-03-31T10:00:00Z", "2026-03-31T10:00:00Z");
+        let start = plan("2026-04-29T10:00:00Z", "2026-04-29T10:00:00Z");
         let reach = Reach::around(&[&start]);
         assert!(reach.covers(&start));
-        assert!(reach.covers(&plan("2026-04-01T23:00:00Z", "2026-04-01T22:00:00Z")));
-        assert!(!reach.covers(&plan("2026-04-03T10:00:00Z", "2026-04-03T10:00:00Z")));
+        // Into another month.
+        assert!(reach.covers(&plan("2026-04-30T23:00:00Z", "2026-04-30T22:00:00Z")));
+        assert!(!reach.covers(&plan("2026-05-02T10:00:00Z", "2026-05-02T10:00:00Z")));
         assert!(
-            !reach.covers(&plan("2026-03-31T10:00:00Z", "2026-03-25T10:00:00Z")),
+            !reach.covers(&plan("2026-04-29T10:00:00Z", "2026-04-23T10:00:00Z")),
             "a watermark far behind looks at older cohorts"
         );
     }

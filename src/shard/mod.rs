@@ -135,7 +135,7 @@ impl Shard {
             let mut mask = Mask::default();
             for compiled in self.ledgers.iter().map(Ledger::compiled) {
                 mask.values |= compiled.read_mask(*entity);
-                mask.clocks |= declared(*entity).clock_mask(!compiled.has_no_stages());
+                mask.clocks |= declared(*entity).clock_mask(compiled.compares_stages());
                 mask.customs |= compiled.reads_custom_fields();
             }
             mask

@@ -191,6 +191,19 @@ impl Calendar {
         day_of(month.div_euclid(12), month.rem_euclid(12) as u32 + 1, 1).unwrap_or(day)
     }
 
+    /// The first day of the fiscal quarter after the one that starts with `first`.
+    pub fn next_quarter(&self, first: Day) -> Day {
+        (0..3).fold(first, |day, _| self.next_month(day))
+    }
+
+    /// The same date a year before; of February 29 the 28th.
+    pub fn year_before(&self, day: Day) -> Day {
+        let date = civil(day);
+        let same = day_of(date.year() - 1, date.month(), date.day());
+        same.or_else(|| day_of(date.year() - 1, date.month(), 28))
+            .unwrap_or(day)
+    }
+
     /// True if panes are kept for a day: 1970 to 2100.
     pub fn keeps(&self, day: Day) -> bool {
         day >= 0 && i64::from(day) * DAY < year_start(LAST_YEAR + 1)

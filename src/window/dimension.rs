@@ -3,8 +3,10 @@
 use super::pane::Grain;
 use crate::symbol::Symbol;
 
-/// How many dimensions an organisation can have: eight of ours and eight custom fields.
-pub const DIMENSIONS: usize = 16;
+/// How many dimensions an organisation can have: eight of all metrics, eight custom fields, and those of a few metrics only.
+pub const DIMENSIONS: usize = CANONICAL.len() + CUSTOM + SPECIAL.len();
+/// How many custom fields can be dimensions.
+pub const CUSTOM: usize = 8;
 /// How many dimensions one grouping set can cross.
 pub const MAX_CROSS: usize = 3;
 
@@ -23,6 +25,8 @@ pub const CANONICAL: [&str; 8] = [
     "pipeline",
     "segment",
 ];
+/// Dimensions that only a few metrics have, after the custom fields: append, since links hold the numbers of those before.
+pub const SPECIAL: [&str; 3] = ["stage", "forecast_category", "lost_reason"];
 
 impl Dimension {
     /// Where it came from: `lead_source`.
@@ -43,6 +47,34 @@ impl Dimension {
     pub const SEGMENT: Dimension = Dimension(7);
     /// The slot of the first custom field.
     pub const FIRST_CUSTOM: usize = CANONICAL.len();
+    /// The slot of the first dimension that only a few metrics have.
+    pub const FIRST_SPECIAL: usize = CANONICAL.len() + CUSTOM;
+    /// How far a deal got.
+    pub const STAGE: Dimension = Dimension(Self::FIRST_SPECIAL as u8);
+    /// The category it is forecast under, as its source names it.
+    pub const FORECAST_CATEGORY: Dimension = Dimension(Self::FIRST_SPECIAL as u8 + 1);
+    /// Why it was lost.
+    pub const LOST_REASON: Dimension = Dimension(Self::FIRST_SPECIAL as u8 + 2);
+
+    /// The slot of a name that is no custom field's.
+    pub fn named(name: &str) -> Option<Dimension> {
+        let position = |names: &[&str]| names.iter().position(|known| *known == name);
+        let special = || Some(position(&SPECIAL)? + Self::FIRST_SPECIAL);
+        let slot = position(&CANONICAL).or_else(special)?;
+        Some(Dimension(slot as u8))
+    }
+
+    /// Its name, unless it is a custom field.
+    pub fn name(self) -> Option<&'static str> {
+        let slot = usize::from(self.0);
+        let special = || SPECIAL.get(slot.checked_sub(Self::FIRST_SPECIAL)?);
+        CANONICAL.get(slot).or_else(special).copied()
+    }
+
+    /// True for a custom field.
+    pub fn is_custom(self) -> bool {
+        (Self::FIRST_CUSTOM..Self::FIRST_SPECIAL).contains(&usize::from(self.0))
+    }
 }
 
 /// A value for every dimension; blank where there is none.

@@ -10,7 +10,9 @@ mod when;
 
 pub use calendar::{Calendar, Day};
 pub use cell::{Cell, CellKey};
-pub use dimension::{CANONICAL, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS};
+pub use dimension::{
+    CANONICAL, CUSTOM, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS, SPECIAL,
+};
 pub use pane::{Grain, Pane};
 pub use sketch::Sketch;
 pub use when::{When, date};

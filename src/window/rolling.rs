@@ -41,6 +41,22 @@ pub enum Span {
     UpToStart,
     /// Everything up to the window's end.
     UpToEnd,
+    /// All there is, dated or not, whatever the window.
+    Ever,
+    /// The local days before today, whatever the window.
+    BeforeToday,
+    /// Today and the local days after it, whatever the window.
+    FromToday,
+    /// The calendar period: of a window that is a month, that month; of any other, the fiscal quarter that holds today. All of its days.
+    Period,
+    /// The month panes of the same.
+    MonthsOfPeriod,
+    /// Today and the days after it in the same.
+    RestOfPeriod,
+    /// As many local days as the window has, before it; of a month or a quarter, as many of the one before. Nothing for hours.
+    Previous,
+    /// The same local days a year before. Nothing for hours.
+    YearBefore,
     /// The month pane of a window that is a calendar month; no panes for any other.
     MonthPane,
     /// The month pane of the last calendar month that is over: of a window that is a month, that month itself, once it is.
@@ -95,6 +111,7 @@ impl Window {
             from: i64::MIN,
             ..days(0, to)
         };
+        let period = self.period(today, calendar);
         match span {
             Span::Window => Some(match self {
                 Window::Hours(hours) => {
@@ -144,6 +161,43 @@ impl Window {
                 Window::Month(first) => everything(calendar.next_month(*first).min(today + 1)),
                 _ => everything(today + 1),
             }),
+            Span::Ever => Some(PaneRange {
+                undated: true,
+                to: i64::MAX,
+                ..everything(0)
+            }),
+            Span::BeforeToday => Some(everything(today)),
+            Span::FromToday => Some(PaneRange {
+                from: i64::from(today) * DAY,
+                to: i64::MAX,
+                ..days(0, 0)
+            }),
+            Span::Period => Some(days(period.0, period.1)),
+            Span::MonthsOfPeriod => Some(PaneRange {
+                grain: Grain::Month,
+                ..days(period.0, period.1)
+            }),
+            Span::RestOfPeriod => Some(days(today.clamp(period.0, period.1), period.1)),
+            Span::Previous => {
+                let (first, end) = self.local_days(today, calendar)?;
+                let before = match self {
+                    Window::Month(_) => calendar.month_start(first - 1),
+                    Window::QuarterToDate => calendar.quarter_start(first - 1),
+                    _ => first - (end - first),
+                };
+                // The last month may have fewer days than this one; a full month is compared with a full one.
+                let same = if end == calendar.next_month(first) && matches!(self, Window::Month(_))
+                {
+                    first
+                } else {
+                    (before + (end - first)).min(first)
+                };
+                Some(days(before, same))
+            }
+            Span::YearBefore => {
+                let (first, end) = self.local_days(today, calendar)?;
+                Some(days(calendar.year_before(first), calendar.year_before(end)))
+            }
             Span::MonthPane => match self {
                 Window::Month(first) => Some(PaneRange {
                     grain: Grain::Month,
@@ -163,6 +217,32 @@ impl Window {
                     ..days(first, first + 1)
                 })
             }
+        }
+    }
+}
+
+impl Window {
+    /// The calendar period it stands for, from its first day up to before the second one: a month, or the fiscal quarter that holds today.
+    pub fn period(&self, today: Day, calendar: &Calendar) -> (Day, Day) {
+        match self {
+            Window::Month(first) => (*first, calendar.next_month(*first)),
+            _ => {
+                let first = calendar.quarter_start(today);
+                (first, calendar.next_quarter(first))
+            }
+        }
+    }
+
+    /// Its local days up to today, from the first one up to before the second one; none of one of hours, or without a beginning.
+    pub fn local_days(&self, today: Day, calendar: &Calendar) -> Option<(Day, Day)> {
+        let end = today + 1;
+        match self {
+            Window::Days(count) => Some((end - *count as Day, end)),
+            Window::QuarterToDate => Some((calendar.quarter_start(today), end)),
+            Window::Month(first) => {
+                Some((*first, calendar.next_month(*first).min(end.max(*first))))
+            }
+            Window::Hours(_) | Window::All => None,
         }
     }
 }
@@ -281,6 +361,59 @@ mod tests {
         assert_eq!(
             panes(now("2027-02-01T00:00:00Z")).to,
             i64::from(calendar.next_month(first)) * DAY
+        );
+    }
+
+    #[test]
+    fn a_window_is_compared_with_as_many_days_before_it_and_a_year_ago() {
+        let days = |window: Window, span, now: &str| {
+            let (from, to) = range(window, span, now);
+            (from[..10].to_owned(), to[..10].to_owned())
+        };
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let first = |text: &str| match When::parse(text) {
+            Some(When::Date(day)) => day,
+            other => panic!("{text}: {other:?}"),
+        };
+        let now = "2026-03-31T10:00:00Z";
+        let week = Window::Days(7);
+        assert_eq!(
+            days(week.clone(), Span::Previous, now),
+            pair("2026-03-18", "2026-03-25")
+        );
+        assert_eq!(
+            days(week, Span::YearBefore, now),
+            pair("2025-03-25", "2025-04-01")
+        );
+        // February has no 29th to 31st day.
+        let march = Window::Month(first("2026-03-01"));
+        assert_eq!(
+            days(march.clone(), Span::Previous, "2026-03-30T10:00:00Z"),
+            pair("2026-02-01", "2026-03-01")
+        );
+        assert_eq!(
+            days(march.clone(), Span::Previous, "2026-03-10T10:00:00Z"),
+            pair("2026-02-01", "2026-02-11")
+        );
+        // A month that is over is compared with all of the one before.
+        let february = Window::Month(first("2026-02-01"));
+        assert_eq!(
+            days(february, Span::Previous, now),
+            pair("2026-01-01", "2026-02-01")
+        );
+        let quarter = Window::QuarterToDate;
+        assert_eq!(
+            days(quarter, Span::Previous, "2026-02-10T10:00:00Z"),
+            pair("2025-10-01", "2025-11-11")
+        );
+        assert_eq!(
+            days(march, Span::YearBefore, now),
+            pair("2025-03-01", "2025-04-01")
+        );
+        let leap = Window::Month(first("2024-02-01"));
+        assert_eq!(
+            days(leap, Span::YearBefore, now),
+            pair("2023-02-01", "2023-03-01")
         );
     }
 }

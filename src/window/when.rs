@@ -11,6 +11,11 @@ pub enum When {
     Date(i32),
 }
 
+impl When {
+    /// No time at all: it lies in no pane but the undated one.
+    pub const UNDATED: When = When::Date(i32::MIN);
+}
+
 /// A calendar date as [`When::Date`].
 pub fn date(date: NaiveDate) -> When {
     When::Date((date - NaiveDate::default()).num_days() as i32)

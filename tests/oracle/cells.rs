@@ -68,6 +68,8 @@ pub(super) enum By {
     Deal,
     Contact,
     Account,
+    Forecast,
+    Quota,
     Nothing,
 }
 
@@ -94,9 +96,11 @@ impl Oracle<'_> {
             .into_iter()
             .filter_map(|id| Some((id, self.deal(id)?)))
             .collect();
-        deals
-            .values()
-            .for_each(|deal| self.of_deal(deal, &mut table));
+        for (id, deal) in &deals {
+            self.of_deal(deal, &mut table);
+            self.of_open_deal(id, deal, &mut table);
+        }
+        self.of_quotas(&mut table);
         let leads = self
             .ids("lead")
             .into_iter()
@@ -201,7 +205,10 @@ impl Oracle<'_> {
                     ["source", "region", "team", "owner"].contains(&dimension.as_str())
                         || dimension.starts_with("custom.")
                 }
-                By::Deal => dimension != "segment",
+                By::Deal => !["segment", "stage", "forecast_category", "lost_reason"]
+                    .contains(&dimension.as_str()),
+                By::Forecast => !["segment", "lost_reason"].contains(&dimension.as_str()),
+                By::Quota => ["owner", "team"].contains(&dimension.as_str()),
                 By::Contact => ["region", "owner"].contains(&dimension.as_str()),
                 By::Account => {
                     ["region", "owner", "segment"].contains(&dimension.as_str())
@@ -211,10 +218,9 @@ impl Oracle<'_> {
             if !by_name.iter().all(allowed) {
                 continue;
             }
-            let mut panes: Vec<Pane> = set
-                .grains
+            let mut panes: Vec<Pane> = [Grain::Hour, Grain::Day, Grain::Month]
                 .iter()
-                .filter(|g| grains.contains(g))
+                .filter(|g| grains.contains(g) && (set.grains.contains(g) || **g == Grain::Month))
                 .map(|grain| Pane::of(at, *grain, &self.definitions.calendar))
                 .collect();
             panes.dedup(); // what is undated is so once
@@ -296,6 +302,9 @@ impl Oracle<'_> {
             &deal.currency,
             |cell| {
                 cell.count(measure);
+                if deal.status == "won" && deal.has_amount {
+                    cell.count(2);
+                }
                 cell.sum(measure, deal.amount);
             },
         );

@@ -114,6 +114,20 @@ const DEAL: &[(&str, Values)] = &[
             None,
         ],
     ),
+    (
+        "forecast_category",
+        &[
+            Some("Best Case"),
+            Some("commit"),
+            Some("sure"),
+            Some("Omitted"),
+            Some("guess"),
+            Some("pipeline"),
+            None,
+        ],
+    ),
+    ("expected_close_date", WHENS),
+    ("probability", &[Some("0.25"), Some("0.9"), Some("0"), None]),
     ("lead_source", SOURCES),
     ("upsell_amount", AMOUNTS),
     ("region", REGIONS),
@@ -172,6 +186,15 @@ const PAYMENT: &[(&str, Values)] = &[
     ("paid_at", WHENS),
     ("currency", &[Some("EUR"), Some("EUR"), Some("USD"), None]),
     ("margin", &[Some("0.25"), Some("0.3333"), Some("1"), None]),
+];
+
+const QUOTA: &[(&str, Values)] = &[
+    ("target", AMOUNTS),
+    ("period_start", WHENS),
+    ("period_end", WHENS),
+    ("currency", &[Some("EUR"), Some("USD"), None]),
+    ("owner_id", OWNERS),
+    ("team", TEAMS),
 ];
 
 impl Event {
@@ -258,6 +281,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         2 => of("account", ids("account"), ACCOUNT),
         1 => of("contact", ids("contact"), CONTACT),
         5 => of("payment", ids("payment"), PAYMENT),
+        1 => of("quota", ids("quota"), QUOTA),
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -275,6 +299,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "deal" => ["D1", "D2", "D3"],
         "contact" => ["C1", "C2", "C3"],
         "payment" => ["P1", "P2", "P3"],
+        "quota" => ["Q1", "Q2", "Q3"],
         _ => ["A1", "A2", "A3"],
     }
 }

@@ -4,6 +4,7 @@
 //! calendar, its sketch's bucket numbers and its reading of decimals and times. Histories are never cut here.
 
 mod cells;
+mod forecast;
 pub mod history;
 mod money;
 

@@ -1,0 +1,169 @@
+//! Quota attainment: what was won in a period against what was to be sold in it.
+
+use super::display::column;
+use super::figure::{holding, ratio_of, rounded};
+use super::{
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
+};
+use crate::event::{Entity, When};
+use crate::record::ForecastCategory;
+use crate::symbol::Symbol;
+use crate::window::rolling::Span;
+use crate::window::{Cell, DIMENSIONS, Dimension, Grain};
+
+/// The metric.
+pub struct QuotaAttainment;
+
+/// What was won: the first sum of these cells.
+const CLOSED: &str = "win_rate.closed";
+/// What is open: the sums of the categories.
+const OPEN: &str = "forecast.open";
+
+impl Metric for QuotaAttainment {
+    fn name(&self) -> &'static str {
+        "quota"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn definition(&self) -> &'static str {
+        "Won amounts ÷ quota, both of a whole period: the month of a window that is a month, else the present fiscal quarter. A quota that spans \
+         several months counts in each by its share of the quota's days; of one that spans part of the period, that part counts. Remaining: what \
+         is still needed, never below 0. Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × \
+         days of the period. Coverage: open amounts expected from today to the period's end, omitted ones left out ÷ remaining. By owner and \
+         team; a quota counts for the owner, or the team, that it names."
+    }
+
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Quota attainment",
+            headline: "amount.attainment",
+            unit: "",
+            made_of: "{amount.booked} won of {amount.target}",
+            remarks: &[
+                "{amount.remaining} remaining, covered {amount.coverage}, at this pace {amount.run_rate}",
+            ],
+            columns: &[
+                column("Period", "Quota", "amount.target"),
+                column("Period", "Won", "amount.booked"),
+                column("Period", "Attained", "amount.attainment"),
+                column("Period", "Remaining", "amount.remaining"),
+                column("Period", "Run rate", "amount.run_rate"),
+                column("Period", "Open", "amount.open"),
+                column("Period", "Coverage", "amount.coverage"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[Entity::QUOTA]
+    }
+
+    fn rollups(&self) -> Vec<Rollup> {
+        vec![Rollup {
+            name: "quota.target".into(),
+            cut_by: CutBy::only(&[Dimension::OWNER, Dimension::TEAM]),
+            grains: &[Grain::Month],
+            counts: &["quotas"],
+            sums: &["target"],
+        }]
+    }
+
+    fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
+        let quota = subject.reading.quota().filter(|quota| quota.live);
+        let Some((quota, (first, last), target)) =
+            quota.and_then(|quota| Some((quota, quota.period?, quota.target?)))
+        else {
+            return;
+        };
+        let calendar = subject.calendar();
+        let mut dims = [Symbol::BLANK; DIMENSIONS];
+        dims[usize::from(Dimension::OWNER.0)] = quota.owner;
+        dims[usize::from(Dimension::TEAM.0)] = quota.team;
+        let (first, end) = (calendar.day(first), calendar.day(last).saturating_add(1));
+        if !calendar.keeps(first) || !calendar.keeps(end) {
+            out.add(0, When::UNDATED, &dims)
+                .count(0)
+                .money(0, Some(target), quota.currency);
+            return;
+        }
+        // By days, each share the difference of two rounded sums, so that the shares add up to the target.
+        let days = i128::from(end - first);
+        let up_to = |day: i32| rounded(i128::from(target) * i128::from(day - first), days);
+        let mut month = first;
+        while month < end {
+            let next = calendar.next_month(month).min(end);
+            let share = (up_to(next) - up_to(month)) as i64;
+            out.add(0, When::Date(month), &dims)
+                .count(0)
+                .money(0, Some(share), quota.currency);
+            month = next;
+        }
+    }
+
+    fn spans(&self) -> &'static [(usize, Span)] {
+        &[(0, Span::MonthsOfPeriod)]
+    }
+
+    fn reads(&self) -> &'static [(&'static str, Span)] {
+        &[(CLOSED, Span::Period), (OPEN, Span::RestOfPeriod)]
+    }
+
+    fn read(&self, cells: &CellView<'_>) -> Figures {
+        let (elapsed, days) = cells.period();
+        let (closed, open) = (
+            cells.named(CLOSED, Span::Period),
+            cells.named(OPEN, Span::RestOfPeriod),
+        );
+        let quotas = holding(cells.by_currency(0, Span::MonthsOfPeriod));
+        let amounts = quotas.filter(|(_, quota)| quota.summed(0) != 0);
+        let amounts = amounts.map(|(code, quota)| {
+            let booked = closed.get(code).map_or(0, |cell| cell.summed(0));
+            let open = open.get(code).map_or(0, forecast);
+            let target = quota.summed(0);
+            let remaining = (target - booked).max(0);
+            let mut figures = vec![
+                ("target", Figure::Money(target)),
+                ("booked", Figure::Money(booked)),
+                ("attainment", ratio_of(booked, target)),
+                ("remaining", Figure::Money(remaining)),
+                ("open", Figure::Money(open)),
+                ("coverage", ratio_of(open, remaining)),
+            ];
+            // A period that has not begun has no pace.
+            if elapsed > 0 {
+                let pace = rounded(booked * i128::from(days), elapsed.into());
+                figures.push(("run_rate", Figure::Money(pace)));
+            }
+            (code.clone(), Figure::Group(figures))
+        });
+        vec![("amount", Figure::ByCurrency(amounts.collect()))]
+    }
+
+    fn views(&self) -> Vec<View> {
+        vec![View::new(
+            "quota_monthly",
+            "SELECT month, dimension, value, currency, sum(target) AS target, sum(booked) AS booked,
+                if(sum(target) > 0, toFloat64(sum(booked)) / toFloat64(sum(target)), NULL) AS attainment
+            FROM (
+                SELECT toDate(pane) AS month, dimension, value, currency, sums[1] AS target, toDecimal128(0, 4) AS booked
+                FROM cells WHERE series = 'quota.target' AND grain = 'month'
+                UNION ALL
+                SELECT toStartOfMonth(day), dimension, value, currency, toDecimal128(0, 4), sums[1]
+                FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension IN ('', 'owner', 'team'))
+            GROUP BY month, dimension, value, currency HAVING target != 0",
+        )]
+    }
+}
+
+/// The amount of open deals that are forecast.
+fn forecast(cell: &Cell) -> i128 {
+    let categories = ForecastCategory::ALL.into_iter();
+    let forecast = categories.filter(|category| *category != ForecastCategory::Omitted);
+    forecast
+        .map(|category| cell.summed(category as usize))
+        .sum()
+}

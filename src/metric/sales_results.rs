@@ -1,0 +1,135 @@
+//! Sales results: what was won, against the time before and the same time a year ago.
+
+use std::collections::BTreeMap;
+
+use super::display::column;
+use super::figure::{ratio_of, rounded};
+use super::reading::merged;
+use super::{CellView, Display, Figure, Figures, Metric, View};
+use crate::event::Entity;
+use crate::window::Cell;
+use crate::window::rolling::Span;
+
+/// The metric.
+pub struct SalesResults;
+
+/// The cells of closed deals: won deals, lost ones, won ones with an amount; won and lost amounts.
+const CLOSED: &str = "win_rate.closed";
+const WON: usize = 0;
+const WON_WITH_AMOUNT: usize = 2;
+
+impl Metric for SalesResults {
+    fn name(&self) -> &'static str {
+        "sales_results"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn definition(&self) -> &'static str {
+        "Deals won, by the time they closed, and their amounts. Average deal size: won amount ÷ won deals that have an amount. Previous: as many \
+         days before the window; of a month or a quarter so far, as many days of the one before. A year ago: the same dates a year before. Change: \
+         (this − that) ÷ that, no number where that is 0. Windows of hours are compared with nothing."
+    }
+
+    fn display(&self) -> Display {
+        const DISPLAY: Display = Display {
+            title: "Sales results",
+            headline: "amount.won",
+            unit: "",
+            made_of: "won in {won} deals, {amount.average} in the mean",
+            remarks: &[
+                "{amount.change} against {amount.previous} before",
+                "{amount.change_of_year} against {amount.year_before} a year ago",
+            ],
+            columns: &[
+                column("Deals won", "Won", "won"),
+                column("Deals won", "Before", "previous"),
+                column("Deals won", "A year ago", "year_before"),
+                column("Amount won", "Won", "amount.won"),
+                column("Amount won", "Average", "amount.average"),
+                column("Amount won", "Before", "amount.previous"),
+                column("Amount won", "Change", "amount.change"),
+                column("Amount won", "A year ago", "amount.year_before"),
+                column("Amount won", "Change", "amount.change_of_year"),
+            ],
+        };
+        DISPLAY
+    }
+
+    fn entities(&self) -> &'static [Entity] {
+        &[]
+    }
+
+    fn reads(&self) -> &'static [(&'static str, Span)] {
+        &[
+            (CLOSED, Span::Window),
+            (CLOSED, Span::Previous),
+            (CLOSED, Span::YearBefore),
+        ]
+    }
+
+    fn read(&self, cells: &CellView<'_>) -> Figures {
+        let now = cells.named(CLOSED, Span::Window);
+        let earlier = [Span::Previous, Span::YearBefore]
+            .map(|span| cells.has_panes(span).then(|| cells.named(CLOSED, span)));
+        let count = |cells: &BTreeMap<String, Cell>| Figure::Count(merged(cells).counted(WON));
+        let won = |cells: &BTreeMap<String, Cell>, code: &str| {
+            cells.get(code).map_or(0, |cell| cell.summed(WON))
+        };
+        let mut figures = vec![("won", count(now))];
+        for (name, cells) in ["previous", "year_before"].into_iter().zip(earlier) {
+            figures.extend(cells.map(|cells| (name, count(cells))));
+        }
+        let mut codes: Vec<&String> = earlier
+            .into_iter()
+            .flatten()
+            .flat_map(|c| c.keys())
+            .collect();
+        codes.extend(now.keys());
+        codes.sort_unstable();
+        codes.dedup();
+        let has_won = |code: &&String| {
+            let all = earlier.into_iter().flatten().chain([now]);
+            all.into_iter().any(|cells| won(cells, code) != 0)
+        };
+        let amounts = codes.into_iter().filter(has_won).map(|code| {
+            let this = won(now, code);
+            let mut figures = vec![("won", Figure::Money(this))];
+            let counted = now
+                .get(code)
+                .map_or(0, |cell| cell.counted(WON_WITH_AMOUNT));
+            if counted > 0 {
+                figures.push(("average", Figure::Money(rounded(this, counted.into()))));
+            }
+            let names = [("previous", "change"), ("year_before", "change_of_year")];
+            for ((name, change), cells) in names.into_iter().zip(earlier) {
+                let Some(cells) = cells else { continue };
+                let that = won(cells, code);
+                figures.push((name, Figure::Money(that)));
+                figures.push((change, ratio_of(this - that, that)));
+            }
+            (code.clone(), Figure::Group(figures))
+        });
+        figures.push(("amount", Figure::ByCurrency(amounts.collect())));
+        figures
+    }
+
+    fn views(&self) -> Vec<View> {
+        vec![View::new(
+            "sales_race",
+            "SELECT period, start, if(period = 'week', concat(toString(toISOYear(start)), '-W', leftPad(toString(toISOWeek(start)), 2, '0')),
+                    toString(start)) AS label,
+                owner, currency, won, won_amount, row_number() OVER (PARTITION BY period, start, currency
+                    ORDER BY won_amount DESC, won DESC, owner ASC) AS rank
+            FROM (SELECT period, start, value[1] AS owner, currency, sum(counts[1]) AS won, sum(sums[1]) AS won_amount
+                FROM (SELECT *, addMonths(toStartOfMonth(day), -((toMonth(day) + 12 - {fiscal_start}) % 3)) AS quarter,
+                        addMonths(toStartOfMonth(day), -((toMonth(day) + 12 - {fiscal_start}) % 12)) AS year
+                    FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension = 'owner')
+                ARRAY JOIN ['week', 'month', 'quarter', 'year'] AS period,
+                    [toMonday(day), toStartOfMonth(day), quarter, year] AS start
+                GROUP BY period, start, owner, currency HAVING won != 0)",
+        )]
+    }
+}
