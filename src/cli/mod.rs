@@ -4,6 +4,7 @@ pub mod audit;
 pub mod clickhouse_local;
 pub mod demo;
 pub mod dlq;
+mod files;
 pub mod generate;
 pub mod local_broker;
 pub mod rebuild;
