@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod clickhouse_local;
+pub mod clv;
 pub mod demo;
 pub mod dlq;
 mod files;
