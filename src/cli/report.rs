@@ -10,9 +10,11 @@ mod tables;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::files::{FileOptions, fold_files};
+use crate::config::{read_rates, reporting_currency};
+use crate::metric::Rates;
 use answer::Answer;
 
 /// Read files and print their metrics: one shot through the same engine, with nothing to install
@@ -27,6 +29,12 @@ pub struct Report {
     /// How they are read
     #[command(flatten)]
     pub options: FileOptions,
+    /// Show amounts also in this currency, at the rates of the files' `rate` records and of --rates
+    #[arg(long, value_name = "CODE", value_parser = reporting_currency)]
+    pub reporting_currency: Option<String>,
+    /// Exchange rates: a CSV file with the columns day,base,currency,rate
+    #[arg(long, value_name = "FILE", requires = "reporting_currency")]
+    pub rates: Option<PathBuf>,
     /// Print one JSON object instead of tables
     #[arg(long)]
     pub json: bool,
@@ -37,12 +45,23 @@ pub struct Report {
 /// # Errors
 /// As [`fold_files`]; or what ClickHouse answered.
 pub async fn run(args: Report) -> Result<()> {
+    let of_file = args.rates.as_deref().map(read_rates).transpose();
+    let of_file = of_file.map_err(|problem| anyhow!(problem))?;
     let folded = fold_files(&args.files, &args.options, args.as_of.as_deref()).await?;
     let (tally, rejected) = (&folded.tally, &folded.rejected);
     // Accounts alone have no instant that ends history; the newest assertion about them does.
     let end = folded.last_instant.or(tally.latest).unwrap_or_default();
+    let rates = match &args.reporting_currency {
+        Some(currency) => {
+            let mut rates = folded.clickhouse.rates(folded.epoch.generation).await?;
+            rates.extend(of_file.unwrap_or_default());
+            Rates::new(currency, rates)
+        }
+        None => Rates::default(),
+    };
     let epoch = folded.epoch.epoch;
-    let answer = Answer::read(&folded.clickhouse, epoch, &folded.definitions, end).await?;
+    let definitions = &folded.definitions;
+    let answer = Answer::read(&folded.clickhouse, epoch, definitions, end, &rates).await?;
     if args.json {
         print(&format!("{:#}\n", answer.to_json(tally, rejected)))
     } else {
