@@ -95,7 +95,7 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY generation
 ORDER BY (generation, shard, id);
 
--- The users. Which team and manager somebody had at another time is in `state`, and in `org_chart` by day.
+-- The users. `team` and `manager_id` are those of today; which they had before is in `state`.
 CREATE TABLE users
 (
     generation  UInt32,

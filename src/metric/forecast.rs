@@ -78,7 +78,7 @@ impl Metric for Forecast {
                     "period.amount.weighted",
                 ),
                 column("Overdue", "Deals", "overdue.deals"),
-                column("Overdue", "Amount", "overdue.amount.amount"),
+                column("Overdue", "Amount", "overdue.amount"),
             ],
         };
         DISPLAY
@@ -155,21 +155,23 @@ impl Metric for Forecast {
     fn read(&self, cells: &CellView<'_>) -> Figures {
         let ever = cells.by_currency(0, Span::Ever);
         let all = merged(ever);
+        let of_period = cells.by_currency(0, Span::Period);
+        let mut period = open(of_period);
+        period.push(("cumulative", by_currency(of_period, cumulative)));
+        let overdue = cells.by_currency(0, Span::BeforeToday);
         let mut figures = open(ever);
         figures.extend([
             ("undated", Figure::Count(all.counted(UNDATED))),
             ("unmapped", Figure::Count(all.counted(UNMAPPED))),
-            ("omitted", omitted(ever)),
-            (
-                "period",
-                Figure::Group(open(cells.by_currency(0, Span::Period))),
-            ),
-            (
-                "overdue",
-                Figure::Group(open(cells.by_currency(0, Span::BeforeToday))),
-            ),
+            ("omitted", of_categories(ever, FORECAST..CATEGORIES)),
+            ("period", Figure::Group(period)),
+            ("overdue", of_categories(overdue, 0..FORECAST)),
         ]);
         figures
+    }
+
+    fn depends_on_window(&self) -> bool {
+        false
     }
 
     fn views(&self) -> Vec<View> {
@@ -217,24 +219,37 @@ fn amounts(cell: &Cell) -> Figures {
         ("commit", Figure::Money(commit)),
         ("best_case", Figure::Money(best_case)),
         ("pipeline", Figure::Money(pipeline)),
-        (
-            "cumulative",
-            Figure::Group(vec![
-                ("commit", Figure::Money(commit)),
-                ("best_case", Figure::Money(commit + best_case)),
-                ("pipeline", Figure::Money(commit + best_case + pipeline)),
-            ]),
-        ),
     ]
 }
 
-/// Open deals that are left out of the forecast.
-fn omitted(cells: &BTreeMap<String, Cell>) -> Figure {
-    let category = ForecastCategory::Omitted as usize;
-    let amounts = holding(cells).filter(|(_, cell)| cell.summed(category) != 0);
-    let amounts = amounts.map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(category))));
+/// Each category with the surer ones.
+fn cumulative(cell: &Cell) -> Figures {
+    let up_to = |category: ForecastCategory| {
+        Figure::Money((0..=category as usize).map(|c| cell.summed(c)).sum())
+    };
+    vec![
+        ("commit", up_to(ForecastCategory::Commit)),
+        ("best_case", up_to(ForecastCategory::BestCase)),
+        ("pipeline", up_to(ForecastCategory::Pipeline)),
+    ]
+}
+
+/// How many open deals of some categories there are, and their amounts.
+fn of_categories(cells: &BTreeMap<String, Cell>, categories: std::ops::Range<usize>) -> Figure {
+    let all = merged(cells);
+    let deals = categories
+        .clone()
+        .map(|category| all.counted(category))
+        .sum();
+    let amounts = holding(cells).filter_map(|(code, cell)| {
+        let amount: i128 = categories
+            .clone()
+            .map(|category| cell.summed(category))
+            .sum();
+        (amount != 0).then(|| (code.clone(), Figure::Money(amount)))
+    });
     Figure::Group(vec![
-        ("deals", Figure::Count(merged(cells).counted(category))),
+        ("deals", Figure::Count(deals)),
         ("amount", Figure::ByCurrency(amounts.collect())),
     ])
 }

@@ -121,6 +121,12 @@ pub trait Metric: Sync {
     /// Its figures for one window and group.
     fn read(&self, cells: &CellView<'_>) -> Figures;
 
+    /// False if its figures are the same for every window but that they go by the period of a calendar month or quarter: then there
+    /// are gauges for the quarter only.
+    fn depends_on_window(&self) -> bool {
+        true
+    }
+
     /// How much of a group there is in this window: what the values of a dimension are ranked by.
     fn weight(&self, _figures: &Figures) -> i64 {
         0

@@ -147,6 +147,10 @@ impl Metric for QuotaAttainment {
         vec![("amount", Figure::ByCurrency(amounts.collect()))]
     }
 
+    fn depends_on_window(&self) -> bool {
+        false
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "quota_monthly",

@@ -47,6 +47,11 @@ impl Rates {
         }
     }
 
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_pair.is_empty()
+    }
+
     /// The reporting currency; blank if amounts are not converted.
     pub fn reporting(&self) -> &str {
         &self.reporting

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::metric::{Figure, Figures, find, money};
+use crate::metric::{Figure, Figures, REPORTING, find, money};
 
 /// Shown in place of a missing value.
 pub const NO_VALUE: &str = "–";
@@ -38,7 +38,14 @@ pub fn written(figure: &Figure) -> String {
 
 /// A figure in a sentence: its currency with it, several currencies one after the other.
 pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
-    let found = find(figures, path);
+    let mut found = find(figures, path);
+    // All in one currency says it shorter than each in its own.
+    if found
+        .iter()
+        .any(|(currency, _)| *currency == Some(REPORTING))
+    {
+        found.retain(|(currency, _)| *currency == Some(REPORTING));
+    }
     let words = found.iter().map(|(currency, figure)| match currency {
         Some(currency) => format!("{}\u{a0}{}", Escaped(currency), written(figure)),
         None => written(figure),

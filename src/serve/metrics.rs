@@ -10,6 +10,7 @@ use super::model::{Model, Snapshot};
 use crate::metric::{Catalogue, Figure};
 use crate::telemetry::Telemetry;
 use crate::window::calendar::DAY;
+use crate::window::rolling::Window;
 
 /// The content type of [`text`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
@@ -47,7 +48,12 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for metric in &snapshot.reading.metrics {
-        for (window, groups) in snapshot.reading.windows.iter().zip(&metric.windows) {
+        let depends = snapshot.definitions.metric(metric.name);
+        let depends = depends.is_none_or(|metric| metric.depends_on_window());
+        let windows = snapshot.reading.windows.iter().zip(&metric.windows);
+        for (window, groups) in
+            windows.filter(|(window, _)| depends || **window == Window::QuarterToDate)
+        {
             for group in groups.iter().filter(|g| snapshot.top.rank(g).is_some()) {
                 let (dimension, value) = match group.set {
                     0 => (TOTAL.to_owned(), TOTAL.to_owned()),

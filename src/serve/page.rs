@@ -198,14 +198,22 @@ fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::R
     write!(out, "<a href=\"{address}\"{current}>{}</a>", Escaped(text))
 }
 
+/// A headline longer than this is written smaller.
+const LONG: usize = 11;
+
 fn card(out: &mut String, display: &Display, total: Option<&Figures>) -> fmt::Result {
     let nothing = Figures::new();
     let total = total.unwrap_or(&nothing);
+    let headline = in_a_sentence(total, display.headline);
     write!(
         out,
-        "<div class=\"card\"><h2>{}</h2><p class=\"figure\">{}",
+        "<div class=\"card\"><h2>{}</h2><p class=\"figure{}\">{headline}",
         display.title,
-        in_a_sentence(total, display.headline)
+        if headline.chars().count() > LONG {
+            " long"
+        } else {
+            ""
+        }
     )?;
     if !display.unit.is_empty() {
         write!(out, " <small>{}</small>", display.unit)?;

@@ -283,6 +283,7 @@ impl<S: Source> Refresher<S> {
             return Ok(Arc::default());
         };
         if let Some((rates, read_at)) = &self.rates
+            && !rates.is_empty()
             && read_at.elapsed() < self.refresh.rates_every
         {
             return Ok(rates.clone());
