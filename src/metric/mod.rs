@@ -3,6 +3,7 @@
 //!
 //! Adding a metric is adding a file and a line in [`BUILT_IN`].
 
+mod activities;
 mod catalogue;
 mod close_rate;
 mod clv;
@@ -48,6 +49,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &quota::QuotaAttainment,
     &sales_results::SalesResults,
     &velocity::Velocity,
+    &activities::Activities,
 ];
 
 /// A named, tested definition of a sales number.

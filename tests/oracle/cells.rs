@@ -1,4 +1,4 @@
-//! Every cell from scratch: what each lead, deal, account and contact adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, account, contact and activity adds to every metric, by the metrics' definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,7 @@ pub(super) enum By {
     Deal,
     Contact,
     Account,
+    Owner,
     Forecast,
     Quota,
     Nothing,
@@ -143,6 +144,7 @@ impl Oracle<'_> {
         payments
             .iter()
             .for_each(|payment| self.of_payment(payment, &mut table));
+        self.of_activities(&mut table);
         let contacts = self.ids("contact").into_iter();
         let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
         for contact in &contacts {
@@ -209,6 +211,7 @@ impl Oracle<'_> {
                     .contains(&dimension.as_str()),
                 By::Forecast => !["segment", "lost_reason"].contains(&dimension.as_str()),
                 By::Quota => ["owner", "team"].contains(&dimension.as_str()),
+                By::Owner => dimension == "owner",
                 By::Contact => ["region", "owner"].contains(&dimension.as_str()),
                 By::Account => {
                     ["region", "owner", "segment"].contains(&dimension.as_str())

@@ -196,6 +196,25 @@ const QUOTA: &[(&str, Values)] = &[
     ("owner_id", OWNERS),
     ("team", TEAMS),
 ];
+const ACTIVITY: &[(&str, Values)] = &[
+    (
+        "kind",
+        &[
+            Some("call"),
+            Some("email"),
+            Some("meeting"),
+            Some("demo"),
+            Some("task"),
+            Some("note"),
+            None,
+        ],
+    ),
+    ("done_at", WHENS),
+    ("contact_id", CONTACTS),
+    ("owner_id", OWNERS),
+    ("done", &[Some("true"), Some("false"), None]),
+    ("due_at", WHENS),
+];
 
 impl Event {
     /// The event with the fields `keep` chooses, as a line of JSON.
@@ -281,6 +300,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         2 => of("account", ids("account"), ACCOUNT),
         1 => of("contact", ids("contact"), CONTACT),
         5 => of("payment", ids("payment"), PAYMENT),
+        2 => of("activity", ids("activity"), ACTIVITY),
         1 => of("quota", ids("quota"), QUOTA),
         1 => merge,
     ];
@@ -299,6 +319,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "deal" => ["D1", "D2", "D3"],
         "contact" => ["C1", "C2", "C3"],
         "payment" => ["P1", "P2", "P3"],
+        "activity" => ["T1", "T2", "T3"],
         "quota" => ["Q1", "Q2", "Q3"],
         _ => ["A1", "A2", "A3"],
     }
