@@ -166,6 +166,175 @@ async fn what_is_planned_is_the_same_in_every_window() {
 }
 
 #[tokio::test]
+async fn the_latest_touch_of_a_contact_follows_its_activities() {
+    let contact = |id: &str, minute, data| event("contact", id, minute, data);
+    let paths = [
+        "/touches/all/touched",
+        "/touches/all/contacts",
+        "/touches/all/never",
+        "/touches/all/untouched_30",
+        "/touches/all/untouched_90",
+        "/touches/owner=u1/touched",
+        "/touches/owner=u2/touched",
+    ];
+    let with = |id: &str| json!({"contact_id": id});
+    let steps: Vec<(String, &[i64])> = vec![
+        // Before anything is known of the contact itself.
+        (
+            activity(
+                "T1",
+                0,
+                json!({"contact_id": "C1", "done_at": "2026-01-01"}),
+            ),
+            &[0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            contact(
+                "C1",
+                1,
+                json!({"owner_id": "u1", "created_at": "2025-06-01"}),
+            ),
+            &[1, 1, 0, 0, 0, 1, 0],
+        ),
+        (
+            contact(
+                "C2",
+                2,
+                json!({"owner_id": "u2", "created_at": "2025-06-01"}),
+            ),
+            &[1, 2, 1, 1, 1, 1, 0],
+        ),
+        // Today is the day of the last activity.
+        (
+            activity(
+                "T2",
+                3,
+                json!({"contact_id": "C2", "done_at": "2026-05-01"}),
+            ),
+            &[2, 2, 0, 1, 1, 1, 1],
+        ),
+        // April 2 is the first of the last thirty days, April 1 is before them.
+        (
+            activity(
+                "T3",
+                4,
+                json!({"contact_id": "C1", "done_at": "2026-04-02"}),
+            ),
+            &[2, 2, 0, 0, 0, 1, 1],
+        ),
+        (
+            activity("T3", 5, json!({"done_at": "2026-04-01"})),
+            &[2, 2, 0, 1, 0, 1, 1],
+        ),
+        (
+            event("activity.deleted", "T3", 6, json!({})),
+            &[2, 2, 0, 1, 1, 1, 1],
+        ),
+        (
+            event("activity.restored", "T3", 7, json!({})),
+            &[2, 2, 0, 1, 0, 1, 1],
+        ),
+        (
+            activity("T3", 8, json!({"done": false})),
+            &[2, 2, 0, 1, 1, 1, 1],
+        ),
+        (activity("T1", 9, with("C2")), &[1, 2, 1, 1, 1, 0, 1]),
+        (activity("T1", 10, with("C1")), &[2, 2, 0, 1, 1, 1, 1]),
+        (
+            event("contact.merged", "C2", 11, json!({"merged_into": "C1"})),
+            &[1, 1, 0, 0, 0, 1, 0],
+        ),
+        (
+            contact("C1", 12, json!({"owner_id": "u2"})),
+            &[1, 1, 0, 0, 0, 0, 1],
+        ),
+        (
+            event("contact.deleted", "C1", 13, json!({})),
+            &[0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            event("contact.restored", "C1", 14, json!({})),
+            &[1, 1, 0, 0, 0, 0, 1],
+        ),
+    ];
+    follow(DefinitionsSpec::default(), &paths, &steps).await;
+}
+
+#[tokio::test]
+async fn whoever_is_untouched_is_a_contact_whatever_the_times_say() {
+    let contact = |id: &str, minute, data| event("contact", id, minute, data);
+    let paths = [
+        "/touches/all/touched",
+        "/touches/all/contacts",
+        "/touches/all/never",
+        "/touches/all/untouched_90",
+    ];
+    let steps: Vec<(String, &[i64])> = vec![
+        (
+            activity("T0", 0, json!({"kind": "note", "done_at": "2026-05-01"})),
+            &[0, 0, 0, 0],
+        ),
+        // Touched before it was created, created tomorrow, and created at no time there are panes of.
+        (
+            contact("C1", 1, json!({"created_at": "2026-04-01"})),
+            &[0, 1, 1, 1],
+        ),
+        (
+            activity(
+                "T1",
+                2,
+                json!({"contact_id": "C1", "done_at": "2026-01-01"}),
+            ),
+            &[1, 1, 0, 1],
+        ),
+        (
+            contact("C1", 3, json!({"created_at": "2026-05-02"})),
+            &[1, 1, 0, 1],
+        ),
+        (
+            contact("C1", 4, json!({"created_at": "1969-07-20"})),
+            &[1, 1, 0, 1],
+        ),
+        // A touch at such a time is in all time only.
+        (
+            activity("T1", 5, json!({"done_at": "1969-07-21"})),
+            &[1, 0, 0, 0],
+        ),
+    ];
+    follow(DefinitionsSpec::default(), &paths, &steps).await;
+}
+
+#[tokio::test]
+async fn an_activity_left_out_touches_nobody_and_a_contact_left_out_comes_back_touched() {
+    let left_out = |entity: &str, field: &str, value: &str| Exclusion {
+        entity: entity.into(),
+        field: field.into(),
+        values: vec![value.into()],
+    };
+    let of_touches = vec![
+        left_out("activity", "kind", "note"),
+        left_out("contact", "owner_id", "test"),
+    ];
+    let spec = DefinitionsSpec {
+        exclude: BTreeMap::from([("touches".to_owned(), of_touches)]),
+        ..DefinitionsSpec::default()
+    };
+    let note = json!({"kind": "note", "contact_id": "C1", "done_at": "2026-05-01"});
+    let paths = ["/touches/all/touched", "/touches/all/contacts"];
+    let owner = |owner: &str, minute| event("contact", "C1", minute, json!({"owner_id": owner}));
+    let steps: Vec<(String, &[i64])> = vec![
+        (activity("T1", 0, note), &[0, 0]),
+        (owner("u1", 1), &[0, 1]),
+        (activity("T1", 2, json!({"kind": "call"})), &[1, 1]),
+        (owner("test", 3), &[0, 0]),
+        (activity("T1", 4, json!({"kind": "email"})), &[0, 0]),
+        (owner("u1", 5), &[1, 1]),
+        (activity("T1", 6, json!({"kind": "note"})), &[0, 1]),
+    ];
+    follow(spec, &paths, &steps).await;
+}
+
+#[tokio::test]
 async fn the_race_ranks_owners_by_week_and_month_and_equals_by_name() {
     let mut stored = Stored::new("activities").await;
     let done = |id: &str, owner: &str, kind: &str, day: &str| {

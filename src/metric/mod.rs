@@ -20,6 +20,7 @@ mod reading;
 mod retention;
 mod sales_results;
 mod subject;
+mod touches;
 mod upsell;
 mod velocity;
 mod win_rate;
@@ -50,6 +51,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &sales_results::SalesResults,
     &velocity::Velocity,
     &activities::Activities,
+    &touches::Touches,
 ];
 
 /// A named, tested definition of a sales number.

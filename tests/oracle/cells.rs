@@ -145,6 +145,7 @@ impl Oracle<'_> {
             .iter()
             .for_each(|payment| self.of_payment(payment, &mut table));
         self.of_activities(&mut table);
+        self.of_touches(&mut table);
         let contacts = self.ids("contact").into_iter();
         let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
         for contact in &contacts {
