@@ -14,6 +14,7 @@ mod cycle_length;
 mod display;
 mod figure;
 mod forecast;
+mod invoices;
 mod lead_source;
 mod quota;
 mod reading;
@@ -52,6 +53,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &velocity::Velocity,
     &activities::Activities,
     &touches::Touches,
+    &invoices::Invoices,
 ];
 
 /// A named, tested definition of a sales number.

@@ -1,4 +1,4 @@
-//! Every cell from scratch: what each lead, deal, account, contact and activity adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, account, contact, activity and invoice adds to every metric, by the metrics' definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,6 +144,7 @@ impl Oracle<'_> {
         payments
             .iter()
             .for_each(|payment| self.of_payment(payment, &mut table));
+        self.of_invoices(&payments, &mut table);
         self.of_activities(&mut table);
         self.of_touches(&mut table);
         let contacts = self.ids("contact").into_iter();
@@ -259,23 +260,23 @@ impl Oracle<'_> {
         }
     }
 
-    fn add_span(&self, table: &mut Table, rollup: &str, from: When, to: When, dims: &Dims) {
+    pub(super) fn add_span(
+        &self,
+        table: &mut Table,
+        (rollup, by): (&str, By),
+        from: When,
+        to: When,
+        dims: &Dims,
+    ) {
         let seconds = self.span(from, to);
-        self.add(
-            table,
-            (rollup, By::Deal, HOURS_AND_DAYS),
-            to,
-            dims,
-            "",
-            |cell| {
-                if seconds < 0 {
-                    return cell.count(1);
-                }
-                cell.count(0);
-                cell.sum(0, i128::from(seconds) * 10_000);
-                *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
-            },
-        );
+        self.add(table, (rollup, by, HOURS_AND_DAYS), to, dims, "", |cell| {
+            if seconds < 0 {
+                return cell.count(1);
+            }
+            cell.count(0);
+            cell.sum(0, i128::from(seconds) * 10_000);
+            *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
+        });
     }
 
     fn of_deal(&self, deal: &Deal, table: &mut Table) {
@@ -317,7 +318,7 @@ impl Oracle<'_> {
         } else {
             "cycle_length.lost"
         };
-        self.add_span(table, rollup, deal.created, closed, &deal.dims);
+        self.add_span(table, (rollup, By::Deal), deal.created, closed, &deal.dims);
         if deal.status == "won" && deal.lead.is_none() {
             self.add(
                 table,
@@ -420,7 +421,7 @@ impl Oracle<'_> {
             self.by_close(deal, &dims, table);
             self.add_span(
                 table,
-                "cycle_length.lead_to_close",
+                ("cycle_length.lead_to_close", By::Deal),
                 created,
                 deal.closed.expect("a won deal"),
                 &deal.dims,

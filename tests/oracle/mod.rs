@@ -7,6 +7,7 @@ mod activities;
 mod cells;
 mod forecast;
 pub mod history;
+mod invoices;
 mod money;
 
 use std::collections::{BTreeMap, BTreeSet};
