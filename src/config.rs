@@ -12,7 +12,10 @@ use check::Checker;
 use raw::{Raw, apply_environment};
 
 mod check;
+mod rates;
 mod raw;
+
+pub use rates::{read_rates, reporting_currency};
 
 /// The configuration can't be used; the message names the file, the line and the fix.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +87,10 @@ pub struct Config {
     pub refresh: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
+    /// The currency that amounts are converted into.
+    pub reporting_currency: Option<String>,
+    /// A file of exchange rates, besides those of the topics: see [`read_rates`].
+    pub rates_file: Option<PathBuf>,
 }
 
 /// The address of ClickHouse and the user.

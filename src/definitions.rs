@@ -84,6 +84,7 @@ impl Default for DefinitionsSpec {
                 set(&["owner"], &["day"]),
                 set(&["stage"], &["day"]),
                 set(&["forecast_category"], &["day"]),
+                set(&["lost_reason"], &["day"]),
             ],
             stages: BTreeMap::new(),
             forecast_categories: BTreeMap::new(),
@@ -320,6 +321,6 @@ mod tests {
         });
         let definitions = Definitions::new(spec).unwrap();
         assert_eq!(definitions.set_name(0), "");
-        assert_eq!(definitions.set_name(9), "custom.tier,region");
+        assert_eq!(definitions.set_name(10), "custom.tier,region");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The data flow, by module: [`event`] decodes input messages; [`record`] folds them into the only state there is; [`metric`]
 //! defines what a record contributes; [`window`] has the sums; [`shard`] combines these; [`pipeline`] is the protocol by which
-//! shards are fed, flushed and restarted.
+//! shards are fed, flushed and restarted. [`lifetime`] has the models of what customers will still buy.
 
 pub mod cli;
 pub mod clickhouse;
@@ -13,6 +13,7 @@ pub mod definitions;
 pub mod event;
 pub mod health;
 pub mod kafka;
+pub mod lifetime;
 pub mod local;
 pub mod metric;
 pub mod pipeline;

@@ -25,6 +25,7 @@ struct Arguments {
 enum Command {
     Audit(cli::audit::Audit),
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
+    Clv(cli::clv::Clv),
     Demo(cli::demo::Demo),
     Dlq(cli::dlq::Dlq),
     Generate(cli::generate::Generate),
@@ -68,6 +69,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Audit(args) => return cli::audit::run(args).await,
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
+        Command::Clv(args) => cli::clv::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,
         Command::Dlq(args) => cli::dlq::run(args).await,
         Command::Generate(args) => cli::generate::run(args),

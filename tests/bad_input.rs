@@ -77,7 +77,7 @@ fn messages() -> Vec<Sent> {
         headers: binary(kind, id),
         ..good(br#"{"status":"open","lead_source":"fair"}"#.to_vec())
     };
-    let odd = in_headers("crm.invoice.upserted", "I-1");
+    let odd = in_headers("crm.shipment.upserted", "S-1");
     vec![
         good(lead("L-1")),
         bad("not_json", b"{not json".to_vec()),
@@ -90,7 +90,7 @@ fn messages() -> Vec<Sent> {
         ),
         bad(
             "unknown_entity",
-            event("invoice.upserted", "I-2", "2026-03-04T10:00:00Z", ""),
+            event("shipment.upserted", "S-2", "2026-03-04T10:00:00Z", ""),
         ),
         bad(
             "bad_money",

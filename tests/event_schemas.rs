@@ -179,13 +179,17 @@ fn hold_for_every_generated_event() {
         deals: 2000,
         ..GeneratorConfig::default()
     };
-    let mut checked = 0;
-    for generated in Generator::new(config).take(20_000) {
+    let mut checked = HashMap::<String, usize>::new();
+    for generated in Generator::new(config).take(30_000) {
         let event: Value = serde_json::from_slice(&generated.payload).unwrap();
         schemas.accept(&event);
-        checked += 1;
+        let kind = event["type"].as_str().and_then(|t| t.split('.').nth(1));
+        *checked.entry(kind.unwrap().to_string()).or_default() += 1;
     }
-    assert_eq!(checked, 20_000);
+    assert_eq!(checked.values().sum::<usize>(), 30_000);
+    for (kind, _) in FIELDS {
+        assert!(checked.contains_key(kind), "no {kind} occurred");
+    }
 }
 
 #[test]

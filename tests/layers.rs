@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up; those of one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["codec", "symbol"],
+    &["codec", "symbol", "lifetime"],
     &["window"],
     &["event"],
     &["record"],
@@ -42,6 +42,7 @@ const OUTSIDE: &[&str] = &[
 const CORE: &[&str] = &[
     "codec",
     "symbol",
+    "lifetime",
     "window",
     "event",
     "record",

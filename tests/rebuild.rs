@@ -390,7 +390,7 @@ async fn an_upgrade_recounts_everything_and_shows_nothing_by_half() {
     pretend_it_is_of_another_version(&scenario.setup).await;
     let refused = scenario.setup.refused().await;
     for words in [
-        "new: `upsell`; altered: `win_rate` (version 0 there, 1 here)",
+        "new: `upsell`; altered: `win_rate` (version 0 there, 2 here)",
         "dealpulse rebuild definitions",
     ] {
         assert!(refused.log.contains(words), "{words}: {}", refused.log);

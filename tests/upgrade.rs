@@ -210,7 +210,7 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     // The new program starts no shard before the next epoch is in the store.
     let refused = world.owner(0, versions).await.err().unwrap();
     for words in [
-        "altered: `win_rate` (version 0 there, 1 here)",
+        "altered: `win_rate` (version 0 there, 2 here)",
         "new: `upsell`",
     ] {
         assert!(refused.contains(words), "{refused}");

@@ -60,7 +60,7 @@ enum Row {
 struct Sizes {
     /// Deals of the deal workload, 10 events each.
     deals: usize,
-    /// Deals asked of `dealpulse generate`, about 14 events each.
+    /// Deals asked of `dealpulse generate`, about 22 events each.
     generated: u64,
     /// How often a run is repeated for its median.
     runs: usize,
@@ -74,7 +74,7 @@ struct Sizes {
 
 const FULL: Sizes = Sizes {
     deals: 50_000,
-    generated: 20_000,
+    generated: 12_500,
     runs: 5,
     restored: 100_000,
     rollup_rows: 1_000_000,
@@ -83,7 +83,7 @@ const FULL: Sizes = Sizes {
 
 const QUICK: Sizes = Sizes {
     deals: 8_000,
-    generated: 4_000,
+    generated: 2_500,
     runs: 3,
     restored: 20_000,
     rollup_rows: 200_000,

@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use super::files::{read_as_of, read_mapping};
 use super::report::inputs::Inputs;
+use super::report::print;
 use super::report::rejects::Rejects;
-use super::report::{print, read_as_of, read_mapping};
 use super::stored::{DIFFERS, UNJUDGED, epoch, open};
 use crate::config::Config;
 use crate::pipeline::Store;

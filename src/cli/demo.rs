@@ -169,7 +169,7 @@ fn config(args: &Demo, clickhouse: &str, broker: &str) -> anyhow::Result<Config>
          [[topics]]\nname = \"{TOPIC}\"\n[log]\ntopic = \"{LOG}\"\npartitions = {PARTITIONS}\nverify = false\n\
          [dead_letters]\ntopic = \"{DEAD_LETTERS}\"\n[clickhouse]\nurl = \"{clickhouse}\"\n\
          [definitions]\ntime_zone = \"Europe/Berlin\"\n[fold]\nflush_milliseconds = 500\n\
-         [serve]\nlisten = \"{}\"\nrefresh_milliseconds = 1000\n",
+         [serve]\nlisten = \"{}\"\nrefresh_milliseconds = 1000\nreporting_currency = \"EUR\"\n",
         args.listen
     );
     Config::parse(

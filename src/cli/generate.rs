@@ -16,7 +16,7 @@ pub struct Generate {
     /// The same seed gives the same bytes on every machine.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// About how many deals; leads and accounts follow from it.
+    /// About how many deals; leads, accounts, activities and payments follow from it.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub deals: u64,
     /// The first day, or the first instant in RFC 3339 (UTC).

@@ -2,8 +2,10 @@
 
 pub mod audit;
 pub mod clickhouse_local;
+pub mod clv;
 pub mod demo;
 pub mod dlq;
+mod files;
 pub mod generate;
 pub mod local_broker;
 pub mod rebuild;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -14,12 +14,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::upgrade;
 use crate::clickhouse::{ClickHouse, RollupRow, migrate};
 use crate::compatibility::{Refusal, check_compatible, disagreement, inputs};
-use crate::config::{Config, OnUpgrade, PARTITIONS};
+use crate::config::{Config, OnUpgrade, PARTITIONS, read_rates};
 use crate::health::Health;
 use crate::kafka::instance::{Parts, Running};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
 use crate::metric;
+use crate::metric::Rate;
 use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
@@ -163,16 +164,21 @@ impl Pipeline {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let model = Model::new(STALE);
+        let rates = config.rates_file.as_deref().map(read_rates).transpose();
+        let rates = rates.map_err(|problem| anyhow!("[serve] rates_file: {problem}"))?;
+        let rates = rates.unwrap_or_default();
         let source = Rollups {
             clickhouse: store,
             logs,
             times,
             telemetry: telemetry.clone(),
+            rates,
         };
         let mut beside = JoinSet::new();
         let refresh = Refresh {
             every: config.refresh,
             top: config.top,
+            reporting_currency: config.reporting_currency.clone(),
             clock: times.now,
             catalogue,
             ..Refresh::default()
@@ -308,6 +314,8 @@ struct Rollups {
     logs: Logs,
     times: Times,
     telemetry: Arc<Telemetry>,
+    /// The rates of the configuration's file.
+    rates: Vec<Rate>,
 }
 
 impl Source for Rollups {
@@ -358,5 +366,11 @@ impl Source for Rollups {
         self.clickhouse
             .new_rollup_rows(epoch.epoch, after, take)
             .await
+    }
+
+    async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
+        let mut rates = self.clickhouse.rates(epoch.generation).await?;
+        rates.extend(self.rates.iter().cloned());
+        Ok(rates)
     }
 }

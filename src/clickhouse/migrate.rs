@@ -33,6 +33,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
         "activities, payments, invoices, quotas, users, teams and rates",
         "0011_sales_entities"
     ),
+    migration!(12, "customer lifetime value", "0012_clv"),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.

@@ -2,6 +2,7 @@
 
 mod client;
 mod epochs;
+mod lifetime;
 pub mod migrate;
 mod read;
 mod rowbinary;
@@ -10,5 +11,6 @@ mod store;
 pub use client::ClickHouse;
 
 pub use crate::config::Access;
+pub use lifetime::LifetimeRun;
 pub use read::RollupRow;
 pub use store::fact_tables;

@@ -5,13 +5,37 @@ use std::collections::{BTreeSet, HashMap};
 use super::ClickHouse;
 use super::rowbinary::{array, cell, pane};
 use crate::codec::{Damaged, Reader};
-use crate::metric::{Catalogue, QueryPlan, Sums};
+use crate::metric::{Catalogue, Converted, QueryPlan, Rate, Rates, Sums};
 use crate::pipeline::OutsideError;
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, Pane};
+use crate::window::{Cell, Day, Pane};
 
 impl ClickHouse {
-    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment.
+    /// The exchange rates of a generation of the log.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered.
+    pub async fn rates(&self, generation: u32) -> Result<Vec<Rate>, OutsideError> {
+        let doing = "reading the exchange rates";
+        let sql = format!(
+            "SELECT base, currency, toInt32(toDate32(assumeNotNull(r.day))), assumeNotNull(r.rate) FROM rates AS r FINAL \
+             WHERE generation = {generation} AND deleted = 0 AND base != '' AND currency != '' AND isNotNull(r.day) AND isNotNull(r.rate)"
+        );
+        let mut rates = Vec::new();
+        let mut read = |r: &mut Reader<'_>| {
+            rates.push(Rate {
+                base: r.text()?.to_owned(),
+                currency: r.text()?.to_owned(),
+                day: i32::from_le_bytes(r.fixed()?),
+                rate: i128::from_le_bytes(r.fixed()?),
+            });
+            Ok(())
+        };
+        self.fetch_rows(doing, &sql, &mut read).await?;
+        Ok(rates)
+    }
+
+    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment; amounts also by `rates`.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -20,14 +44,17 @@ impl ClickHouse {
         epoch: u32,
         definitions: &Catalogue,
         plan: &QueryPlan,
+        rates: &Rates,
     ) -> Result<Sums, OutsideError> {
         let doing = "reading the rollups";
-        let rollups: HashMap<&str, u8> = definitions
-            .rollups()
-            .iter()
-            .enumerate()
-            .map(|(number, rollup)| (&*rollup.name, number as u8))
+        let rollups = definitions.numbers_of_rollups();
+        let of_rollup = definitions.rollups().iter().zip(0..);
+        let convertible: BTreeSet<&str> = of_rollup
+            .filter(|(_, number)| definitions.converted(*number).is_some())
+            .filter(|_| !rates.reporting().is_empty())
+            .map(|(rollup, _)| &*rollup.name)
             .collect();
+        let zone = definitions.calendar.zone().name();
         let sets: HashMap<String, u8> = (0..definitions.sets.len())
             .map(|set| (definitions.set_name(set), set as u8))
             .collect();
@@ -36,7 +63,9 @@ impl ClickHouse {
             .iter()
             .zip(&plan.rollups)
             .enumerate()
-            .map(|(number, (range, rollups))| select(epoch, number, range, rollups))
+            .map(|(number, (range, rollups))| {
+                select(epoch, number, range, rollups, &convertible, zone)
+            })
             .collect();
         let mut sums = Sums::default();
         let bytes = self
@@ -48,6 +77,11 @@ impl ClickHouse {
                 SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
             // Rows of metrics or groups unknown to this program are another version's.
             if let (Some(rollup), Some(set)) = (rollups.get(row.rollup), sets.get(row.dimension)) {
+                if convertible.contains(row.rollup) {
+                    let mut sum = Converted::default();
+                    sum.add(&row.cell, rates.factor(row.currency, row.day), 1);
+                    sums.add_converted(row.range, *rollup, *set, row.value.clone(), &sum);
+                }
                 sums.add(
                     row.range,
                     *rollup,
@@ -142,22 +176,36 @@ fn select(
     epoch: u32,
     number: usize,
     range: &PaneRange,
-    rollups: &std::collections::BTreeSet<String>,
+    rollups: &BTreeSet<String>,
+    convertible: &BTreeSet<&str>,
+    zone: &str,
 ) -> String {
+    // The day of what is converted: it is summed day by day. What is undated is of the last day there is.
+    let converted = names(convertible.iter());
+    let day = format!(
+        "if(series NOT IN ({converted}), 0, multiIf(grain = 'undated', {}, grain = 'hour', toInt32(toDate32(pane, '{zone}')), toInt32(toDate32(pane, 'UTC'))))",
+        i32::MAX
+    );
     format!(
-        "SELECT toUInt32({number}), series, dimension, value, currency, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
-         FROM rollups AS r FINAL WHERE epoch = {epoch} AND {} GROUP BY series, dimension, value, currency",
+        "SELECT toUInt32({number}), series, dimension, value, currency, toInt32({day}) AS day, sumForEach(r.counts), sumForEach(r.sums), sumMap(r.sketch) \
+         FROM rollups AS r FINAL WHERE epoch = {epoch} AND {} GROUP BY series, dimension, value, currency, day",
         in_range(range, rollups)
     )
 }
 
+/// Names as a list of SQL, never an empty one.
+fn names(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+    if quoted.is_empty() {
+        "''".into()
+    } else {
+        quoted.join(", ")
+    }
+}
+
 /// The condition for the rows of some rollups in a range.
 fn in_range(range: &PaneRange, rollups: &BTreeSet<String>) -> String {
-    let names = rollups
-        .iter()
-        .map(|name| format!("'{name}'"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names = names(rollups.iter());
     let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
     let undated = if range.undated {
         " OR grain = 'undated'"
@@ -219,6 +267,8 @@ struct SumRow<'a> {
     dimension: &'a str,
     value: Vec<String>,
     currency: &'a str,
+    /// Of what is converted.
+    day: Day,
     cell: Cell,
 }
 
@@ -230,6 +280,7 @@ impl<'a> SumRow<'a> {
             dimension: r.text()?,
             value: array(r, |r| Ok(r.text()?.to_owned()))?,
             currency: r.text()?,
+            day: i32::from_le_bytes(r.fixed()?),
             cell: cell(r)?,
         })
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use super::rates::reporting_currency;
 use super::raw::Raw;
 use super::{Access, Config, ConfigError, Environment, Kafka, LogTopic, Topic};
 use crate::metric::Catalogue;
@@ -126,6 +127,13 @@ impl Checker<'_> {
             listen,
             refresh: Duration::from_millis(raw.serve.refresh_milliseconds),
             top: raw.serve.top.max(1),
+            reporting_currency: raw
+                .serve
+                .reporting_currency
+                .map(|text| reporting_currency(&text))
+                .transpose()
+                .map_err(|problem| self.bad("serve.reporting_currency", problem))?,
+            rates_file: raw.serve.rates_file,
         })
     }
 

@@ -83,7 +83,9 @@ raw!(RawFold {
 raw!(RawServe {
     listen: String = "127.0.0.1:9464".into(),
     refresh_milliseconds: u64 = 2_000,
-    top: usize = 20
+    top: usize = 20,
+    reporting_currency: Option<String> = None,
+    rates_file: Option<PathBuf> = None
 });
 
 /// What the environment overrides: DEALPULSE_ and the key, in capitals.

@@ -140,12 +140,8 @@ impl Catalogue {
             if let Some(position) = self.position(metric)
                 && self.metrics[position].rollups().is_empty()
             {
-                let mut of: Vec<&str> = self.metrics[position]
-                    .reads()
-                    .iter()
-                    .map(|(rollup, _)| rollup.split('.').next().unwrap_or(rollup))
-                    .collect();
-                of.dedup();
+                let of = self.sources(self.metrics[position]).into_iter();
+                let of: Vec<&str> = of.map(|metric| metric.name()).collect();
                 return bad(
                     format!("exclude.{metric}"),
                     format!(
@@ -197,13 +193,21 @@ impl Catalogue {
             .collect()
     }
 
+    /// The metrics whose cells a metric is read from: itself, if it keeps any, and those it reads.
+    pub fn sources(&self, metric: &dyn Metric) -> Vec<&'static dyn Metric> {
+        let reads = metric.reads().iter();
+        let read = reads.filter_map(|(rollup, _)| rollup.split_once('.').map(|(of, _)| of));
+        let own = (!metric.rollups().is_empty()).then(|| metric.name());
+        let mut names: Vec<&str> = own.into_iter().chain(read).collect();
+        names.dedup();
+        let metrics = names.into_iter();
+        metrics.filter_map(|name| self.metric(name)).collect()
+    }
+
     /// True if all the cells that a metric is read from are counted by these versions, which an epoch recorded.
     pub fn is_counted(&self, metric: &dyn Metric, counted: &Versions) -> bool {
-        let is_counted = |m: &dyn Metric| counted.get(m.name()) == Some(&m.version());
-        let of_rollup = |name: &str| self.metric(name.split('.').next().unwrap_or(name));
-        let mut reads = metric.reads().iter();
-        (metric.rollups().is_empty() || is_counted(metric))
-            && reads.all(|(rollup, _)| of_rollup(rollup).is_some_and(is_counted))
+        let mut sources = self.sources(metric).into_iter();
+        sources.all(|source| counted.get(source.name()) == Some(&source.version()))
     }
 
     /// The metrics in the order they are shown.
@@ -238,6 +242,19 @@ impl Catalogue {
     /// The first rollup of the metric at a position.
     pub(super) fn base(&self, position: usize) -> u8 {
         self.bases[position]
+    }
+
+    /// The counts that tell how many records a rollup has whose amounts can be converted at the rate of their day; none for any other.
+    pub fn converted(&self, rollup: u8) -> Option<&'static [usize]> {
+        let position = self.bases.partition_point(|base| *base <= rollup);
+        // Of metrics without rollups the base is that of the next.
+        let of_metric = self.metrics[..position].iter().zip(&self.bases).rev();
+        let (metric, base) = of_metric.take(1).next()?;
+        let mut converted = metric.converted().iter();
+        let own = usize::from(rollup - base);
+        converted
+            .find(|(known, _)| *known == own)
+            .map(|(_, counts)| *counts)
     }
 
     /// The grouping sets, by number, and grains that contributions to a rollup go to.

@@ -4,7 +4,8 @@ use super::contribution::{DAYS, HOURS_AND_DAYS};
 use super::display::column;
 use super::figure::{by_currency, holding, rounded};
 use super::{
-    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
+    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, REPORTING, Rollup, Sent,
+    Subject, View,
 };
 use crate::event::{Entity, When};
 use crate::record::Status;
@@ -59,7 +60,7 @@ impl Metric for Clv {
          acquired: as stated, else their first won deal or payment, whichever came first. A payment without a margin counts whole, one without \
          an account in revenue only. Predicted: revenue earned in the window ÷ customers served (those at its start and those acquired in it) \
          ÷ churn (customers lost in the window ÷ customers at its start). No prediction where nobody was lost, where there were no customers \
-         at the start, and where the window's payments have several currencies. A customer that churned and bought or paid later is not lost."
+         at the start, and where the window's payments have several currencies that are not converted into one. A customer that churned and bought or paid later is not lost."
     }
 
     fn display(&self) -> Display {
@@ -165,6 +166,10 @@ impl Metric for Clv {
         }
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(REVENUE, &[PAID, REFUNDED])]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[
             (PAYMENTS, Span::LocalDays),
@@ -210,18 +215,22 @@ impl Metric for Clv {
                 let (acquired, lost) = (window.counted(ACQUIRED), window.counted(LOST));
                 let served = at_start + acquired;
                 // Customers are not counted by currency, so revenue in one of several can't be divided by them.
-                let only = holding(revenue).take(2).collect::<Vec<_>>();
-                let value = if let [(code, cell)] = only[..] {
-                    let value = predict(cell.summed(EARNED), served, lost, at_start);
-                    value.map(|value| (code.clone(), Figure::Money(value)))
+                let (all, own): (Vec<_>, Vec<_>) =
+                    holding(revenue).partition(|(code, _)| *code == REPORTING);
+                let whole = if own.len() > 1 {
+                    all
                 } else {
-                    None
+                    [own, all].concat()
                 };
+                let value = whole.into_iter().filter_map(|(code, cell)| {
+                    let value = predict(cell.summed(EARNED), served, lost, at_start)?;
+                    Some((code.clone(), Figure::Money(value)))
+                });
                 let predicted = vec![
                     ("at_start", Figure::Count(at_start)),
                     ("served", Figure::Count(served)),
                     ("lost", Figure::Count(lost)),
-                    ("value", Figure::ByCurrency(value.into_iter().collect())),
+                    ("value", Figure::ByCurrency(value.collect())),
                 ];
                 figures.push(("predicted", Figure::Group(predicted)));
             }

@@ -177,6 +177,21 @@ impl CutBy {
         custom: true,
     };
 
+    /// All of a lost deal's.
+    pub const LOSSES: CutBy = CutBy {
+        dimensions: &[
+            Dimension::SOURCE,
+            Dimension::REGION,
+            Dimension::PRODUCT,
+            Dimension::DEAL_TYPE,
+            Dimension::TEAM,
+            Dimension::OWNER,
+            Dimension::PIPELINE,
+            Dimension::LOST_REASON,
+        ],
+        custom: true,
+    };
+
     /// Region, owner, segment and custom fields of an account.
     pub const ACCOUNT: CutBy = CutBy {
         dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],

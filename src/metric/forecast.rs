@@ -144,6 +144,10 @@ impl Metric for Forecast {
             .money(CATEGORIES + category, weighted, deal.currency);
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(0, &[0, 1, 2])]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[(0, Span::Ever), (0, Span::Period), (0, Span::BeforeToday)]
     }

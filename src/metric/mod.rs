@@ -16,7 +16,9 @@ mod figure;
 mod forecast;
 mod invoices;
 mod lead_source;
+mod losses;
 mod quota;
+mod rates;
 mod reading;
 mod retention;
 mod sales_results;
@@ -30,6 +32,7 @@ pub use catalogue::{Catalogue, Versions, versions};
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use display::{Column, Display};
 pub use figure::{Figure, Figures, figures_to_json, find, money};
+pub use rates::{Converted, REPORTING, Rate, Rates};
 pub use reading::{CellView, Group, MetricValues, QueryPlan, Sums, WindowedValues};
 pub use subject::{Sent, Subject};
 
@@ -51,6 +54,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &quota::QuotaAttainment,
     &sales_results::SalesResults,
     &velocity::Velocity,
+    &losses::Losses,
     &activities::Activities,
     &touches::Touches,
     &invoices::Invoices,
@@ -103,6 +107,12 @@ pub trait Metric: Sync {
     /// What the totals of a period and of the one before it add at the record that keeps them. It is asked for every period that has
     /// a total and for the period after it.
     fn contribute_period(&self, _subject: &Subject<'_>, _period: i64, _out: &mut Contributions) {}
+
+    /// The rollups whose amounts are of the day of their pane, and can so be converted at that day's rate; each with the counts that tell
+    /// how many records it has.
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[]
+    }
 
     /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and how it lies to the window.
     fn spans(&self) -> &'static [(usize, Span)] {

@@ -104,6 +104,10 @@ impl Metric for QuotaAttainment {
         }
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(0, &[0])]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[(0, Span::MonthsOfPeriod)]
     }
@@ -146,15 +150,17 @@ impl Metric for QuotaAttainment {
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "quota_monthly",
-            "SELECT month, dimension, value, currency, sum(target) AS target, sum(booked) AS booked,
-                if(sum(target) > 0, toFloat64(sum(booked)) / toFloat64(sum(target)), NULL) AS attainment
-            FROM (
-                SELECT toDate(pane) AS month, dimension, value, currency, sums[1] AS target, toDecimal128(0, 4) AS booked
-                FROM cells WHERE series = 'quota.target' AND grain = 'month'
-                UNION ALL
-                SELECT toStartOfMonth(day), dimension, value, currency, toDecimal128(0, 4), sums[1]
-                FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension IN ('', 'owner', 'team'))
-            GROUP BY month, dimension, value, currency HAVING target != 0",
+            "SELECT month, dimension, value, currency, target, booked,
+                if(target > 0, toFloat64(booked) / toFloat64(target), NULL) AS attainment
+            FROM (SELECT month, dimension, value, currency, sum(quota) AS target, sum(won) AS booked
+                FROM (
+                    SELECT toDate(pane) AS month, dimension, value, currency, sums[1] AS quota, toDecimal128(0, 4) AS won
+                    FROM cells WHERE series = 'quota.target' AND grain = 'month'
+                    UNION ALL
+                    SELECT toStartOfMonth(day) AS month, dimension, value, currency, toDecimal128(0, 4) AS quota, sums[1] AS won
+                    FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension IN ('', 'owner', 'team'))
+                GROUP BY month, dimension, value, currency)
+            WHERE target != 0",
         )]
     }
 }

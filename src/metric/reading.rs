@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use super::{Catalogue, Figures, Metric, figures_to_json};
+use super::{Catalogue, Converted, Figure, Figures, Metric, REPORTING, figures_to_json};
 use crate::definitions::Definitions;
 use crate::window::rolling::{Now, PaneRange, Span, Window};
 use crate::window::{Calendar, Cell, Day, Pane, When};
@@ -96,6 +96,8 @@ impl PaneRange {
 #[derive(Debug, Default)]
 pub struct Sums {
     cells: HashMap<(usize, u8, u8), ByValues>,
+    /// The same in the reporting currency, until they are read.
+    converted: HashMap<(usize, u8, u8), HashMap<Vec<String>, Converted>>,
 }
 
 /// Cells by the values of a grouping set, then by currency.
@@ -128,8 +130,36 @@ impl Sums {
             .merge(cell);
     }
 
+    /// Adds a sum in the reporting currency to a range.
+    pub fn add_converted(
+        &mut self,
+        range: usize,
+        rollup: u8,
+        set: u8,
+        values: Vec<String>,
+        sum: &Converted,
+    ) {
+        let of_set = self.converted.entry((range, rollup, set)).or_default();
+        of_set.entry(values).or_default().merge(sum);
+    }
+
+    /// Puts the sums in the reporting currency beside those by currency.
+    fn put_converted(&mut self) {
+        for (place, by_values) in &self.converted {
+            let cells = self.cells.entry(*place).or_default();
+            for (values, sum) in by_values {
+                let cell = sum.cell();
+                if !cell.is_zero() {
+                    let by_currency = cells.entry(values.clone()).or_default();
+                    by_currency.insert(REPORTING.to_owned(), cell);
+                }
+            }
+        }
+    }
+
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
-    pub fn read(&self, plan: &QueryPlan, catalogue: &Catalogue, sets: usize) -> MetricValues {
+    pub fn read(mut self, plan: &QueryPlan, catalogue: &Catalogue, sets: usize) -> MetricValues {
+        self.put_converted();
         let mut metrics = Vec::new();
         for (position, metric) in catalogue.metrics().enumerate() {
             let base = catalogue.base(position);
@@ -138,17 +168,22 @@ impl Sums {
                 let mut groups = Vec::new();
                 for set in 0..sets {
                     let query = CellQuery {
-                        sums: self,
+                        sums: &self,
                         plan,
                         window,
                         base,
                         set: set as u8,
                     };
                     for values in query.values(metric) {
-                        let figures = metric.read(&CellView {
+                        let mut figures = metric.read(&CellView {
                             query,
                             values: &values,
                         });
+                        if !self.converted.is_empty()
+                            && let Some(count) = query.without_rate(metric, catalogue, &values)
+                        {
+                            figures.push(("without_rate", Figure::Count(count)));
+                        }
                         groups.push(Group {
                             set,
                             values,
@@ -193,6 +228,28 @@ impl<'a> CellQuery<'a> {
     fn of_rollup(&self, rollup: u8, span: Span) -> Option<&'a ByValues> {
         let range = self.plan.index.get(&(self.window, span))?;
         self.sums.cells.get(&(*range, rollup, self.set))
+    }
+
+    /// How many records of those a metric is first read from have no rate, so that no amount in the reporting currency has them; none
+    /// for a metric whose amounts can't be converted.
+    fn without_rate(
+        &self,
+        metric: &dyn Metric,
+        catalogue: &Catalogue,
+        values: &[String],
+    ) -> Option<i64> {
+        let own = metric.spans().iter();
+        let own = own.map(|(rollup, span)| (self.base + *rollup as u8, *span));
+        let read = metric.reads().iter();
+        let read = read.filter_map(|(name, span)| Some((*self.plan.numbers.get(*name)?, *span)));
+        let mut all = own.chain(read);
+        let (rollup, span, counts) =
+            all.find_map(|(rollup, span)| Some((rollup, span, catalogue.converted(rollup)?)))?;
+        let range = self.plan.index.get(&(self.window, span))?;
+        let of_set = self.sums.converted.get(&(*range, rollup, self.set));
+        let sum = of_set.and_then(|of_set| of_set.get(values));
+        let counted = |sum: &Converted| counts.iter().map(|c| sum.without_rate().counted(*c)).sum();
+        Some(sum.map_or(0, counted))
     }
 
     /// The combinations of values there is anything of, in order; for the total, its one empty combination.
@@ -278,7 +335,9 @@ fn at<'a>(cells: Option<&'a ByValues>, values: &[String]) -> &'a BTreeMap<String
 
 /// The cells of all currencies together: its sums mean something only without currency.
 pub fn merged(cells: &BTreeMap<String, Cell>) -> Cell {
-    cells.values().fold(Cell::default(), |mut sum, cell| {
+    // What is in the reporting currency is in its own, too.
+    let own = cells.iter().filter(|(code, _)| *code != REPORTING);
+    own.fold(Cell::default(), |mut sum, (_, cell)| {
         sum.merge(cell);
         sum
     })

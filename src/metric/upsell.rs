@@ -210,6 +210,10 @@ impl Metric for Upsell {
         }
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(WON, &[0, 1, 2, 3, 4, 5])]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[
             (WON, Span::Window),

@@ -109,6 +109,10 @@ impl Metric for WinRate {
         }
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(CLOSED, &[WON, LOST])]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[(CLOSED, Span::Window), (OPENED, Span::Window)]
     }

@@ -10,6 +10,7 @@ pub mod following;
 pub mod known;
 pub mod memory;
 pub mod owner;
+pub mod payments;
 pub mod rebuild;
 pub mod reconcile;
 pub mod restart;

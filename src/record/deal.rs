@@ -199,6 +199,8 @@ pub struct Deal {
     pub stage: Symbol,
     /// What only an open deal has.
     pub outlook: Option<Outlook>,
+    /// When it was last open again after it was closed (µs).
+    pub reopened: Option<i64>,
     /// Why it was lost, if it was.
     pub lost_reason: Symbol,
     /// The metrics it is left out of, a bit each.
@@ -284,6 +286,7 @@ impl Deal {
             dims,
             stage,
             outlook: (!is_closed).then(|| Outlook::new(record, stage, context)),
+            reopened: run.reopened.map(|clock| clock.time),
             lost_reason: if run.status == Status::Lost {
                 record.text(LOST_REASON)
             } else {

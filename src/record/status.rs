@@ -57,6 +57,8 @@ pub struct StatusRun {
     pub since: Option<Clock>,
     /// The run reaches into what was cut off the history, so `since` is the best that is still known.
     pub history_cut: bool,
+    /// When it was last open again after it was closed; as far as the history still tells.
+    pub reopened: Option<Clock>,
 }
 
 /// The fields a status is read from.
@@ -98,8 +100,12 @@ pub(super) fn status(
             status: Status::Open,
             since: None,
             history_cut: false,
+            reopened: None,
         };
     };
+    let pairs = said.iter().zip(said.iter().skip(1));
+    let reopened = pairs.filter(|((_, was), (_, is))| *was != Status::Open && *is == Status::Open);
+    let reopened = reopened.last().map(|(_, (clock, _))| *clock);
     let run = said.iter().rev().take_while(|(_, s)| *s == status);
     let length = run.clone().count();
     let since = run.last().map_or(last, |(clock, _)| *clock);
@@ -112,6 +118,7 @@ pub(super) fn status(
             status,
             since: Some(since),
             history_cut: false,
+            reopened,
         },
         before,
     )

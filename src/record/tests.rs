@@ -382,7 +382,8 @@ fn rule_the_earliest_clock_of_a_cut_run_stands_in_for_closed_at() {
         StatusRun {
             status: Status::Won,
             since: Some(at(2)),
-            history_cut: true
+            history_cut: true,
+            reopened: None
         }
     );
     // Won, lost and won again, all of it cut: the latest of the others is the best that is known.
@@ -392,7 +393,8 @@ fn rule_the_earliest_clock_of_a_cut_run_stands_in_for_closed_at() {
         StatusRun {
             status: Status::Won,
             since: Some(at(2)),
-            history_cut: true
+            history_cut: true,
+            reopened: None
         }
     );
 }
@@ -413,7 +415,8 @@ fn a_status_cut_off_after_a_stage_that_was_kept_still_dates_the_run() {
         StatusRun {
             status: Status::Lost,
             since: Some(at(2)),
-            history_cut: true
+            history_cut: true,
+            reopened: None
         }
     );
 }
@@ -432,7 +435,8 @@ fn what_was_cut_before_another_status_does_not_date_the_run() {
         StatusRun {
             status: Status::Won,
             since: Some(at(10)),
-            history_cut: false
+            history_cut: false,
+            reopened: None
         }
     );
 }

@@ -4,15 +4,16 @@
 //! from, so the sums are exactly those that would be read from ClickHouse.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::numbers::Numbers;
 use super::reach::Reach;
 use crate::clickhouse::RollupRow;
-use crate::metric::{Catalogue, QueryPlan, Sums};
+use crate::metric::{Catalogue, Converted, QueryPlan, Rates, Sums};
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, Grain, Pane};
+use crate::window::{Calendar, Cell, Grain, Pane};
 
 /// A line of cells: everything of a key but the pane and the shard. Few, so their texts are stored once.
 struct Line {
@@ -36,6 +37,8 @@ struct RangeSums {
     range: PaneRange,
     rollups: Vec<u8>,
     sums: FxHashMap<u32, Cell>,
+    /// In the reporting currency, of lines that have one.
+    converted: FxHashMap<u32, Converted>,
 }
 
 impl RangeSums {
@@ -52,6 +55,10 @@ pub struct Cells {
     /// Numbers of rollups and grouping sets by name.
     rollups: HashMap<String, u8>,
     sets: HashMap<String, u8>,
+    rates: Arc<Rates>,
+    calendar: Calendar,
+    /// By rollup, whether its amounts can be converted by day.
+    convertible: Vec<bool>,
     lines: Vec<Line>,
     numbers_of_lines: FxHashMap<Box<[u8]>, u32>,
     /// A line's name in bytes, kept to be used again.
@@ -62,8 +69,8 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// No rows yet.
-    pub fn new(catalogue: &Catalogue, reach: Reach) -> Cells {
+    /// No rows yet. Amounts are converted by these rates.
+    pub fn new(catalogue: &Catalogue, reach: Reach, rates: Arc<Rates>) -> Cells {
         Cells {
             reach_of: catalogue
                 .rollups()
@@ -71,12 +78,14 @@ impl Cells {
                 .map(|rollup| reach.ranges_of(&rollup.name))
                 .collect(),
             reach,
-            rollups: catalogue
-                .rollups()
-                .iter()
-                .enumerate()
-                .map(|(number, rollup)| (rollup.name.clone().into_owned(), number as u8))
+            rollups: catalogue.numbers_of_rollups(),
+            convertible: (0..catalogue.rollups().len())
+                .map(|number| {
+                    !rates.reporting().is_empty() && catalogue.converted(number as u8).is_some()
+                })
                 .collect(),
+            rates,
+            calendar: catalogue.calendar.clone(),
             sets: (0..catalogue.sets.len())
                 .map(|set| (catalogue.set_name(set), set as u8))
                 .collect(),
@@ -133,12 +142,27 @@ impl Cells {
         if difference.is_zero() {
             return;
         }
+        let factor = self.factor(line, row.pane);
         for range in &mut self.ranges {
             if range.holds(rollup, row.pane) {
                 range.sums.entry(line).or_default().merge(&difference);
+                if let Some(factor) = factor {
+                    let converted = range.converted.entry(line).or_default();
+                    converted.add(&difference, factor, 1);
+                }
                 self.has_changed = true;
             }
         }
+    }
+
+    /// By what the amounts of a line's cell are converted; none of a line whose amounts are not.
+    fn factor(&self, line: u32, pane: Pane) -> Option<Option<i128>> {
+        let line = &self.lines[line as usize];
+        let is_converted = self.convertible[usize::from(line.rollup)];
+        is_converted.then(|| {
+            let day = self.calendar.day_of(pane);
+            self.rates.factor(&line.currency, day)
+        })
     }
 
     fn line(&mut self, row: &RollupRow<'_>) -> Option<u32> {
@@ -190,6 +214,7 @@ impl Cells {
                         },
                         rollups,
                         sums: FxHashMap::default(),
+                        converted: FxHashMap::default(),
                     };
                     has_changed = true;
                     if range.undated {
@@ -235,12 +260,20 @@ impl Cells {
         }
         for &rollup in &sums.rollups {
             let keys = (rollup, grain, panes.start)..(rollup, grain, panes.end);
-            for (&(line, _), held) in self.panes.range(keys).flat_map(|(_, rows)| rows) {
-                let sum = sums.sums.entry(line).or_default();
-                if is_added {
-                    held.numbers.add_to(sum);
-                } else {
-                    held.numbers.subtract_from(sum);
+            for (&(_, grain, start), rows) in self.panes.range(keys) {
+                for (&(line, _), held) in rows {
+                    let sum = sums.sums.entry(line).or_default();
+                    if is_added {
+                        held.numbers.add_to(sum);
+                    } else {
+                        held.numbers.subtract_from(sum);
+                    }
+                    if let Some(factor) = self.factor(line, Pane { grain, start }) {
+                        let mut cell = Cell::default();
+                        held.numbers.add_to(&mut cell);
+                        let converted = sums.converted.entry(line).or_default();
+                        converted.add(&cell, factor, if is_added { 1 } else { -1 });
+                    }
                 }
             }
         }
@@ -260,6 +293,10 @@ impl Cells {
                     line.currency.clone(),
                     cell,
                 );
+            }
+            for (&line, sum) in range.converted.iter().filter(|(_, sum)| !sum.is_zero()) {
+                let line = &self.lines[line as usize];
+                sums.add_converted(number, line.rollup, line.set, line.values.clone(), sum);
             }
         }
         sums

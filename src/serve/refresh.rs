@@ -12,7 +12,7 @@ use super::model::{Model, Snapshot, Top};
 use super::reach::Reach;
 use crate::clickhouse::RollupRow;
 use crate::definitions::BadDefinition;
-use crate::metric::{Catalogue, MetricValues, QueryPlan, versions};
+use crate::metric::{Catalogue, MetricValues, QueryPlan, Rate, Rates, versions};
 use crate::pipeline::catalogue::{VersionsOf, is_shown};
 use crate::pipeline::{Epoch, OutsideError};
 use crate::telemetry::{Telemetry, wall_clock};
@@ -51,6 +51,9 @@ pub trait Source: Send + Sync {
         after: i64,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// The exchange rates there are.
+    fn rates(&self, epoch: &Epoch) -> impl Future<Output = Result<Vec<Rate>, OutsideError>> + Send;
 }
 
 /// How the read model is kept.
@@ -62,6 +65,10 @@ pub struct Refresh {
     pub compare_every: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
+    /// The currency that amounts are converted into.
+    pub reporting_currency: Option<String>,
+    /// The time between two readings of the exchange rates.
+    pub rates_every: Duration,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
     /// What this program counts: metrics of another formula are not shown.
@@ -74,6 +81,8 @@ impl Default for Refresh {
             every: Duration::from_secs(2),
             compare_every: Duration::from_secs(15 * 60),
             top: 20,
+            reporting_currency: None,
+            rates_every: Duration::from_secs(60),
             clock: wall_clock,
             catalogue: versions,
         }
@@ -150,6 +159,8 @@ pub struct Refresher<S> {
     telemetry: Arc<Telemetry>,
     /// The epoch with its definitions compiled: a calendar takes a while to lay out.
     epoch: Option<(Epoch, Arc<Catalogue>)>,
+    /// The exchange rates, and when they were read.
+    rates: Option<(Arc<Rates>, Instant)>,
     held: Option<Held>,
 }
 
@@ -174,6 +185,7 @@ impl<S: Source> Refresher<S> {
             refresh,
             telemetry,
             epoch: None,
+            rates: None,
             held: None,
         }
     }
@@ -219,9 +231,13 @@ impl<S: Source> Refresher<S> {
                 let sets = definitions.sets.len();
                 let mut reading = held.cells.sums().read(&plan, &definitions, sets);
                 let program = (self.refresh.catalogue)(&epoch.definitions);
-                reading
-                    .metrics
-                    .retain(|metric| is_shown(&epoch, metric.name, &program));
+                reading.metrics.retain(|metric| {
+                    let sources = definitions
+                        .metric(metric.name)
+                        .map(|m| definitions.sources(m));
+                    let mut sources = sources.into_iter().flatten();
+                    sources.all(|source| is_shown(&epoch, source.name(), &program))
+                });
                 let reading = Arc::new(reading);
                 let top = Arc::new(Top::of(&reading, &definitions, self.refresh.top));
                 held.cut = Some((plan.ranges.clone(), reading.clone(), top.clone()));
@@ -261,6 +277,29 @@ impl<S: Source> Refresher<S> {
         Ok(made)
     }
 
+    /// The exchange rates; if they are others than before, all amounts are converted anew.
+    async fn rates(&mut self, epoch: &Epoch) -> Result<Arc<Rates>, RefreshError> {
+        let Some(reporting) = &self.refresh.reporting_currency else {
+            return Ok(Arc::default());
+        };
+        if let Some((rates, read_at)) = &self.rates
+            && read_at.elapsed() < self.refresh.rates_every
+        {
+            return Ok(rates.clone());
+        }
+        let read_at = Instant::now();
+        let rates = Rates::new(reporting, self.source.rates(epoch).await?);
+        let rates = match &self.rates {
+            Some((known, _)) if **known == rates => known.clone(),
+            _ => {
+                self.held = None;
+                Arc::new(rates)
+            }
+        };
+        self.rates = Some((rates.clone(), read_at));
+        Ok(rates)
+    }
+
     /// Reads what is new, or all.
     async fn read(
         &mut self,
@@ -269,6 +308,7 @@ impl<S: Source> Refresher<S> {
         plan: &QueryPlan,
         without_lag: &QueryPlan,
     ) -> Result<(), RefreshError> {
+        let rates = self.rates(epoch).await?;
         let is_usable = self
             .held
             .as_ref()
@@ -286,7 +326,7 @@ impl<S: Source> Refresher<S> {
         }
         // A watermark that comes back to the present must not find its cohorts missing.
         let reach = Reach::around(&[plan, without_lag]);
-        let mut all = Held::read_all(&self.source, epoch, definitions, reach).await?;
+        let mut all = Held::read_all(&self.source, epoch, definitions, reach, rates).await?;
         if is_usable && let Some(before) = &mut self.held {
             // Both take what has come since: what differs then was missed for good.
             let since = before.read_new(&self.source, epoch, Some(&mut all)).await?;
@@ -312,9 +352,10 @@ impl Held {
         epoch: &Epoch,
         definitions: &Catalogue,
         reach: Reach,
+        rates: Arc<Rates>,
     ) -> Result<Held, OutsideError> {
         let all_read_at = Instant::now();
-        let mut cells = Cells::new(definitions, reach.clone());
+        let mut cells = Cells::new(definitions, reach.clone(), rates);
         let mut newest = 0;
         let mut take = |row: RollupRow<'_>| {
             newest = newest.max(row.written_at);

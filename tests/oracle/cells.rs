@@ -70,6 +70,7 @@ pub(super) enum By {
     Account,
     Owner,
     Forecast,
+    Losses,
     Quota,
     Nothing,
 }
@@ -100,6 +101,7 @@ impl Oracle<'_> {
         for (id, deal) in &deals {
             self.of_deal(deal, &mut table);
             self.of_open_deal(id, deal, &mut table);
+            self.of_losses(id, deal, &mut table);
         }
         self.of_quotas(&mut table);
         let leads = self
@@ -212,6 +214,9 @@ impl Oracle<'_> {
                 By::Deal => !["segment", "stage", "forecast_category", "lost_reason"]
                     .contains(&dimension.as_str()),
                 By::Forecast => !["segment", "lost_reason"].contains(&dimension.as_str()),
+                By::Losses => {
+                    !["segment", "stage", "forecast_category"].contains(&dimension.as_str())
+                }
                 By::Quota => ["owner", "team"].contains(&dimension.as_str()),
                 By::Owner => dimension == "owner",
                 By::Contact => ["region", "owner"].contains(&dimension.as_str()),

@@ -1,10 +1,10 @@
-//! What open deals promise, and what is to be sold.
+//! What open deals promise, what is to be sold, and what is lost.
 
 use dealpulse::definitions::ForecastCategory;
 use dealpulse::event::{Decimal, When};
 use dealpulse::window::Grain;
 
-use super::cells::{By, Table};
+use super::cells::{By, HOURS_AND_DAYS, Table};
 use super::{Deal, Dims, Oracle};
 
 /// The quotient nearest to a product divided, a half away from zero.
@@ -117,6 +117,34 @@ impl<'e> Oracle<'e> {
                     given = up_to;
                 }
             }
+        }
+    }
+
+    pub(super) fn of_losses(&self, id: &'e str, deal: &Deal, table: &mut Table) {
+        let is_lost = deal.status == "lost";
+        let reason = self.text("deal", id, "lost_reason");
+        let reason = if is_lost { reason } else { String::new() };
+        let mut dims = deal.dims.clone();
+        dims.insert("lost_reason".into(), reason.clone());
+        let lost = ("losses.lost", By::Losses, HOURS_AND_DAYS);
+        if let Some(closed) = deal.closed.filter(|_| is_lost) {
+            self.add(table, lost, closed, &dims, &deal.currency, |cell| {
+                cell.count(0);
+                if reason.is_empty() {
+                    cell.count(1);
+                }
+                cell.sum(0, deal.amount);
+            });
+        }
+        let statuses = self.statuses(id);
+        let opened = (1..statuses.len()).rfind(|&at| {
+            let (was, is) = (statuses[at - 1].3, statuses[at].3);
+            was != "open" && is == "open"
+        });
+        if let Some(at) = opened {
+            let again = When::Instant(statuses[at].0.0);
+            let reopened = ("losses.reopened", By::Losses, HOURS_AND_DAYS);
+            self.add(table, reopened, again, &dims, "", |cell| cell.count(0));
         }
     }
 }

@@ -127,6 +127,7 @@ const DEAL: &[(&str, Values)] = &[
             None,
         ],
     ),
+    ("lost_reason", &[Some("price"), Some("no budget"), None]),
     ("expected_close_date", WHENS),
     ("probability", &[Some("0.25"), Some("0.9"), Some("0"), None]),
     ("lead_source", SOURCES),

@@ -172,8 +172,8 @@ impl<'e> Oracle<'e> {
         chain[chain.len() - 1]
     }
 
-    /// A deal's status and the first clock of its last unbroken run.
-    fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
+    /// Every status a deal was said to have, oldest first.
+    fn statuses(&self, id: &'e str) -> Vec<(Clock, u8, u64, &'static str)> {
         let stages = &self.definitions.spec.stages;
         let word = |text: &str| {
             ["won", "lost"]
@@ -196,6 +196,12 @@ impl<'e> Oracle<'e> {
                 .map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))),
         );
         asserted.sort();
+        asserted
+    }
+
+    /// A deal's status and the first clock of its last unbroken run.
+    fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
+        let asserted = self.statuses(id);
         let Some(&(_, _, _, status)) = asserted.last() else {
             return ("open", None);
         };

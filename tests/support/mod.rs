@@ -4,6 +4,7 @@
 pub mod clickhouse;
 pub mod clients;
 pub mod crm;
+pub mod customers;
 pub mod events;
 pub mod faults;
 pub mod figures;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::metric::Rate;
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{Refresh, Refresher, Source};
@@ -60,6 +61,10 @@ impl Source for Database {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         self.0.new_rollup_rows(epoch.epoch, after, take).await
+    }
+
+    async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
+        self.0.rates(epoch.generation).await
     }
 }
 

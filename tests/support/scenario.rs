@@ -24,8 +24,8 @@ pub fn events(count: usize) -> Vec<GeneratedEvent> {
         DateTime::from_timestamp_micros(dealpulse::telemetry::wall_clock()).expect("the present");
     let organisation = Generator::new(GeneratorConfig {
         seed: 11,
-        // About 14 events come of a deal; a few more than needed, of which the last are taken.
-        deals: count as u64 / 12,
+        // About 22 events come of a deal; a few more than needed, of which the last are taken.
+        deals: count as u64 / 19,
         start: now - TimeDelta::days(180),
         end: now,
         faults: Faults {

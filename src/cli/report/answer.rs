@@ -7,7 +7,7 @@ use super::inputs::Tally;
 use super::rejects::Counts;
 use crate::clickhouse::ClickHouse;
 use crate::event::When;
-use crate::metric::{Catalogue, MetricValues, QueryPlan};
+use crate::metric::{Catalogue, MetricValues, QueryPlan, Rates};
 use crate::window::calendar::{Day, civil};
 use crate::window::rolling::{Now, ROLLING, Span, Window};
 
@@ -47,7 +47,7 @@ pub struct TopAccount {
 }
 
 impl<'d> Answer<'d> {
-    /// Reads all of it from `epoch`, windows ending at `as_of`.
+    /// Reads all of it from `epoch`, windows ending at `as_of`, amounts also by `rates`.
     ///
     /// # Errors
     /// What ClickHouse answered.
@@ -56,6 +56,7 @@ impl<'d> Answer<'d> {
         epoch: u32,
         definitions: &'d Catalogue,
         as_of: i64,
+        rates: &Rates,
     ) -> Result<Answer<'d>> {
         let now = Now {
             now: as_of,
@@ -89,11 +90,8 @@ impl<'d> Answer<'d> {
         let mut reading = MetricValues::default();
         for windows in windows.chunks(AT_A_TIME) {
             let plan = QueryPlan::new(windows.to_vec(), now, definitions);
-            let part = clickhouse.sums(epoch, definitions, &plan).await?.read(
-                &plan,
-                definitions,
-                definitions.sets.len(),
-            );
+            let sums = clickhouse.sums(epoch, definitions, &plan, rates).await?;
+            let part = sums.read(&plan, definitions, definitions.sets.len());
             reading.windows.extend(part.windows);
             if reading.metrics.is_empty() {
                 reading.metrics = part.metrics;

@@ -12,10 +12,12 @@ pub(super) struct Account {
     pub(super) segment: u8,
     /// One bit a product.
     pub(super) bought: u8,
+    /// The person there who was met last.
+    pub(super) contact: Option<u32>,
     merged_into: Option<u32>,
     /// Unix ms.
     pub(super) customer_since: Option<i64>,
-    churned: bool,
+    pub(super) churned: bool,
 }
 
 /// What is still to happen to an account.
@@ -38,6 +40,7 @@ impl World {
             region,
             segment,
             bought: 0,
+            contact: None,
             merged_into: None,
             customer_since: None,
             churned: false,
@@ -70,6 +73,9 @@ impl World {
         let product = self.random.index(PRODUCTS.len()) as u8;
         self.accounts[account as usize].bought |= 1 << product;
         self.become_customer(at, account, since);
+        if PRODUCTS[usize::from(product)].is_subscription {
+            self.introduce_subscription(at, account, product);
+        }
     }
 
     fn describe_account(&mut self, at: i64, account: u32) -> Event {

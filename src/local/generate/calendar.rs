@@ -28,13 +28,17 @@ pub(super) fn busyness(at: i64) -> u64 {
         * HOURS[time.hour() as usize]
 }
 
+/// Whether a day, counted from 1 January 1970, is a Saturday or a Sunday.
+pub(super) fn is_weekend(day: i64) -> bool {
+    // Day 0 was a Thursday: with Monday as 0, it is 3.
+    (day + 3).rem_euclid(7) >= 5
+}
+
 /// The first moment at or after `at` at which somebody is at work, `offset` hours east of UTC.
 pub(super) fn at_work(at: i64, offset: i64, random: &mut Random) -> i64 {
     let local = at + offset * HOUR;
     let mut day = local.div_euclid(DAY);
     let within = local.rem_euclid(DAY);
-    // 1 January 1970 was a Thursday: with Monday as 0, day 0 is 3.
-    let is_weekend = |day: i64| (day + 3).rem_euclid(7) >= 5;
     if !is_weekend(day) && (8 * HOUR..18 * HOUR).contains(&within) {
         return at;
     }
@@ -50,25 +54,36 @@ pub(super) fn at_work(at: i64, offset: i64, random: &mut Random) -> i64 {
 
 /// When a deal that could be signed at `ready` is signed: many wait for the end of the quarter or the month.
 pub(super) fn signing(ready: i64, offset: i64, random: &mut Random) -> i64 {
-    let quarter_end = month_end(ready, true);
+    let quarter_end = period(ready, 3).1;
     let wait_for = if quarter_end - ready < 40 * DAY && random.chance(380) {
         quarter_end - random.below(14 * DAY as u64) as i64
     } else if random.chance(120) {
-        month_end(ready, false) - random.below(4 * DAY as u64) as i64
+        period(ready, 1).1 - random.below(4 * DAY as u64) as i64
     } else {
         ready
     };
     at_work(ready.max(wait_for), offset, random)
 }
 
-/// The first moment after the month, or the calendar quarter, that holds this time.
-fn month_end(at: i64, of_quarter: bool) -> i64 {
+/// The first moment of the calendar month, or of the quarter of 3 `months`, that holds this time, and the first after it.
+pub(super) fn period(at: i64, months: u32) -> (i64, i64) {
     let date = utc(at).date_naive();
-    let months = if of_quarter { 3 - date.month0() % 3 } else { 1 };
-    let first_of_next = date
+    let first = date
         .checked_sub_days(Days::new(u64::from(date.day0())))
-        .and_then(|first| first.checked_add_months(Months::new(months)))
+        .and_then(|first| first.checked_sub_months(Months::new(date.month0() % months)))
+        .unwrap_or(NaiveDate::MIN);
+    let next = first
+        .checked_add_months(Months::new(months))
         .unwrap_or(NaiveDate::MAX);
-    let days = first_of_next.signed_duration_since(NaiveDate::default());
-    days.num_days() * DAY
+    let start_of = |date: NaiveDate| {
+        let days = date.signed_duration_since(NaiveDate::default());
+        days.num_days() * DAY
+    };
+    (start_of(first), start_of(next))
+}
+
+/// The same day and time a month later, or that month's last day.
+pub(super) fn a_month_later(at: i64) -> i64 {
+    let later = utc(at).checked_add_months(Months::new(1));
+    later.map_or(i64::MAX, |later| later.timestamp_millis())
 }

@@ -1,6 +1,4 @@
-//! The company that sells and those that buy from it: who, where, what and through which channel.
-
-use super::random::Random;
+//! The company that sells and those that buy from it: where, what and through which channel.
 
 /// A channel leads come through. Shares and rates are in thousandths.
 pub(super) struct Source {
@@ -41,6 +39,8 @@ pub enum Currency {
     Eur,
     /// United States dollar.
     Usd,
+    /// Pound sterling.
+    Gbp,
     /// Japanese yen, which has no smaller unit.
     Jpy,
 }
@@ -50,17 +50,38 @@ impl Currency {
         match self {
             Self::Eur => "EUR",
             Self::Usd => "USD",
+            Self::Gbp => "GBP",
             Self::Jpy => "JPY",
         }
     }
 
-    /// A price in euro cents as an amount in this currency's smallest unit, at a rate that never moves.
-    pub(super) fn convert(self, euro_cents: i64) -> i64 {
+    /// What one euro usually costs, in ten-thousandths.
+    pub(super) fn per_euro(self) -> i64 {
         match self {
-            Self::Eur => euro_cents,
-            Self::Usd => euro_cents * 108 / 100,
-            Self::Jpy => euro_cents * 160 / 100,
+            Self::Eur => 10_000,
+            Self::Usd => 10_800,
+            Self::Gbp => 8_600,
+            Self::Jpy => 1_600_000,
         }
+    }
+
+    /// A price in euro cents as an amount in this currency's smallest unit, at a rate that never moves: price lists don't
+    /// follow the market.
+    pub(super) fn convert(self, euro_cents: i64) -> i64 {
+        let hundredths = euro_cents * self.per_euro() / 10_000;
+        match self {
+            Self::Jpy => hundredths / 100,
+            Self::Eur | Self::Usd | Self::Gbp => hundredths,
+        }
+    }
+
+    /// What an amount in this currency's smallest unit usually is in euro cents.
+    pub(super) fn to_euro_cents(self, amount: i64) -> i64 {
+        let hundredths = match self {
+            Self::Jpy => amount * 100,
+            Self::Eur | Self::Usd | Self::Gbp => amount,
+        };
+        hundredths * 10_000 / self.per_euro()
     }
 }
 
@@ -94,7 +115,7 @@ pub(super) const REGIONS: [Region; 5] = [
     Region {
         name: "UK & Ireland",
         share: 180,
-        currency: Currency::Eur,
+        currency: Currency::Gbp,
         offset: 0,
         legal_forms: ["Ltd", "plc", "Group"],
         teams: ["uki-inside", "uki-field"],
@@ -117,16 +138,32 @@ pub(super) const REGIONS: [Region; 5] = [
     },
 ];
 
-/// What is sold, with the list price of one unit in euro cents.
-pub(super) const PRODUCTS: [(&str, i64); 8] = [
-    ("Core", 49_900),
-    ("Core Plus", 89_900),
-    ("Analytics", 129_000),
-    ("Automation", 159_000),
-    ("Connect", 39_500),
-    ("Mobile", 24_900),
-    ("Security", 99_000),
-    ("Premium Support", 59_000),
+/// What is sold.
+pub(super) struct Product {
+    pub(super) name: &'static str,
+    /// The list price of one unit in euro cents: of a year, if it is subscribed to.
+    pub(super) price: i64,
+    /// It is paid by the month for as long as the customer stays; the others are invoiced once.
+    pub(super) is_subscription: bool,
+}
+
+const fn product(name: &'static str, price: i64, is_subscription: bool) -> Product {
+    Product {
+        name,
+        price,
+        is_subscription,
+    }
+}
+
+pub(super) const PRODUCTS: [Product; 8] = [
+    product("Core", 49_900, true),
+    product("Core Plus", 89_900, true),
+    product("Analytics", 129_000, false),
+    product("Automation", 159_000, false),
+    product("Connect", 39_500, false),
+    product("Mobile", 24_900, true),
+    product("Security", 99_000, false),
+    product("Premium Support", 59_000, true),
 ];
 
 /// A size of customer: its share, the units it buys and the days a first deal with it typically takes.
@@ -189,58 +226,6 @@ pub(super) const LOST_REASONS: [&str; 6] = [
     "missing feature",
     "no budget",
 ];
-
-/// Somebody who sells.
-pub(super) struct Rep {
-    pub(super) id: String,
-    pub(super) region: u8,
-    pub(super) team: &'static str,
-    /// How well, in thousandths of the average.
-    skill: u32,
-}
-
-/// The sales force: eight to a region.
-pub(super) struct Reps(Vec<Rep>);
-
-const REPS_PER_REGION: usize = 8;
-
-impl Reps {
-    pub(super) fn hire(random: &mut Random) -> Self {
-        let mut reps = Vec::with_capacity(REGIONS.len() * REPS_PER_REGION);
-        for (region, place) in REGIONS.iter().enumerate() {
-            for desk in 0..REPS_PER_REGION {
-                reps.push(Rep {
-                    id: format!("u{:02}", reps.len() + 1),
-                    region: region as u8,
-                    team: place.teams[desk % place.teams.len()],
-                    skill: random.between(650, 1350) as u32,
-                });
-            }
-        }
-        Self(reps)
-    }
-
-    pub(super) fn get(&self, rep: u8) -> &Rep {
-        &self.0[usize::from(rep)]
-    }
-
-    /// Somebody of the region.
-    pub(super) fn any_of(&self, region: u8, random: &mut Random) -> u8 {
-        (usize::from(region) * REPS_PER_REGION + random.index(REPS_PER_REGION)) as u8
-    }
-
-    /// Somebody else of the same region.
-    pub(super) fn colleague_of(&self, rep: u8, random: &mut Random) -> u8 {
-        let base = usize::from(self.get(rep).region) * REPS_PER_REGION;
-        let further = 1 + random.index(REPS_PER_REGION - 1);
-        (base + (usize::from(rep) - base + further) % REPS_PER_REGION) as u8
-    }
-
-    /// A rate in thousandths as this rep achieves it.
-    pub(super) fn achieved(&self, rep: u8, per_mille: u32) -> u32 {
-        (per_mille * self.get(rep).skill / 1000).min(950)
-    }
-}
 
 const FIRST: [&str; 40] = [
     "Alder", "Amber", "Aster", "Baltic", "Beacon", "Birch", "Bright", "Cedar", "Cobalt", "Copper",

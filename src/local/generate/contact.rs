@@ -11,7 +11,7 @@ pub(super) enum ContactStep {
     Delete,
 }
 
-fn contact_key(contact: u32) -> String {
+pub(super) fn contact_key(contact: u32) -> String {
     format!("C-{contact}")
 }
 
@@ -20,6 +20,9 @@ impl World {
     pub(super) fn meet_contact(&mut self, at: i64, owner: u8, account: Option<u32>) {
         self.contacts += 1;
         let contact = self.contacts;
+        if let Some(account) = account {
+            self.accounts[account as usize].contact = Some(contact);
+        }
         let mut event = self
             .event("contact", "upserted", contact_key(contact), at)
             .maybe_text("account_id", account.map(account_key).as_deref())
@@ -45,6 +48,7 @@ impl World {
                 let Some(account) = self.any_customer() else {
                     return;
                 };
+                self.accounts[account as usize].contact = Some(contact);
                 let event = self.event("contact", "upserted", contact_key(contact), at);
                 event.text("account_id", &account_key(account))
             }

@@ -25,7 +25,7 @@ pub(super) struct FromLead {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     New,
     Upsell,
     CrossSell,
@@ -48,13 +48,16 @@ pub(super) struct Deal {
     pub(super) id: u32,
     pub(super) account: Option<u32>,
     pub(super) owner: u8,
+    /// The person at the owner's desk and their team, as the deal's events named them last.
+    pub(super) named: (u32, u8),
     pub(super) product: u8,
-    kind: Kind,
+    pub(super) kind: Kind,
     pub(super) currency: Currency,
     /// In the currency's smallest unit.
     pub(super) amount: i64,
     /// The last close, unix ms.
     pub(super) closed_at: i64,
+    pub(super) is_billed: bool,
     pub(super) plan: Plan<DealStep>,
 }
 
@@ -62,6 +65,10 @@ pub(super) enum DealStep {
     /// Enters the stage of this index.
     Enter(usize),
     Handover,
+    /// The rep does something about it.
+    Act,
+    /// It will take longer.
+    Slip,
     Win,
     Lose,
     Reopen,
@@ -115,17 +122,23 @@ impl World {
         };
         let bought = account.map_or(0, |account| self.accounts[account as usize].bought);
         let (kind, product) = self.choose_product(kind, bought);
-        let currency = self.choose_currency(owner);
-        let amount = self.price(product, currency, account);
+        let known = account.and_then(|account| self.follow_up_price(account, product, kind));
+        let (currency, amount) = known.unwrap_or_else(|| {
+            let currency = self.choose_currency(owner);
+            (currency, self.price(product, currency, account))
+        });
+        let rep = self.reps.get(owner);
         let mut deal = Deal {
             id: self.deals,
             account,
             owner,
+            named: (rep.person, rep.team),
             product,
             kind,
             currency,
             amount,
             closed_at: at,
+            is_billed: false,
             plan: Plan::of(vec![]),
         };
         let (plan, expected) = self.plan_deal(at, &deal, source);
@@ -168,23 +181,19 @@ impl World {
     }
 
     fn choose_currency(&mut self, owner: u8) -> Currency {
-        let region = self.reps.get(owner).region;
-        let usual = REGIONS[usize::from(region)].currency;
         let accepted = &self.config.currencies;
-        match accepted.first() {
-            None => Currency::Eur,
-            Some(_) if self.random.chance(50) => *self.random.pick(accepted),
-            Some(first) if !accepted.contains(&usual) => *first,
-            Some(_) => usual,
+        if !accepted.is_empty() && self.random.chance(50) {
+            return *self.random.pick(accepted);
         }
+        self.usual_currency(owner)
     }
 
-    fn price(&mut self, product: u8, currency: Currency, account: Option<u32>) -> i64 {
+    pub(super) fn price(&mut self, product: u8, currency: Currency, account: Option<u32>) -> i64 {
         let segment = account.map_or(0, |account| self.accounts[account as usize].segment);
         let (fewest, most) = SEGMENTS[usize::from(segment)].units;
         let units = self.random.between(fewest, most);
         let discount = self.random.below(26) as i64;
-        let list = PRODUCTS[usize::from(product)].1 * units;
+        let list = PRODUCTS[usize::from(product)].price * units;
         currency.convert(list * (100 - discount) / 100)
     }
 
@@ -238,8 +247,20 @@ impl World {
             let share = self.random.between(100, 990);
             steps.push((at + (close - at) / 1000 * share, DealStep::Handover));
         }
+        for _ in 0..1 + self.random.below(3) {
+            let when = at + (close - at) / 1000 * self.random.between(20, 980);
+            let when = at_work(when, offset, &mut self.random);
+            steps.push((when.min(close), DealStep::Act));
+        }
+        if self.random.chance(200) {
+            let share = self.random.between(500, 980);
+            steps.push((at + (close - at) / 1000 * share, DealStep::Slip));
+        }
         // A few are simply forgotten.
         if !self.random.chance(30) {
+            if is_won {
+                self.foresee(deal.owner, close, deal.amount, deal.currency);
+            }
             self.plan_close(close, is_won, offset, &mut steps);
         }
         let expected = close + self.random.between(-20, 20) * DAY;
@@ -309,7 +330,7 @@ impl World {
         expected: i64,
     ) {
         let event = self.event("deal", "upserted", deal_key(deal.id), at);
-        let product = PRODUCTS[usize::from(deal.product)].0;
+        let product = PRODUCTS[usize::from(deal.product)].name;
         let name = match deal.account {
             Some(account) => {
                 let region = self.accounts[account as usize].region;
@@ -327,7 +348,7 @@ impl World {
             .maybe_text("lead_id", lead.map(lead_key).as_deref())
             .maybe_text("lead_source", source.filter(|_| says_source))
             .text("owner_id", &rep.id)
-            .text("team", rep.team)
+            .text("team", rep.team_name())
             .text("region", REGIONS[usize::from(rep.region)].name)
             .text(
                 "pipeline",

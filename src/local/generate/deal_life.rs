@@ -11,9 +11,11 @@ impl World {
         match deal.plan.take() {
             Some(DealStep::Enter(stage)) => self.enter_stage(at, &mut deal, stage),
             Some(DealStep::Handover) => self.hand_over(at, &mut deal),
+            Some(DealStep::Act) => self.work_on_deal(at, &deal),
+            Some(DealStep::Slip) => self.slip(at, &mut deal),
             Some(DealStep::Win) => self.win(at, &mut deal),
             Some(DealStep::Lose) => self.lose(at, &mut deal),
-            Some(DealStep::Reopen) => self.reopen(at, &deal),
+            Some(DealStep::Reopen) => self.reopen(at, &mut deal),
             Some(DealStep::Reprice) => {
                 deal.amount = deal.amount * self.random.between(70, 110) / 100;
                 let event = self
@@ -44,6 +46,19 @@ impl World {
         self.event("deal", "upserted", deal_key(deal.id), at)
     }
 
+    /// Starts an event of an open deal. If somebody else sits at the owner's desk by now, or in another team, it says so.
+    fn progress(&mut self, at: i64, deal: &mut Deal) -> Event {
+        let event = self.change(at, deal);
+        let rep = self.reps.get(deal.owner);
+        if deal.named == (rep.person, rep.team) {
+            return event;
+        }
+        deal.named = (rep.person, rep.team);
+        event
+            .text("owner_id", &rep.id)
+            .text("team", rep.team_name())
+    }
+
     fn enter_stage(&mut self, at: i64, deal: &mut Deal, stage: usize) {
         // Some rules in a CRM write a second time within the same instant: then only the sequence shows which was last.
         if self.random.chance(30) {
@@ -59,7 +74,7 @@ impl World {
         }
         let (stage, probability, category) = STAGES[stage];
         let mut event = self
-            .change(at, deal)
+            .progress(at, deal)
             .text("stage", stage)
             .instant("stage_entered_at", at)
             .number("probability", probability)
@@ -81,9 +96,20 @@ impl World {
 
     fn hand_over(&mut self, at: i64, deal: &mut Deal) {
         deal.owner = self.reps.colleague_of(deal.owner, &mut self.random);
-        let event = self.change(at, deal);
-        let rep = self.reps.get(deal.owner);
-        let event = event.text("owner_id", &rep.id).text("team", rep.team);
+        let event = self.progress(at, deal);
+        self.publish(event);
+    }
+
+    /// The close is put off, and some don't count on the deal any more.
+    fn slip(&mut self, at: i64, deal: &mut Deal) {
+        let expected = at + self.random.between(10, 60) * DAY;
+        let offset = self.offset_of_rep(deal.owner);
+        let mut event = self
+            .progress(at, deal)
+            .date("expected_close_date", expected, offset);
+        if self.random.chance(150) {
+            event = event.text("forecast_category", "omitted");
+        }
         self.publish(event);
     }
 
@@ -93,7 +119,7 @@ impl World {
             deal.amount = deal.amount * self.random.between(85, 100) / 100;
         }
         let event = self
-            .change(at, deal)
+            .progress(at, deal)
             .text("stage", "won")
             .instant("stage_entered_at", at)
             .text("status", "won")
@@ -112,13 +138,17 @@ impl World {
             self.accounts[account as usize].bought |= 1 << deal.product;
             self.become_customer(at, account, at);
         }
+        // One that is won again is billed as it was.
+        if !std::mem::replace(&mut deal.is_billed, true) {
+            self.bill(at, deal);
+        }
     }
 
     fn lose(&mut self, at: i64, deal: &mut Deal) {
         deal.closed_at = at;
         let reason = self.random.pick(&LOST_REASONS);
         let event = self
-            .change(at, deal)
+            .progress(at, deal)
             .text("stage", "lost")
             .instant("stage_entered_at", at)
             .text("status", "lost")
@@ -145,10 +175,10 @@ impl World {
         }
     }
 
-    fn reopen(&mut self, at: i64, deal: &Deal) {
+    fn reopen(&mut self, at: i64, deal: &mut Deal) {
         let (stage, probability, category) = STAGES[STAGES.len() - 1];
         let event = self
-            .change(at, deal)
+            .progress(at, deal)
             .text("stage", stage)
             .instant("stage_entered_at", at)
             .text("status", "open")

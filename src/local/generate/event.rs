@@ -98,7 +98,7 @@ impl Event {
         self.raw("\"");
         match currency {
             Currency::Jpy => self.display(amount),
-            Currency::Eur | Currency::Usd => {
+            Currency::Eur | Currency::Usd | Currency::Gbp => {
                 self.display(amount / 100);
                 self.raw(".");
                 self.digits(amount % 100, 2);

@@ -1,6 +1,7 @@
 //! Leads: somebody asks; most come to nothing, some become deals.
 
 use super::account::account_key;
+use super::activity::About;
 use super::calendar::{DAY, HOUR, at_work};
 use super::company::{CAMPAIGNS, REGIONS, SOURCES};
 use super::deal::{FromLead, Origin};
@@ -18,6 +19,8 @@ pub(super) struct Lead {
 }
 
 enum LeadStep {
+    /// The rep does something about it.
+    Act,
     Qualify,
     Disqualify,
     Convert,
@@ -76,6 +79,13 @@ impl World {
         let converts = SOURCES[usize::from(lead.source)].converts;
         let converts = self.reps.achieved(lead.owner, converts);
         let mut steps = Vec::new();
+        for likely in [240, 60] {
+            if self.random.chance(likely) {
+                let when = at + (answered - at) / 1000 * self.random.between(100, 900);
+                let when = at_work(when, offset, &mut self.random);
+                steps.push((when.min(answered), LeadStep::Act));
+            }
+        }
         if self.random.chance(converts) {
             // A rep in a hurry converts an unqualified lead.
             if self.random.chance(850) {
@@ -116,7 +126,7 @@ impl World {
             .maybe_text("lead_source", source)
             .text("status", "open")
             .text("owner_id", &rep.id)
-            .text("team", rep.team)
+            .text("team", rep.team_name())
             .text("region", REGIONS[usize::from(lead.region)].name)
             .maybe_text("account_id", account.as_deref());
         event = match self.random.below(100) {
@@ -141,6 +151,10 @@ impl World {
     pub(super) fn step_lead(&mut self, at: i64, mut lead: Box<Lead>) {
         let key = lead_key(lead.id);
         match lead.plan.take() {
+            Some(LeadStep::Act) => {
+                let account = lead.account.map(|account| self.root_of(account));
+                self.act(at, lead.owner, About::Lead(lead.id), account);
+            }
             Some(LeadStep::Qualify) => {
                 let event = self.event("lead", "upserted", key, at);
                 self.publish(

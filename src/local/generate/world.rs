@@ -1,18 +1,34 @@
 //! The present state of the organisation, its future steps, and its events not yet published.
 
 use super::account::{Account, AccountStep};
+use super::activity::ActivityStep;
+use super::billing::{Invoice, Payment};
 use super::calendar::{DAY, HOUR, MINUTE, busyness};
-use super::company::Reps;
 use super::contact::ContactStep;
 use super::deal::{Deal, Origin};
 use super::event::Event;
 use super::lead::Lead;
+use super::quota::Correction;
 use super::random::Random;
+use super::rate::Rates;
+use super::subscription::Subscription;
+use super::user::Reps;
 use super::{GeneratedEvent, GeneratorConfig};
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 pub(super) enum Task {
+    /// The stream begins: what the organisation has by then is made known.
+    Begin,
+    /// A month begins.
+    Month,
+    /// The quotas of the periods that begin at that time are set.
+    Quotas(i64),
+    Quota(Box<Correction>),
+    /// Somebody moves.
+    Staff,
+    /// The day's exchange rates are fixed.
+    Rates,
     /// An hour begins: its new leads are created.
     Hour,
     /// That many customers of old are still to be put on file.
@@ -23,6 +39,13 @@ pub(super) enum Task {
     Deal(Box<Deal>),
     Account(u32, AccountStep),
     Contact(u32, ContactStep),
+    Activity(u32, ActivityStep),
+    /// A rep calls on that account.
+    Visit(u32),
+    Invoice(Box<Invoice>),
+    Payment(Box<Payment>),
+    /// An account's month of a product is to be paid.
+    Subscription(u32, u8),
 }
 
 /// Something due at a time; what is due at the same time comes in the order it was asked for.
@@ -58,6 +81,7 @@ struct Demand {
     leads: u64,
     direct_deals: u64,
     repeat_deals: u64,
+    visits: u64,
     /// The present day's luck, in thousandths.
     day: i64,
     luck: u64,
@@ -73,6 +97,14 @@ pub(super) struct World {
     pub(super) leads: u32,
     pub(super) deals: u32,
     pub(super) contacts: u32,
+    pub(super) activities: u32,
+    pub(super) invoices: u32,
+    pub(super) payments: u32,
+    /// By account and product.
+    pub(super) subscriptions: HashMap<(u32, u8), Subscription>,
+    pub(super) rates: Rates,
+    /// Euro cents that open deals are going to bring, by the beginning of the month and the desk.
+    pub(super) foreseen: BTreeMap<(i64, u8), i64>,
     demand: Demand,
     sequence: u64,
     /// When the last event that was neither late nor disordered is published.
@@ -85,6 +117,8 @@ pub(super) struct World {
 /// Of all deals, in thousandths: those that leads become, those reps bring in themselves; customers of old do the rest.
 const FROM_LEADS: u64 = 600;
 const DIRECT: u64 = 100;
+/// How often reps get in touch with customers for no deal in particular, against a thousand deals.
+const VISITS: u64 = 300;
 
 impl World {
     pub(super) fn new(config: GeneratorConfig) -> Self {
@@ -98,9 +132,11 @@ impl World {
             leads: deals * FROM_LEADS / super::lead::converted_per_mille(),
             direct_deals: deals * DIRECT / 1000,
             repeat_deals: deals * (1000 - FROM_LEADS - DIRECT) / 1000,
+            visits: deals * VISITS / 1000,
             day: i64::MIN,
             luck: 1000,
         };
+        let rates = Rates::of(&config.currencies);
         let mut world = Self {
             config,
             random,
@@ -110,6 +146,12 @@ impl World {
             leads: 0,
             deals: 0,
             contacts: 0,
+            activities: 0,
+            invoices: 0,
+            payments: 0,
+            subscriptions: HashMap::new(),
+            rates,
+            foreseen: BTreeMap::new(),
             demand,
             sequence: 0,
             published: i64::MIN,
@@ -117,6 +159,7 @@ impl World {
             tasks: BinaryHeap::new(),
             outbox: BinaryHeap::new(),
         };
+        world.schedule(start, Task::Begin);
         world.schedule(start, Task::Customers(deals / 12 + 1));
         world.schedule(start, Task::Hour);
         world
@@ -136,14 +179,26 @@ impl World {
         }
     }
 
-    /// How much is held in memory: tasks still to come and events not yet published.
+    /// How much is held in memory: tasks still to come, events not yet published, running subscriptions and what quotas
+    /// are set by.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.tasks.len() + self.outbox.len()
+        self.tasks.len() + self.outbox.len() + self.subscriptions.len() + self.foreseen.len()
     }
 
     fn perform(&mut self, at: i64, task: Task) {
         match task {
+            Task::Begin => {
+                self.introduce_staff(at);
+                self.introduce_quotas(at);
+                self.introduce_rates(at);
+                self.open_month(at);
+            }
+            Task::Month => self.open_month(at),
+            Task::Quotas(first) => self.set_quotas(at, first),
+            Task::Quota(correction) => self.correct_quota(at, *correction),
+            Task::Staff => self.change_staff(at),
+            Task::Rates => self.fix_rates(at),
             Task::Hour => self.open_hour(at),
             Task::Customers(left) => {
                 self.found_customer(at);
@@ -159,6 +214,11 @@ impl World {
             Task::Deal(deal) => self.step_deal(at, deal),
             Task::Account(account, step) => self.step_account(at, account, step),
             Task::Contact(contact, step) => self.step_contact(at, contact, step),
+            Task::Activity(activity, step) => self.step_activity(at, activity, step),
+            Task::Visit(account) => self.visit(at, account),
+            Task::Invoice(invoice) => self.step_invoice(at, invoice),
+            Task::Payment(payment) => self.step_payment(at, *payment),
+            Task::Subscription(account, product) => self.step_subscription(at, account, product),
         }
     }
 
@@ -181,6 +241,10 @@ impl World {
             let at = self.within_hour(at);
             self.schedule(at, Task::NewDeal(Origin::Customer));
         }
+        for _ in 0..self.coming(self.demand.visits, weight) {
+            let at = self.within_hour(at);
+            self.keep_in_touch(at);
+        }
         let next = at + HOUR;
         if next < self.config.end.timestamp_millis() {
             self.schedule(next, Task::Hour);
@@ -196,6 +260,11 @@ impl World {
         let expected = (u128::from(total) << 16) * u128::from(weight);
         let expected = expected / u128::from(self.demand.total_busyness);
         self.random.arrivals(expected as u64)
+    }
+
+    /// The busyness of all hours of the run together.
+    pub(super) fn total_busyness(&self) -> u64 {
+        self.demand.total_busyness
     }
 
     pub(super) fn schedule(&mut self, at: i64, what: Task) {
