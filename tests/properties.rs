@@ -208,7 +208,7 @@ fn link_rows(pure: &Pure) -> BTreeMap<String, Row<LinkRow>> {
 fn the_stories_reach_every_measure_of_every_rollup() {
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<&str, (u32, u32, bool)> = BTreeMap::new();
-    for _ in 0..1_000 {
+    for _ in 0..2_000 {
         let events = histories(40).new_tree(&mut runner).unwrap().current();
         for ((name, ..), numbers) in Oracle::new(&DEFINITIONS[1], &events).cells() {
             let rollup = DEFINITIONS[1]

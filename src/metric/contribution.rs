@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::event::When;
 use crate::record::{Mark, TotalKey};
 use crate::symbol::Symbol;
-use crate::window::{Dimension, Dims, Grain, sketch};
+use crate::window::{DIMENSIONS, Dimension, Dims, Grain, sketch};
 
 /// One addition to one rollup, at one time, under one value of every dimension.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -214,6 +214,13 @@ impl CutBy {
             self.dimensions.contains(&dimension)
         }
     }
+}
+
+/// The values of what has an owner and no other dimension.
+pub(super) fn of_owner(owner: Symbol) -> Dims {
+    let mut dims = [Symbol::BLANK; DIMENSIONS];
+    dims[Dimension::OWNER.0 as usize] = owner;
+    dims
 }
 
 /// A family of cells with the same measures.

@@ -156,7 +156,8 @@ impl Metric for CycleLength {
     }
 }
 
-fn span(
+/// How long from one time to another, by the second; a negative span is counted apart.
+pub(super) fn span(
     rollup: usize,
     from: When,
     to: When,
@@ -173,7 +174,8 @@ fn span(
     }
 }
 
-fn distribution(cell: &Cell) -> Figure {
+/// Mean and quantiles of spans, in days.
+pub(super) fn distribution(cell: &Cell) -> Figure {
     let days = |seconds: f64| seconds / DAY as f64;
     let count = cell.counted(COUNT);
     let mean = (count > 0).then(|| days(cell.summed(0) as f64 / DECIMAL_ONE as f64) / count as f64);

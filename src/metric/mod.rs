@@ -3,6 +3,7 @@
 //!
 //! Adding a metric is adding a file and a line in [`BUILT_IN`].
 
+mod activities;
 mod catalogue;
 mod close_rate;
 mod clv;
@@ -13,6 +14,7 @@ mod cycle_length;
 mod display;
 mod figure;
 mod forecast;
+mod invoices;
 mod lead_source;
 mod losses;
 mod quota;
@@ -21,6 +23,7 @@ mod reading;
 mod retention;
 mod sales_results;
 mod subject;
+mod touches;
 mod upsell;
 mod velocity;
 mod win_rate;
@@ -52,6 +55,9 @@ static BUILT_IN: &[&dyn Metric] = &[
     &sales_results::SalesResults,
     &velocity::Velocity,
     &losses::Losses,
+    &activities::Activities,
+    &touches::Touches,
+    &invoices::Invoices,
 ];
 
 /// A named, tested definition of a sales number.

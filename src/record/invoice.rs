@@ -25,7 +25,7 @@ fields!(FIELDS {
     /// When it was paid.
     PAID_AT = "paid_at" Latest crate::event::Kind::When;
     /// How far it got.
-    STATUS = "status" Latest crate::event::Kind::Keyword(&["draft", "issued", "paid", "cancelled"]);
+    STATUS = "status" History crate::event::Kind::Keyword(&["draft", "issued", "paid", "cancelled"]);
 });
 
 /// The entity.
@@ -60,7 +60,7 @@ pub struct Invoice {
     pub issued_at: When,
     /// By when it is to be paid.
     pub due_at: Option<When>,
-    /// When it was paid, if it is: `paid_at`, else the clock of the status `paid`.
+    /// When it was paid, if it is: `paid_at`, else since it has the status `paid`.
     pub paid_at: Option<When>,
     /// How much, in ten-thousandths.
     pub amount: Option<i64>,
@@ -84,13 +84,21 @@ impl Invoice {
             is_issued: !matches!(status, "draft" | "cancelled"),
             issued_at: record.when(ISSUED_AT).unwrap_or(first),
             due_at: record.when(DUE_AT),
-            paid_at: is_paid.then(|| stated.unwrap_or(first)),
+            paid_at: is_paid.then(|| stated.or_else(|| since_status(record)).unwrap_or(first)),
             amount: record.decimal(AMOUNT),
             currency: record.text(CURRENCY),
             owner: record.text(OWNER_ID),
             excluded: context.excluded(Entity::INVOICE, record),
         }
     }
+}
+
+/// The first clock of the last unbroken run of the status it has.
+fn since_status(record: &Record) -> Option<When> {
+    let status = record.latest(STATUS);
+    let run = record.history(STATUS).rev();
+    let run = run.take_while(|(_, held)| *held == status);
+    run.last().map(|(clock, _)| When::Instant(clock.time))
 }
 
 impl Readable for Invoice {

@@ -41,6 +41,8 @@ pub enum Span {
     UpToStart,
     /// Everything up to the window's end.
     UpToEnd,
+    /// Everything before the so many local days that the window ends with.
+    BeforeLastDays(u32),
     /// All there is, dated or not, whatever the window.
     Ever,
     /// The local days before today, whatever the window.
@@ -157,10 +159,10 @@ impl Window {
                     })
                 }
             },
-            Span::UpToEnd => Some(match self {
-                Window::Month(first) => everything(calendar.next_month(*first).min(today + 1)),
-                _ => everything(today + 1),
-            }),
+            Span::UpToEnd => Some(everything(self.end(today, calendar))),
+            Span::BeforeLastDays(count) => {
+                Some(everything(self.end(today, calendar) - count as Day))
+            }
             Span::Ever => Some(PaneRange {
                 undated: true,
                 to: i64::MAX,
@@ -233,6 +235,14 @@ impl Window {
         }
     }
 
+    /// The first day after it: of a month that is not over, as of any other window, the day after today.
+    fn end(&self, today: Day, calendar: &Calendar) -> Day {
+        match self {
+            Window::Month(first) => calendar.next_month(*first).min(today + 1),
+            _ => today + 1,
+        }
+    }
+
     /// Its local days up to today, from the first one up to before the second one; none of one of hours, or without a beginning.
     pub fn local_days(&self, today: Day, calendar: &Calendar) -> Option<(Day, Day)> {
         let end = today + 1;
@@ -267,6 +277,7 @@ fn last_hours(hours: u32, hour: i64, inclusive: bool, calendar: &Calendar) -> Pa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::Pane;
     use chrono_tz::Tz;
 
     fn range(window: Window, span: Span, now: &str) -> (String, String) {
@@ -415,5 +426,52 @@ mod tests {
             days(leap, Span::YearBefore, now),
             pair("2023-02-01", "2023-03-01")
         );
+    }
+    #[test]
+    fn what_is_due_is_cut_at_today_whatever_the_window() {
+        // 22:30 UTC is April 1 in Berlin.
+        let calendar = Calendar::new(Tz::Europe__Berlin, 1);
+        let at = Now {
+            now: calendar.instant(When::parse("2026-03-31T22:30:00Z").unwrap()),
+            watermark: i64::MAX,
+        };
+        let day = |text: &str| calendar.day(When::parse(text).unwrap());
+        let (yesterday, today) = (Pane::day(day("2026-03-31")), Pane::day(day("2026-04-01")));
+        let february = Window::Month(day("2026-02-01"));
+        for window in [Window::Hours(24), Window::Days(7), february, Window::All] {
+            let holds = |span, pane| window.panes(span, at, &calendar).unwrap().holds(pane);
+            let both = |span| (holds(span, yesterday), holds(span, today));
+            assert_eq!(both(Span::BeforeToday), (true, false));
+            assert_eq!(both(Span::FromToday), (false, true));
+            assert_eq!(both(Span::Ever), (true, true));
+            let undated = [Span::BeforeToday, Span::FromToday, Span::Ever];
+            assert_eq!(
+                undated.map(|span| holds(span, Pane::UNDATED)),
+                [false, false, true]
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_days_end_with_the_window() {
+        let calendar = Calendar::new(Tz::Europe__Berlin, 1);
+        let at = Now {
+            now: calendar.instant(When::parse("2026-03-31T22:30:00Z").unwrap()),
+            watermark: i64::MAX,
+        };
+        let day = |text: &str| calendar.day(When::parse(text).unwrap());
+        let first = |window: Window| {
+            let before = window.panes(Span::BeforeLastDays(30), at, &calendar);
+            civil((before.unwrap().to / DAY) as Day).to_string()
+        };
+        assert_eq!(
+            first(Window::Days(7)),
+            "2026-03-03",
+            "the last one is April 1"
+        );
+        assert_eq!(first(Window::Hours(24)), "2026-03-03");
+        assert_eq!(first(Window::Month(day("2026-02-01"))), "2026-01-30");
+        let unfinished = Window::Month(day("2026-04-01"));
+        assert_eq!(first(unfinished), "2026-03-03", "it ends today so far");
     }
 }

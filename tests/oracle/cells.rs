@@ -1,4 +1,4 @@
-//! Every cell from scratch: what each lead, deal, account and contact adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, account, contact, activity and invoice adds to every metric, by the metrics' definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +68,7 @@ pub(super) enum By {
     Deal,
     Contact,
     Account,
+    Owner,
     Forecast,
     Losses,
     Quota,
@@ -145,6 +146,9 @@ impl Oracle<'_> {
         payments
             .iter()
             .for_each(|payment| self.of_payment(payment, &mut table));
+        self.of_invoices(&payments, &mut table);
+        self.of_activities(&mut table);
+        self.of_touches(&mut table);
         let contacts = self.ids("contact").into_iter();
         let contacts: Vec<Contact> = contacts.filter_map(|id| self.contact(id)).collect();
         for contact in &contacts {
@@ -214,6 +218,7 @@ impl Oracle<'_> {
                     !["segment", "stage", "forecast_category"].contains(&dimension.as_str())
                 }
                 By::Quota => ["owner", "team"].contains(&dimension.as_str()),
+                By::Owner => dimension == "owner",
                 By::Contact => ["region", "owner"].contains(&dimension.as_str()),
                 By::Account => {
                     ["region", "owner", "segment"].contains(&dimension.as_str())
@@ -260,23 +265,23 @@ impl Oracle<'_> {
         }
     }
 
-    fn add_span(&self, table: &mut Table, rollup: &str, from: When, to: When, dims: &Dims) {
+    pub(super) fn add_span(
+        &self,
+        table: &mut Table,
+        (rollup, by): (&str, By),
+        from: When,
+        to: When,
+        dims: &Dims,
+    ) {
         let seconds = self.span(from, to);
-        self.add(
-            table,
-            (rollup, By::Deal, HOURS_AND_DAYS),
-            to,
-            dims,
-            "",
-            |cell| {
-                if seconds < 0 {
-                    return cell.count(1);
-                }
-                cell.count(0);
-                cell.sum(0, i128::from(seconds) * 10_000);
-                *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
-            },
-        );
+        self.add(table, (rollup, by, HOURS_AND_DAYS), to, dims, "", |cell| {
+            if seconds < 0 {
+                return cell.count(1);
+            }
+            cell.count(0);
+            cell.sum(0, i128::from(seconds) * 10_000);
+            *cell.sketch.entry(sketch::bucket(seconds)).or_default() += 1;
+        });
     }
 
     fn of_deal(&self, deal: &Deal, table: &mut Table) {
@@ -318,7 +323,7 @@ impl Oracle<'_> {
         } else {
             "cycle_length.lost"
         };
-        self.add_span(table, rollup, deal.created, closed, &deal.dims);
+        self.add_span(table, (rollup, By::Deal), deal.created, closed, &deal.dims);
         if deal.status == "won" && deal.lead.is_none() {
             self.add(
                 table,
@@ -421,7 +426,7 @@ impl Oracle<'_> {
             self.by_close(deal, &dims, table);
             self.add_span(
                 table,
-                "cycle_length.lead_to_close",
+                ("cycle_length.lead_to_close", By::Deal),
                 created,
                 deal.closed.expect("a won deal"),
                 &deal.dims,

@@ -49,6 +49,7 @@ const LEADS: Values = &[Some("L1"), Some("L2"), Some("L3"), None];
 const DEALS: Values = &[Some("D1"), Some("D2"), Some("D3"), None, Some("")];
 const ACCOUNTS: Values = &[Some("A1"), Some("A2"), Some("A3"), None, Some("0")];
 const CONTACTS: Values = &[Some("C1"), Some("C2"), Some("C3"), None];
+const INVOICES: Values = &[Some("I1"), Some("I2"), Some("I3"), None];
 const AMOUNTS: Values = &[
     Some("100"),
     Some("250.5"),
@@ -185,6 +186,7 @@ const PAYMENT: &[(&str, Values)] = &[
         ],
     ),
     ("paid_at", WHENS),
+    ("invoice_id", INVOICES),
     ("currency", &[Some("EUR"), Some("EUR"), Some("USD"), None]),
     ("margin", &[Some("0.25"), Some("0.3333"), Some("1"), None]),
 ];
@@ -196,6 +198,45 @@ const QUOTA: &[(&str, Values)] = &[
     ("currency", &[Some("EUR"), Some("USD"), None]),
     ("owner_id", OWNERS),
     ("team", TEAMS),
+];
+const ACTIVITY: &[(&str, Values)] = &[
+    (
+        "kind",
+        &[
+            Some("call"),
+            Some("email"),
+            Some("meeting"),
+            Some("demo"),
+            Some("task"),
+            Some("note"),
+            None,
+        ],
+    ),
+    ("done_at", WHENS),
+    ("contact_id", CONTACTS),
+    ("owner_id", OWNERS),
+    ("done", &[Some("true"), Some("false"), None]),
+    ("due_at", WHENS),
+];
+const INVOICE: &[(&str, Values)] = &[
+    (
+        "status",
+        &[
+            Some("issued"),
+            Some("paid"),
+            Some("paid"),
+            Some("draft"),
+            Some("cancelled"),
+            None,
+        ],
+    ),
+    ("issued_at", WHENS),
+    ("amount", AMOUNTS),
+    ("paid_at", WHENS),
+    ("due_at", WHENS),
+    ("owner_id", OWNERS),
+    ("currency", &[Some("EUR"), Some("USD"), None]),
+    ("merged_into", INVOICES),
 ];
 
 impl Event {
@@ -257,7 +298,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
                 })
         };
     let merge = (
-        prop::sample::select(vec!["lead", "deal", "account", "contact"]),
+        prop::sample::select(vec!["lead", "deal", "account", "contact", "invoice"]),
         0usize..3,
         0usize..4,
         0..TIMES.len(),
@@ -282,6 +323,8 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         2 => of("account", ids("account"), ACCOUNT),
         1 => of("contact", ids("contact"), CONTACT),
         5 => of("payment", ids("payment"), PAYMENT),
+        2 => of("activity", ids("activity"), ACTIVITY),
+        2 => of("invoice", ids("invoice"), INVOICE),
         1 => of("quota", ids("quota"), QUOTA),
         1 => merge,
     ];
@@ -300,6 +343,8 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "deal" => ["D1", "D2", "D3"],
         "contact" => ["C1", "C2", "C3"],
         "payment" => ["P1", "P2", "P3"],
+        "activity" => ["T1", "T2", "T3"],
+        "invoice" => ["I1", "I2", "I3"],
         "quota" => ["Q1", "Q2", "Q3"],
         _ => ["A1", "A2", "A3"],
     }

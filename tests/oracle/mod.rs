@@ -3,9 +3,11 @@
 //! It is written from the definitions, not from the pipeline: no record, link, ledger or contribution of the crate is used here, only its
 //! calendar, its sketch's bucket numbers and its reading of decimals and times. Histories are never cut here.
 
+mod activities;
 mod cells;
 mod forecast;
 pub mod history;
+mod invoices;
 mod money;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,11 +11,12 @@ use super::{Deal, Dims, Oracle};
 /// A live payment, worked out.
 pub struct Payment {
     pub account: Option<String>,
-    at: When,
+    pub invoice: Option<String>,
+    pub at: When,
     /// With its sign; none if the source doesn't say.
-    amount: Option<i128>,
+    pub amount: Option<i128>,
     earned: i128,
-    currency: String,
+    pub currency: String,
     is_recurring: bool,
 }
 
@@ -36,6 +37,9 @@ impl<'e> Oracle<'e> {
                     account: self
                         .latest("payment", id, "account_id")
                         .map(|account| self.root("account", account).to_owned()),
+                    invoice: self
+                        .latest("payment", id, "invoice_id")
+                        .map(|invoice| self.root("invoice", invoice).to_owned()),
                     at: self
                         .when("payment", id, "paid_at")
                         .unwrap_or(self.first("payment", id)),
