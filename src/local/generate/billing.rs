@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    pub(super) fn step_invoice(&mut self, at: i64, mut invoice: Box<Invoice>) {
+    pub(super) fn step_invoice(&mut self, at: i64, mut invoice: Invoice) {
         let whole = invoice.billed;
         let half = whole.amount / 2;
         let Some(step) = invoice.plan.take() else {
@@ -175,7 +175,7 @@ impl World {
             };
             self.publish(event);
         }
-        self.follow_invoice(*invoice);
+        self.follow_invoice(invoice);
     }
 
     /// Money comes in; a little of it is not the end of it.

@@ -1,7 +1,7 @@
 //! Subscriptions: what a customer pays every month for a product, at a price that changes, until they leave.
 
 use super::billing::Billed;
-use super::calendar::{DAY, a_month_later};
+use super::calendar::{DAY, HOUR, a_month_later};
 use super::company::Currency;
 use super::deal::Kind;
 use super::world::{Task, World};
@@ -71,7 +71,9 @@ impl World {
         subscription: Subscription,
     ) {
         self.subscriptions.insert((account, product), subscription);
-        let first = at + self.random.between(DAY, 28 * DAY);
+        // Debits run in the morning, which is the same day in most time zones: each month has one.
+        let day = (at + self.random.between(DAY, 28 * DAY)).div_euclid(DAY);
+        let first = day * DAY + self.random.between(7 * HOUR, 10 * HOUR);
         self.schedule(first, Task::Subscription(account, product));
     }
 

@@ -216,7 +216,7 @@ impl World {
             Task::Contact(contact, step) => self.step_contact(at, contact, step),
             Task::Activity(activity, step) => self.step_activity(at, activity, step),
             Task::Visit(account) => self.visit(at, account),
-            Task::Invoice(invoice) => self.step_invoice(at, invoice),
+            Task::Invoice(invoice) => self.step_invoice(at, *invoice),
             Task::Payment(payment) => self.step_payment(at, *payment),
             Task::Subscription(account, product) => self.step_subscription(at, account, product),
         }
