@@ -145,6 +145,15 @@ impl Metric for Invoices {
         true
     }
 
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[
+            (ISSUED, &[RECORDS]),
+            (PAID, &[RECORDS]),
+            (OPEN, &[RECORDS]),
+            (COLLECTED, &[RECORDS]),
+        ]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[
             (ISSUED, Span::Window),
