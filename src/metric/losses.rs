@@ -34,8 +34,8 @@ impl Metric for Losses {
 
     fn definition(&self) -> &'static str {
         "Lost deals and their amounts, by the time they closed and by the reason stated. The share of a group is of all deals lost in the window; \
-         a deal without a reason is in a group of its own, apart from any reason that is stated. Reopened: deals that were won or lost and then \
-         open again, whatever became of them, by the time they were last opened again; once each."
+         a deal without a reason is in a group of its own, apart from any reason that is stated. Reopened: deals that were won or lost and open \
+         again later, whatever became of them, by the time they were first closed; once each."
     }
 
     fn display(&self) -> Display {

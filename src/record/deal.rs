@@ -199,7 +199,7 @@ pub struct Deal {
     pub stage: Symbol,
     /// What only an open deal has.
     pub outlook: Option<Outlook>,
-    /// When it was last open again after it was closed (µs).
+    /// When it was first closed, if it was open again after that (µs).
     pub reopened: Option<i64>,
     /// Why it was lost, if it was.
     pub lost_reason: Symbol,

@@ -57,7 +57,7 @@ pub struct StatusRun {
     pub since: Option<Clock>,
     /// The run reaches into what was cut off the history, so `since` is the best that is still known.
     pub history_cut: bool,
-    /// When it was last open again after it was closed; as far as the history still tells.
+    /// When it was first closed, if it was open again after that.
     pub reopened: Option<Clock>,
 }
 
@@ -103,9 +103,7 @@ pub(super) fn status(
             reopened: None,
         };
     };
-    let pairs = said.iter().zip(said.iter().skip(1));
-    let reopened = pairs.filter(|((_, was), (_, is))| *was != Status::Open && *is == Status::Open);
-    let reopened = reopened.last().map(|(_, (clock, _))| *clock);
+    let reopened = reopened(record, fields, compiled, &said);
     let run = said.iter().rev().take_while(|(_, s)| *s == status);
     let length = run.clone().count();
     let since = run.last().map_or(last, |(clock, _)| *clock);
@@ -122,6 +120,28 @@ pub(super) fn status(
         },
         before,
     )
+}
+
+/// When a deal was first closed, if it was said to be open later. Of what was cut off the histories the first and the last clock of every
+/// value are known, so that the answer is the same with and without the cut.
+fn reopened(
+    record: &Record,
+    fields: StatusFields,
+    compiled: &CompiledDefinitions,
+    said: &[(Clock, Status)],
+) -> Option<Clock> {
+    let cuts = record.cuts().iter();
+    let cuts = cuts.filter_map(|c| Some((cut_status(c.field, c.held, fields, compiled)?, c)));
+    let (mut closed, mut open): (Option<Clock>, Option<Clock>) = (None, None);
+    let kept = said.iter().map(|(clock, status)| (*status, *clock, *clock));
+    for (status, earliest, latest) in kept.chain(cuts.map(|(s, c)| (s, c.earliest, c.latest))) {
+        if status == Status::Open {
+            open = open.max(Some(latest));
+        } else if closed.is_none_or(|first| earliest < first) {
+            closed = Some(earliest);
+        }
+    }
+    closed.filter(|first| open > Some(*first))
 }
 
 /// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest clock stands in if every other value's

@@ -436,7 +436,7 @@ fn what_was_cut_before_another_status_does_not_date_the_run() {
             status: Status::Won,
             since: Some(at(10)),
             history_cut: false,
-            reopened: None
+            reopened: Some(at(1))
         }
     );
 }

@@ -160,7 +160,7 @@ impl Cells {
         let line = &self.lines[line as usize];
         let is_converted = self.convertible[usize::from(line.rollup)];
         is_converted.then(|| {
-            let day = self.calendar.day_of(pane);
+            let day = pane.local_day(&self.calendar);
             self.rates.factor(&line.currency, day)
         })
     }

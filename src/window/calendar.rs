@@ -6,7 +6,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use chrono::{DateTime, Datelike, NaiveDate, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use super::pane::{Grain, Pane};
 use super::when::{When, date};
 
 /// Seconds in a day.
@@ -156,15 +155,6 @@ impl Calendar {
         match (from, to) {
             (When::Instant(from), When::Instant(to)) => to.saturating_sub(from).div_euclid(MICROS),
             _ => (i64::from(self.day(to)) - i64::from(self.day(from))) * DAY,
-        }
-    }
-
-    /// The local day of a pane's amounts: an hour's day, the first one of a month; of what has no time the last one there is.
-    pub fn day_of(&self, pane: Pane) -> Day {
-        match pane.grain {
-            Grain::Hour => self.day(When::Instant(pane.start * MICROS)),
-            Grain::Day | Grain::Month => (pane.start / DAY) as Day,
-            Grain::Undated => Day::MAX,
         }
     }
 

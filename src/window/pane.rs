@@ -72,6 +72,15 @@ impl Pane {
         }
     }
 
+    /// The local day of what is in it: an hour's day, the first one of a month; of what has no time the last one there is.
+    pub fn local_day(self, calendar: &Calendar) -> Day {
+        match self.grain {
+            Grain::Hour => calendar.day(When::Instant(self.start.saturating_mul(1_000_000))),
+            Grain::Day | Grain::Month => (self.start / DAY) as Day,
+            Grain::Undated => Day::MAX,
+        }
+    }
+
     /// The pane of a day.
     pub fn day(day: Day) -> Pane {
         Pane {

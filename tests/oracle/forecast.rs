@@ -5,7 +5,7 @@ use dealpulse::event::{Decimal, When};
 use dealpulse::window::Grain;
 
 use super::cells::{By, HOURS_AND_DAYS, Table};
-use super::{Deal, Dims, Oracle};
+use super::{Clock, Deal, Dims, Oracle};
 
 /// The quotient nearest to a product divided, a half away from zero.
 fn divided(product: i128, by: i128) -> i128 {
@@ -137,12 +137,15 @@ impl<'e> Oracle<'e> {
             });
         }
         let statuses = self.statuses(id);
-        let opened = (1..statuses.len()).rfind(|&at| {
-            let (was, is) = (statuses[at - 1].3, statuses[at].3);
-            was != "open" && is == "open"
-        });
-        if let Some(at) = opened {
-            let again = When::Instant(statuses[at].0.0);
+        let closed = statuses.iter().filter(|said| said.3 != "open");
+        let first = closed.map(|said| said.0).min();
+        let is_reopened = |first: &Clock| {
+            statuses
+                .iter()
+                .any(|said| said.3 == "open" && said.0 > *first)
+        };
+        if let Some(first) = first.filter(is_reopened) {
+            let again = When::Instant(first.0);
             let reopened = ("losses.reopened", By::Losses, HOURS_AND_DAYS);
             self.add(table, reopened, again, &dims, "", |cell| cell.count(0));
         }
