@@ -24,6 +24,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Audit(cli::audit::Audit),
+    Check(cli::check::Check),
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
     Clv(cli::clv::Clv),
     Demo(cli::demo::Demo),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Audit(args) => return cli::audit::run(args).await,
+        Command::Check(args) => return cli::check::run(args).await,
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,
         Command::Clv(args) => cli::clv::run(args).await,
         Command::Demo(args) => cli::demo::run(args).await,

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod audit;
+pub mod check;
 pub mod clickhouse_local;
 pub mod clv;
 pub mod demo;

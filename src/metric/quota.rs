@@ -16,6 +16,8 @@ pub struct QuotaAttainment;
 
 /// What was won: the first sum of these cells.
 const CLOSED: &str = "win_rate.closed";
+/// What was paid on invoices: their sum.
+const COLLECTED: &str = "invoices.collected";
 /// What is open: the sums of the categories.
 const OPEN: &str = "forecast.open";
 
@@ -30,8 +32,9 @@ impl Metric for QuotaAttainment {
 
     fn definition(&self) -> &'static str {
         "Won amounts ÷ quota, both of a whole period: the month of a window that is a month, else the present fiscal quarter. A quota that spans \
-         several months counts in each by its share of the quota's days; of one that spans part of the period, that part counts. Remaining: what \
-         is still needed, never below 0. Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × \
+         several months counts in each by its share of the quota's days; of one that spans part of the period, that part counts. By \
+         payments: what was paid on invoices in the period, refunds taken off ÷ quota, of the invoices' owners; no number without such a payment. \
+         Remaining: what is still needed, never below 0. Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × \
          days of the period. Coverage: open amounts expected from today to the period's end, omitted ones left out ÷ remaining. By owner and \
          team; a quota counts for the owner, or the team, that it names."
     }
@@ -49,6 +52,7 @@ impl Metric for QuotaAttainment {
                 column("Period", "Quota", "amount.target"),
                 column("Period", "Won", "amount.booked"),
                 column("Period", "Attained", "amount.attainment"),
+                column("Period", "By payments", "amount.attainment_by_payments"),
                 column("Period", "Remaining", "amount.remaining"),
                 column("Period", "Run rate", "amount.run_rate"),
                 column("Period", "Open", "amount.open"),
@@ -113,7 +117,11 @@ impl Metric for QuotaAttainment {
     }
 
     fn reads(&self) -> &'static [(&'static str, Span)] {
-        &[(CLOSED, Span::Period), (OPEN, Span::RestOfPeriod)]
+        &[
+            (CLOSED, Span::Period),
+            (COLLECTED, Span::Period),
+            (OPEN, Span::RestOfPeriod),
+        ]
     }
 
     fn read(&self, cells: &CellView<'_>) -> Figures {
@@ -122,6 +130,7 @@ impl Metric for QuotaAttainment {
             cells.named(CLOSED, Span::Period),
             cells.named(OPEN, Span::RestOfPeriod),
         );
+        let collected = cells.named(COLLECTED, Span::Period);
         let quotas = holding(cells.by_currency(0, Span::MonthsOfPeriod));
         let amounts = quotas.filter(|(_, quota)| quota.summed(0) != 0);
         let amounts = amounts.map(|(code, quota)| {
@@ -137,6 +146,12 @@ impl Metric for QuotaAttainment {
                 ("open", Figure::Money(open)),
                 ("coverage", ratio_of(open, remaining)),
             ];
+            // Payments have an owner, that of their invoice, and no team.
+            if let Some(collected) = collected.get(code).filter(|cell| !cell.is_zero()) {
+                let collected = collected.summed(0);
+                figures.push(("collected", Figure::Money(collected)));
+                figures.push(("attainment_by_payments", ratio_of(collected, target)));
+            }
             // A period that has not begun has no pace.
             if elapsed > 0 {
                 let pace = rounded(booked * i128::from(days), elapsed.into());

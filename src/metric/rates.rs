@@ -25,31 +25,32 @@ pub struct Rate {
     pub rate: i128,
 }
 
-/// The rates by base and currency, each with the days from which they hold.
+/// The rates by base, then by currency, each with the days from which they hold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rates {
     reporting: String,
-    by_pair: BTreeMap<(String, String), BTreeMap<Day, i128>>,
+    by_base: BTreeMap<String, BTreeMap<String, BTreeMap<Day, i128>>>,
 }
 
 impl Rates {
     /// Rates to convert into `reporting` by; of two for the same currencies and day the greater counts, so that their order does not.
     pub fn new(reporting: &str, rates: Vec<Rate>) -> Rates {
-        let mut by_pair: BTreeMap<(String, String), BTreeMap<Day, i128>> = BTreeMap::new();
+        let mut by_base: BTreeMap<String, BTreeMap<String, BTreeMap<Day, i128>>> = BTreeMap::new();
         for rate in rates {
-            let of_pair = by_pair.entry((rate.base, rate.currency)).or_default();
+            let of_base = by_base.entry(rate.base).or_default();
+            let of_pair = of_base.entry(rate.currency).or_default();
             let known = of_pair.entry(rate.day).or_insert(rate.rate);
             *known = (*known).max(rate.rate);
         }
         Rates {
             reporting: reporting.to_owned(),
-            by_pair,
+            by_base,
         }
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.by_pair.is_empty()
+        self.by_base.is_empty()
     }
 
     /// The reporting currency; blank if amounts are not converted.
@@ -58,7 +59,7 @@ impl Rates {
     }
 
     fn at(&self, base: &str, currency: &str, day: Day) -> Option<i128> {
-        let of_pair = self.by_pair.get(&(base.to_owned(), currency.to_owned()))?;
+        let of_pair = self.by_base.get(base)?.get(currency)?;
         of_pair.range(..=day).next_back().map(|(_, rate)| *rate)
     }
 
@@ -74,17 +75,15 @@ impl Rates {
         if let Some(rate) = self.at(&self.reporting, currency, day) {
             return Some(rounded(RATE_ONE * RATE_ONE, rate));
         }
-        let bases = self.by_pair.keys().filter(|(_, to)| to == currency);
-        bases
-            .filter_map(|(base, _)| {
-                let (from, to) = (
-                    self.at(base, currency, day)?,
-                    self.at(base, &self.reporting, day)?,
-                );
-                // Two rates below 10²⁴ each, so that their product fits.
-                Some(rounded(to * RATE_ONE, from))
-            })
-            .next()
+        let mut bases = self.by_base.keys();
+        bases.find_map(|base| {
+            let (from, to) = (
+                self.at(base, currency, day)?,
+                self.at(base, &self.reporting, day)?,
+            );
+            // Each is below 10²⁴, so that the product fits.
+            Some(rounded(to * RATE_ONE, from))
+        })
     }
 }
 
