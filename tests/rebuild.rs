@@ -478,7 +478,7 @@ async fn an_upgrade_recounts_everything_and_shows_nothing_by_half() {
         stood_at: Some(0),
         ..current(&epochs).expect("a current epoch").clone()
     };
-    newer.catalogue.insert("win_rate".into(), 2);
+    newer.catalogue.insert("win_rate".into(), 1_000);
     store.put_epoch(&newer).await.expect("the epoch is written");
     pipeline
         .until_readyz(

@@ -103,7 +103,10 @@ fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
         .windows
         .iter()
         .enumerate()
-        .filter(|(_, w)| !matches!(w, Window::Month(_)))
+        .filter(|(_, w)| match metric.depends_on_window() {
+            true => !matches!(w, Window::Month(_)),
+            false => **w == Window::QuarterToDate,
+        })
         .collect();
     // The widest window has every figure and currency the others have.
     let mut paths: Vec<(Vec<&'static str>, String)> = Vec::new();
@@ -164,7 +167,7 @@ fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
         .trim_end_matches('.');
     format!(
         "\n{}\n{}{}",
-        title(metric.name()),
+        metric.display().title,
         wrapped(sentence),
         table.show()
     )
@@ -499,14 +502,6 @@ fn and_more(more: usize) -> String {
 
 fn words(name: &str) -> String {
     clean(&name.replace('_', " "))
-}
-
-fn title(name: &str) -> String {
-    let words = words(name);
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
 }
 
 /// A sentence in lines that fit.
