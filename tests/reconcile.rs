@@ -15,7 +15,10 @@ async fn stored(name: &str) -> Stored {
 }
 
 async fn reconcile(stored: &Stored) -> (i32, Json) {
-    let output = stored.setup.ask("reconcile", &["--json"]).await;
+    let output = stored
+        .setup
+        .ask("reconcile", &["--json", "--show", "1000"])
+        .await;
     let (code, text) = code_and_output(&output);
     (
         code,

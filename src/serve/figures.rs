@@ -2,8 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::metric::{Figure, Figures, REPORTING, find, money};
+use crate::metric::{Figure, Figures, REPORTING, find, money, rounded};
 
+/// Ten-thousandths in a cent: what a mean or a converted amount has beyond it is not read by anybody.
+const CENT: i128 = 100;
 /// Shown in place of a missing value.
 pub const NO_VALUE: &str = "–";
 
@@ -29,7 +31,7 @@ pub fn written(figure: &Figure) -> String {
         Figure::Count(n) => grouped(&n.to_string()),
         Figure::Ratio(Some(ratio)) => format!("{:.1}\u{202f}%", ratio * 100.0),
         Figure::Days(Some(days)) => grouped(&format!("{days:.1}")),
-        Figure::Money(amount) => grouped(&money(*amount)),
+        Figure::Money(amount) => grouped(&money(rounded(*amount, CENT) * CENT)),
         Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
             NO_VALUE.to_owned()
         }
@@ -104,6 +106,7 @@ mod tests {
     fn figures_are_grouped_and_have_their_unit() {
         assert_eq!(written(&Figure::Count(-1_234_567)), "\u{2212}1,234,567");
         assert_eq!(written(&Figure::Money(123_456_789_000)), "12,345,678.90");
+        assert_eq!(written(&Figure::Money(-64_987_654)), "\u{2212}6,498.77");
         assert_eq!(written(&Figure::Ratio(Some(0.0))), "0.0\u{202f}%");
         assert_eq!(written(&Figure::Ratio(None)), "–");
         assert_eq!(written(&Figure::Days(Some(1_041.449))), "1,041.4");
