@@ -10,39 +10,28 @@ use dealpulse::metric::find;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::{Value, json};
 use support::pure::Pure;
+use support::steps::{self, at, event, left_out};
 use support::stored::Stored;
-
-fn event(kind: &str, id: &str, minute: usize, data: Value) -> String {
-    let (entity, action) = kind.split_once('.').unwrap_or((kind, "upserted"));
-    json!({
-        "specversion": "1.0", "id": "e", "source": "crm", "type": format!("crm.{entity}.{action}"), "subject": id,
-        "time": format!("2026-05-02T10:{minute:02}:00Z"), "data": data,
-    })
-    .to_string()
-}
 
 fn activity(id: &str, minute: usize, data: Value) -> String {
     event("activity", id, minute, data)
 }
 
-/// Folds events one by one, with a restart after each, and compares the named figures of all time after each. A group in which nothing
-/// is counted is not there.
+/// Compares the named figures of all time after each step. A group in which nothing is counted is not there.
 async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, &[i64])]) {
-    for shards in [1, 3] {
-        let mut pure = Pure::new(shards, spec.clone()).await;
-        for (number, (line, expected)) in steps.iter().enumerate() {
-            pure.feed([(number as u64, line.as_str())].into_iter(), 1)
-                .await;
-            let report = pure.all_time();
-            let found = paths.iter().map(|path| {
-                let figure = report.pointer(path);
-                figure.map_or(0, |figure| figure.as_i64().expect("a count"))
-            });
-            let found: Vec<i64> = found.collect();
-            assert_eq!(found, *expected, "step {number}, {shards} shards: {line}");
-            pure.restart().await;
-        }
-    }
+    let steps: Vec<(String, Vec<i64>)> = steps
+        .iter()
+        .map(|(line, expected)| (line.clone(), expected.to_vec()))
+        .collect();
+    let read = |pure: &Pure| {
+        let found = at(&pure.all_time(), paths).into_iter();
+        let counts = found.map(|figure| match figure {
+            Value::Null => 0,
+            figure => figure.as_i64().expect("a count"),
+        });
+        counts.collect()
+    };
+    steps::follow(&spec, &steps, read).await;
 }
 
 #[tokio::test]
@@ -306,11 +295,6 @@ async fn whoever_is_untouched_is_a_contact_whatever_the_times_say() {
 
 #[tokio::test]
 async fn an_activity_left_out_touches_nobody_and_a_contact_left_out_comes_back_touched() {
-    let left_out = |entity: &str, field: &str, value: &str| Exclusion {
-        entity: entity.into(),
-        field: field.into(),
-        values: vec![value.into()],
-    };
     let of_touches = vec![
         left_out("activity", "kind", "note"),
         left_out("contact", "owner_id", "test"),

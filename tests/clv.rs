@@ -7,35 +7,19 @@ use std::collections::BTreeMap;
 use dealpulse::definitions::{DefinitionsSpec, Exclusion};
 use serde_json::{Value, json};
 use support::pure::Pure;
-
-fn event(kind: &str, id: &str, minute: usize, data: Value) -> String {
-    let (entity, action) = kind.split_once('.').unwrap_or((kind, "upserted"));
-    json!({
-        "specversion": "1.0", "id": "e", "source": "crm", "type": format!("crm.{entity}.{action}"), "subject": id,
-        "time": format!("2026-05-02T10:{minute:02}:00Z"), "data": data,
-    })
-    .to_string()
-}
+use support::steps::{self, at, event};
 
 fn paid(id: &str, minute: usize, kind: &str, amount: &str, day: &str) -> String {
     let data = json!({"account_id": "A1", "kind": kind, "amount": amount, "currency": "EUR", "paid_at": day});
     event("payment", id, minute, data)
 }
 
-/// Folds events one by one, with a restart after each, and compares the figures of all time after each.
+/// Compares the figures of all time after each step.
 async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, Vec<Value>)]) {
-    for shards in [1, 3] {
-        let mut pure = Pure::new(shards, spec.clone()).await;
-        for (number, (line, expected)) in steps.iter().enumerate() {
-            pure.feed([(number as u64, line.as_str())].into_iter(), 1)
-                .await;
-            let report = pure.all_time();
-            let found = paths.iter().map(|path| report["clv"]["all"].pointer(path));
-            let found: Vec<Value> = found.map(|figure| figure.cloned().into()).collect();
-            assert_eq!(found, *expected, "step {number}, {shards} shards: {line}");
-            pure.restart().await;
-        }
-    }
+    steps::follow(&spec, steps, |pure| {
+        at(&pure.all_time()["clv"]["all"], paths)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -10,15 +10,7 @@ use dealpulse::metric::Catalogue;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::{Value, json};
 use support::pure::Pure;
-
-fn event(kind: &str, id: &str, minute: usize, data: Value) -> String {
-    let (entity, action) = kind.split_once('.').unwrap_or((kind, "upserted"));
-    json!({
-        "specversion": "1.0", "id": "e", "source": "crm", "type": format!("crm.{entity}.{action}"), "subject": id,
-        "time": format!("2026-05-02T10:{minute:02}:00Z"), "data": data,
-    })
-    .to_string()
-}
+use support::steps::{self, at, event};
 
 fn deal(minute: usize, data: Value) -> String {
     event("deal", "D1", minute, data)
@@ -37,20 +29,10 @@ fn read(pure: &Pure, metric: &str, day: &str) -> Value {
     json[metric]["qtd"]["all"].clone()
 }
 
-/// Folds events one by one, with a restart after each, and compares figures of the forecast after each.
+/// Compares figures of the forecast after each step.
 async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, Vec<Value>)]) {
-    for shards in [1, 3] {
-        let mut pure = Pure::new(shards, spec.clone()).await;
-        for (number, (line, expected)) in steps.iter().enumerate() {
-            pure.feed([(number as u64, line.as_str())].into_iter(), 1)
-                .await;
-            let figures = read(&pure, "forecast", "2026-05-10T10:00:00Z");
-            let found = paths.iter().map(|path| figures.pointer(path));
-            let found: Vec<Value> = found.map(|figure| figure.cloned().into()).collect();
-            assert_eq!(found, *expected, "step {number}, {shards} shards: {line}");
-            pure.restart().await;
-        }
-    }
+    let read = |pure: &Pure| at(&read(pure, "forecast", "2026-05-10T10:00:00Z"), paths);
+    steps::follow(&spec, steps, read).await;
 }
 
 #[tokio::test]

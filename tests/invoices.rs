@@ -4,19 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use dealpulse::definitions::{DefinitionsSpec, Exclusion};
+use dealpulse::definitions::DefinitionsSpec;
 use serde_json::{Value, json};
-use support::pure::Pure;
+use support::steps::{self, at, event, left_out};
 use support::stored::Stored;
-
-fn event(kind: &str, id: &str, minute: usize, data: Value) -> String {
-    let (entity, action) = kind.split_once('.').unwrap_or((kind, "upserted"));
-    json!({
-        "specversion": "1.0", "id": "e", "source": "crm", "type": format!("crm.{entity}.{action}"), "subject": id,
-        "time": format!("2026-05-02T10:{minute:02}:00Z"), "data": data,
-    })
-    .to_string()
-}
 
 fn invoice(id: &str, minute: usize, data: Value) -> String {
     event("invoice", id, minute, data)
@@ -26,22 +17,9 @@ fn payment(id: &str, minute: usize, data: Value) -> String {
     event("payment", id, minute, data)
 }
 
-/// Folds events one by one, with a restart after each, and compares figures of all time after each.
+/// Compares figures of all time after each step.
 async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, Vec<Value>)]) {
-    for shards in [1, 3] {
-        let mut pure = Pure::new(shards, spec.clone()).await;
-        for (number, (line, expected)) in steps.iter().enumerate() {
-            pure.feed([(number as u64, line.as_str())].into_iter(), 1)
-                .await;
-            let report = pure.all_time();
-            let found = paths
-                .iter()
-                .map(|path| report["invoices"].pointer(path).cloned().into());
-            let found: Vec<Value> = found.collect();
-            assert_eq!(found, *expected, "step {number}, {shards} shards: {line}");
-            pure.restart().await;
-        }
-    }
+    steps::follow(&spec, steps, |pure| at(&pure.all_time()["invoices"], paths)).await;
 }
 
 fn values<const N: usize>(values: [Value; N]) -> Vec<Value> {
@@ -264,11 +242,6 @@ async fn what_was_collected_follows_refunds_moves_merges_and_deletions() {
 
 #[tokio::test]
 async fn an_invoice_left_out_takes_its_payments_along_and_brings_them_back() {
-    let left_out = |entity: &str, field: &str, value: &str| Exclusion {
-        entity: entity.into(),
-        field: field.into(),
-        values: vec![value.into()],
-    };
     let of_tests = vec![
         left_out("invoice", "owner_id", "test"),
         left_out("payment", "kind", "credit"),

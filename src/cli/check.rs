@@ -1,6 +1,6 @@
 //! `dealpulse check`: what a configuration asks for, before it is run: whether it is sound, and how many cells each group takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -147,18 +147,12 @@ fn to_text(
 
 /// The metrics that are kept for a grouping set.
 fn metrics_of(catalogue: &Catalogue, set: usize) -> Vec<&'static str> {
-    let is_kept = |name: &str| {
-        let rollups = catalogue.rollups().iter().zip(0..);
-        let mut own = rollups.filter(|(rollup, _)| rollup.name.split('.').next() == Some(name));
-        own.any(|(_, number)| {
-            let placements = catalogue.placements(number).iter();
-            placements
-                .into_iter()
-                .any(|(kept, _)| usize::from(*kept) == set)
-        })
-    };
+    let kept = catalogue.rollups_of(set);
+    let kept: BTreeSet<&str> = kept
+        .filter_map(|r| Some(r.name.split_once('.')?.0))
+        .collect();
     let names = catalogue.metrics().map(|metric| metric.name());
-    names.filter(|name| is_kept(name)).collect()
+    names.filter(|name| kept.contains(name)).collect()
 }
 
 /// What a database holds.
@@ -231,16 +225,8 @@ impl Database {
         let times = times.first().and_then(|row| row.first());
         let times: f64 = times.context("counting combinations")?.parse()?;
         let names: Vec<&str> = catalogue
-            .rollups()
-            .iter()
-            .zip(0..)
-            .filter(|(_, number)| {
-                let placements = catalogue.placements(*number).iter();
-                placements
-                    .into_iter()
-                    .any(|(kept, _)| usize::from(*kept) == set)
-            })
-            .map(|(rollup, _)| &*rollup.name)
+            .rollups_of(set)
+            .map(|rollup| &*rollup.name)
             .collect();
         let grains: Vec<&str> = catalogue.sets[set]
             .grains

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::event::{When, rate};
+use crate::event::{When, is_currency, rate};
 use crate::metric::Rate;
 
 /// Reads a CSV file with the columns `day`, `base`, `currency` and `rate`: one unit of the base is so many of the currency from that day on.
@@ -35,9 +35,8 @@ pub fn read_rates(path: &Path) -> Result<Vec<Rate>, String> {
         let bad = |what: &str, text: &str, expected: &str| {
             format!("{shown}:{line}: {what} is `{text}`; expected {expected}")
         };
-        let is_code = |code: &str| code.len() == 3 && code.bytes().all(|b| b.is_ascii_alphabetic());
         for (what, code) in [("base", base), ("currency", currency)] {
-            if !is_code(code) {
+            if !is_currency(code) {
                 return Err(bad(what, code, "an ISO 4217 code like EUR"));
             }
         }
@@ -66,8 +65,7 @@ pub fn read_rates(path: &Path) -> Result<Vec<Rate>, String> {
 /// # Errors
 /// What would be right.
 pub fn reporting_currency(text: &str) -> Result<String, String> {
-    let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_alphabetic());
-    if is_code {
+    if is_currency(text) {
         Ok(text.to_ascii_uppercase())
     } else {
         Err(format!(

@@ -94,6 +94,25 @@ impl Decimal {
     }
 }
 
+/// A whole number nearest to numerator ÷ denominator, a half away from zero as invoices are rounded. The denominator is above 0.
+pub fn rounded(numerator: i128, denominator: i128) -> i128 {
+    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    let is_half = rest.unsigned_abs() >= denominator.unsigned_abs().div_ceil(2);
+    quotient + if is_half { numerator.signum() } else { 0 }
+}
+
+/// A share (in ten-thousandths, 0 to 1) of an amount, rounded as [`rounded`] does.
+pub fn share(amount: i64, share: i64) -> i64 {
+    let product = i128::from(amount) * i128::from(share);
+    // A share of an i64 that is at most 1 fits into one.
+    rounded(product, DECIMAL_ONE.into()) as i64
+}
+
+/// True for a text that has the form of an ISO 4217 code, in any case.
+pub fn is_currency(code: &str) -> bool {
+    code.len() == 3 && code.bytes().all(|b| b.is_ascii_alphabetic())
+}
+
 /// What the places of a rate are counted in: a rate is a whole number of 10⁻¹².
 pub const RATE_ONE: i128 = 1_000_000_000_000;
 
@@ -327,5 +346,15 @@ mod tests {
         ] {
             assert_eq!(When::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_share_is_rounded_to_the_nearest_ten_thousandth_and_a_half_away_from_zero() {
+        assert_eq!(share(10_000, 2_500), 2_500);
+        assert_eq!(share(1, 5_000), 1);
+        assert_eq!(share(-1, 5_000), -1);
+        assert_eq!(share(1, 4_999), 0);
+        assert_eq!(share(i64::MIN, 10_000), i64::MIN);
+        assert_eq!(share(i64::MAX, 10_000), i64::MAX);
     }
 }

@@ -34,16 +34,15 @@ pub type Versions = BTreeMap<String, u32>;
 
 /// What this program counts under the given definitions.
 pub fn versions(_definitions: &DefinitionsSpec) -> Versions {
-    counted(BUILT_IN)
-        .map(|m| (m.name().to_owned(), m.version()))
-        .collect()
+    versions_of(BUILT_IN)
 }
 
-/// The metrics that keep cells. One that is read from others' cells has nothing to count anew.
-fn counted<'m>(
-    metrics: &'m [&'static dyn Metric],
-) -> impl Iterator<Item = &'m &'static dyn Metric> {
-    metrics.iter().filter(|metric| !metric.rollups().is_empty())
+/// The versions of the metrics that keep cells. One that is read from others' cells has nothing to count anew.
+fn versions_of(metrics: &[&'static dyn Metric]) -> Versions {
+    let counted = metrics.iter().filter(|metric| !metric.rollups().is_empty());
+    counted
+        .map(|m| (m.name().to_owned(), m.version()))
+        .collect()
 }
 
 impl std::fmt::Debug for Catalogue {
@@ -106,12 +105,7 @@ impl Catalogue {
 
     fn check_groups(&self) -> Result<(), BadDefinition> {
         for (number, set) in self.definitions.sets.iter().enumerate().skip(1) {
-            let is_kept = self
-                .placements
-                .iter()
-                .flatten()
-                .any(|(set, _)| usize::from(*set) == number);
-            if !is_kept {
+            if self.rollups_of(number).next().is_none() {
                 let names = set.dimensions.iter().map(|d| self.dimension_name(*d));
                 return Err(BadDefinition {
                     key: format!("groups[{}].by", number - 1),
@@ -187,10 +181,7 @@ impl Catalogue {
 
     /// The version of every metric that keeps cells by name: what an epoch records.
     pub fn versions(&self) -> BTreeMap<String, u32> {
-        let versions = counted(&self.metrics);
-        versions
-            .map(|m| (m.name().to_owned(), m.version()))
-            .collect()
+        versions_of(&self.metrics)
     }
 
     /// The metrics whose cells a metric is read from: itself, if it keeps any, and those it reads.
@@ -248,10 +239,9 @@ impl Catalogue {
     pub fn converted(&self, rollup: u8) -> Option<&'static [usize]> {
         let position = self.bases.partition_point(|base| *base <= rollup);
         // Of metrics without rollups the base is that of the next.
-        let of_metric = self.metrics[..position].iter().zip(&self.bases).rev();
-        let (metric, base) = of_metric.take(1).next()?;
-        let mut converted = metric.converted().iter();
-        let own = usize::from(rollup - base);
+        let last = position.checked_sub(1)?;
+        let mut converted = self.metrics[last].converted().iter();
+        let own = usize::from(rollup - self.bases[last]);
         converted
             .find(|(known, _)| *known == own)
             .map(|(_, counts)| *counts)
@@ -260,6 +250,16 @@ impl Catalogue {
     /// The grouping sets, by number, and grains that contributions to a rollup go to.
     pub fn placements(&self, rollup: u8) -> &[(u8, Vec<Grain>)] {
         &self.placements[usize::from(rollup)]
+    }
+
+    /// The rollups that are kept for a grouping set, by its number.
+    pub fn rollups_of(&self, set: usize) -> impl Iterator<Item = &Rollup> {
+        let rollups = self.rollups.iter().zip(&self.placements);
+        let kept = rollups.filter(move |(_, placements)| {
+            let mut sets = placements.iter();
+            sets.any(|(kept, _)| usize::from(*kept) == set)
+        });
+        kept.map(|(rollup, _)| rollup)
     }
 
     /// What records are read by, in a shard's symbols.

@@ -2,12 +2,12 @@
 
 use super::contribution::{DAYS, HOURS_AND_DAYS};
 use super::display::column;
-use super::figure::{by_currency, holding, rounded};
+use super::figure::{by_currency, holding};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, REPORTING, Rollup, Sent,
     Subject, View,
 };
-use crate::event::{Entity, When};
+use crate::event::{Entity, When, rounded};
 use crate::record::Status;
 use crate::record::account::Account;
 use crate::record::deal::DealOutcome;

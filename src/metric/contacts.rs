@@ -1,6 +1,6 @@
 //! New contacts: how many people become known, by owner and region.
 
-use super::contribution::HOURS_AND_DAYS;
+use super::contribution::{HOURS_AND_DAYS, of_owner};
 use super::display::column;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
@@ -8,8 +8,8 @@ use super::{
 use crate::event::{Entity, When};
 use crate::record::contact::ContactAt;
 use crate::symbol::Symbol;
+use crate::window::Dimension;
 use crate::window::rolling::Span;
-use crate::window::{DIMENSIONS, Dimension};
 
 /// The metric.
 pub struct Contacts;
@@ -103,8 +103,7 @@ impl Metric for Contacts {
 
 /// A contact created.
 fn new(created_at: When, owner: Symbol, region: Symbol, out: &mut Contributions) {
-    let mut dims = [Symbol::BLANK; DIMENSIONS];
-    dims[Dimension::OWNER.0 as usize] = owner;
+    let mut dims = of_owner(owner);
     dims[Dimension::REGION.0 as usize] = region;
     out.add(0, created_at, &dims).count(0);
 }

@@ -131,6 +131,8 @@ impl Contribution {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CutBy {
     dimensions: &'static [Dimension],
+    /// Those that only a few metrics have.
+    special: &'static [Dimension],
     custom: bool,
 }
 
@@ -145,6 +147,7 @@ impl CutBy {
             Dimension::TEAM,
             Dimension::OWNER,
         ],
+        special: &[],
         custom: true,
     };
     /// All of a deal's.
@@ -158,43 +161,19 @@ impl CutBy {
             Dimension::OWNER,
             Dimension::PIPELINE,
         ],
+        special: &[],
         custom: true,
     };
 
     /// All of an open deal's.
-    pub const FORECAST: CutBy = CutBy {
-        dimensions: &[
-            Dimension::SOURCE,
-            Dimension::REGION,
-            Dimension::PRODUCT,
-            Dimension::DEAL_TYPE,
-            Dimension::TEAM,
-            Dimension::OWNER,
-            Dimension::PIPELINE,
-            Dimension::STAGE,
-            Dimension::FORECAST_CATEGORY,
-        ],
-        custom: true,
-    };
-
+    pub const FORECAST: CutBy = CutBy::DEAL.and(&[Dimension::STAGE, Dimension::FORECAST_CATEGORY]);
     /// All of a lost deal's.
-    pub const LOSSES: CutBy = CutBy {
-        dimensions: &[
-            Dimension::SOURCE,
-            Dimension::REGION,
-            Dimension::PRODUCT,
-            Dimension::DEAL_TYPE,
-            Dimension::TEAM,
-            Dimension::OWNER,
-            Dimension::PIPELINE,
-            Dimension::LOST_REASON,
-        ],
-        custom: true,
-    };
+    pub const LOSSES: CutBy = CutBy::DEAL.and(&[Dimension::LOST_REASON]);
 
     /// Region, owner, segment and custom fields of an account.
     pub const ACCOUNT: CutBy = CutBy {
         dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],
+        special: &[],
         custom: true,
     };
 
@@ -202,8 +181,14 @@ impl CutBy {
     pub const fn only(dimensions: &'static [Dimension]) -> CutBy {
         CutBy {
             dimensions,
+            special: &[],
             custom: false,
         }
+    }
+
+    /// The same, and these.
+    const fn and(self, special: &'static [Dimension]) -> CutBy {
+        CutBy { special, ..self }
     }
 
     /// True if a rollup cut so has values for the dimension.
@@ -211,7 +196,7 @@ impl CutBy {
         if dimension.is_custom() {
             self.custom
         } else {
-            self.dimensions.contains(&dimension)
+            self.dimensions.contains(&dimension) || self.special.contains(&dimension)
         }
     }
 }

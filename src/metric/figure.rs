@@ -35,13 +35,6 @@ pub fn ratio_of(numerator: i128, denominator: i128) -> Figure {
     Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
 }
 
-/// A whole number nearest to numerator ÷ denominator, a half away from zero. The denominator is above 0.
-pub fn rounded(numerator: i128, denominator: i128) -> i128 {
-    let (quotient, rest) = (numerator / denominator, numerator % denominator);
-    let is_half = rest.unsigned_abs() >= denominator.unsigned_abs().div_ceil(2);
-    quotient + if is_half { numerator.signum() } else { 0 }
-}
-
 /// The cells in which there is anything, by currency.
 pub fn holding(cells: &BTreeMap<String, Cell>) -> impl Iterator<Item = (&String, &Cell)> {
     cells.iter().filter(|(_, cell)| !cell.is_zero())
@@ -51,6 +44,17 @@ pub fn holding(cells: &BTreeMap<String, Cell>) -> impl Iterator<Item = (&String,
 pub fn by_currency(cells: &BTreeMap<String, Cell>, read: impl Fn(&Cell) -> Figures) -> Figure {
     let figures = holding(cells).map(|(code, cell)| (code.clone(), Figure::Group(read(cell))));
     Figure::ByCurrency(figures.collect())
+}
+
+/// An amount of each currency in which it is not 0.
+pub fn money_by_currency(cells: &BTreeMap<String, Cell>, amount: impl Fn(&Cell) -> i128) -> Figure {
+    let amounts = cells.iter().map(|(code, cell)| (code, amount(cell)));
+    let amounts = amounts.filter(|(_, amount)| *amount != 0);
+    Figure::ByCurrency(
+        amounts
+            .map(|(c, n)| (c.clone(), Figure::Money(n)))
+            .collect(),
+    )
 }
 
 /// The sum of the counts of these names.

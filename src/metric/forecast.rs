@@ -1,21 +1,25 @@
 //! Forecast: what is open, what of it is expected when and how surely, and what is overdue.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::contribution::DAYS;
 use super::display::column;
-use super::figure::{by_currency, holding};
+use super::figure::{by_currency, money_by_currency};
 use super::reading::merged;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
 };
-use crate::event::{DECIMAL_ONE, Entity, When};
+use crate::event::{Entity, When, share};
 use crate::record::ForecastCategory;
 use crate::window::rolling::Span;
 use crate::window::{Cell, Dimension};
 
 /// The metric.
 pub struct Forecast;
+
+/// Its cells, for metrics that read them.
+pub(super) const CELLS: &str = "forecast.open";
 
 /// The categories, by the number of their measure. The weighted amounts have the same numbers after those of the amounts.
 const CATEGORIES: usize = ForecastCategory::ALL.len();
@@ -90,7 +94,7 @@ impl Metric for Forecast {
 
     fn rollups(&self) -> Vec<Rollup> {
         vec![Rollup {
-            name: "forecast.open".into(),
+            name: CELLS.into(),
             cut_by: CutBy::FORECAST,
             grains: DAYS,
             counts: &[
@@ -127,10 +131,7 @@ impl Metric for Forecast {
         dims[usize::from(Dimension::STAGE.0)] = deal.stage;
         dims[usize::from(Dimension::FORECAST_CATEGORY.0)] = outlook.category;
         let weighted = deal.amount.zip(outlook.probability);
-        let weighted = weighted.map(|(amount, probability)| {
-            let product = i128::from(amount) * i128::from(probability);
-            super::figure::rounded(product, DECIMAL_ONE.into()) as i64
-        });
+        let weighted = weighted.map(|(amount, probability)| share(amount, probability));
         out.add(0, outlook.expected_close.unwrap_or(When::UNDATED), &dims)
             .count(category)
             .count_if(deal.amount.is_none(), WITHOUT_AMOUNT)
@@ -191,10 +192,7 @@ impl Metric for Forecast {
 fn open(cells: &BTreeMap<String, Cell>) -> Figures {
     let all = merged(cells);
     vec![
-        (
-            "deals",
-            Figure::Count((0..FORECAST).map(|c| all.counted(c)).sum()),
-        ),
+        ("deals", Figure::Count(deals(&all))),
         ("without_amount", Figure::Count(all.counted(WITHOUT_AMOUNT))),
         (
             "without_probability",
@@ -205,28 +203,20 @@ fn open(cells: &BTreeMap<String, Cell>) -> Figures {
 }
 
 fn amounts(cell: &Cell) -> Figures {
-    let sum = |category: ForecastCategory| cell.summed(category as usize);
-    let [commit, best_case, pipeline] = [
-        ForecastCategory::Commit,
-        ForecastCategory::BestCase,
-        ForecastCategory::Pipeline,
-    ]
-    .map(sum);
-    let weighted = (0..FORECAST).map(|category| cell.summed(CATEGORIES + category));
+    let sum = |category: ForecastCategory| Figure::Money(cell.summed(category as usize));
+    let weighted = summed(cell, CATEGORIES..CATEGORIES + FORECAST);
     vec![
-        ("amount", Figure::Money(commit + best_case + pipeline)),
-        ("weighted", Figure::Money(weighted.sum())),
-        ("commit", Figure::Money(commit)),
-        ("best_case", Figure::Money(best_case)),
-        ("pipeline", Figure::Money(pipeline)),
+        ("amount", Figure::Money(amount(cell))),
+        ("weighted", Figure::Money(weighted)),
+        ("commit", sum(ForecastCategory::Commit)),
+        ("best_case", sum(ForecastCategory::BestCase)),
+        ("pipeline", sum(ForecastCategory::Pipeline)),
     ]
 }
 
 /// Each category with the surer ones.
 fn cumulative(cell: &Cell) -> Figures {
-    let up_to = |category: ForecastCategory| {
-        Figure::Money((0..=category as usize).map(|c| cell.summed(c)).sum())
-    };
+    let up_to = |category: ForecastCategory| Figure::Money(summed(cell, 0..category as usize + 1));
     vec![
         ("commit", up_to(ForecastCategory::Commit)),
         ("best_case", up_to(ForecastCategory::BestCase)),
@@ -235,21 +225,26 @@ fn cumulative(cell: &Cell) -> Figures {
 }
 
 /// How many open deals of some categories there are, and their amounts.
-fn of_categories(cells: &BTreeMap<String, Cell>, categories: std::ops::Range<usize>) -> Figure {
-    let all = merged(cells);
-    let deals = categories
-        .clone()
-        .map(|category| all.counted(category))
-        .sum();
-    let amounts = holding(cells).filter_map(|(code, cell)| {
-        let amount: i128 = categories
-            .clone()
-            .map(|category| cell.summed(category))
-            .sum();
-        (amount != 0).then(|| (code.clone(), Figure::Money(amount)))
-    });
-    Figure::Group(vec![
-        ("deals", Figure::Count(deals)),
-        ("amount", Figure::ByCurrency(amounts.collect())),
-    ])
+fn of_categories(cells: &BTreeMap<String, Cell>, categories: Range<usize>) -> Figure {
+    let deals = counted(&merged(cells), categories.clone());
+    let amounts = money_by_currency(cells, |cell| summed(cell, categories.clone()));
+    Figure::Group(vec![("deals", Figure::Count(deals)), ("amount", amounts)])
+}
+
+fn counted(cell: &Cell, categories: Range<usize>) -> i64 {
+    categories.map(|category| cell.counted(category)).sum()
+}
+
+fn summed(cell: &Cell, categories: Range<usize>) -> i128 {
+    categories.map(|category| cell.summed(category)).sum()
+}
+
+/// How many open deals that are forecast are in one of [`CELLS`].
+pub(super) fn deals(cell: &Cell) -> i64 {
+    counted(cell, 0..FORECAST)
+}
+
+/// What they amount to.
+pub(super) fn amount(cell: &Cell) -> i128 {
+    summed(cell, 0..FORECAST)
 }

@@ -1,10 +1,8 @@
 //! Lead source: where leads come from, and what becomes of them.
 
-use std::collections::BTreeMap;
-
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{counted, ratio};
+use super::figure::{counted, money_by_currency, ratio};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
 };
@@ -151,15 +149,9 @@ impl Metric for LeadSource {
         let cohort = cells.cell(COHORT, Span::Window);
         let all = cells.total(COHORT, Span::Window).counted(LEADS);
         let revenue = |rollup| {
-            let money = cells
-                .by_currency(rollup, Span::Window)
-                .iter()
-                .filter(|(_, cell)| cell.summed(0) != 0);
-            Figure::ByCurrency(
-                money
-                    .map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(0))))
-                    .collect::<BTreeMap<_, _>>(),
-            )
+            money_by_currency(cells.by_currency(rollup, Span::Window), |cell| {
+                cell.summed(0)
+            })
         };
         let deals = |rollup| {
             let won = cells.cell(rollup, Span::Window).counted(0);

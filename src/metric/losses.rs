@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{holding, ratio};
+use super::figure::{money_by_currency, ratio};
 use super::reading::merged;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
@@ -80,7 +80,10 @@ impl Metric for Losses {
     }
 
     fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
-        let Some(deal) = subject.deal() else { return };
+        let deal = subject.deal();
+        let Some(deal) = deal.filter(|d| d.status == Status::Lost || d.reopened.is_some()) else {
+            return;
+        };
         let mut dims = deal.dims;
         dims[usize::from(Dimension::LOST_REASON.0)] = deal.lost_reason;
         if let (Status::Lost, Some(closed_at)) = (deal.status, deal.closed_at) {
@@ -105,9 +108,6 @@ impl Metric for Losses {
     fn read(&self, cells: &CellView<'_>) -> Figures {
         let by_currency = cells.by_currency(LOST, Span::Window);
         let lost = merged(by_currency);
-        let amounts = holding(by_currency).filter(|(_, cell)| cell.summed(AMOUNT) != 0);
-        let amounts =
-            amounts.map(|(code, cell)| (code.clone(), Figure::Money(cell.summed(AMOUNT))));
         let all = cells.total(LOST, Span::Window).counted(DEALS);
         vec![
             ("lost", Figure::Count(lost.counted(DEALS))),
@@ -116,7 +116,10 @@ impl Metric for Losses {
                 "without_reason",
                 Figure::Count(lost.counted(WITHOUT_REASON)),
             ),
-            ("amount", Figure::ByCurrency(amounts.collect())),
+            (
+                "amount",
+                money_by_currency(by_currency, |cell| cell.summed(AMOUNT)),
+            ),
             (
                 "reopened",
                 Figure::Count(cells.cell(REOPENED, Span::Window).counted(0)),

@@ -31,7 +31,7 @@ mod win_rate;
 pub use catalogue::{Catalogue, Versions, versions};
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use display::{Column, Display};
-pub use figure::{Figure, Figures, figures_to_json, find, money, rounded};
+pub use figure::{Figure, Figures, figures_to_json, find, money};
 pub use rates::{Converted, REPORTING, Rate, Rates};
 pub use reading::{CellView, Group, MetricValues, QueryPlan, Sums, WindowedValues};
 pub use subject::{Sent, Subject};

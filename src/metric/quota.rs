@@ -1,26 +1,22 @@
 //! Quota attainment: what was won in a period against what was to be sold in it.
 
+use super::contribution::of_owner;
 use super::display::column;
-use super::figure::{holding, ratio_of, rounded};
+use super::figure::{holding, ratio_of};
+use super::forecast::{self, CELLS as OPEN};
+use super::win_rate::{CELLS as CLOSED, WON};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
 };
-use crate::event::{Entity, When};
-use crate::record::ForecastCategory;
-use crate::symbol::Symbol;
+use crate::event::{Entity, When, rounded};
 use crate::window::rolling::Span;
-use crate::window::{Cell, DIMENSIONS, Dimension, Grain};
+use crate::window::{Dimension, Grain};
 
 /// The metric.
 pub struct QuotaAttainment;
 
-/// What was won: the first sum of these cells.
-const CLOSED: &str = "win_rate.closed";
 /// What was paid on invoices: their sum.
 const COLLECTED: &str = "invoices.collected";
-/// What is open: the sums of the categories.
-const OPEN: &str = "forecast.open";
-
 impl Metric for QuotaAttainment {
     fn name(&self) -> &'static str {
         "quota"
@@ -84,8 +80,7 @@ impl Metric for QuotaAttainment {
             return;
         };
         let calendar = subject.calendar();
-        let mut dims = [Symbol::BLANK; DIMENSIONS];
-        dims[usize::from(Dimension::OWNER.0)] = quota.owner;
+        let mut dims = of_owner(quota.owner);
         dims[usize::from(Dimension::TEAM.0)] = quota.team;
         let (first, end) = (calendar.day(first), calendar.day(last).saturating_add(1));
         if !calendar.keeps(first) || !calendar.keeps(end) {
@@ -134,8 +129,8 @@ impl Metric for QuotaAttainment {
         let quotas = holding(cells.by_currency(0, Span::MonthsOfPeriod));
         let amounts = quotas.filter(|(_, quota)| quota.summed(0) != 0);
         let amounts = amounts.map(|(code, quota)| {
-            let booked = closed.get(code).map_or(0, |cell| cell.summed(0));
-            let open = open.get(code).map_or(0, forecast);
+            let booked = closed.get(code).map_or(0, |cell| cell.summed(WON));
+            let open = open.get(code).map_or(0, forecast::amount);
             let target = quota.summed(0);
             let remaining = (target - booked).max(0);
             let mut figures = vec![
@@ -182,13 +177,4 @@ impl Metric for QuotaAttainment {
             WHERE target != 0",
         )]
     }
-}
-
-/// The amount of open deals that are forecast.
-fn forecast(cell: &Cell) -> i128 {
-    let categories = ForecastCategory::ALL.into_iter();
-    let forecast = categories.filter(|category| *category != ForecastCategory::Omitted);
-    forecast
-        .map(|category| cell.summed(category as usize))
-        .sum()
 }

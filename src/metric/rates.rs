@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::figure::rounded;
-use crate::event::RATE_ONE;
+use crate::event::{RATE_ONE, rounded};
 use crate::window::{Cell, Day};
 
 /// The name of the series in the reporting currency, among those by currency.

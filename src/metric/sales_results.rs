@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::display::column;
-use super::figure::{ratio_of, rounded};
+use super::figure::ratio_of;
 use super::reading::merged;
+use super::win_rate::{CELLS as CLOSED, WON, average};
 use super::{CellView, Display, Figure, Figures, Metric, View};
 use crate::event::Entity;
 use crate::window::Cell;
@@ -12,11 +13,6 @@ use crate::window::rolling::Span;
 
 /// The metric.
 pub struct SalesResults;
-
-/// The cells of closed deals: won deals, lost ones, won ones with an amount; won and lost amounts.
-const CLOSED: &str = "win_rate.closed";
-const WON: usize = 0;
-const WON_WITH_AMOUNT: usize = 2;
 
 impl Metric for SalesResults {
     fn name(&self) -> &'static str {
@@ -97,12 +93,8 @@ impl Metric for SalesResults {
         let amounts = codes.into_iter().filter(has_won).map(|code| {
             let this = won(now, code);
             let mut figures = vec![("won", Figure::Money(this))];
-            let counted = now
-                .get(code)
-                .map_or(0, |cell| cell.counted(WON_WITH_AMOUNT));
-            if counted > 0 {
-                figures.push(("average", Figure::Money(rounded(this, counted.into()))));
-            }
+            let average = now.get(code).and_then(average);
+            figures.extend(average.map(|average| ("average", Figure::Money(average))));
             let names = [("previous", "change"), ("year_before", "change_of_year")];
             for ((name, change), cells) in names.into_iter().zip(earlier) {
                 let Some(cells) = cells else { continue };

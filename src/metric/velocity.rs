@@ -1,26 +1,20 @@
 //! Sales velocity: how much the pipeline earns a day, and the rates a period is judged by at a glance.
 
 use super::display::column;
-use super::figure::{ratio, rounded};
+use super::figure::ratio;
+use super::forecast::{self, CELLS as OPEN};
 use super::reading::merged;
+use super::win_rate::{CELLS as CLOSED, LOST, WON, WON_WITH_AMOUNT, average};
 use super::{CellView, Display, Figure, Figures, Metric, View};
-use crate::event::{DECIMAL_ONE, Entity};
+use crate::event::{DECIMAL_ONE, Entity, rounded};
 use crate::window::calendar::DAY;
 use crate::window::rolling::Span;
 
 /// The metric.
 pub struct Velocity;
 
-const CLOSED: &str = "win_rate.closed";
-const OPEN: &str = "forecast.open";
 const CYCLE: &str = "cycle_length.won";
 const LEADS: &str = "lead_source.cohort";
-
-const WON: usize = 0;
-const LOST: usize = 1;
-const WON_WITH_AMOUNT: usize = 2;
-/// The categories of open deals that are forecast, and those without an amount.
-const FORECAST: std::ops::Range<usize> = 0..3;
 
 impl Metric for Velocity {
     fn name(&self) -> &'static str {
@@ -85,18 +79,13 @@ impl Metric for Velocity {
         let leads = merged(cells.named(LEADS, Span::Window)).counted(0);
         let amounts = closed.iter().filter_map(|(code, cell)| {
             let (won, lost) = (cell.counted(WON), cell.counted(LOST));
-            let open: i64 = open
-                .get(code)
-                .map_or(0, |cell| FORECAST.map(|c| cell.counted(c)).sum());
-            let sized = cell.counted(WON_WITH_AMOUNT);
-            if open <= 0 || won + lost <= 0 || sized <= 0 {
-                return None;
-            }
-            let sum = cell.summed(WON);
+            let open = open.get(code).map_or(0, forecast::deals);
+            let average = average(cell).filter(|_| open > 0 && won + lost > 0)?;
+            let (sum, sized) = (cell.summed(WON), cell.counted(WON_WITH_AMOUNT));
             let mut figures = vec![
                 ("open", Figure::Count(open)),
                 ("win_rate", ratio(won, won + lost)),
-                ("average", Figure::Money(rounded(sum, sized.into()))),
+                ("average", Figure::Money(average)),
             ];
             // In whole numbers up to the last division, so that nothing is lost on the way.
             let top = sum

@@ -8,8 +8,9 @@ use super::figure::{counted, ratio, ratio_of};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
 };
-use crate::event::Entity;
+use crate::event::{Entity, rounded};
 use crate::record::Status;
+use crate::window::Cell;
 use crate::window::rolling::Span;
 
 /// The metric.
@@ -18,11 +19,13 @@ pub struct WinRate;
 const CLOSED: usize = 0;
 const OPENED: usize = 1;
 
-const WON: usize = 0;
-const LOST: usize = 1;
+/// The cells of closed deals, for metrics that read them, with their measures: counts and sums of won and lost deals have the same numbers.
+pub(super) const CELLS: &str = "win_rate.closed";
+pub(super) const WON: usize = 0;
+pub(super) const LOST: usize = 1;
 
 /// Of the won ones, those whose amount is known: what an average is taken over.
-const WON_WITH_AMOUNT: usize = 2;
+pub(super) const WON_WITH_AMOUNT: usize = 2;
 
 /// Of the opened deals: those for which a clock is used as a date, and of them those whose history no longer reaches back to the close.
 const DATED_BY_CLOCK: usize = 3;
@@ -72,7 +75,7 @@ impl Metric for WinRate {
     fn rollups(&self) -> Vec<Rollup> {
         vec![
             Rollup {
-                name: "win_rate.closed".into(),
+                name: CELLS.into(),
                 cut_by: CutBy::DEAL,
                 grains: HOURS_AND_DAYS,
                 counts: &["won", "lost", "won_with_amount"],
@@ -182,4 +185,10 @@ impl Metric for WinRate {
             ),
         ]
     }
+}
+
+/// The average size of won deals, over those whose amount is known.
+pub(super) fn average(closed: &Cell) -> Option<i128> {
+    let known = closed.counted(WON_WITH_AMOUNT);
+    (known > 0).then(|| rounded(closed.summed(WON), known.into()))
 }

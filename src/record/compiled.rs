@@ -44,15 +44,17 @@ impl ForecastCategory {
 
     /// The one a word names, however it is written: `Best Case`, `best-case`, `BestCase`. No word is the pipeline.
     fn named(word: &str) -> Option<ForecastCategory> {
-        let letters = word.chars().filter(|c| c.is_alphanumeric());
-        let letters: String = letters.flat_map(char::to_lowercase).collect();
-        Some(match letters.as_str() {
-            "commit" => ForecastCategory::Commit,
-            "bestcase" => ForecastCategory::BestCase,
-            "" | "pipeline" => ForecastCategory::Pipeline,
-            "omitted" => ForecastCategory::Omitted,
-            _ => return None,
-        })
+        // Compared letter by letter: it is asked with every event of an open deal.
+        let is = |name: &str| {
+            let letters = word.chars().filter(|c| c.is_alphanumeric());
+            letters.flat_map(char::to_lowercase).eq(name.chars())
+        };
+        let names = ["commit", "bestcase", "pipeline", "omitted"];
+        let named = names.iter().position(|name| is(name));
+        match named {
+            Some(number) => Some(ForecastCategory::ALL[number]),
+            None => is("").then_some(ForecastCategory::Pipeline),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::declaration::fields;
 use super::link::{self, Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
-use crate::event::{DECIMAL_ONE, Entity, EntitySpec, Placement, When};
+use crate::event::{DECIMAL_ONE, Entity, EntitySpec, Placement, When, share};
 use crate::symbol::Symbol;
 
 fields!(FIELDS {
@@ -130,16 +130,6 @@ impl Payment {
     }
 }
 
-/// A share (in ten-thousandths, 0 to 1) of an amount, half a ten-thousandth rounded away from zero as invoices are.
-fn share(amount: i64, share: i64) -> i64 {
-    let (product, one) = (
-        i128::from(amount) * i128::from(share),
-        i128::from(DECIMAL_ONE),
-    );
-    // A share of an i64 that is at most 1 fits into one.
-    ((product + product.signum() * one / 2) / one) as i64
-}
-
 impl Readable for Payment {
     fn is_live(&self) -> bool {
         self.live
@@ -161,20 +151,5 @@ impl Readable for Payment {
     fn last_instant(&self, context: ReadContext<'_>) -> Option<i64> {
         let calendar = &context.compiled.calendar;
         self.paid.at.map(|at| calendar.instant(at))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::share;
-
-    #[test]
-    fn a_share_is_rounded_to_the_nearest_ten_thousandth_and_a_half_away_from_zero() {
-        assert_eq!(share(10_000, 2_500), 2_500);
-        assert_eq!(share(1, 5_000), 1);
-        assert_eq!(share(-1, 5_000), -1);
-        assert_eq!(share(1, 4_999), 0);
-        assert_eq!(share(i64::MIN, 10_000), i64::MIN);
-        assert_eq!(share(i64::MAX, 10_000), i64::MAX);
     }
 }

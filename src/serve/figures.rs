@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::metric::{Figure, Figures, REPORTING, find, money, rounded};
+use crate::event::rounded;
+use crate::metric::{Figure, Figures, REPORTING, find, money};
 
 /// Ten-thousandths in a cent: what a mean or a converted amount has beyond it is not read by anybody.
 const CENT: i128 = 100;

@@ -16,4 +16,5 @@ pub mod read_model;
 pub mod reference;
 pub mod scenario;
 pub mod small_disk;
+pub mod steps;
 pub mod stored;

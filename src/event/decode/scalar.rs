@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Bad, Reason, qualify, short};
-use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, rate};
+use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, is_currency, rate};
 
 /// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
 ///
@@ -58,7 +58,7 @@ pub fn read_text<'a>(
         },
         Kind::Currency => {
             let code = text.trim();
-            if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_alphabetic()) {
+            if !is_currency(code) {
                 return Err(Bad::new(
                     Reason::BadMoney,
                     format!(
