@@ -6,9 +6,10 @@
 
 .PHONY: prerequisites build-tools rust engine-tools kafka-tools
 
-prerequisites: build-tools engine-tools kafka-tools ## check everything that has to be on the machine; on Debian as root, install it
+prerequisites: build-tools engine-tools kafka-tools prometheus-tools node-tools ## check everything that has to be on the machine; on Debian as root, install it
 
 # $(call install,WHAT FOR,SHELL THAT LISTS DEBIAN PACKAGES IN $$missing): one apt-get for all of them. `a|b` is a where there is one.
+# policy-rc.d keeps Debian from starting as a service what is installed as a program.
 define install
 @missing=''; $(2) \
 [ -n "$$missing" ] || exit 0; \
@@ -21,6 +22,8 @@ if [ -f /etc/debian_version ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /de
     esac; \
     set -- "$$@" "$$package"; \
   done; \
+  policy=/usr/sbin/policy-rc.d; \
+  [ -e "$$policy" ] || { trap 'rm -f /usr/sbin/policy-rc.d' EXIT; printf '#!/bin/sh\nexit 101\n' > "$$policy"; chmod +x "$$policy"; }; \
   DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$$@"; \
 else \
   echo "$(1) needs more than is here; install (Debian's names):$$missing" | sed 's/|/ or /g' >&2; exit 1; \
