@@ -8,6 +8,7 @@ SHELL := /bin/sh
 include mk/prerequisites.mk
 include mk/engines.mk
 include mk/kafka.mk
+include mk/prometheus.mk
 
 # Cargo names its own target directory; CARGO_TARGET_DIR is not changed, and cargo runs the binary so that its path need not be known.
 CARGO ?= cargo
@@ -21,7 +22,7 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 	$(CARGO) build --release --locked
 	$(CARGO) run --quiet --release --locked -- demo
 
-test: build-tools engines ## run every test, including those against real Kafka and ClickHouse
+test: build-tools engines prometheus-tools ## run every test, including those against real Kafka, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
 soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories
