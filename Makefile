@@ -23,7 +23,7 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 	$(CARGO) build --release --locked
 	$(CARGO) run --quiet --release --locked -- demo
 
-test: build-tools engines prometheus-tools grafana-packages ## run every test, including those against real Kafka and ClickHouse
+test: build-tools engines prometheus-tools grafana-packages ## run every test, including those against real Kafka, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
 soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories

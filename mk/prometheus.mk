@@ -1,11 +1,10 @@
-# `make prometheus-tools`: Prometheus and Alertmanager for the tests, which start and stop them on their own.
-#
-# Debian's packages are installed on Debian as root; elsewhere they are named. Debian calls the Alertmanager
-# prometheus-alertmanager, its own releases alertmanager.
+# Prometheus and Alertmanager, which the tests of the rules and the dashboards start on loopback: Debian's, 2.42 and 0.25, or newer ones on the PATH.
 
 .PHONY: prometheus-tools
 
+# Upstream names the second `alertmanager`, Debian `prometheus-alertmanager`; either will do.
 prometheus-tools:
-	$(call install,checking dashboards and alerts,\
-	  { command -v prometheus && command -v promtool; } > /dev/null || missing="$$missing prometheus"; \
-	  { command -v prometheus-alertmanager || command -v alertmanager; } > /dev/null && command -v amtool > /dev/null || missing="$$missing prometheus-alertmanager";)
+	$(call install,running Prometheus and Alertmanager in the tests,\
+	  command -v prometheus > /dev/null && command -v promtool > /dev/null || missing="$$missing prometheus"; \
+	  command -v amtool > /dev/null && { command -v prometheus-alertmanager || command -v alertmanager; } > /dev/null \
+	    || missing="$$missing prometheus-alertmanager";)
