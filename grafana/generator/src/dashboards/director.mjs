@@ -5,7 +5,7 @@ import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 import { address, businessAlerts, currencyVariable, dashboard, historyCurrencyVariable, uid, windowVariable } from './common.mjs';
 import { quote } from './definitions.mjs';
 import { band, bar, barGauge, colour, joined, link, stat, table, timeseries, unit } from './panels.mjs';
-import { gauge, gaugeByValue, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
+import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
 
 const money = { currency: '$currency' };
 const quarter = { window: 'qtd' };
@@ -13,10 +13,11 @@ const change = [[null, colour.bad], [-0.1, colour.attention], [0, colour.good]];
 const interval = 'Low and high bound the 95 % interval (Wilson): the fewer records, the wider.';
 /** Columns of a rate's table. */
 const rateColumns = [
-  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, min: 0, max: 1 }],
+  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
   ['Low', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
   ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
 ];
+const ownerColumn = { unit: unit.text, 'custom.width': 80, links: [link('This owner', address('rep', { owner: '${__value.text}' }))] };
 const byMetric = (name, dimension) => [
   link('By window and over time', address('metric', { metric: `dealpulse_${name}`, dimension, value: '${__value.text}' })),
 ];
@@ -56,7 +57,7 @@ function results() {
       title: 'Won in $window, amount ($currency)',
       description: `${quote('sales_results', 'Deals won, by the time they closed, and their amounts')} ${quote('sales_results', 'Previous: as many days before the window; of a month or a quarter so far, as many days of the one before')}`,
       unit: unit.shortMoney,
-      width: 7,
+      width: 6,
       height: 4,
       queries: [
         now(gauge('sales_results_amount_won', money), 'won'),
@@ -81,7 +82,7 @@ function results() {
       title: 'Won in $window, deals',
       description: quote('sales_results', 'Deals won, by the time they closed'),
       unit: unit.count,
-      width: 6,
+      width: 5,
       height: 4,
       queries: [now(gauge('sales_results_won'), 'won'), now(gauge('sales_results_previous'), 'before'), now(gauge('sales_results_year_before'), 'a year ago')],
     }),
@@ -89,7 +90,7 @@ function results() {
       title: 'Average won deal ($currency)',
       description: quote('sales_results', 'Average deal size: won amount ÷ won deals that have an amount'),
       unit: unit.shortMoney,
-      width: 3,
+      width: 4,
       height: 4,
       queries: [now(gauge('sales_results_amount_average', money))],
     }),
@@ -97,7 +98,7 @@ function results() {
       title: 'Velocity a day ($currency)',
       description: quote('velocity', 'Sales velocity, money a day: deals open now (omitted ones left out) × win rate by count × average size of won deals ÷ mean cycle length of won deals in days'),
       unit: unit.shortMoney,
-      width: 3,
+      width: 4,
       height: 4,
       queries: [now(gauge('velocity_amount_velocity', money))],
     }),
@@ -111,8 +112,8 @@ function results() {
         now(gauge('quota_amount_target', { ...quarter, ...money }), 'quota'),
         now(gauge('quota_amount_booked', { ...quarter, ...money }), 'won so far'),
         now(gauge('quota_amount_run_rate', { ...quarter, ...money }), 'at this pace'),
-        now(gauge('quota_amount_remaining', { ...quarter, ...money }), 'still needed'),
-        now(gauge('quota_amount_open', { ...quarter, ...money }), 'open, expected'),
+        now(gauge('quota_amount_remaining', { ...quarter, ...money }), 'needed'),
+        now(gauge('quota_amount_open', { ...quarter, ...money }), 'open'),
       ],
     }),
     stat({
@@ -128,31 +129,28 @@ function results() {
       ],
     }),
     stat({
-      title: 'Coverage of what is still needed',
+      title: 'Coverage of the rest',
       description: `${quote('quota', 'Coverage: open amounts expected from today to the period\'s end, omitted ones left out ÷ remaining.')} Below 1 the quota can't be reached with what is open now; 3 is a usual aim.`,
       unit: 'none',
       decimals: 1,
       thresholds: [[null, colour.bad], [1, colour.attention], [3, colour.good]],
-      width: 3,
+      width: 4,
       height: 7,
       queries: [now(gauge('quota_amount_coverage', { ...quarter, ...money }))],
     }),
     timeseries({
       title: 'Amount won a week ($history_currency)',
-      description: `${quote('win_rate', 'Won deals ÷ (won + lost deals), both by the time they closed')} Here the amounts of both, added up by week; the newest week is not over.`,
+      description: `${quote('sales_results', 'Deals won, by the time they closed, and their amounts')} The newest week is not over.`,
       unit: unit.shortMoney,
-      width: 9,
+      width: 8,
       height: 7,
       bars: true,
       min: 0,
       queries: [
-        sqlSeries(`SELECT toMonday(day) AS week, sum(won_amount) AS won, sum(lost_amount) AS lost FROM win_rate_daily
+        sqlSeries(`SELECT toMonday(day) AS week, sum(won_amount) AS won FROM win_rate_daily
           WHERE dimension = '' AND currency = \${history_currency:sqlstring} AND $__dateFilter(day) GROUP BY week ORDER BY week`),
       ],
-      fields: [
-        ['won', { color: { mode: 'fixed', fixedColor: colour.good } }],
-        ['lost', { color: { mode: 'fixed', fixedColor: colour.faint } }],
-      ],
+      fields: [['won', { color: { mode: 'fixed', fixedColor: colour.good } }]],
     }),
   ];
 }
@@ -259,7 +257,7 @@ function sources() {
       ),
       transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won of leads', 'Revenue by close ($currency)']),
       fields: [
-        ['Share', { unit: unit.ratio, decimals: 1, ...bar, min: 0, max: 1 }],
+        ['Share', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
         ['Won of leads', { unit: unit.ratio, decimals: 1 }],
         ['Revenue by close ($currency)', { unit: unit.shortMoney }],
         ['Source', { links: byMetric('lead_source_leads', 'source') }],
@@ -282,7 +280,7 @@ function forecast() {
         now(gauge('forecast_period_cumulative_best_case', period), 'best case'),
         now(gauge('forecast_period_cumulative_pipeline', period), 'pipeline'),
         now(gauge('forecast_period_amount_weighted', period), 'weighted'),
-        now(gauge('quota_amount_remaining', period), 'still needed'),
+        now(gauge('quota_amount_remaining', period), 'needed'),
       ],
     }),
     table({
@@ -328,33 +326,33 @@ function people() {
       height: 9,
       queries: [
         sqlRows(`SELECT rank AS "Rank", owner AS "Owner", any(users.name) AS "Name", sum(won) AS "Won deals", sum(won_amount) AS "Won amount"
-          FROM sales_race LEFT JOIN (SELECT id, any(name) AS name FROM users FINAL WHERE deleted = 0 GROUP BY id) AS users ON users.id = owner
+          FROM sales_race LEFT JOIN ${names} AS users ON users.id = owner
           WHERE period = 'month' AND currency = \${history_currency:sqlstring}
             AND start = (SELECT max(start) FROM sales_race WHERE period = 'month' AND currency = \${history_currency:sqlstring})
           GROUP BY rank, owner ORDER BY rank`),
       ],
       fields: [
         ['Rank', { unit: unit.rank, 'custom.width': 60 }],
-        ['Owner', { unit: unit.text, 'custom.width': 80, links: [link('This owner', address('rep', { owner: '${__value.text}' }))] }],
+        ['Owner', ownerColumn],
         ['Name', { unit: unit.text }],
         ['Won deals', { unit: unit.count, 'custom.width': 100 }],
         ['Won amount', bar],
       ],
     }),
     table({
-      title: 'Quota by team, this fiscal quarter ($currency)',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By owner and team; a quota counts for the owner, or the team, that it names')}`,
+      title: 'Quota of the month by owner ($history_currency)',
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By owner and team; a quota counts for the owner, or the team, that it names')} The present month is not over.`,
       unit: unit.money,
       decimals: 0,
       width: 12,
       height: 9,
-      sort: ['Attained', true],
-      queries: ['target', 'booked', 'attainment', 'run_rate', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'team', { ...quarter, ...money }))),
-      transformations: joined('value', 'Team', ['Quota', 'Won', 'Attained', 'At this pace', 'Open, expected']),
-      fields: [
-        ['Attained', { unit: unit.ratio, decimals: 1, ...bar, min: 0, max: 1 }],
-        ['Team', { links: byMetric('quota_amount_attainment', 'team') }],
+      queries: [
+        sqlRows(`SELECT value[1] AS "Owner", any(users.name) AS "Name", sum(target) AS "Quota", sum(booked) AS "Won", toFloat64(sum(booked)) / toFloat64(sum(target)) AS "Attained"
+          FROM quota_monthly LEFT JOIN ${names} AS users ON users.id = value[1]
+          WHERE dimension = 'owner' AND currency = \${history_currency:sqlstring} AND month = toStartOfMonth($__toTime)
+          GROUP BY "Owner" HAVING sum(target) > 0 ORDER BY "Attained" DESC`),
       ],
+      fields: [['Owner', ownerColumn], ['Name', { unit: unit.text }], ['Attained', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }]],
     }),
   ];
 }
@@ -391,7 +389,7 @@ function customers() {
       ],
     }),
     stat({
-      title: 'Revenue kept, last full month ($currency of payment)',
+      title: 'Revenue kept, last full month ($history_currency)',
       description: `${quote('retention', 'Net: what the same customers paid in the month ÷ base')} ${quote('retention', 'Gross: the same, of each customer no more than in the month before, and no less than 0 ÷ base')}`,
       unit: unit.ratio,
       decimals: 1,
@@ -442,14 +440,14 @@ function cycle() {
     stat({
       title: 'Cycle of won deals closed in $window',
       description: quote('cycle_length', 'closed_at − created_at of deals, by the time they closed: mean, median and 90th percentile'),
-      unit: unit.seconds,
+      unit: unit.days,
       decimals: 1,
       width: 6,
       height: 8,
       queries: [
-        now(gauge('cycle_length_won_median_seconds'), 'median'),
-        now(gauge('cycle_length_won_p90_seconds'), '90 %'),
-        now(gauge('cycle_length_lead_to_close_median_seconds'), 'from the lead on, median'),
+        now(inDays('cycle_length_won_median_seconds'), 'median'),
+        now(inDays('cycle_length_won_p90_seconds'), '90 %'),
+        now(inDays('cycle_length_lead_to_close_median_seconds'), 'from the lead on, median'),
       ],
     }),
     timeseries({

@@ -1,9 +1,12 @@
 // The dashboards, as files: one JSON document each, named by its uid.
 
 import { director } from './director.mjs';
+import { metric } from './metric.mjs';
+import { pipeline } from './pipeline.mjs';
+import { rep } from './rep.mjs';
 
 /** @type {(() => import('@grafana/grafana-foundation-sdk/dashboard').Dashboard)[]} */
-const dashboards = [director];
+const dashboards = [director, rep, metric, pipeline];
 
 /** @returns {[string, string][]} */
 export function dashboardFiles() {

@@ -11,7 +11,7 @@ import { PanelBuilder as TimeseriesPanel } from '@grafana/grafana-foundation-sdk
 export const colour = { good: 'green', bad: 'red', attention: 'orange', plain: 'blue', faint: '#8e8e99', text: 'text' };
 
 /** Units. Money has none of Grafana's: its currency is in the panel's title. */
-export const unit = { ratio: 'percentunit', count: 'locale', money: 'locale', shortMoney: 'short', seconds: 's', days: 'd', bytes: 'bytes', perSecond: 'cps', rank: 'none', text: 'string' };
+export const unit = { ratio: 'percentunit', count: 'locale', money: 'locale', shortMoney: 'short', seconds: 's', days: 'suffix: d', bytes: 'bytes', perSecond: 'cps', rank: 'none', text: 'string' };
 
 /**
  * @typedef {object} Common
@@ -68,7 +68,7 @@ export function stat(panel) {
 
 /**
  * Lines or bars over time.
- * @param {Common & { bars?: boolean, stacked?: boolean, min?: number, max?: number, softMax?: number, legend?: 'table', name?: string, gaps?: boolean, line?: number }} panel
+ * @param {Common & { bars?: boolean, stacked?: boolean, min?: number, name?: string, line?: number }} panel `name`: of a series; `line`: a limit that is drawn
  */
 export function timeseries(panel) {
   const builder = base(new TimeseriesPanel(), panel)
@@ -78,7 +78,7 @@ export function timeseries(panel) {
     .gradientMode(common.GraphGradientMode.None)
     .lineInterpolation(common.LineInterpolation.Linear)
     .showPoints(common.VisibilityMode.Never)
-    .spanNulls(!panel.gaps)
+    .spanNulls(true)
     .axisPlacement(common.AxisPlacement.Auto)
     .axisLabel('')
     .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassicByName))
@@ -92,7 +92,6 @@ export function timeseries(panel) {
     )
     .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending));
   if (panel.min !== undefined) builder.min(panel.min);
-  if (panel.max !== undefined) builder.max(panel.max);
   if (panel.name) builder.displayName(panel.name);
   if (panel.line !== undefined) {
     builder.thresholds(thresholds([[null, 'transparent'], [panel.line, colour.bad]]));
@@ -118,6 +117,7 @@ export function table(panel) {
     .showHeader(true)
     .cellHeight(common.TableCellHeight.Sm)
     .align(common.FieldTextAlignment.Auto)
+    .minWidth(60)
     .cellOptions(new PlainCell())
     .sortBy(panel.sort ? [new common.TableSortByFieldStateBuilder().displayName(panel.sort[0]).desc(panel.sort[1])] : []);
   if (!panel.thresholds) builder.thresholds(thresholds([[null, colour.text]]));
@@ -130,7 +130,7 @@ class PlainCell {
   }
 }
 
-/** Bars that can be compared: one for each query, or one for each row of a query. @param {Common & { min?: number, eachRow?: boolean }} panel */
+/** Bars that can be compared: one for each value. @param {Common} panel */
 export function barGauge(panel) {
   const builder = base(new BarGaugePanel(), panel)
     .orientation(common.VizOrientation.Horizontal)
@@ -139,9 +139,10 @@ export function barGauge(panel) {
     .namePlacement(common.BarGaugeNamePlacement.Left)
     .showUnfilled(true)
     .sizing(common.BarGaugeSizing.Auto)
-    .min(panel.min ?? 0)
+    .text(new common.VizTextDisplayOptionsBuilder().titleSize(14).valueSize(16))
+    .min(0)
     .colorScheme(new FieldColorBuilder().mode(panel.thresholds ? FieldColorModeId.Thresholds : FieldColorModeId.Fixed).fixedColor(colour.plain))
-    .reduceOptions(panel.eachRow ? new common.ReduceDataOptionsBuilder().values(true).calcs([]).fields('') : latest());
+    .reduceOptions(latest());
   if (!panel.thresholds) builder.thresholds(thresholds([[null, colour.plain]]));
   return builder;
 }
@@ -162,6 +163,11 @@ export function joined(key, keyName, names) {
 }
 
 /** A cell drawn as a bar as long as its number. */
-export const bar = { 'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' } };
+export const bar = {
+  'custom.cellOptions': { type: 'gauge', mode: 'basic', valueDisplayMode: 'text' },
+  color: { mode: 'fixed', fixedColor: colour.plain },
+  fieldMinMax: true,
+  min: 0,
+};
 /** A link of a value or a column. */
 export const link = (title, url) => ({ title, url, targetBlank: false });

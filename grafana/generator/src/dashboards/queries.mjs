@@ -14,7 +14,10 @@ export function gauge(name, labels = {}) {
   return `max without (instance, job) (${selector(name, labels)})`;
 }
 
-/** The same by the values of a dimension, all other labels dropped, so that several make one table. */
+/** A gauge of seconds, in days. */
+export const inDays = (name, labels = {}) => `${gauge(name, labels)} / 86400`;
+
+/** A gauge by the values of a dimension, all other labels dropped, so that several make one table. */
 export function gaugeByValue(name, dimension, labels = {}) {
   return `max by (value) (${selector(name, { dimension, value: undefined, ...labels })})`;
 }
@@ -46,6 +49,9 @@ export function rows(expr) {
 function promql(expr, legend = '') {
   return new DataqueryBuilder().datasource(prometheus).expr(expr).legendFormat(legend);
 }
+
+/** The names of the owners, for a join. */
+export const names = '(SELECT id, any(name) AS name FROM users FINAL WHERE deleted = 0 GROUP BY id)';
 
 /** Rows of ClickHouse. */
 export const sqlRows = (rawSql) => new Sql(rawSql, 'table', 1);

@@ -18,6 +18,7 @@ export function expanded(sql, scope) {
   const instant = (milliseconds) => `toDateTime(${Math.floor(milliseconds / 1000)})`;
   return interpolate(sql, scope)
     .replace(/\$__dateFilter\(([^()]+)\)/g, (_, column) => `${column} >= ${date(scope.from)} AND ${column} <= ${date(scope.to)}`)
+    .replaceAll('$__toTime', instant(scope.to))
     .replace(/\$__timeFilter\(([^()]+)\)/g, (_, column) => `${column} >= ${instant(scope.from)} AND ${column} <= ${instant(scope.to)}`);
 }
 
