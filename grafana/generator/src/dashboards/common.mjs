@@ -83,11 +83,11 @@ export function currencyVariable() {
     .sort(VariableSort.AlphabeticalDesc);
 }
 
-/** Views keep every amount in its own currency: the one chosen, or with “reporting” the one most deals are in. */
-export function historyCurrencyVariable() {
+/** Views keep every amount in its own currency: the one chosen, or with “reporting” the one most deals are in. @param {string} [whose] which rows of the view */
+export function historyCurrencyVariable(whose = "dimension = ''") {
   return fromClickhouse(
     'history_currency',
-    `SELECT currency FROM win_rate_daily WHERE dimension = '' AND \${currency:sqlstring} IN (currency, 'reporting') AND currency != ''
+    `SELECT currency FROM win_rate_daily WHERE ${whose} AND \${currency:sqlstring} IN (currency, 'reporting') AND currency != ''
      GROUP BY currency ORDER BY sum(won) DESC`,
   )
     .label('Currency of history')

@@ -2,7 +2,7 @@
 
 import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { businessAlerts, dashboard, fromPrometheus, uid, windowVariable } from './common.mjs';
+import { businessAlerts, currencyVariable, dashboard, fromPrometheus, uid, windowVariable } from './common.mjs';
 import { band, barGauge, stat, table, timeseries, unit } from './panels.mjs';
 import { now, overTime, rows } from './queries.mjs';
 
@@ -41,7 +41,7 @@ export function metric() {
       fromPrometheus('value', 'label_values({__name__="$metric",dimension="$dimension"}, value)').label('Value').description('One value of the dimension, for the panel that shows it alone'),
     )
     .withVariable(
-      fromPrometheus('currency', 'label_values({__name__="$metric"}, currency)').label('Currency').description('Of amounts; other figures have none'),
+      currencyVariable(),
     );
   for (const [title, panels] of [
     ['$metric, $window', present()],

@@ -118,16 +118,10 @@ export function table(panel) {
     .cellHeight(common.TableCellHeight.Sm)
     .align(common.FieldTextAlignment.Auto)
     .minWidth(60)
-    .cellOptions(new PlainCell())
+    .cellOptions({ type: 'auto' })
     .sortBy(panel.sort ? [new common.TableSortByFieldStateBuilder().displayName(panel.sort[0]).desc(panel.sort[1])] : []);
   if (!panel.thresholds) builder.thresholds(thresholds([[null, colour.text]]));
   return builder;
-}
-
-class PlainCell {
-  build() {
-    return { type: 'auto' };
-  }
 }
 
 /** Bars that can be compared: one for each value. @param {Common} panel */

@@ -34,7 +34,7 @@ export function rep() {
     )
     .withVariable(windowVariable('90d'))
     .withVariable(currencyVariable())
-    .withVariable(historyCurrencyVariable());
+    .withVariable(historyCurrencyVariable(isOwn));
   for (const [title, panels] of [
     ['Closed deals', closed()],
     ['Forecast', forecast()],
