@@ -13,16 +13,18 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const page = join(root, 'grafana/pictures/dist');
 const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json' };
 
-/** How wide the grid of src/main.jsx is, and what it is high. */
+/** Pixels of the grid in src/main.jsx. */
 const WIDTH = 24 * 72 + 8;
-const heightOf = (dashboard) => 84 + Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h)) * 38 + 8;
+const height = (rows) => 84 + rows * 38 + 8;
+const rowsOf = (dashboard) => Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
 
 /**
  * @param {string} uid
  * @param {import('../generator/src/query/dashboard.mjs').Engines} engines
  * @param {{ from?: string, variables?: Record<string, string> }} options
+ * @param {Record<string, number | undefined>} files names of pictures, and how many rows of the grid each shows: without a number all
  */
-export async function photograph(uid, engines, options) {
+export async function photograph(uid, engines, options, files) {
   const dashboard = JSON.parse(readFileSync(join(root, `grafana/dashboards/${uid}.json`), 'utf8'));
   const { scope, panels } = await withData(dashboard, engines, options);
   const variables = dashboard.templating.list.map(({ name, label }) => [label ?? name, [scope.variables[name]].flat().join(' + ')]);
@@ -36,16 +38,16 @@ export async function photograph(uid, engines, options) {
     createReadStream(file).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const picture = join(root, `docs/pictures/${uid}.png`);
   try {
-    const size = `${WIDTH},${heightOf(dashboard)}`;
-    if (process.env.HOLD) await new Promise((r) => { console.log(server.address().port); setTimeout(r, 20000); });
-    await promisify(execFile)('chromium', [
-      '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--virtual-time-budget=10000',
-      `--window-size=${size}`, `--screenshot=${picture}`, `http://127.0.0.1:${server.address().port}/`,
-    ]);
+    for (const [name, rows] of Object.entries(files)) {
+      const picture = join(root, `docs/pictures/${name}.png`);
+      await promisify(execFile)('chromium', [
+        '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--virtual-time-budget=10000',
+        `--window-size=${WIDTH},${height(rows ?? rowsOf(dashboard))}`, `--screenshot=${picture}`, `http://127.0.0.1:${server.address().port}/`,
+      ]);
+      console.log(picture);
+    }
   } finally {
     server.close();
   }
-  return picture;
 }

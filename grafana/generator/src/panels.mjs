@@ -1,10 +1,10 @@
-// `node src/panels.mjs PROGRAM`: every query of every dashboard on a real Prometheus and a real ClickHouse, beside a demonstration of PROGRAM.
+// `node src/panels.mjs COMMAND…`, which runs dealpulse: every query of every dashboard on a real Prometheus and a real ClickHouse, beside a
+// demonstration.
 //
 // A panel without rows, an annotation that can't be asked and a gauge that /metrics does not have are named, and the exit code is 1.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { withDemo } from './engines/demo.mjs';
 import { withData } from './query/dashboard.mjs';
@@ -12,13 +12,12 @@ import { ask } from './query/prometheus.mjs';
 
 const directory = fileURLToPath(new URL('../../dashboards', import.meta.url));
 const dashboards = readdirSync(directory).map((name) => JSON.parse(readFileSync(`${directory}/${name}`, 'utf8')));
-const { positionals } = parseArgs({ allowPositionals: true });
 
 /** Counters of what did not happen yet: they begin with the first one. */
 const rare = new Set(['dealpulse_dead_letters_total', 'dealpulse_unknown_fields_total']);
 
 // More than a year, for what is compared with a year ago.
-const organisation = { program: positionals[0], historyDays: 400, catchUpDays: 1, recorded: false, dealsPerDay: 6, speed: 100, scrapes: 5 };
+const organisation = { command: process.argv.slice(2), historyDays: 400, catchUpDays: 1, recorded: false, dealsPerDay: 6, speed: 100, scrapes: 5 };
 const wrong = [];
 let asked = 0;
 await withDemo(organisation, async (engines) => {

@@ -19,51 +19,54 @@ const ofThePast = /^dealpulse_(?:win_rate_rate|close_rate_within_30d_rate)(?:_lo
 /**
  * Runs `use` beside a demonstration that has caught up with today, and ends everything.
  * @param {object} organisation
- * @param {string} organisation.program dealpulse
+ * @param {string[]} organisation.command what runs dealpulse
  * @param {number} organisation.historyDays
  * @param {number} organisation.catchUpDays the days its clock runs through, at `speed`
  * @param {boolean} organisation.recorded whether these are to be Prometheus' past
  * @param {number} organisation.dealsPerDay
  * @param {number} organisation.speed hours a second
- * @param {number} organisation.scrapes how many times Prometheus is to have scraped
- * @param {(engines: import('../query/dashboard.mjs').Engines & { metrics: string }) => Promise<void>} use
+ * @param {number} organisation.scrapes how many times Prometheus is to have scraped at last
+ * @param {(engines: import('../query/dashboard.mjs').Engines & { started: number, metrics: string }) => Promise<void>} use
  */
-export async function withDemo({ program, historyDays, catchUpDays, recorded, dealsPerDay, speed, scrapes }, use) {
+export async function withDemo({ command, historyDays, catchUpDays, recorded, dealsPerDay, speed, scrapes }, use) {
+  const started = Date.now();
   const directory = mkdtempSync(join(tmpdir(), 'dealpulse-dashboards-'));
   const children = [];
-  const start = (command, args, options) => children[children.push(spawn(command, args, { cwd: directory, ...options })) - 1];
+  const start = (program, args, options) => children[children.push(spawn(program, args, options)) - 1];
   try {
+    const [program, ...first] = command;
     const demo = start(
       program,
-      ['demo', '--listen', '127.0.0.1:0', '--history-days', historyDays, '--catch-up-days', catchUpDays, '--deals-per-day', dealsPerDay, '--speed', speed].map(String),
+      [...first, 'demo', '--listen', '127.0.0.1:0', '--history-days', historyDays, '--catch-up-days', catchUpDays, '--deals-per-day', dealsPerDay, '--speed', speed].map(String),
       { stdio: ['ignore', 'pipe', 'ignore'] },
     );
     const said = await output(demo, /scrapes (http:\S+)\/metrics, a Grafana asks ClickHouse at (\S+) \(database (\w+)\)/);
     const [, page, url, database] = said;
-    const data = join(directory, 'data');
-    const past = await untilToday(page);
-    if (recorded) {
-      if (past.size < catchUpDays / 2) throw new Error(`${past.size} days of ${catchUpDays} were recorded: the clock runs too fast`);
-      writeFileSync(join(directory, 'past.txt'), openMetrics(past, new URL(page).host));
-      await promisify(execFile)('promtool', ['tsdb', 'create-blocks-from', '--max-block-duration=2400h', 'openmetrics', 'past.txt', data], { cwd: directory });
-    }
     const port = await freePort();
+    const data = join(directory, 'data');
+    const prometheus = `http://127.0.0.1:${port}`;
     writeFileSync(join(directory, 'prometheus.yml'), configuration(new URL(page).host));
     writeFileSync(join(directory, 'alerts.yml'), alerts);
-    const prometheus = `http://127.0.0.1:${port}`;
     // A day's gap between two points of the past is none.
-    start(
-      'prometheus',
-      ['--config.file=prometheus.yml', `--storage.tsdb.path=${data}`, '--storage.tsdb.retention.time=10y', '--query.lookback-delta=26h', `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'],
-      { stdio: 'ignore' },
-    );
+    const options = ['--config.file=prometheus.yml', `--storage.tsdb.path=${data}`, '--storage.tsdb.retention.time=10y', '--query.lookback-delta=26h'];
+    const scrape = () => start('prometheus', [...options, `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], { cwd: directory, stdio: 'ignore' });
+    const scraping = scrape();
+    const past = await untilToday(page);
+    if (recorded) {
+      // The clock runs while the history comes in, so the first days pass unseen.
+      if (past.size < catchUpDays / 3) throw new Error(`${past.size} days of ${catchUpDays} were recorded: the clock runs too fast`);
+      await end(scraping);
+      writeFileSync(join(directory, 'past.txt'), openMetrics(past, new URL(page).host));
+      await promisify(execFile)('promtool', ['tsdb', 'create-blocks-from', '--max-block-duration=2400h', 'openmetrics', 'past.txt', data], { cwd: directory });
+      scrape();
+    }
     await until('Prometheus has scraped', async () => {
-      const response = await fetch(`${prometheus}/api/v1/query?query=count_over_time(dealpulse_data_age_seconds[1h])`);
+      const response = await fetch(`${prometheus}/api/v1/query?query=count_over_time(dealpulse_watermark_age_seconds[20s])`);
       const { data } = await response.json();
       return Number(data.result[0]?.value[1] ?? 0) >= scrapes;
     });
     const metrics = await (await fetch(`${page}/metrics`)).text();
-    await use({ prometheus, clickhouse: { url, database }, scrapeInterval: SCRAPE_SECONDS * 1000, now: Date.now(), metrics });
+    await use({ prometheus, clickhouse: { url, database }, scrapeInterval: SCRAPE_SECONDS * 1000, now: Date.now(), started, metrics });
   } finally {
     await Promise.all(children.map(end));
     rmSync(directory, { recursive: true, force: true });
@@ -145,7 +148,7 @@ async function until(what, isSo, seconds = 60) {
   for (;;) {
     if (await isSo().catch(() => false)) return;
     if (Date.now() > end) throw new Error(`waited ${seconds} s in vain until ${what}`);
-    await sleep(200);
+    await sleep(500);
   }
 }
 
