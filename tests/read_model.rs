@@ -9,7 +9,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::migrate::tables;
 use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::Rate;
+use dealpulse::metric::{Hierarchy, Rate};
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::model::Snapshot;
 use dealpulse::serve::reach::Reach;
@@ -79,6 +79,10 @@ impl Written {
 impl Source for Written {
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        Ok(Hierarchy::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {

@@ -43,6 +43,10 @@ impl Source for Rollups {
         Ok(Vec::new())
     }
 
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        Ok(Hierarchy::default())
+    }
+
     async fn current(&self) -> Result<Epoch, OutsideError> {
         if self.is_away.load(Ordering::Relaxed) {
             return Err(OutsideError::transient(
