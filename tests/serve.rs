@@ -11,7 +11,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::RollupRow;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
-use dealpulse::metric::{Catalogue, Rate, versions};
+use dealpulse::metric::{Catalogue, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::Model;
