@@ -236,6 +236,7 @@ async fn the_gauges_named_are_those_there_are() {
         watermark: Some(as_of),
         read_at: Instant::now(),
         top: Arc::new(top),
+        side: Default::default(),
     };
     let exported: BTreeSet<String> = business(&snapshot)
         .iter()

@@ -11,7 +11,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::RollupRow;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
-use dealpulse::metric::{Catalogue, Rate, versions};
+use dealpulse::metric::{Catalogue, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::Model;
@@ -41,6 +41,10 @@ struct Rollups {
 impl Source for Rollups {
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        Ok(Hierarchy::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {

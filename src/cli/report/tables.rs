@@ -20,7 +20,7 @@ pub fn show(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
     for (number, metric) in answer.definitions.metrics().enumerate() {
         out.push_str(&totals(answer, number, metric));
     }
-    for set in 1..answer.definitions.sets.len() {
+    for set in answer.definitions.readable_sets().skip(1) {
         out.push_str(&by_set(answer, set));
     }
     out.push_str(&months(answer));
