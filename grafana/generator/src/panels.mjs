@@ -25,7 +25,7 @@ let asked = 0;
 await withDemo(organisation, async (engines) => {
   for (const dashboard of dashboards) {
     // Counters that were scraped for seconds have no rates over hours.
-    const from = dashboard.time.from.endsWith('h') ? 'now-20s' : undefined;
+    const from = dashboard.time.from.endsWith('h') ? 'now-30s' : undefined;
     const { panels } = await withData(dashboard, engines, { from });
     for (const { title, answers, frames, targets } of panels) {
       asked += targets.length;

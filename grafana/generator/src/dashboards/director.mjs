@@ -11,11 +11,18 @@ const money = { currency: '$currency' };
 const quarter = { window: 'qtd' };
 const change = [[null, colour.bad], [-0.1, colour.attention], [0, colour.good]];
 const interval = 'Low and high bound the 95 % interval (Wilson): the fewer records, the wider.';
-/** Columns of a rate's table. */
-const rateColumns = [
-  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
-  ['Low', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
-  ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
+/** Columns of a rate's table: the rate, its bounds and the counts behind it; what is left is for the name. */
+const rateColumns = (...counts) => [
+  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1, 'custom.width': 100 }],
+  ['Low', { unit: unit.ratio, decimals: 1, 'custom.width': 60 }],
+  ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 60 }],
+  ...counts.map((name) => [name, { 'custom.width': 60 }]),
+];
+/** The surer, the darker. */
+const forecastColours = [
+  ['commit', { color: { mode: 'fixed', fixedColor: 'dark-blue' } }],
+  ['best case', { color: { mode: 'fixed', fixedColor: 'blue' } }],
+  ['pipeline', { color: { mode: 'fixed', fixedColor: 'light-blue' } }],
 ];
 const ownerColumn = { unit: unit.text, 'custom.width': 80, links: [link('This owner', address('rep', { owner: '${__value.text}' }))] };
 const byMetric = (name, dimension) => [
@@ -183,7 +190,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('win_rate_rate', 'source', [['win_rate_won', 'Won'], ['win_rate_lost', 'Lost']]),
-      fields: [...rateColumns, ['Source', { links: byMetric('win_rate_rate', 'source') }]],
+      fields: [...rateColumns('Won', 'Lost'), ['Source', { links: byMetric('win_rate_rate', 'source') }]],
     }),
     table({
       title: 'Win rate by team, $window',
@@ -193,7 +200,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('win_rate_rate', 'team', [['win_rate_won', 'Won'], ['win_rate_lost', 'Lost']]),
-      fields: [...rateColumns, ['Team', { links: byMetric('win_rate_rate', 'team') }]],
+      fields: [...rateColumns('Won', 'Lost'), ['Team', { links: byMetric('win_rate_rate', 'team') }]],
     }),
     timeseries({
       title: 'Close rate within 30 days, matured leads of $window, as it was shown',
@@ -212,7 +219,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('close_rate_within_30d_rate', 'source', [['close_rate_within_30d_won', 'Won'], ['close_rate_within_30d_leads', 'Leads'], ['close_rate_within_90d_rate', 'In 90 days']]),
-      fields: [...rateColumns, ['In 90 days', { unit: unit.ratio, decimals: 1 }], ['Source', { links: byMetric('close_rate_within_30d_rate', 'source') }]],
+      fields: [...rateColumns('Won', 'Leads'), ['In 90 days', { unit: unit.ratio, decimals: 1, 'custom.width': 84 }], ['Source', { links: byMetric('close_rate_within_30d_rate', 'source') }]],
     }),
     table({
       title: 'Upsell rate by team, $window',
@@ -221,8 +228,8 @@ function rates() {
       width: 8,
       height: 8,
       sort: ['Rate', true],
-      ...byValue('upsell_rate', 'team', [['upsell_upsell', 'Upsell'], ['upsell_cross_sell', 'Cross-sell'], ['upsell_won', 'Won']]),
-      fields: [...rateColumns, ['Team', { links: byMetric('upsell_rate', 'team') }]],
+      ...byValue('upsell_rate', 'team', [['upsell_upsell', 'Upsell'], ['upsell_cross_sell', 'Cross'], ['upsell_won', 'Won']]),
+      fields: [...rateColumns('Upsell', 'Cross', 'Won'), ['Team', { links: byMetric('upsell_rate', 'team') }]],
     }),
   ];
 }
@@ -256,11 +263,11 @@ function sources() {
         rows(gaugeByValue('close_rate_within_90d_rate', 'source')),
         rows(gaugeByValue('lead_source_by_close_revenue', 'source', { currency: '$history_currency' })),
       ],
-      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue by close']),
+      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue won']),
       fields: [
         ['Share', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
         ['Won in 90 days', { unit: unit.ratio, decimals: 1 }],
-        ['Revenue by close', { unit: unit.shortMoney }],
+        ['Revenue won', { unit: unit.shortMoney, 'custom.width': 130 }],
         ['Source', { links: byMetric('lead_source_leads', 'source') }],
       ],
     }),
@@ -311,6 +318,35 @@ function forecast() {
         now(gauge('forecast_undated', quarter), 'undated'),
         now(gauge('forecast_without_probability', quarter), 'without probability'),
         now(gauge('forecast_omitted_deals', quarter), 'omitted'),
+      ],
+    }),
+    timeseries({
+      title: 'The forecast as it was known each day, open amounts by category ($history_currency)',
+      description: `${quote('forecast', 'Categories: commit, best case and pipeline, each alone and with the surer ones (cumulative)')} Of every day the state at its end, as the organisation then knew it; later corrections do not change it.`,
+      unit: unit.shortMoney,
+      width: 12,
+      height: 8,
+      stacked: true,
+      min: 0,
+      queries: [
+        sqlSeries(`SELECT day, sum(forecast_daily.commit) AS commit, sum(forecast_daily.best_case) AS "best case", sum(forecast_daily.pipeline) AS pipeline FROM forecast_daily
+          WHERE dimension = '' AND currency = \${history_currency:sqlstring} AND $__dateFilter(day) GROUP BY day ORDER BY day`),
+      ],
+      fields: forecastColours,
+    }),
+    table({
+      title: 'Against quota by team and the units above, this fiscal quarter ($currency)',
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} A unit has the numbers of all teams below it, so units do not add up.`,
+      unit: unit.money,
+      decimals: 0,
+      width: 12,
+      height: 8,
+      sort: ['Won', true],
+      queries: ['target', 'booked', 'attainment', 'run_rate', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'org_unit', { ...quarter, ...money }))),
+      transformations: joined('value', 'Team or unit', ['Quota', 'Won', 'Attained', 'Pace', 'Open']),
+      fields: [
+        ['Attained', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
+        ['Team or unit', { links: byMetric('quota_amount_attainment', 'org_unit') }],
       ],
     }),
   ];

@@ -73,8 +73,8 @@ export function stat(panel) {
 export function timeseries(panel) {
   const builder = base(new TimeseriesPanel(), panel)
     .drawStyle(panel.bars ? common.GraphDrawStyle.Bars : common.GraphDrawStyle.Line)
-    .lineWidth(panel.bars ? 1 : 2)
-    .fillOpacity(panel.bars ? 70 : 0)
+    .lineWidth(panel.bars || panel.stacked ? 1 : 2)
+    .fillOpacity(panel.bars || panel.stacked ? 70 : 0)
     .gradientMode(common.GraphGradientMode.None)
     .lineInterpolation(common.LineInterpolation.Linear)
     .showPoints(common.VisibilityMode.Never)
@@ -130,7 +130,7 @@ export function barGauge(panel) {
     .namePlacement(common.BarGaugeNamePlacement.Left)
     .showUnfilled(true)
     .sizing(common.BarGaugeSizing.Auto)
-    .text(new common.VizTextDisplayOptionsBuilder().titleSize(14).valueSize(16))
+    .text(new common.VizTextDisplayOptionsBuilder().titleSize(12).valueSize(16))
     .min(0)
     .colorScheme(new FieldColorBuilder().mode(panel.thresholds ? FieldColorModeId.Thresholds : FieldColorModeId.Fixed).fixedColor(colour.plain))
     .reduceOptions(latest());

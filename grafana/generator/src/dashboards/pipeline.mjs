@@ -4,7 +4,7 @@ import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
 import { dashboard, fromPrometheus, pipelineAlerts, uid } from './common.mjs';
 import { meaning } from './definitions.mjs';
-import { barGauge, colour, stat, table, timeseries, unit } from './panels.mjs';
+import { bar, colour, stat, table, timeseries, unit } from './panels.mjs';
 import { now, overTime, rows } from './queries.mjs';
 
 const on = '{instance=~"$instance"}';
@@ -265,13 +265,18 @@ function holding() {
       min: 0,
       queries: [overTime(`dealpulse_append_only_rows${on}`, '{{instance}}')],
     }),
-    barGauge({
+    table({
       title: 'Records held, by entity',
       description: meaning('dealpulse_records'),
       unit: unit.count,
       width: 6,
       height: 8,
-      queries: [now(`sort_desc(sum by (entity) (dealpulse_records${on}) > 0)`, '{{entity}}')],
+      sort: ['Records', true],
+      queries: [rows(`sum by (entity) (dealpulse_records${on})`)],
+      transformations: [
+        { id: 'organize', options: { excludeByName: { Time: true }, indexByName: { entity: 0, Value: 1 }, renameByName: { entity: 'Entity', Value: 'Records' } } },
+      ],
+      fields: [['Records', bar]],
     }),
     table({
       title: 'Shards owned, by instance and version',

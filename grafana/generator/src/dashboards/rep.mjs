@@ -26,11 +26,15 @@ export function rep() {
     .withVariable(
       fromClickhouse(
         'owner',
-        `SELECT value[1] AS id, concat(any(users.name), ' (', id, ')') AS shown FROM win_rate_daily LEFT JOIN ${names} AS users ON users.id = value[1]
-         WHERE dimension = 'owner' AND value[1] != '' GROUP BY id ORDER BY sum(won) DESC, id`,
+        // The first is one the gauges show: these are the owners with most leads and decided deals of the last 90 days.
+        `SELECT id, concat(any(users.name), ' (', id, ')') AS shown
+         FROM (SELECT value[1] AS id, day, won + lost AS records FROM win_rate_daily WHERE dimension = 'owner'
+           UNION ALL SELECT value[1] AS id, day, leads AS records FROM close_rate_cohort WHERE dimension = 'owner') AS owners
+         LEFT JOIN ${names} AS users ON users.id = owners.id
+         WHERE id != '' GROUP BY owners.id AS id ORDER BY sumIf(records, day > today() - 90) DESC, id`,
       )
         .label('Owner')
-        .description('Who is credited with the deals, those with most won deals first'),
+        .description('Those with most leads and decided deals of the last 90 days first'),
     )
     .withVariable(windowVariable('90d'))
     .withVariable(currencyVariable())
