@@ -6,10 +6,10 @@ import { address, businessAlerts, currencyVariable, dashboard, historyCurrencyVa
 import { quote } from './definitions.mjs';
 import { band, bar, barGauge, colour, joined, link, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
+import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
 
 const money = { currency: '$currency' };
 const quarter = { window: 'qtd' };
-const change = [[null, colour.bad], [-0.1, colour.attention], [0, colour.good]];
 const interval = 'Low and high bound the 95 % interval (Wilson): the fewer records, the wider.';
 /** Columns of a rate's table: the rate, its bounds and the counts behind it; what is left is for the name. */
 const rateColumns = (...counts) => [
@@ -72,19 +72,7 @@ function results() {
         now(gauge('sales_results_amount_year_before', money), 'a year ago'),
       ],
     }),
-    stat({
-      title: 'Change of amount won',
-      description: quote('sales_results', 'Change: (this − that) ÷ that, no number where that is 0'),
-      unit: unit.ratio,
-      decimals: 1,
-      thresholds: change,
-      width: 5,
-      height: 4,
-      queries: [
-        now(gauge('sales_results_amount_change', money), 'to before'),
-        now(gauge('sales_results_amount_change_of_year', money), 'to a year ago'),
-      ],
-    }),
+    changeOfAmountWon({}, { width: 5, height: 4 }),
     stat({
       title: 'Won in $window, deals',
       description: quote('sales_results', 'Deals won, by the time they closed'),
@@ -93,14 +81,7 @@ function results() {
       height: 4,
       queries: [now(gauge('sales_results_won'), 'won'), now(gauge('sales_results_previous'), 'before'), now(gauge('sales_results_year_before'), 'a year ago')],
     }),
-    stat({
-      title: 'Average won deal ($currency)',
-      description: quote('sales_results', 'Average deal size: won amount ÷ won deals that have an amount'),
-      unit: unit.shortMoney,
-      width: 4,
-      height: 4,
-      queries: [now(gauge('sales_results_amount_average', money))],
-    }),
+    averageWonDeal({}, { width: 4, height: 4 }),
     stat({
       title: 'Velocity a day ($currency)',
       description: quote('velocity', 'Sales velocity, money a day: deals open now (omitted ones left out) × win rate by count × average size of won deals ÷ mean cycle length of won deals in days'),
@@ -109,20 +90,7 @@ function results() {
       height: 4,
       queries: [now(gauge('velocity_amount_velocity', money))],
     }),
-    barGauge({
-      title: 'This fiscal quarter against quota ($currency)',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × days of the period')}`,
-      unit: unit.shortMoney,
-      width: 8,
-      height: 7,
-      queries: [
-        now(gauge('quota_amount_target', { ...quarter, ...money }), 'quota'),
-        now(gauge('quota_amount_booked', { ...quarter, ...money }), 'won so far'),
-        now(gauge('quota_amount_run_rate', { ...quarter, ...money }), 'pace'),
-        now(gauge('quota_amount_remaining', { ...quarter, ...money }), 'needed'),
-        now(gauge('quota_amount_open', { ...quarter, ...money }), 'open'),
-      ],
-    }),
+    againstQuota({}, { width: 8, height: 7 }),
     stat({
       title: 'Quota attained, this fiscal quarter',
       description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By payments: what was paid on invoices in the period, refunds taken off ÷ quota')}`,
@@ -275,22 +243,8 @@ function sources() {
 }
 
 function forecast() {
-  const period = { ...quarter, ...money };
   return [
-    barGauge({
-      title: 'Open, expected this fiscal quarter, by category and the surer ones ($currency)',
-      description: `${quote('forecast', 'Categories: commit, best case and pipeline, each alone and with the surer ones (cumulative)')} ${quote('forecast', 'Weighted: Σ amount × probability, the deal\'s own or its stage\'s, whichever was said last')}`,
-      unit: unit.shortMoney,
-      width: 8,
-      height: 8,
-      queries: [
-        now(gauge('forecast_period_cumulative_commit', period), 'commit'),
-        now(gauge('forecast_period_cumulative_best_case', period), 'best case'),
-        now(gauge('forecast_period_cumulative_pipeline', period), 'pipeline'),
-        now(gauge('forecast_period_amount_weighted', period), 'weighted'),
-        now(gauge('quota_amount_remaining', period), 'needed'),
-      ],
-    }),
+    forecastByCategory({}, { width: 8, height: 8 }),
     table({
       title: 'Open deals by the month they are expected in ($history_currency)',
       description: `${quote('forecast', 'Deals open now, by the day they are expected to close')} The present month and the eleven after it.`,

@@ -1,4 +1,4 @@
-// `node src/panels.mjs COMMAND…`, which runs dealpulse: every query of every dashboard on a real Prometheus and a real ClickHouse, beside a
+// `node src/run-queries.mjs COMMAND…`, which runs dealpulse: every query of every dashboard on a real Prometheus and a real ClickHouse, beside a
 // demonstration.
 //
 // A panel without rows, an annotation that can't be asked and a gauge that /metrics does not have are named, and the exit code is 1.
