@@ -7,6 +7,7 @@ import { quote } from './definitions.mjs';
 import { band, bar, barGauge, colour, joined, link, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
 import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
+import { watched } from './watched.mjs';
 
 const money = { currency: '$currency' };
 const quarter = { window: 'qtd' };
@@ -46,6 +47,7 @@ export function director() {
   for (const [title, panels] of [
     ['Results', results()],
     ['How well: rates and how sure they are', rates()],
+    ['Watched numbers: has one changed for the worse?', watched()],
     ['Where from: lead sources', sources()],
     ['What is to come: forecast', forecast()],
     ['Who: sales race and quota', people()],
@@ -138,7 +140,7 @@ function rates() {
   ];
   const byValue = (rate, dimension, counts, labels = {}) => ({
     queries: [rate, `${rate}_low`, `${rate}_high`, ...counts.map(([name]) => name)].map((name) => rows(gaugeByValue(name, dimension, labels))),
-    transformations: joined('value', dimension === 'source' ? 'Source' : 'Team', ['Rate', 'Low', 'High', ...counts.map(([, title]) => title)]),
+    transformations: joined(['value'], [dimension === 'source' ? 'Source' : 'Team'], ['Rate', 'Low', 'High', ...counts.map(([, title]) => title)]),
   });
   return [
     timeseries({
@@ -231,7 +233,7 @@ function sources() {
         rows(gaugeByValue('close_rate_within_90d_rate', 'source')),
         rows(gaugeByValue('lead_source_by_close_revenue', 'source', { currency: '$history_currency' })),
       ],
-      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue won']),
+      transformations: joined(['value'], ['Source'], ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue won']),
       fields: [
         ['Share', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
         ['Won in 90 days', { unit: unit.ratio, decimals: 1 }],
@@ -297,7 +299,7 @@ function forecast() {
       height: 8,
       sort: ['Won', true],
       queries: ['target', 'booked', 'attainment', 'run_rate', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'org_unit', { ...quarter, ...money }))),
-      transformations: joined('value', 'Team or unit', ['Quota', 'Won', 'Attained', 'Pace', 'Open']),
+      transformations: joined(['value'], ['Team or unit'], ['Quota', 'Won', 'Attained', 'Pace', 'Open']),
       fields: [
         ['Attained', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
         ['Team or unit', { links: byMetric('quota_amount_attainment', 'org_unit') }],

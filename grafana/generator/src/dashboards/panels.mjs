@@ -139,17 +139,24 @@ export function barGauge(panel) {
 }
 
 /**
- * One table of several queries whose rows have the same column `key`.
- * @param {string} key the label the rows have in common @param {string} keyName how its column is headed
+ * One table of several queries whose rows have the same columns `keys`.
+ * @param {string[]} keys the labels the rows have in common @param {string[]} keyNames how their columns are headed
  * @param {string[]} names how the columns of the queries' values are headed, in their order
  */
-export function joined(key, keyName, names) {
-  const value = (index) => (names.length === 1 ? 'Value' : `Value #${String.fromCharCode(65 + index)}`);
-  const renamed = Object.fromEntries(names.map((name, index) => [value(index), name]));
-  const order = Object.fromEntries([key, ...names.map((_, index) => value(index))].map((name, index) => [name, index]));
+export function joined(keys, keyNames, names) {
+  const values = names.map((_, index) => (names.length === 1 ? 'Value' : `Value #${String.fromCharCode(65 + index)}`));
+  const columns = [...keys, ...values];
+  const headings = [...keyNames, ...names];
   return [
     { id: 'merge', options: {} },
-    { id: 'organize', options: { excludeByName: { Time: true }, indexByName: order, renameByName: { [key]: keyName, ...renamed } } },
+    {
+      id: 'organize',
+      options: {
+        excludeByName: { Time: true },
+        indexByName: Object.fromEntries(columns.map((name, index) => [name, index])),
+        renameByName: Object.fromEntries(columns.map((name, index) => [name, headings[index]])),
+      },
+    },
   ];
 }
 

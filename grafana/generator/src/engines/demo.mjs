@@ -18,7 +18,7 @@ import { ask } from '../query/prometheus.mjs';
 const SCRAPE_SECONDS = 2;
 const DAY = 86_400;
 /** Of these the past is shown: see the queries over time of the dashboards. */
-const ofThePast = /^dealpulse_(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?\{/;
+const ofThePast = /^dealpulse_(?:(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?|alert_evidence|alert_threshold)\{/;
 
 /**
  * Runs `use` beside a demonstration that has caught up with today, and ends everything.
