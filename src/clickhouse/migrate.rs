@@ -34,6 +34,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
         "0011_sales_entities"
     ),
     migration!(12, "customer lifetime value", "0012_clv"),
+    migration!(13, "thresholds of alerts", "0013_alert_thresholds"),
 ];
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.
