@@ -155,7 +155,7 @@ impl Setup {
         blocking(move || Instance::run(&name, &text).listening()).await
     }
 
-    /// Runs a command on this pipeline from outside, with its configuration, to its end.
+    /// Runs a command, or a command of a command, on this pipeline from outside, with its configuration, to its end.
     pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
         let directory = tempfile::Builder::new()
             .prefix("dealpulse-ask-")
@@ -165,7 +165,7 @@ impl Setup {
         fs::write(&path, self.to_toml()).expect("the configuration can be written");
         let mut asking = Command::new(DEALPULSE);
         asking
-            .arg(command)
+            .args(command.split(' '))
             .arg("--config")
             .arg(&path)
             .args(arguments)
