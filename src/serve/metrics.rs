@@ -43,7 +43,7 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
     TextEncoder::new().encode_to_string(&families)
 }
 
-/// The gauges of a snapshot, in order of name: one family for every single figure, one series for every window and group shown.
+/// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown.
 /// No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
@@ -78,14 +78,18 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                             labels.push(label("currency", currency.to_owned()));
                         }
                         let name = name_of(metric.name, path, figure);
-                        let family = families.entry(name).or_insert_with_key(|name| {
-                            gauge(
-                                name,
-                                &help(&snapshot.definitions, metric.name, path, figure),
-                                [],
-                            )
-                        });
-                        family.mut_metric().push(series(labels, value));
+                        let mut push = |name: String, bound: &str, value| {
+                            let family = families.entry(name).or_insert_with_key(|name| {
+                                let help = help(&snapshot.definitions, metric.name, path, figure);
+                                gauge(name, &format!("{bound}{help}"), [])
+                            });
+                            family.mut_metric().push(series(labels.clone(), value));
+                        };
+                        if let Some((low, high)) = figure.interval() {
+                            push(format!("{name}_low"), "95 % confidence, from: ", low);
+                            push(format!("{name}_high"), "95 % confidence, to: ", high);
+                        }
+                        push(name, "", value);
                     });
                 }
             }
@@ -118,7 +122,7 @@ fn in_base_unit(figure: &Figure) -> Option<f64> {
 fn help(catalogue: &Catalogue, metric: &str, path: &[&str], figure: &Figure) -> String {
     let unit = match figure {
         Figure::Days(_) => " (seconds)",
-        Figure::Ratio(_) => " (ratio)",
+        Figure::Share { .. } | Figure::Ratio(_) => " (ratio)",
         Figure::Money(_) => " (money)",
         _ => "",
     };
