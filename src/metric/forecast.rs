@@ -243,10 +243,9 @@ fn open(cells: &BTreeMap<String, Cell>) -> Figures {
 
 fn amounts(cell: &Cell) -> Figures {
     let sum = |category: ForecastCategory| Figure::Money(cell.summed(category as usize));
-    let weighted = summed(cell, CATEGORIES..CATEGORIES + FORECAST);
     vec![
         ("amount", Figure::Money(amount(cell))),
-        ("weighted", Figure::Money(weighted)),
+        ("weighted", Figure::Money(weighted(cell))),
         ("commit", sum(ForecastCategory::Commit)),
         ("best_case", sum(ForecastCategory::BestCase)),
         ("pipeline", sum(ForecastCategory::Pipeline)),
@@ -286,4 +285,9 @@ pub(super) fn deals(cell: &Cell) -> i64 {
 /// What they amount to.
 pub(super) fn amount(cell: &Cell) -> i128 {
     summed(cell, 0..FORECAST)
+}
+
+/// The same, weighted by probability.
+pub(super) fn weighted(cell: &Cell) -> i128 {
+    summed(cell, CATEGORIES..CATEGORIES + FORECAST)
 }

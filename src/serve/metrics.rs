@@ -1,6 +1,6 @@
 //! `/metrics`: the business metrics as gauges, named after their figures, and the metrics of the pipeline itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
@@ -11,6 +11,7 @@ use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
 use crate::metric::{Catalogue, Figure};
 use crate::telemetry::Telemetry;
+use crate::window::Dimension;
 use crate::window::calendar::DAY;
 use crate::window::rolling::Window;
 
@@ -39,12 +40,37 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
                 [series(Vec::new(), watermark as f64 / 1e6)],
             ));
         }
+        families.extend(names_of_owners(&snapshot));
         families.extend(business(&snapshot));
     }
     if let Some(alerts) = model.alerts() {
         families.extend(alert_gauges::gauges(&alerts));
     }
     TextEncoder::new().encode_to_string(&families)
+}
+
+/// What the owners and managers that are shown are called, to be joined with their series by `value`; nothing where no name is known.
+fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
+    let sets = snapshot.definitions.readable_sets();
+    let people = sets.filter(|set| {
+        let dimensions = snapshot.definitions.set(*set).map(|set| &set.dimensions);
+        dimensions.is_some_and(|d| *d == [Dimension::OWNER] || *d == [Dimension::MANAGER])
+    });
+    let ids: BTreeSet<&String> = people
+        .flat_map(|set| snapshot.top.values(set))
+        .flatten()
+        .collect();
+    let named = ids.into_iter().filter_map(|id| {
+        let name = snapshot.side.hierarchy.name(id)?;
+        let labels = [("value", id.clone()), ("name", name.to_owned())];
+        Some(series(
+            labels.map(|(name, value)| label(name, value)).to_vec(),
+            1.0,
+        ))
+    });
+    let named: Vec<Series> = named.collect();
+    let help = "What an owner or a manager is called.";
+    (!named.is_empty()).then(|| gauge("dealpulse_owner_info", help, named))
 }
 
 /// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown.
