@@ -11,6 +11,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use crate::event::decode::Reason;
+
 /// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
@@ -91,6 +93,8 @@ impl Telemetry {
         )
         .const_label("version", env!("CARGO_PKG_VERSION"));
         names.register(must(Gauge::with_opts(build))).set(1.0);
+        let start = names.gauge("start_timestamp_seconds", "When this process started.");
+        start.set(wall_clock() / 1_000_000);
         let telemetry = Telemetry {
             events_routed: names.counters(
                 "events_routed_total",
@@ -191,6 +195,14 @@ impl Telemetry {
             telemetry.read_model_refreshes.with_label_values(&[result]);
         }
         Arc::new(telemetry)
+    }
+
+    /// An input topic counts from zero, its events and its dead letters of every reason: a first burst has a zero to rise from.
+    pub fn count_from_zero(&self, topic: &str) {
+        self.events_routed.with_label_values(&[topic]);
+        for reason in Reason::ALL {
+            self.dead_letters.with_label_values(&[topic, reason.name()]);
+        }
     }
 
     /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so that it grows while nothing moves.
