@@ -1,7 +1,7 @@
 // What there are alerts for: the one source of Prometheus' and Grafana's rules.
 
 import { gauge, selector } from './expressions.mjs';
-import { choice, currency, each, ifLabelled, label, series, text, value } from './text.mjs';
+import { choice, currency, detail, each, ifLabelled, label, series, text, value } from './text.mjs';
 
 /** @typedef {import('./text.mjs').Alert} Alert */
 
@@ -9,7 +9,7 @@ import { choice, currency, each, ifLabelled, label, series, text, value } from '
 
 /**
  * An alert on a watched number: its evidence has passed its threshold, there is enough to judge by, and it is not one bulk close.
- * @param {{ name: string, watch: string, summary: import('./text.mjs').Text, what: import('./text.mjs').Text, dashboard: string }} alert
+ * @param {{ name: string, watch: string, summary: import('./text.mjs').Text, what: import('./text.mjs').Text, dashboard: import('./text.mjs').Text }} alert
  * @returns {Alert}
  */
 const watched = ({ name, watch, summary, what, dashboard }) => {
@@ -44,12 +44,10 @@ what is transient (a back-fill, a rebuild's switch), and the last hour bridges a
     summary,
     description: text`${what}
 How sure: the evidence is ${value('strength', 'factor')} times its threshold, which chance alone passes at most once in four years a series (${choice('calibrated', "calibrated on this organisation's own history", 'by the table of the simulation: run dealpulse alerts calibrate')}).
-What moved it most: ${each('causes', 'by', '{{ . | value | printf "%.0f" }} of {{ .Labels.by | reReplaceAll "_" " " }} {{ .Labels.name }}; ', text`${value('owner', 'count')} of one owner, ${value('reason', 'count')} of one lost reason, ${value('source', 'count')} of one source, which are named there; `)}compare the dashboard before acting.`,
+What moved it most: ${each('causes', 'by', '{{ . | value | printf "%.0f" }} of {{ .Labels.by | reReplaceAll "_" " " }} {{ .Labels.name }}; ', { owner: 'of one owner', reason: 'of one lost reason', source: 'of one source' })}compare the dashboard before acting.`,
     dashboard,
   };
 };
-
-const isDetail = '/d/dealpulse-metric';
 
 /** @type {Alert[]} */
 const sales = [
@@ -58,35 +56,35 @@ const sales = [
     watch: 'close_rate_30d',
     summary: text`Close rate of ${series('all leads')} dropped to ${value('observed', 'percent')}, expected ${value('expected', 'percent')}`,
     what: text`Of ${value('sample', 'count')} leads that had their 30 days within the last ${value('days', 'count')} days, ${value('observed', 'percent')} were won in that time; leads of the same phase of earlier quarters came to ${value('expected', 'percent')} (${value('baseline', 'count')} leads).`,
-    dashboard: isDetail,
+    dashboard: detail('dealpulse_close_rate_within_30d_rate'),
   }),
   watched({
     name: 'WinRateDropped',
     watch: 'win_rate',
     summary: text`Win rate of ${series('all deals')} dropped to ${value('observed', 'percent')}, expected ${value('expected', 'percent')}`,
     what: text`Of ${value('sample', 'count')} deals decided within the last ${value('days', 'count')} days, ${value('observed', 'percent')} were won; the same phase of earlier quarters came to ${value('expected', 'percent')} (${value('baseline', 'count')} deals).`,
-    dashboard: isDetail,
+    dashboard: detail('dealpulse_win_rate_rate'),
   }),
   watched({
     name: 'UpsellRateDropped',
     watch: 'upsell_rate',
     summary: text`Upsell rate of ${series('all wins')} dropped to ${value('observed', 'percent')}, expected ${value('expected', 'percent')}`,
     what: text`Of ${value('sample', 'count')} deals won within the last ${value('days', 'count')} days, ${value('observed', 'percent')} expanded a customer; the same phase of earlier quarters came to ${value('expected', 'percent')} (${value('baseline', 'count')} wins).`,
-    dashboard: isDetail,
+    dashboard: detail('dealpulse_upsell_rate'),
   }),
   watched({
     name: 'CycleLengthened',
     watch: 'cycle_length',
     summary: text`Won deals of ${series('the whole organisation')} take longer: ${value('observed', 'duration')}, expected ${value('expected', 'duration')}`,
     what: text`The ${value('sample', 'count')} deals won within the last ${value('days', 'count')} days took ${value('observed', 'duration')} from their creation to their close; the same phase of earlier quarters came to ${value('expected', 'duration')} (${value('baseline', 'count')} wins).`,
-    dashboard: isDetail,
+    dashboard: detail('dealpulse_cycle_length_won_median_seconds'),
   }),
   watched({
     name: 'LeadSourceDriedUp',
     watch: 'lead_volume',
     summary: text`Leads of ${series('all sources')} fell to ${value('observed', 'factor')} a day, expected ${value('expected', 'factor')}`,
     what: text`${value('sample', 'count')} leads came within the last ${value('days', 'count')} days, ${value('observed', 'factor')} a day; expected were ${value('expected', 'factor')} a day (from ${value('baseline', 'count')} leads of the same phase of earlier quarters).`,
-    dashboard: isDetail,
+    dashboard: detail('dealpulse_lead_source_leads'),
   }),
   {
     name: 'ForecastBelowQuota',
@@ -114,7 +112,7 @@ for a day to end. With a reporting currency only that one is judged, since it ha
     summary: text`Forecast of ${series('the quarter')} is ${value('attainment', 'percent')} of the quota`,
     description: text`Won so far: ${value('booked', 'amount')} ${currency}; with the weighted open deals expected by the end of the quarter ${value('expected', 'amount')}, of a quota of ${value('target', 'amount')}.
 How sure: it is as good as the probabilities and the expected dates of the open deals; the dashboard shows how they moved.`,
-    dashboard: '/d/dealpulse-director',
+    dashboard: ['/d/dealpulse-director'],
   },
 ];
 
@@ -123,7 +121,7 @@ How sure: it is as good as the probabilities and the expected dates of the open 
 const increase = (counter, range, ...matchers) => `increase(dealpulse_${counter}${selector(...matchers)}[${range}])`;
 const deadLetters = (range, ...matchers) => `sum by (topic) (${increase('dead_letters_total', range, ...matchers)})`;
 const routed = (window, ...matchers) => `sum by (topic) (increase(dealpulse_events_routed_total${selector(...matchers)}${window}))`;
-const pipeline = '/d/dealpulse-pipeline';
+const pipeline = ['/d/dealpulse-pipeline'];
 
 /** @type {Alert[]} */
 const operations = [
@@ -187,6 +185,7 @@ or ${deadLetters('1h', 'reason="gone"')} > 0`,
     values: {
       letters: (labels) => deadLetters('1h', labels),
       events: (labels) => routed('[1h]', labels),
+      most: (labels) => `max by (topic) (sum by (topic, reason) (${increase('dead_letters_total', '1h', labels)}))`,
       reasons: (labels) => `topk(3, sum by (reason) (${increase('dead_letters_total', '1h', labels)}) > 0)`,
     },
     for: '5m',
@@ -195,7 +194,7 @@ or ${deadLetters('1h', 'reason="gone"')} > 0`,
     why: `More than three times the mean hour of the week, and more than a handful: a feed has its usual few. \`gone\` is a loss in the feed itself and
 fires at the first one. A warning, since nothing that was set aside is lost: it can be replayed.`,
     summary: text`${value('letters', 'count')} dead letters from ${label('topic')} in an hour`,
-    description: text`Beside ${value('events', 'count')} messages that were read. Reasons: ${each('reasons', 'reason', '{{ . | value | printf "%.0f" }} {{ .Labels.reason }}; ', text`see the dashboard; `)}dealpulse dlq list shows them with their bytes.
+    description: text`Beside ${value('events', 'count')} messages that were read. Reasons: ${each('reasons', 'reason', '{{ . | value | printf "%.0f" }} {{ .Labels.reason }}; ', { most: 'of one reason' })}dealpulse dlq list shows them with their bytes.
 How sure: certain; they are in no metric until they are replayed.`,
     dashboard: pipeline,
   },

@@ -45,7 +45,7 @@ function rule(alert) {
     annotations: {
       summary,
       description,
-      dashboard: `{{ reReplaceAll "/*\\\\z" "" externalURL }}${alert.dashboard}`,
+      dashboard: `{{ reReplaceAll "/*\\\\z" "" externalURL }}${render(alert.dashboard, 'grafana', alert)}`,
       runbook: runbook(alert),
     },
   };

@@ -18,7 +18,7 @@ const rule = (alert) => ({
   annotations: {
     summary: render(alert.summary, 'prometheus', alert),
     description: render(alert.description, 'prometheus', alert),
-    dashboard: `{{ .ExternalLabels.grafana }}${alert.dashboard}`,
+    dashboard: `{{ .ExternalLabels.grafana }}${render(alert.dashboard, 'prometheus', alert)}`,
     runbook: runbook(alert),
   },
 });

@@ -18,7 +18,7 @@
  * @property {string} why the reasons for these settings, as a comment in the files
  * @property {Text} summary
  * @property {Text} description
- * @property {string} dashboard the path of the dashboard to look at
+ * @property {Text} dashboard the path of the dashboard to look at
  */
 
 /**
@@ -47,13 +47,13 @@ const formats = {
 /** A value of the alert. @param {string} name @param {keyof typeof formats} format @returns {Part} */
 export const value = (name, format) => ({
   prometheus: (alert) => lookup(alert, name, `{{ . | first | value | ${formats[format]} }}`),
-  grafana: () => `{{ .Values.${name}.Value | ${formats[format]} }}`,
+  grafana: () => captured(name, `{{ .Value | ${formats[format]} }}`),
 });
 
 /** One of two texts, by a value that is 1 or 0. @param {string} name @param {string} yes @param {string} no @returns {Part} */
 export const choice = (name, yes, no) => ({
   prometheus: (alert) => lookup(alert, name, `{{ if eq (. | first | value) 1.0 }}${yes}{{ else }}${no}{{ end }}`),
-  grafana: () => `{{ if eq .Values.${name}.Value 1.0 }}${yes}{{ else }}${no}{{ end }}`,
+  grafana: () => captured(name, `{{ if eq .Value 1.0 }}${yes}{{ else }}${no}{{ end }}`),
 });
 
 /** A label of the alert. @param {string} name @returns {Part} */
@@ -62,6 +62,12 @@ export const label = (name) => same(`{{ .Labels.${name} }}`);
 /** What is watched, by the labels `dimension` and `value`. @param {string} all how the total is named @returns {Part} */
 export const series = (all) =>
   same(`{{ if eq .Labels.dimension "all" }}${all}{{ else }}{{ .Labels.dimension }} {{ .Labels.value }}{{ end }}`);
+
+/** The path of the dashboard of one gauge, at the alert's dimension and value. @param {string} gauge @returns {Text} */
+export const detail = (gauge) => [
+  `/d/dealpulse-metric?var-metric=${gauge}`,
+  same('{{ if ne .Labels.dimension "all" }}&var-dimension={{ .Labels.dimension | urlquery }}&var-value={{ .Labels.value | urlquery }}{{ end }}'),
+];
 
 /** The currency of the alert's amounts. @type {Part} */
 export const currency = same('{{ if eq .Labels.currency "reporting" }}in the reporting currency{{ else }}{{ .Labels.currency }}{{ end }}');
@@ -73,17 +79,19 @@ export const ifLabelled = (name, yes, no) => ({
 });
 
 /**
- * An item for every series of a value, such as "9 of owner u-ana". Grafana can't look up several, so it gets the text `instead`.
- * @param {string} name @param {string} sortBy @param {string} item the template of one, with its sample as `.` @param {Text} instead
+ * An item for every series of a value, such as "9 of owner u-ana". Grafana can't look up several: it gets an item for each of some values
+ * that have one number, such as "9 of one owner".
+ * @param {string} name @param {string} sortBy @param {string} item the template of one, with its sample as `.`
+ * @param {Record<string, string>} instead what is said of the number, by the name of the value
  * @returns {Part}
  */
 export const each = (name, sortBy, item, instead) => ({
   prometheus: (alert) => `{{ range ${queried(alert, name)} | sortByLabel "${sortBy}" }}${item}{{ end }}`,
-  grafana: (alert) => join(instead, 'grafana', alert),
+  grafana: () => Object.entries(instead).map(([name, text]) => captured(name, `{{ .Value | ${formats.count} }} ${text}; `)).join(''),
 });
 
 /** The names of the values a text uses in Grafana. @param {string} rendered */
-export const valuesUsed = (rendered) => new Set([...rendered.matchAll(/\.Values\.(\w+)\./g)].map(([, name]) => name));
+export const valuesUsed = (rendered) => new Set([...rendered.matchAll(/\.Values\.(\w+)/g)].map(([, name]) => name));
 
 /** A template that both engines render alike. @param {string} template @returns {Part} */
 function same(template) {
@@ -92,6 +100,7 @@ function same(template) {
 
 /** Nothing is written where a value has no series, rather than an error in the midst of a text. */
 const lookup = (alert, name, template) => `{{ with ${queried(alert, name)} }}${template}{{ end }}`;
+const captured = (name, template) => `{{ with .Values.${name} }}${template}{{ end }}`;
 
 /** The matchers of the alert's labels, whose values are data and so are quoted when the text is rendered. */
 const selectorOf = ({ labels }) =>
