@@ -79,12 +79,12 @@ Why each has its severity and its times: the comments in deploy/prometheus/rules
           {
             orgId: 1,
             name: 'sales',
-            receivers: [{ uid: 'dealpulse-sales', type: 'email', settings: { addresses: '$DEALPULSE_SALES_EMAIL' } }],
+            receivers: [{ uid: 'dealpulse-sales', type: 'email', settings: { addresses: '$SALES_EMAIL' } }],
           },
           {
             orgId: 1,
             name: 'operations',
-            receivers: [{ uid: 'dealpulse-operations', type: 'slack', settings: { url: '$DEALPULSE_SLACK_URL' } }],
+            receivers: [{ uid: 'dealpulse-operations', type: 'slack', settings: { url: '$OPERATIONS_SLACK_URL' } }],
           },
         ],
       }),
