@@ -60,9 +60,17 @@ fn npm(script: &str) {
 
 #[test]
 fn prometheus_takes_the_rules_and_each_does_what_its_unit_tests_say() {
-    succeeds(Command::new(program(&["promtool"])).args(["check", "rules"]).args(files(RULES)));
+    succeeds(
+        Command::new(program(&["promtool"]))
+            .args(["check", "rules"])
+            .args(files(RULES)),
+    );
     let tests = files("deploy/prometheus/tests");
-    succeeds(Command::new(program(&["promtool"])).args(["test", "rules"]).args(&tests));
+    succeeds(
+        Command::new(program(&["promtool"]))
+            .args(["test", "rules"])
+            .args(&tests),
+    );
     let tested: String = tests.iter().map(read).collect();
     for alert in alerts() {
         assert!(tested.contains(&alert), "no unit test is about {alert}");
@@ -71,10 +79,11 @@ fn prometheus_takes_the_rules_and_each_does_what_its_unit_tests_say() {
 
 #[test]
 fn prometheus_and_alertmanager_take_their_configurations() {
-    succeeds(
-        Command::new(program(&["promtool"]))
-            .args(["check", "config", "deploy/prometheus/prometheus.yml"]),
-    );
+    succeeds(Command::new(program(&["promtool"])).args([
+        "check",
+        "config",
+        "deploy/prometheus/prometheus.yml",
+    ]));
     succeeds(
         Command::new(program(&["amtool"]))
             .args(["check-config", "deploy/alertmanager/alertmanager.yml"]),
@@ -97,7 +106,9 @@ fn every_series_the_rules_read_is_one_that_is_exported() {
         .iter()
         .filter(|name| {
             // As the documents write them, which tests keep equal to what is exported.
-            !["`", "{"].iter().any(|end| documented.contains(&format!("`{name}{end}")))
+            !["`", "{"]
+                .iter()
+                .any(|end| documented.contains(&format!("`{name}{end}")))
         })
         .collect();
     assert!(missing.is_empty(), "no document has {missing:?}");
@@ -140,9 +151,17 @@ fn those_who_sell_are_told_of_sales_and_those_who_run_it_of_the_pipeline() {
         );
         told.lines().next().unwrap_or_default().trim().to_owned()
     };
-    let sales = ["alertname=WinRateDropped", "severity=warning", "audience=sales"];
+    let sales = [
+        "alertname=WinRateDropped",
+        "severity=warning",
+        "audience=sales",
+    ];
     assert_eq!(receiver(&sales), "sales");
-    let operations = ["alertname=DataOld", "severity=critical", "audience=operations"];
+    let operations = [
+        "alertname=DataOld",
+        "severity=critical",
+        "audience=operations",
+    ];
     assert_eq!(receiver(&operations), "operations");
     assert_eq!(receiver(&["alertname=SomebodyElses"]), "operations");
 }
@@ -173,7 +192,10 @@ fn inhibited(alerts: &[Value]) -> Vec<String> {
     assert_eq!(found.len(), alerts.len() + last.len(), "{found:?}");
     let of_the_test = |name: &String| !name.ends_with(" last");
     let inhibited = found.into_iter().filter(|(_, is_inhibited)| *is_inhibited);
-    inhibited.map(|(name, _)| name).filter(of_the_test).collect()
+    inhibited
+        .map(|(name, _)| name)
+        .filter(of_the_test)
+        .collect()
 }
 
 #[test]

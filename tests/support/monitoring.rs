@@ -36,7 +36,11 @@ pub fn succeeds(command: &mut Command) -> String {
         stderr,
     } = command.output().expect("the program can be run");
     let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(status.success(), "{command:?} ended with {status}:\n{}", text.concat());
+    assert!(
+        status.success(),
+        "{command:?} ended with {status}:\n{}",
+        text.concat()
+    );
     text.concat()
 }
 
@@ -50,12 +54,7 @@ struct Server {
 
 impl Server {
     /// Starts a program in a directory of its own, and returns when `path` answers.
-    fn start(
-        mut command: Command,
-        directory: TempDir,
-        port: u16,
-        path: &str,
-    ) -> Server {
+    fn start(mut command: Command, directory: TempDir, port: u16, path: &str) -> Server {
         let log = File::create(directory.path().join("log")).expect("a log file");
         let process = command
             .current_dir(directory.path())
@@ -223,7 +222,10 @@ impl Alertmanager {
 
     /// Tells it of alerts that fire, each by its labels.
     pub fn fire(&self, alerts: &[Value]) {
-        let alerts: Vec<Value> = alerts.iter().map(|labels| json!({"labels": labels})).collect();
+        let alerts: Vec<Value> = alerts
+            .iter()
+            .map(|labels| json!({"labels": labels}))
+            .collect();
         self.0
             .json("POST", "/api/v2/alerts", &json!(alerts).to_string());
     }
@@ -308,7 +310,10 @@ fn take(mut connection: TcpStream) -> Option<Told> {
     connection.set_read_timeout(Some(TIMEOUT)).ok()?;
     let (mut request, mut part) = (Vec::new(), [0; 4096]);
     loop {
-        let length = connection.read(&mut part).ok().filter(|length| *length > 0)?;
+        let length = connection
+            .read(&mut part)
+            .ok()
+            .filter(|length| *length > 0)?;
         request.extend_from_slice(&part[..length]);
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -325,7 +330,11 @@ fn take(mut connection: TcpStream) -> Option<Told> {
         let receiver = head.split_whitespace().nth(1)?.trim_start_matches('/');
         let message = serde_json::from_str(body).ok()?;
         let receiver = receiver.to_owned();
-        write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+        write!(
+            connection,
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
         return Some(Told { receiver, message });
     }
 }
@@ -361,9 +370,8 @@ pub fn shortened(text: &str) -> String {
 fn replace_block(text: &mut String, first: &str, with: &str) {
     let start = text.find(first).unwrap_or_else(|| panic!("no {first}"));
     let depth = first.len() - first.trim_start().len();
-    let is_inside = |line: &&str| {
-        line.trim().is_empty() || line.len() - line.trim_start().len() > depth
-    };
+    let is_inside =
+        |line: &&str| line.trim().is_empty() || line.len() - line.trim_start().len() > depth;
     let length: usize = text[start + first.len()..]
         .split_inclusive('\n')
         .take_while(is_inside)
