@@ -285,21 +285,32 @@ impl Webhook {
         Webhook { address, told }
     }
 
-    /// Waits for a message that has an alert of this name in this state (`firing`, `resolved`), and returns this alert and its receiver.
-    pub fn until(&self, name: &str, status: &str, within: Duration) -> (String, Value) {
+    /// Waits until somebody is told of an alert with these labels in this state (`firing`, `resolved`); who it was, and the alert.
+    pub fn until(
+        &self,
+        status: &str,
+        labels: &[(&str, &str)],
+        within: Duration,
+    ) -> (String, Value) {
         let deadline = Instant::now() + within;
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(Told { receiver, message }) = self.told.recv_timeout(left) else {
-                panic!("nobody was told that {name} is {status} within {within:?}, but: {seen:#?}");
+                panic!(
+                    "within {within:?} nobody was told that {labels:?} is {status}, but: {seen:#?}"
+                );
             };
             let alerts = message["alerts"].as_array().cloned().unwrap_or_default();
             for alert in alerts {
-                if alert["labels"]["alertname"] == name && alert["status"] == status {
+                let is_wanted = |(name, value): &(&str, &str)| alert["labels"][*name] == *value;
+                if alert["status"] == status && labels.iter().all(is_wanted) {
                     return (receiver, alert);
                 }
-                seen.push((receiver.clone(), alert));
+                seen.push(format!(
+                    "{receiver}: {} {}",
+                    alert["status"], alert["labels"]
+                ));
             }
         }
     }
