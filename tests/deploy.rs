@@ -190,6 +190,60 @@ fn what_one_service_calls_another_is_its_name_and_its_port() {
 }
 
 #[test]
+fn grafana_is_given_the_variables_its_data_sources_ask_for_and_a_user_who_may_only_read() {
+    let compose = compose();
+    let given = &services(&compose)["grafana"]["environment"];
+    let provisioned = read("grafana/provisioning/datasources/dealpulse.yaml");
+    let is_name = |c: char| c.is_ascii_uppercase() || c == '_';
+    let asked: BTreeSet<&str> = provisioned
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.split_once('$')?.1.split(|c| !is_name(c)).next())
+        .collect();
+    assert!(asked.len() >= 6, "{asked:?}");
+    for name in asked {
+        assert!(given.get(name).is_some(), "Grafana is not given {name}");
+    }
+    let clickhouse = &services(&compose)["clickhouse"]["environment"];
+    assert_eq!(
+        given["CLICKHOUSE_PASSWORD"],
+        clickhouse["GRAFANA_CLICKHOUSE_PASSWORD"]
+    );
+    let config = config(&[]);
+    assert_eq!(given["CLICKHOUSE_DATABASE"], config.clickhouse.database);
+    assert_eq!(
+        format!(
+            "http://{}:{}",
+            given["CLICKHOUSE_HOST"].as_str().unwrap(),
+            given["CLICKHOUSE_PORT"].as_str().unwrap()
+        ),
+        config.clickhouse.url
+    );
+    let user = read("deploy/clickhouse/grafana.xml");
+    assert!(user.contains(&format!("<{}>", given["CLICKHOUSE_USER"].as_str().unwrap())));
+    assert!(user.contains(&format!("GRANT SELECT ON {}.*", config.clickhouse.database)));
+    // Where the dashboards are mounted, and the one that is shown first.
+    let mounts = services(&compose)["grafana"]["volumes"].as_array().unwrap();
+    let target = mounts.iter().find(|mount| {
+        mount["source"]
+            .as_str()
+            .unwrap()
+            .ends_with("grafana/dashboards")
+    });
+    let target = target.expect("the dashboards")["target"].as_str().unwrap();
+    let provider = read("grafana/provisioning/dashboards/dealpulse.yaml");
+    assert!(provider.contains(&format!("path: {target}\n")), "{target}");
+    let home = given["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+        .as_str()
+        .unwrap();
+    let home = home.strip_prefix(target).expect("a mounted dashboard");
+    assert!(
+        Path::new(&format!("grafana/dashboards{home}")).exists(),
+        "{home}"
+    );
+}
+
+#[test]
 fn an_alertmanager_reads_the_secrets_that_are_given_to_it() {
     let compose = compose();
     let given = services(&compose)["alertmanager"]["secrets"]

@@ -142,6 +142,12 @@ pub async fn run(args: Demo) -> anyhow::Result<()> {
         "the sales of an invented organisation, live: open http://{}/ in a browser; Ctrl-C ends it",
         pipeline.address()
     );
+    println!(
+        "a Prometheus scrapes http://{}/metrics, a Grafana asks ClickHouse at {} (database {}): docs/dashboards.md",
+        pipeline.address(),
+        clickhouse.url(),
+        config.clickhouse.database
+    );
 
     let stop = std::sync::Arc::new(AtomicBool::new(false));
     let feeding = {
