@@ -301,6 +301,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_topic_counts_from_zero() {
+        let telemetry = Telemetry::new();
+        telemetry.count_from_zero("crm.events");
+        let zeros = |name: &str| {
+            let families = telemetry.gather();
+            let family = families.iter().find(|family| family.name() == name);
+            family.map_or(0, |family| {
+                let counters = family.get_metric().iter();
+                counters
+                    .filter(|metric| metric.get_counter().get_value() == 0.0)
+                    .count()
+            })
+        };
+        assert_eq!(zeros("dealpulse_events_routed_total"), 1);
+        assert_eq!(zeros("dealpulse_dead_letters_total"), Reason::ALL.len());
+    }
+
+    #[test]
     fn the_age_of_the_watermark_grows_by_itself() {
         let telemetry = Telemetry::new();
         let age = || {
