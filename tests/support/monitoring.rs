@@ -251,19 +251,21 @@ impl Alertmanager {
     }
 }
 
-/// What Alertmanager tells, as it comes.
+/// What Alertmanager tells.
 pub struct Webhook {
     address: String,
     told: Receiver<Told>,
+    /// What came and was not waited for yet.
+    kept: Vec<(String, Value)>,
 }
 
 /// One message of Alertmanager.
 #[derive(Debug)]
-pub struct Told {
+struct Told {
     /// Who was told, as in the configuration.
-    pub receiver: String,
+    receiver: String,
     /// The message as Alertmanager has it.
-    pub message: Value,
+    message: Value,
 }
 
 impl Webhook {
@@ -282,36 +284,45 @@ impl Webhook {
                 }
             }
         });
-        Webhook { address, told }
+        Webhook {
+            address,
+            told,
+            kept: Vec::new(),
+        }
     }
 
     /// Waits until somebody is told of an alert with these labels in this state (`firing`, `resolved`); who it was, and the alert.
     pub fn until(
-        &self,
+        &mut self,
         status: &str,
         labels: &[(&str, &str)],
         within: Duration,
     ) -> (String, Value) {
         let deadline = Instant::now() + within;
-        let mut seen = Vec::new();
         loop {
+            let wanted = self.kept.iter().position(|(_, alert)| {
+                let has = |(name, value): &(&str, &str)| alert["labels"][*name] == *value;
+                alert["status"] == status && labels.iter().all(has)
+            });
+            if let Some(wanted) = wanted {
+                return self.kept.swap_remove(wanted);
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(Told { receiver, message }) = self.told.recv_timeout(left) else {
+                let kept: Vec<String> = self
+                    .kept
+                    .iter()
+                    .map(|(receiver, alert)| {
+                        format!("{receiver}: {} {}", alert["status"], alert["labels"])
+                    })
+                    .collect();
                 panic!(
-                    "within {within:?} nobody was told that {labels:?} is {status}, but: {seen:#?}"
+                    "within {within:?} nobody was told that {labels:?} is {status}, but: {kept:#?}"
                 );
             };
-            let alerts = message["alerts"].as_array().cloned().unwrap_or_default();
-            for alert in alerts {
-                let is_wanted = |(name, value): &(&str, &str)| alert["labels"][*name] == *value;
-                if alert["status"] == status && labels.iter().all(is_wanted) {
-                    return (receiver, alert);
-                }
-                seen.push(format!(
-                    "{receiver}: {} {}",
-                    alert["status"], alert["labels"]
-                ));
-            }
+            let alerts = message["alerts"].as_array().into_iter().flatten();
+            self.kept
+                .extend(alerts.map(|alert| (receiver.clone(), alert.clone())));
         }
     }
 }

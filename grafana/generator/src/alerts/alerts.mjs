@@ -14,6 +14,9 @@ import { choice, currency, detail, each, ifLabelled, label, series, text, value 
  */
 const watched = ({ name, watch, summary, what, dashboard }) => {
   const of = (name) => (labels) => gauge(name, `watch="${watch}"`, labels);
+  // One of `organisation:dealpulse_alert_cause:max`, such as "9 of 14 by owner: u-ana".
+  const records = gauge('alert_cause_records', `watch=\\"${watch}\\"`, 'by=%q', '%s');
+  const causeItem = `{{ . | value | printf "%.0f" }}{{ with query (printf "${records}" .Labels.by $of) }} of {{ . | first | value | printf "%.0f" }}{{ end }} by {{ .Labels.by | reReplaceAll "_" " " }}: {{ .Labels.name }}; `;
   const cause = (by) => (labels) =>
     `max without (name) (${gauge('alert_cause', `watch="${watch}"`, `by="${by}"`, labels)})`;
   return {
@@ -44,7 +47,7 @@ what is transient (a back-fill, a rebuild's switch), and the last hour bridges a
     summary,
     description: text`${what}
 How sure: the evidence is ${value('strength', 'factor')} times its threshold, which chance alone passes at most once in four years a series (${choice('calibrated', "calibrated on this organisation's own history", 'by the table of the simulation: run dealpulse alerts calibrate')}).
-What moved it most: ${each('causes', 'by', '{{ . | value | printf "%.0f" }} of {{ .Labels.by | reReplaceAll "_" " " }} {{ .Labels.name }}; ', { owner: 'of one owner', reason: 'of one lost reason', source: 'of one source' })}compare the dashboard before acting.`,
+What moved it most: ${each('causes', 'by', causeItem, { owner: 'of one owner', reason: 'of one lost reason', source: 'of one source' })}compare the dashboard before acting.`,
     dashboard,
   };
 };

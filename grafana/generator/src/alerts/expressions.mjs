@@ -13,6 +13,7 @@ export const recorded = [
   'alert_calibrated',
   'alert_since_timestamp_seconds',
   'alert_cause',
+  'alert_cause_records',
   'quota_amount_target',
   'quota_amount_booked',
   'quota_amount_expected',
