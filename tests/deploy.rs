@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -461,22 +462,25 @@ async fn what_compose_starts_works_together() {
             true => format!("--brokers={}", kafka.bootstrap()),
             false => word,
         });
-    let mut generator = Started::new(Command::new(DEALPULSE).args(words));
+    let generator = RefCell::new(Started::new(Command::new(DEALPULSE).args(words)));
+    let has_ended = || {
+        generator
+            .borrow_mut()
+            .0
+            .try_wait()
+            .expect("a child")
+            .is_some()
+    };
     pipeline
-        .until("the generator's events are folded and shown", |metrics| {
+        .wait("the generator's events are folded and shown", || {
+            assert!(!has_ended(), "the generator goes on with the present");
+            let metrics = pipeline.metrics();
             metrics.sum("dealpulse_assertions_folded_total", "") > 10_000.0
                 && metrics.0.contains("dealpulse_lead_source_leads{")
         })
         .await;
-    assert_eq!(
-        generator.0.try_wait().unwrap(),
-        None,
-        "the generator goes on"
-    );
-    assert_eq!(
-        pipeline.metrics().sum("dealpulse_dead_letters_total", ""),
-        0.0
-    );
+    let metrics = pipeline.metrics();
+    assert_eq!(metrics.sum("dealpulse_dead_letters_total", ""), 0.0);
 }
 
 /// A process that ends with the test.
