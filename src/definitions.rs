@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::record::{Credit, ForecastCategory};
 use crate::window::{
-    CANONICAL, CUSTOM, Calendar, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,
+    CANONICAL, CUSTOM, Calendar, DERIVED, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,
 };
 
 /// What a stage of the source's pipeline means.
@@ -114,8 +114,10 @@ pub struct Definitions {
     pub spec: DefinitionsSpec,
     /// Hours, days and months.
     pub calendar: Calendar,
-    /// The total first, then the sets that were asked for.
+    /// The total first, then the sets that were asked for: those that cells are kept for.
     pub sets: Vec<GroupingSet>,
+    /// The sets that are summed from the cells by owner where they are read, if these are kept. Their numbers follow those of `sets`.
+    derived: Vec<GroupingSet>,
     /// Names of the custom fields that are dimensions, from slot [`Dimension::FIRST_CUSTOM`] on.
     pub custom_dimensions: Vec<String>,
 }
@@ -170,6 +172,7 @@ impl Definitions {
                 dimensions: Vec::new(),
                 grains: vec![Grain::Hour, Grain::Day, Grain::Month],
             }],
+            derived: Vec::new(),
             custom_dimensions: Vec::new(),
             spec,
         };
@@ -187,7 +190,33 @@ impl Definitions {
             }
             definitions.sets.push(set);
         }
+        if let Some(owners) = definitions.owners() {
+            let derived = DERIVED.iter().map(|(dimension, name)| GroupingSet {
+                name: (*name).to_owned(),
+                dimensions: vec![*dimension],
+                grains: definitions.sets[usize::from(owners)].grains.clone(),
+            });
+            definitions.derived = derived.collect();
+        }
         Ok(definitions)
+    }
+
+    /// The number of the set by owner alone, if it is kept.
+    pub fn owners(&self) -> Option<u8> {
+        let is_by_owner = |set: &GroupingSet| set.dimensions == [Dimension::OWNER];
+        let number = self.sets.iter().position(is_by_owner)?;
+        Some(number as u8)
+    }
+
+    /// The sets that can be read, by number: those that are kept, then those that are derived from the owners'.
+    pub fn readable_sets(&self) -> std::ops::Range<usize> {
+        0..self.sets.len() + self.derived.len()
+    }
+
+    /// The set of a number.
+    pub fn set(&self, number: usize) -> Option<&GroupingSet> {
+        let derived = || self.derived.get(number - self.sets.len());
+        self.sets.get(number).or_else(derived)
     }
 
     fn grouping_set(&mut self, set: &SetSpec, key: &str) -> Result<GroupingSet, BadDefinition> {
@@ -206,6 +235,12 @@ impl Definitions {
         }
         let mut dimensions = Vec::new();
         for name in &set.by {
+            if DERIVED.iter().any(|(_, derived)| derived == name) {
+                let problem = format!(
+                    "`{name}` is summed from the numbers by owner where they are read; keep the group `owner` instead"
+                );
+                return Err(bad("by", problem));
+            }
             let dimension = self.dimension(name).ok_or_else(|| {
                 bad(
                     "by",
@@ -270,8 +305,7 @@ impl Definitions {
 
     /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
     pub fn set_name(&self, set: usize) -> String {
-        self.sets
-            .get(set)
+        self.set(set)
             .map_or_else(String::new, |set| set.name.clone())
     }
 }

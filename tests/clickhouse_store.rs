@@ -12,7 +12,7 @@ use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
 use dealpulse::metric::Catalogue;
-use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan, Rates, versions};
+use dealpulse::metric::{Figure, Figures, MetricValues, QueryPlan, SideInputs, versions};
 use dealpulse::pipeline::epochs::Input;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::owner::Owner;
@@ -224,13 +224,11 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
             .iter()
             .map(|row| row[0].as_str().unwrap())
             .collect();
-        let fields = entity.fields().iter().map(|field| field.name);
-        let expected: Vec<&str> = ["generation", "shard", "id"]
-            .into_iter()
-            .chain(fields)
-            .chain(["custom", "state", "version"])
-            .collect();
+        let written = format!("generation, shard, {}, version", RecordRow::columns(entity));
+        let expected: Vec<&str> = written.split(", ").collect();
         assert_eq!(columns, expected, "{table}");
+        let fields = entity.fields().iter().map(|field| field.name);
+        assert!(fields.eq(columns[3..].iter().copied().take(entity.fields().len())));
     }
 }
 
@@ -694,10 +692,10 @@ async fn views_of_the_metrics_sum_to_what_is_read() {
     );
     let sums = kept
         .clickhouse
-        .sums(1, &kept.definitions, &plan, &Rates::default())
+        .sums(1, &kept.definitions, &plan, &SideInputs::default())
         .await
         .unwrap();
-    let reading = sums.read(&plan, &kept.definitions, kept.definitions.sets.len());
+    let reading = sums.read(&plan, &kept.definitions);
 
     let count = |what: &str| format!("toString(sum({what}))");
     let money = |what: &str, currency: &str| {

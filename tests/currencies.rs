@@ -10,7 +10,7 @@ use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::cloudevents;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::{Catalogue, QueryPlan, Rates, versions};
+use dealpulse::metric::{Catalogue, QueryPlan, Rates, SideInputs, versions};
 use dealpulse::pipeline::memory::MemoryLog;
 use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::partition_by_home;
@@ -146,7 +146,8 @@ fn rates_can_come_from_a_file_whose_mistakes_are_named_with_their_line() {
 const END: i64 = 1_767_222_000_000_000;
 
 #[tokio::test]
-async fn the_read_model_converts_as_the_database_does_while_windows_move() {
+async fn the_read_model_converts_and_sums_up_the_hierarchy_as_the_database_does_while_people_move()
+{
     let spec = DefinitionsSpec {
         time_zone: "America/New_York".into(),
         ..DefinitionsSpec::default()
@@ -179,13 +180,13 @@ async fn the_read_model_converts_as_the_database_does_while_windows_move() {
         Database(clickhouse.clone()),
         Refresh {
             reporting_currency: Some("EUR".into()),
-            rates_every: std::time::Duration::ZERO,
+            side_inputs_every: std::time::Duration::ZERO,
             clock: || END,
             ..Refresh::default()
         },
         Telemetry::new(),
     );
-    let mut converted = 0;
+    let (mut converted, mut managed) = (0, 0);
     for (part, events) in events.chunks(events.len().div_ceil(3)).enumerate() {
         for (offset, event) in events.iter().enumerate() {
             let offset = (part * 1_000_000 + offset) as u64;
@@ -198,19 +199,22 @@ async fn the_read_model_converts_as_the_database_does_while_windows_move() {
             .await
             .unwrap();
         let snapshot = refresher.snapshot().await.unwrap();
-        let rates = Rates::new("EUR", clickhouse.rates(1).await.unwrap());
+        let side = SideInputs {
+            rates: Rates::new("EUR", clickhouse.rates(1).await.unwrap()),
+            hierarchy: clickhouse.hierarchy().await.unwrap(),
+        };
         let now = Now {
             now: END,
             watermark: END,
         };
         let plan = QueryPlan::new(ROLLING.to_vec(), now, &catalogue);
-        let sums = clickhouse.sums(1, &catalogue, &plan, &rates).await.unwrap();
-        let expected = sums
-            .read(&plan, &catalogue, catalogue.sets.len())
-            .to_json(&catalogue);
+        let sums = clickhouse.sums(1, &catalogue, &plan, &side).await.unwrap();
+        let expected = sums.read(&plan, &catalogue).to_json(&catalogue);
         let found = snapshot.reading.to_json(&catalogue);
         assert_eq!(found, expected, "part {part}");
         converted += found.to_string().matches("\"reporting\"").count();
+        managed += found.to_string().matches("\"manager=m").count();
     }
     assert!(converted > 100, "only {converted} figures were converted");
+    assert!(managed > 100, "only {managed} groups are a manager's");
 }

@@ -6,10 +6,10 @@ use std::cell::Cell as ThreadCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dealpulse::clickhouse::migrate::tables;
+use dealpulse::clickhouse::migrate::{tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::Rate;
+use dealpulse::metric::{Hierarchy, Rate};
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::model::Snapshot;
 use dealpulse::serve::reach::Reach;
@@ -79,6 +79,10 @@ impl Written {
 impl Source for Written {
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        Ok(Hierarchy::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {
@@ -439,7 +443,13 @@ async fn the_model_follows_the_rollups_of_an_engine() {
         time_zone: "Europe/Berlin".into(),
         ..DefinitionsSpec::default()
     };
-    clickhouse.put_epoch(&Epoch::first(spec, 3)).await.unwrap();
+    clickhouse
+        .put_epoch(&Epoch::first(spec.clone(), 3))
+        .await
+        .unwrap();
+    views(&clickhouse, &spec, &dealpulse::metric::versions(&spec))
+        .await
+        .unwrap();
     let refresh = Refresh {
         clock: present,
         compare_every: NEVER,

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::files::{FileOptions, fold_files};
 use crate::config::{read_rates, reporting_currency};
-use crate::metric::Rates;
+use crate::metric::{Rates, SideInputs};
 use answer::Answer;
 
 /// Read files and print their metrics: one shot through the same engine, with nothing to install
@@ -59,9 +59,11 @@ pub async fn run(args: Report) -> Result<()> {
         }
         None => Rates::default(),
     };
+    let hierarchy = folded.clickhouse.hierarchy().await?;
+    let side = SideInputs { rates, hierarchy };
     let epoch = folded.epoch.epoch;
     let definitions = &folded.definitions;
-    let answer = Answer::read(&folded.clickhouse, epoch, definitions, end, &rates).await?;
+    let answer = Answer::read(&folded.clickhouse, epoch, definitions, end, &side).await?;
     if args.json {
         print(&format!("{:#}\n", answer.to_json(tally, rejected)))
     } else {

@@ -20,7 +20,7 @@ use crate::kafka::instance::{Parts, Running};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
 use crate::metric;
-use crate::metric::Rate;
+use crate::metric::{Hierarchy, Rate};
 use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
@@ -376,5 +376,9 @@ impl Source for Rollups {
         let mut rates = self.clickhouse.rates(epoch.generation).await?;
         rates.extend(self.rates.iter().cloned());
         Ok(rates)
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        self.clickhouse.hierarchy().await
     }
 }

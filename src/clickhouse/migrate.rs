@@ -34,7 +34,12 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
         "0011_sales_entities"
     ),
     migration!(12, "customer lifetime value", "0012_clv"),
+    migration!(14, "reporting lines", "0014_reporting_lines"),
+    migration!(16, "the state of hours", "0016_hourly"),
 ];
+
+/// The views that those of the metrics are made from.
+const VIEWS: &str = include_str!("../../schemas/clickhouse/views.sql");
 
 /// Applies what was not applied yet, and makes the views of the metrics for these definitions.
 ///
@@ -102,9 +107,7 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
     for (number, name, sql) in MIGRATIONS.iter().filter(|(number, ..)| *number > applied) {
         for statement in statements(sql) {
             // A run that was cut short left some of the file's objects behind.
-            let statement = statement
-                .replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
-                .replacen("CREATE VIEW ", "CREATE OR REPLACE VIEW ", 1);
+            let statement = again(&statement);
             clickhouse
                 .execute(&format!("migration {number} ({name})"), &statement)
                 .await?;
@@ -137,6 +140,15 @@ pub async fn views(
     let doing = "making the views";
     let catalogue =
         Catalogue::new(definitions.clone()).map_err(|bad| OutsideError::fatal(doing, bad))?;
+    let of_today = catalogue.rollups().iter().zip(0..);
+    let of_today = of_today.filter(|(_, number)| catalogue.owner_is_todays(*number));
+    let of_today: Vec<String> = of_today.map(|(r, _)| format!("'{}'", r.name)).collect();
+    for statement in statements(VIEWS) {
+        let statement = statement
+            .replace("{time_zone}", &definitions.time_zone)
+            .replace("{series_of_today}", &of_today.join(", "));
+        clickhouse.execute(doing, &again(&statement)).await?;
+    }
     let is_counted = |metric: &&dyn Metric| catalogue.is_counted(*metric, versions);
     let counted: Vec<&dyn Metric> = catalogue.metrics().filter(is_counted).collect();
     for metric in &counted {
@@ -179,6 +191,13 @@ pub async fn views(
 
 fn view_of(metric: &str, version: u32) -> String {
     format!("{VIEW_OF}{metric} {version}")
+}
+
+/// A statement that may have been executed before.
+fn again(statement: &str) -> String {
+    statement
+        .replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
+        .replacen("CREATE VIEW ", "CREATE OR REPLACE VIEW ", 1)
 }
 
 /// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.

@@ -1,14 +1,14 @@
 //! The queries of the read model: the rollups of the current epoch, summed by window.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ClickHouse;
 use super::rowbinary::{array, cell, pane};
 use crate::codec::{Damaged, Reader};
-use crate::metric::{Catalogue, Converted, QueryPlan, Rate, Rates, Sums};
+use crate::metric::{Catalogue, Converted, Hierarchy, Line, QueryPlan, Rate, SideInputs, Sums};
 use crate::pipeline::OutsideError;
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, Day, Pane};
+use crate::window::{Cell, DERIVED, Day, Pane};
 
 impl ClickHouse {
     /// The exchange rates of a generation of the log.
@@ -35,7 +35,44 @@ impl ClickHouse {
         Ok(rates)
     }
 
-    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment; amounts also by `rates`.
+    /// Who reported to whom, and what they are called, in the generation of the current epoch.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered.
+    pub async fn hierarchy(&self) -> Result<Hierarchy, OutsideError> {
+        let doing = "reading the hierarchy";
+        let mut lines = Vec::new();
+        let mut line = |r: &mut Reader<'_>| {
+            let (dimension, owner) = (r.text()?, r.text()?.to_owned());
+            let dimension = DERIVED.iter().position(|(_, name)| *name == dimension);
+            let (value, from, to) = (
+                r.text()?.to_owned(),
+                i32::from_le_bytes(r.fixed()?),
+                i32::from_le_bytes(r.fixed()?),
+            );
+            lines.extend(dimension.map(|dimension| Line {
+                dimension,
+                owner,
+                value,
+                from,
+                to,
+            }));
+            Ok(())
+        };
+        let sql = "SELECT dimension, owner, value, from_day, to_day FROM reporting_lines";
+        self.fetch_rows(doing, sql, &mut line).await?;
+        let mut names = BTreeMap::new();
+        let mut name = |r: &mut Reader<'_>| {
+            names.insert(r.text()?.to_owned(), r.text()?.to_owned());
+            Ok(())
+        };
+        let sql = "SELECT id, name FROM users FINAL WHERE generation = (SELECT generation FROM current_epoch) AND name != ''";
+        self.fetch_rows(doing, sql, &mut name).await?;
+        Ok(Hierarchy::new(lines, names))
+    }
+
+    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment; amounts also by
+    /// the rates, and what is by owner also up the hierarchy.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -44,17 +81,18 @@ impl ClickHouse {
         epoch: u32,
         definitions: &Catalogue,
         plan: &QueryPlan,
-        rates: &Rates,
+        side: &SideInputs,
     ) -> Result<Sums, OutsideError> {
         let doing = "reading the rollups";
         let rollups = definitions.numbers_of_rollups();
         let of_rollup = definitions.rollups().iter().zip(0..);
         let convertible: BTreeSet<&str> = of_rollup
             .filter(|(_, number)| definitions.converted(*number).is_some())
-            .filter(|_| !rates.reporting().is_empty())
+            .filter(|_| !side.rates.reporting().is_empty())
             .map(|(rollup, _)| &*rollup.name)
             .collect();
         let zone = definitions.calendar.zone().name();
+        let owners = definitions.owners().filter(|_| !side.hierarchy.is_empty());
         let sets: HashMap<String, u8> = (0..definitions.sets.len())
             .map(|set| (definitions.set_name(set), set as u8))
             .collect();
@@ -64,7 +102,15 @@ impl ClickHouse {
             .zip(&plan.rollups)
             .enumerate()
             .map(|(number, (range, rollups))| {
-                select(epoch, number, range, rollups, &convertible, zone)
+                select(
+                    epoch,
+                    number,
+                    range,
+                    rollups,
+                    &convertible,
+                    owners.is_some(),
+                    zone,
+                )
             })
             .collect();
         let mut sums = Sums::default();
@@ -76,21 +122,37 @@ impl ClickHouse {
             let row =
                 SumRow::read(&mut reader).map_err(|error| OutsideError::fatal(doing, error))?;
             // Rows of metrics or groups unknown to this program are another version's.
-            if let (Some(rollup), Some(set)) = (rollups.get(row.rollup), sets.get(row.dimension)) {
-                if convertible.contains(row.rollup) {
-                    let mut sum = Converted::default();
-                    sum.add(&row.cell, rates.factor(row.currency, row.day), 1);
-                    sums.add_converted(row.range, *rollup, *set, row.value.clone(), &sum);
+            let (Some(&rollup), Some(&set)) = (rollups.get(row.rollup), sets.get(row.dimension))
+            else {
+                continue;
+            };
+            let converted = convertible.contains(row.rollup).then(|| {
+                let mut sum = Converted::default();
+                sum.add(&row.cell, side.rates.factor(row.currency, row.day), 1);
+                sum
+            });
+            let mut add = |set: u8, values: Vec<String>| {
+                if let Some(sum) = &converted {
+                    sums.add_converted(row.range, rollup, set, values.clone(), sum);
                 }
-                sums.add(
-                    row.range,
-                    *rollup,
-                    *set,
-                    row.value,
-                    row.currency.to_owned(),
-                    &row.cell,
-                );
+                let currency = row.currency.to_owned();
+                sums.add(row.range, rollup, set, values, currency, &row.cell);
+            };
+            if owners == Some(set) {
+                // The last day there is has what holds today.
+                let day = if definitions.owner_is_todays(rollup) {
+                    Day::MAX - 1
+                } else {
+                    row.day.min(Day::MAX - 1)
+                };
+                let owner = row.value.first().map_or("", String::as_str);
+                let above = side.hierarchy.of(owner).into_iter();
+                for (dimension, value, _) in above.filter(|(.., days)| days.contains(&day)) {
+                    let set = definitions.sets.len() + dimension;
+                    add(set as u8, vec![value.to_owned()]);
+                }
             }
+            add(set, row.value);
         }
         Ok(sums)
     }
@@ -178,12 +240,18 @@ fn select(
     range: &PaneRange,
     rollups: &BTreeSet<String>,
     convertible: &BTreeSet<&str>,
+    has_hierarchy: bool,
     zone: &str,
 ) -> String {
-    // The day of what is converted: it is summed day by day. What is undated is of the last day there is.
+    // The day of what is converted or summed up the hierarchy: it is summed day by day. What is undated is of the last day there is.
     let converted = names(convertible.iter());
+    let is_up = if has_hierarchy {
+        "dimension != 'owner'"
+    } else {
+        "true"
+    };
     let day = format!(
-        "if(series NOT IN ({converted}), 0, multiIf(grain = 'undated', {}, grain = 'hour', toInt32(toDate32(pane, '{zone}')), toInt32(toDate32(pane, 'UTC'))))",
+        "if(series NOT IN ({converted}) AND {is_up}, 0, multiIf(grain = 'undated', {}, grain = 'hour', toInt32(toDate32(pane, '{zone}')), toInt32(toDate32(pane, 'UTC'))))",
         i32::MAX
     );
     format!(

@@ -78,7 +78,7 @@ impl Metric for Activities {
             },
             Rollup {
                 name: "activities.planned".into(),
-                cut_by: CutBy::only(&[Dimension::OWNER]),
+                cut_by: CutBy::only(&[Dimension::OWNER]).of_today(),
                 grains: DAYS,
                 counts: &["planned"],
                 sums: &[],

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
+use super::contribution::OwnerAsOf;
 use super::subject::TAGS;
 use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
-use crate::definitions::{BadDefinition, Definitions, DefinitionsSpec};
+use crate::definitions::{BadDefinition, Credit, Definitions, DefinitionsSpec};
 use crate::event::{DECIMAL_ONE, Entity};
 use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
 use crate::symbol::Symbols;
@@ -245,6 +246,24 @@ impl Catalogue {
         converted
             .find(|(known, _)| *known == own)
             .map(|(_, counts)| *counts)
+    }
+
+    /// The rollups whose state is kept of every hour.
+    pub fn kept_hourly(&self) -> impl Iterator<Item = u8> {
+        let metrics = self.metrics.iter().zip(&self.bases);
+        metrics.flat_map(|(metric, base)| {
+            let kept = metric.kept_hourly().iter();
+            kept.map(move |rollup| base + *rollup as u8)
+        })
+    }
+
+    /// True if the owner in a rollup's cells is that of today, and so are their manager and team.
+    pub fn owner_is_todays(&self, rollup: u8) -> bool {
+        match self.rollups[usize::from(rollup)].cut_by.owner() {
+            OwnerAsOf::Pane => false,
+            OwnerAsOf::Credit => self.spec.credit == Credit::Current,
+            OwnerAsOf::Today => true,
+        }
     }
 
     /// The grouping sets, by number, and grains that contributions to a rollup go to.

@@ -47,7 +47,7 @@ impl Metric for Contacts {
     fn rollups(&self) -> Vec<Rollup> {
         vec![Rollup {
             name: "contacts.new".into(),
-            cut_by: CutBy::only(&[Dimension::REGION, Dimension::OWNER]),
+            cut_by: CutBy::only(&[Dimension::REGION, Dimension::OWNER]).of_today(),
             grains: HOURS_AND_DAYS,
             counts: &["new"],
             sums: &[],

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::event::When;
 use crate::record::{Mark, TotalKey};
 use crate::symbol::Symbol;
-use crate::window::{DIMENSIONS, Dimension, Dims, Grain, sketch};
+use crate::window::{DERIVED, DIMENSIONS, Dimension, Dims, Grain, sketch};
 
 /// One addition to one rollup, at one time, under one value of every dimension.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -134,6 +134,19 @@ pub struct CutBy {
     /// Those that only a few metrics have.
     special: &'static [Dimension],
     custom: bool,
+    /// As of when the owner is whose the numbers are.
+    owner: OwnerAsOf,
+}
+
+/// As of when the owner is whom a number counts for, and so as of when their manager and team are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerAsOf {
+    /// The time of the pane.
+    Pane,
+    /// That, or today, by the definition of credit.
+    Credit,
+    /// Today.
+    Today,
 }
 
 impl CutBy {
@@ -149,6 +162,7 @@ impl CutBy {
         ],
         special: &[],
         custom: true,
+        owner: OwnerAsOf::Today,
     };
     /// All of a deal's.
     pub const DEAL: CutBy = CutBy {
@@ -163,10 +177,13 @@ impl CutBy {
         ],
         special: &[],
         custom: true,
+        owner: OwnerAsOf::Credit,
     };
 
     /// All of an open deal's.
-    pub const FORECAST: CutBy = CutBy::DEAL.and(&[Dimension::STAGE, Dimension::FORECAST_CATEGORY]);
+    pub const FORECAST: CutBy = CutBy::DEAL
+        .and(&[Dimension::STAGE, Dimension::FORECAST_CATEGORY])
+        .of_today();
     /// All of a lost deal's.
     pub const LOSSES: CutBy = CutBy::DEAL.and(&[Dimension::LOST_REASON]);
 
@@ -175,6 +192,7 @@ impl CutBy {
         dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],
         special: &[],
         custom: true,
+        owner: OwnerAsOf::Today,
     };
 
     /// These, and no custom fields.
@@ -183,7 +201,21 @@ impl CutBy {
             dimensions,
             special: &[],
             custom: false,
+            owner: OwnerAsOf::Pane,
         }
+    }
+
+    /// The same, by the owner of today.
+    pub const fn of_today(self) -> CutBy {
+        CutBy {
+            owner: OwnerAsOf::Today,
+            ..self
+        }
+    }
+
+    /// As of when the owner is.
+    pub fn owner(self) -> OwnerAsOf {
+        self.owner
     }
 
     /// The same, and these.
@@ -193,7 +225,9 @@ impl CutBy {
 
     /// True if a rollup cut so has values for the dimension.
     pub fn supplies(self, dimension: Dimension) -> bool {
-        if dimension.is_custom() {
+        if DERIVED.iter().any(|(derived, _)| *derived == dimension) {
+            self.supplies(Dimension::OWNER)
+        } else if dimension.is_custom() {
             self.custom
         } else {
             self.dimensions.contains(&dimension) || self.special.contains(&dimension)

@@ -85,7 +85,7 @@ mod tests {
                 sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell)
             });
         }
-        let reading = sums.read(&plan, &catalogue, 1);
+        let reading = sums.read(&plan, &catalogue);
         for (metric, values) in catalogue.metrics().zip(&reading.metrics) {
             let display = metric.display();
             let totals = [0, 1].map(|window| values.total(window).unwrap());

@@ -97,7 +97,10 @@ impl Metric for Invoices {
                 counts: &["count", "negative"],
                 sums: &["seconds"],
             },
-            amounts("invoices.open", INVOICES, DAYS),
+            Rollup {
+                cut_by: CutBy::only(&[Dimension::OWNER]).of_today(),
+                ..amounts("invoices.open", INVOICES, DAYS)
+            },
             amounts(
                 "invoices.collected",
                 &["payments", "without_amount"],

@@ -14,6 +14,7 @@ mod cycle_length;
 mod display;
 mod figure;
 mod forecast;
+mod hierarchy;
 mod invoices;
 mod lead_source;
 mod losses;
@@ -32,6 +33,7 @@ pub use catalogue::{Catalogue, Versions, versions};
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use display::{Column, Display};
 pub use figure::{Figure, Figures, figures_to_json, find, money};
+pub use hierarchy::{Hierarchy, Line, SideInputs};
 pub use rates::{Converted, REPORTING, Rate, Rates};
 pub use reading::{CellView, Group, MetricValues, QueryPlan, Sums, WindowedValues};
 pub use subject::{Sent, Subject};
@@ -111,6 +113,11 @@ pub trait Metric: Sync {
     /// The rollups whose amounts are of the day of their pane, and can so be converted at that day's rate; each with the counts that tell
     /// how many records it has.
     fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[]
+    }
+
+    /// The rollups whose state is kept of every hour, since what they count is gone when it is over.
+    fn kept_hourly(&self) -> &'static [usize] {
         &[]
     }
 

@@ -158,7 +158,7 @@ impl Sums {
     }
 
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
-    pub fn read(mut self, plan: &QueryPlan, catalogue: &Catalogue, sets: usize) -> MetricValues {
+    pub fn read(mut self, plan: &QueryPlan, catalogue: &Catalogue) -> MetricValues {
         self.put_converted();
         let mut metrics = Vec::new();
         for (position, metric) in catalogue.metrics().enumerate() {
@@ -166,7 +166,7 @@ impl Sums {
             let mut windows = Vec::with_capacity(plan.windows.len());
             for window in 0..plan.windows.len() {
                 let mut groups = Vec::new();
-                for set in 0..sets {
+                for set in catalogue.readable_sets() {
                     let query = CellQuery {
                         sums: &self,
                         plan,
@@ -397,7 +397,7 @@ impl MetricValues {
 impl Group {
     /// `all`, or `dimension=value`, several joined by commas.
     pub fn label(&self, definitions: &Definitions) -> String {
-        let Some(set) = definitions.sets.get(self.set).filter(|_| self.set != 0) else {
+        let Some(set) = definitions.set(self.set).filter(|_| self.set != 0) else {
             return "all".into();
         };
         let pairs = set

@@ -69,14 +69,14 @@ impl Metric for Touches {
         vec![
             Rollup {
                 name: "touches.latest".into(),
-                cut_by: CutBy::only(&[Dimension::OWNER]),
+                cut_by: CutBy::only(&[Dimension::OWNER]).of_today(),
                 grains: HOURS_AND_DAYS,
                 counts: &["touched"],
                 sums: &[],
             },
             Rollup {
                 name: "touches.contacts".into(),
-                cut_by: CutBy::only(&[Dimension::OWNER]),
+                cut_by: CutBy::only(&[Dimension::OWNER]).of_today(),
                 grains: DAYS,
                 counts: &["contacts", "never"],
                 sums: &[],

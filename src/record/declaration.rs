@@ -17,6 +17,8 @@ pub struct Declaration {
     pub reads_root_of: &'static [Entity],
     /// What `changes` notes of it.
     pub tracked: TrackedFields,
+    /// The histories that are columns of the facts too, for whoever asks what was when.
+    pub dated: &'static [Field],
     /// The fields a reading of it looks at; a test compares them with what it really looks at.
     pub reads: &'static [Field],
     /// Of these also the clock of the value that counts.
@@ -75,6 +77,7 @@ impl Declaration {
             spec,
             references: &[],
             reads_root_of: &[],
+            dated: &[],
             tracked: TrackedFields {
                 status: None,
                 owner: None,

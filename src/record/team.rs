@@ -12,10 +12,13 @@ fields!(FIELDS {
 });
 
 /// The entity. Nothing is counted of a team: numbers by owner are summed up the teams where they are read.
-pub static DECLARATION: Declaration = Declaration::of(EntitySpec {
-    entity: Entity::TEAM,
-    name: "team",
-    table: "teams",
-    placement: Placement::Home,
-    fields: FIELDS,
-});
+pub static DECLARATION: Declaration = Declaration {
+    dated: &[PARENT],
+    ..Declaration::of(EntitySpec {
+        entity: Entity::TEAM,
+        name: "team",
+        table: "teams",
+        placement: Placement::Home,
+        fields: FIELDS,
+    })
+};

@@ -16,10 +16,13 @@ fields!(FIELDS {
 });
 
 /// The entity. Nothing is counted of a user: their team and manager are looked up, by date, where numbers by owner are read.
-pub static DECLARATION: Declaration = Declaration::of(EntitySpec {
-    entity: Entity::USER,
-    name: "user",
-    table: "users",
-    placement: Placement::Home,
-    fields: FIELDS,
-});
+pub static DECLARATION: Declaration = Declaration {
+    dated: &[TEAM, MANAGER_ID],
+    ..Declaration::of(EntitySpec {
+        entity: Entity::USER,
+        name: "user",
+        table: "users",
+        placement: Placement::Home,
+        fields: FIELDS,
+    })
+};

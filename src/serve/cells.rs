@@ -4,6 +4,7 @@
 //! from, so the sums are exactly those that would be read from ClickHouse.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -11,9 +12,9 @@ use rustc_hash::FxHashMap;
 use super::numbers::Numbers;
 use super::reach::Reach;
 use crate::clickhouse::RollupRow;
-use crate::metric::{Catalogue, Converted, QueryPlan, Rates, Sums};
+use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::window::rolling::PaneRange;
-use crate::window::{Calendar, Cell, Grain, Pane};
+use crate::window::{Calendar, Cell, Day, Grain, Pane};
 
 /// A line of cells: everything of a key but the pane and the shard. Few, so their texts are stored once.
 struct Line {
@@ -55,12 +56,20 @@ pub struct Cells {
     /// Numbers of rollups and grouping sets by name.
     rollups: HashMap<String, u8>,
     sets: HashMap<String, u8>,
-    rates: Arc<Rates>,
+    side: Arc<SideInputs>,
     calendar: Calendar,
     /// By rollup, whether its amounts can be converted by day.
     convertible: Vec<bool>,
+    /// By rollup, whether the owner in its cells is that of today.
+    of_today: Vec<bool>,
+    /// The set by owner, and the first of those that are derived from it.
+    owners: Option<u8>,
+    derived: u8,
     lines: Vec<Line>,
+    /// Of a line by owner the lines that its cells count in too, from one day up to before another.
+    above: FxHashMap<u32, Vec<(Range<Day>, u32)>>,
     numbers_of_lines: FxHashMap<Box<[u8]>, u32>,
+    derived_lines: HashMap<(u8, u8, String, String), u32>,
     /// A line's name in bytes, kept to be used again.
     name: Vec<u8>,
     panes: BTreeMap<(u8, Grain, i64), PaneRows>,
@@ -69,8 +78,9 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// No rows yet. Amounts are converted by these rates.
-    pub fn new(catalogue: &Catalogue, reach: Reach, rates: Arc<Rates>) -> Cells {
+    /// No rows yet. Amounts are converted by the rates beside them, and summed up the hierarchy.
+    pub fn new(catalogue: &Catalogue, reach: Reach, side: Arc<SideInputs>) -> Cells {
+        let rollups = 0..catalogue.rollups().len() as u8;
         Cells {
             reach_of: catalogue
                 .rollups()
@@ -79,18 +89,26 @@ impl Cells {
                 .collect(),
             reach,
             rollups: catalogue.numbers_of_rollups(),
-            convertible: (0..catalogue.rollups().len())
+            convertible: rollups
+                .clone()
                 .map(|number| {
-                    !rates.reporting().is_empty() && catalogue.converted(number as u8).is_some()
+                    !side.rates.reporting().is_empty() && catalogue.converted(number).is_some()
                 })
                 .collect(),
-            rates,
+            of_today: rollups
+                .map(|number| catalogue.owner_is_todays(number))
+                .collect(),
+            owners: catalogue.owners().filter(|_| !side.hierarchy.is_empty()),
+            derived: catalogue.sets.len() as u8,
+            side,
             calendar: catalogue.calendar.clone(),
             sets: (0..catalogue.sets.len())
                 .map(|set| (catalogue.set_name(set), set as u8))
                 .collect(),
             lines: Vec::new(),
+            above: FxHashMap::default(),
             numbers_of_lines: FxHashMap::default(),
+            derived_lines: HashMap::new(),
             name: Vec::new(),
             panes: BTreeMap::new(),
             ranges: Vec::new(),
@@ -143,16 +161,34 @@ impl Cells {
             return;
         }
         let factor = self.factor(line, row.pane);
-        for range in &mut self.ranges {
+        let mut ranges = std::mem::take(&mut self.ranges);
+        for range in &mut ranges {
             if range.holds(rollup, row.pane) {
-                range.sums.entry(line).or_default().merge(&difference);
-                if let Some(factor) = factor {
-                    let converted = range.converted.entry(line).or_default();
-                    converted.add(&difference, factor, 1);
+                for line in self.counted_in(line, row.pane) {
+                    range.sums.entry(line).or_default().merge(&difference);
+                    if let Some(factor) = factor {
+                        let converted = range.converted.entry(line).or_default();
+                        converted.add(&difference, factor, 1);
+                    }
                 }
                 self.has_changed = true;
             }
         }
+        self.ranges = ranges;
+    }
+
+    /// The lines that a line's cell counts in: itself, and those of the managers and teams of its owner as of its day.
+    fn counted_in(&self, line: u32, pane: Pane) -> impl Iterator<Item = u32> {
+        let above = self.above.get(&line).map(Vec::as_slice).unwrap_or_default();
+        let is_todays = || self.of_today[usize::from(self.lines[line as usize].rollup)];
+        // The last day there is has what holds today.
+        let day = match above {
+            [] => Day::MAX,
+            _ if is_todays() => Day::MAX - 1,
+            _ => pane.local_day(&self.calendar).min(Day::MAX - 1),
+        };
+        let of_day = above.iter().filter(move |(days, _)| days.contains(&day));
+        std::iter::once(line).chain(of_day.map(|(_, line)| *line))
     }
 
     /// By what the amounts of a line's cell are converted; none of a line whose amounts are not.
@@ -161,7 +197,7 @@ impl Cells {
         let is_converted = self.convertible[usize::from(line.rollup)];
         is_converted.then(|| {
             let day = pane.local_day(&self.calendar);
-            self.rates.factor(&line.currency, day)
+            self.side.rates.factor(&line.currency, day)
         })
     }
 
@@ -181,11 +217,44 @@ impl Cells {
             values: row.values.iter().map(|value| (*value).to_owned()).collect(),
             currency: row.currency.to_owned(),
         };
+        let is_by_owner = self.owners == Some(line.set);
         let number = u32::try_from(self.lines.len()).ok()?;
         self.lines.push(line);
         self.numbers_of_lines
             .insert(self.name.as_slice().into(), number);
+        if is_by_owner {
+            self.look_up(number, row);
+        }
         Some(number)
+    }
+
+    /// Makes the lines that the cells of an owner's line count in too.
+    fn look_up(&mut self, number: u32, row: &RollupRow<'_>) {
+        let rollup = self.lines[number as usize].rollup;
+        let side = self.side.clone();
+        let owner = row.values.first().copied().unwrap_or_default();
+        let above = side.hierarchy.of(owner).into_iter();
+        let above = above.map(|(dimension, value, days)| {
+            let set = self.derived + dimension as u8;
+            (days, self.derived_line(rollup, set, value, row.currency))
+        });
+        let above = above.collect();
+        self.above.insert(number, above);
+    }
+
+    fn derived_line(&mut self, rollup: u8, set: u8, value: &str, currency: &str) -> u32 {
+        let key = (rollup, set, value.to_owned(), currency.to_owned());
+        let next = self.lines.len() as u32;
+        let number = *self.derived_lines.entry(key).or_insert(next);
+        if number == next {
+            self.lines.push(Line {
+                rollup,
+                set,
+                values: vec![value.to_owned()],
+                currency: currency.to_owned(),
+            });
+        }
+        number
     }
 
     /// Moves the sums to the ranges of `plan`; true if any number may differ from those after the last call.
@@ -261,18 +330,24 @@ impl Cells {
         for &rollup in &sums.rollups {
             let keys = (rollup, grain, panes.start)..(rollup, grain, panes.end);
             for (&(_, grain, start), rows) in self.panes.range(keys) {
-                for (&(line, _), held) in rows {
-                    let sum = sums.sums.entry(line).or_default();
-                    if is_added {
-                        held.numbers.add_to(sum);
-                    } else {
-                        held.numbers.subtract_from(sum);
-                    }
-                    if let Some(factor) = self.factor(line, Pane { grain, start }) {
+                let pane = Pane { grain, start };
+                for (&(row, _), held) in rows {
+                    let converted = self.factor(row, pane).map(|factor| {
                         let mut cell = Cell::default();
                         held.numbers.add_to(&mut cell);
-                        let converted = sums.converted.entry(line).or_default();
-                        converted.add(&cell, factor, if is_added { 1 } else { -1 });
+                        (cell, factor)
+                    });
+                    for line in self.counted_in(row, pane) {
+                        let sum = sums.sums.entry(line).or_default();
+                        if is_added {
+                            held.numbers.add_to(sum);
+                        } else {
+                            held.numbers.subtract_from(sum);
+                        }
+                        if let Some((cell, factor)) = &converted {
+                            let sum = sums.converted.entry(line).or_default();
+                            sum.add(cell, *factor, if is_added { 1 } else { -1 });
+                        }
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::metric::{Catalogue, Group, MetricValues};
+use crate::metric::{Catalogue, Group, MetricValues, SideInputs};
 use crate::window::rolling::Window;
 
 /// Every number of the organisation at one moment.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub read_at: Instant,
     /// Which values are shown.
     pub top: Arc<Top>,
+    /// What was read beside the cells.
+    pub side: Arc<SideInputs>,
 }
 
 /// The values of every grouping set that are shown, one list for all metrics and windows, so that a series does not come and go.
@@ -40,7 +42,7 @@ pub struct Top {
 impl Top {
     /// The `count` greatest of each set by what the metrics count in the last 90 days, such as leads and decided deals, ties by name.
     pub fn of(reading: &MetricValues, catalogue: &Catalogue, count: usize) -> Self {
-        let sets = catalogue.sets.len();
+        let sets = catalogue.readable_sets().end;
         let quarter = reading.windows.iter().position(|w| *w == Window::Days(90));
         let mut sizes: Vec<BTreeMap<&[String], i64>> = vec![BTreeMap::new(); sets];
         for metric in &reading.metrics {
@@ -68,6 +70,19 @@ impl Top {
         Top {
             ranks: sizes.into_iter().map(rank).collect(),
         }
+    }
+
+    /// The values of a set that are shown.
+    pub fn values(&self, set: usize) -> impl Iterator<Item = &Vec<String>> {
+        self.ranks
+            .get(set)
+            .into_iter()
+            .flat_map(|ranks| ranks.keys())
+    }
+
+    /// True if anything is shown of a set.
+    pub fn shows(&self, set: usize) -> bool {
+        self.ranks.get(set).is_some_and(|ranks| !ranks.is_empty())
     }
 
     /// The place of a group's values in the list of its set; `None` if they are not shown. The total always is.

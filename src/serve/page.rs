@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::figures::{Escaped, NO_VALUE, ago, first_sentence, in_a_sentence, written};
+use super::figures::{Escaped, NO_VALUE, ago, confidence, first_sentence, in_a_sentence, written};
 use super::model::{Model, Snapshot};
 use crate::metric::{Column, Display, Figure, Figures, Group, Metric, WindowedValues, find};
-use crate::window::Grain;
 use crate::window::rolling::Window;
+use crate::window::{Dimension, Grain};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -32,7 +32,7 @@ impl Choice {
             .and_then(labelled)
             .or_else(|| labelled("28d"))
             .unwrap_or_default();
-        let sets = 1..snapshot.definitions.sets.len();
+        let sets = snapshot.definitions.readable_sets().skip(1);
         let set = sets
             .clone()
             .find(|set| asked("by") == Some(&snapshot.definitions.set_name(*set)))
@@ -163,7 +163,7 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
     out.push_str("</div>");
     if choice.set != 0 {
         out.push_str("<nav aria-label=\"Dimension\"><span>By</span>");
-        for set in 1..snapshot.definitions.sets.len() {
+        for set in sets_shown(snapshot) {
             let name = snapshot.definitions.set_name(set);
             let address = choice.but(|c| c.set_name.clone_from(&name));
             link(out, &address, &words(&name), set == choice.set)?;
@@ -179,6 +179,13 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
         "<footer>Definitions of epoch {}. The same numbers as gauges: <a href=\"/metrics\">/metrics</a>.</footer>",
         snapshot.epoch
     )
+}
+
+/// The grouping sets that can be chosen, by number: those that are kept, and those derived where there is a hierarchy.
+fn sets_shown(snapshot: &Snapshot) -> impl Iterator<Item = usize> {
+    let kept = snapshot.definitions.sets.len();
+    let all = snapshot.definitions.readable_sets().skip(1);
+    all.filter(move |set| *set < kept || snapshot.top.shows(*set))
 }
 
 /// The metrics that are shown, in the order of the catalogue.
@@ -328,11 +335,17 @@ fn table(
     }
     out.push_str("</tr></thead><tbody>");
     row(out, display.columns, "<span>All</span>", "", total)?;
+    let set = snapshot.definitions.set(choice.set);
+    let is_people = set.is_some_and(|set| {
+        let people = [Dimension::OWNER, Dimension::MANAGER];
+        set.dimensions.iter().all(|d| people.contains(d))
+    });
+    let people = is_people.then_some(&snapshot.side);
     for (_, group) in &rows {
         let name = group
             .values
             .iter()
-            .map(|v| value(v))
+            .map(|v| value(people.and_then(|side| side.hierarchy.name(v)).unwrap_or(v)))
             .collect::<Vec<_>>()
             .join(" · ");
         row(
@@ -363,7 +376,9 @@ fn table(
 
 /// Why a metric has no rows, to be followed by the dimension's name.
 fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &dyn Metric) -> &'static str {
-    let set = &snapshot.definitions.sets[choice.set];
+    let Some(set) = snapshot.definitions.set(choice.set) else {
+        return "Nothing by";
+    };
     let mut rollups = metric.rollups().into_iter();
     if !rollups.any(|rollup| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d))) {
         "This is not cut by"
@@ -407,21 +422,25 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
         if let Some(currency) = currency {
             write!(out, "<span class=\"code\">{}</span>", Escaped(currency))?;
         }
-        match figure {
+        match (figure, figure.gauge()) {
             // What is nothing steps back, so that the eye finds what is something.
-            Figure::Ratio(None) | Figure::Days(None) | Figure::Count(0) | Figure::Money(0) => {
+            (_, None) | (Figure::Count(0) | Figure::Money(0), _) => {
                 write!(out, "<span class=\"none\">{}</span>", written(figure))?
             }
-            // Lines of several currencies have to stay level with their neighbours'.
-            Figure::Ratio(Some(ratio)) if currency.is_none() => {
-                let part = (ratio * 100.0).clamp(0.0, 100.0);
-                write!(
-                    out,
-                    "{}<i style=\"--part:{part:.1}%\"></i>",
-                    written(figure)
-                )?;
+            (Figure::Share { .. } | Figure::Ratio(_), Some(ratio)) => {
+                match confidence(figure) {
+                    Some(bounds) => {
+                        write!(out, "<span title=\"{bounds}\">{}</span>", written(figure))?
+                    }
+                    None => out.push_str(&written(figure)),
+                }
+                // Lines of several currencies have to stay level with their neighbours'.
+                if currency.is_none() {
+                    let part = (ratio * 100.0).clamp(0.0, 100.0);
+                    write!(out, "<i style=\"--part:{part:.1}%\"></i>")?;
+                }
             }
-            single => out.push_str(&written(single)),
+            (single, _) => out.push_str(&written(single)),
         }
         out.push_str("</div>");
     }

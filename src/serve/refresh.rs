@@ -12,7 +12,9 @@ use super::model::{Model, Snapshot, Top};
 use super::reach::Reach;
 use crate::clickhouse::RollupRow;
 use crate::definitions::BadDefinition;
-use crate::metric::{Catalogue, MetricValues, QueryPlan, Rate, Rates, versions};
+use crate::metric::{
+    Catalogue, Hierarchy, MetricValues, QueryPlan, Rate, Rates, SideInputs, versions,
+};
 use crate::pipeline::catalogue::{VersionsOf, is_shown};
 use crate::pipeline::{Epoch, OutsideError};
 use crate::telemetry::{Telemetry, wall_clock};
@@ -54,6 +56,12 @@ pub trait Source: Send + Sync {
 
     /// The exchange rates there are.
     fn rates(&self, epoch: &Epoch) -> impl Future<Output = Result<Vec<Rate>, OutsideError>> + Send;
+
+    /// Who reported to whom.
+    fn hierarchy(
+        &self,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<Hierarchy, OutsideError>> + Send;
 }
 
 /// How the read model is kept.
@@ -67,8 +75,8 @@ pub struct Refresh {
     pub top: usize,
     /// The currency that amounts are converted into.
     pub reporting_currency: Option<String>,
-    /// The time between two readings of the exchange rates.
-    pub rates_every: Duration,
+    /// The time between two readings of the exchange rates and of the hierarchy.
+    pub side_inputs_every: Duration,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
     /// What this program counts: metrics of another formula are not shown.
@@ -82,7 +90,7 @@ impl Default for Refresh {
             compare_every: Duration::from_secs(15 * 60),
             top: 20,
             reporting_currency: None,
-            rates_every: Duration::from_secs(60),
+            side_inputs_every: Duration::from_secs(60),
             clock: wall_clock,
             catalogue: versions,
         }
@@ -159,8 +167,8 @@ pub struct Refresher<S> {
     telemetry: Arc<Telemetry>,
     /// The epoch with its definitions compiled: a calendar takes a while to lay out.
     epoch: Option<(Epoch, Arc<Catalogue>)>,
-    /// The exchange rates, and when they were read.
-    rates: Option<(Arc<Rates>, Instant)>,
+    /// The exchange rates and the hierarchy, and when they were read.
+    side: Option<(Arc<SideInputs>, Instant)>,
     held: Option<Held>,
 }
 
@@ -185,7 +193,7 @@ impl<S: Source> Refresher<S> {
             refresh,
             telemetry,
             epoch: None,
-            rates: None,
+            side: None,
             held: None,
         }
     }
@@ -228,8 +236,7 @@ impl<S: Source> Refresher<S> {
                 (reading.clone(), top.clone())
             }
             _ => {
-                let sets = definitions.sets.len();
-                let mut reading = held.cells.sums().read(&plan, &definitions, sets);
+                let mut reading = held.cells.sums().read(&plan, &definitions);
                 let program = (self.refresh.catalogue)(&epoch.definitions);
                 reading.metrics.retain(|metric| {
                     let sources = definitions
@@ -252,6 +259,11 @@ impl<S: Source> Refresher<S> {
             watermark,
             read_at,
             top,
+            side: self
+                .side
+                .as_ref()
+                .map(|(side, _)| side.clone())
+                .unwrap_or_default(),
         })
     }
 
@@ -277,28 +289,36 @@ impl<S: Source> Refresher<S> {
         Ok(made)
     }
 
-    /// The exchange rates; if they are others than before, all amounts are converted anew.
-    async fn rates(&mut self, epoch: &Epoch) -> Result<Arc<Rates>, RefreshError> {
-        let Some(reporting) = &self.refresh.reporting_currency else {
-            return Ok(Arc::default());
-        };
-        if let Some((rates, read_at)) = &self.rates
-            && !rates.is_empty()
-            && read_at.elapsed() < self.refresh.rates_every
-        {
-            return Ok(rates.clone());
+    /// The exchange rates and the hierarchy; if they are others than before, all is summed anew.
+    async fn side_inputs(&mut self, epoch: &Epoch) -> Result<Arc<SideInputs>, RefreshError> {
+        if let Some((side, read_at)) = &self.side {
+            // What has just begun to come is looked for more often.
+            let every = self.refresh.side_inputs_every;
+            let every = if side.hierarchy.is_empty() {
+                every / 10
+            } else {
+                every
+            };
+            if read_at.elapsed() < every {
+                return Ok(side.clone());
+            }
         }
         let read_at = Instant::now();
-        let rates = Rates::new(reporting, self.source.rates(epoch).await?);
-        let rates = match &self.rates {
-            Some((known, _)) if **known == rates => known.clone(),
+        let rates = match &self.refresh.reporting_currency {
+            Some(reporting) => Rates::new(reporting, self.source.rates(epoch).await?),
+            None => Rates::default(),
+        };
+        let hierarchy = self.source.hierarchy(epoch).await?;
+        let side = SideInputs { rates, hierarchy };
+        let side = match &self.side {
+            Some((known, _)) if **known == side => known.clone(),
             _ => {
                 self.held = None;
-                Arc::new(rates)
+                Arc::new(side)
             }
         };
-        self.rates = Some((rates.clone(), read_at));
-        Ok(rates)
+        self.side = Some((side.clone(), read_at));
+        Ok(side)
     }
 
     /// Reads what is new, or all.
@@ -309,7 +329,7 @@ impl<S: Source> Refresher<S> {
         plan: &QueryPlan,
         without_lag: &QueryPlan,
     ) -> Result<(), RefreshError> {
-        let rates = self.rates(epoch).await?;
+        let side = self.side_inputs(epoch).await?;
         let is_usable = self
             .held
             .as_ref()
@@ -327,7 +347,7 @@ impl<S: Source> Refresher<S> {
         }
         // A watermark that comes back to the present must not find its cohorts missing.
         let reach = Reach::around(&[plan, without_lag]);
-        let mut all = Held::read_all(&self.source, epoch, definitions, reach, rates).await?;
+        let mut all = Held::read_all(&self.source, epoch, definitions, reach, side).await?;
         if is_usable && let Some(before) = &mut self.held {
             // Both take what has come since: what differs then was missed for good.
             let since = before.read_new(&self.source, epoch, Some(&mut all)).await?;
@@ -353,10 +373,10 @@ impl Held {
         epoch: &Epoch,
         definitions: &Catalogue,
         reach: Reach,
-        rates: Arc<Rates>,
+        side: Arc<SideInputs>,
     ) -> Result<Held, OutsideError> {
         let all_read_at = Instant::now();
-        let mut cells = Cells::new(definitions, reach.clone(), rates);
+        let mut cells = Cells::new(definitions, reach.clone(), side);
         let mut newest = 0;
         let mut take = |row: RollupRow<'_>| {
             newest = newest.max(row.written_at);

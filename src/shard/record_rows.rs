@@ -1,9 +1,9 @@
 //! Rows of records in the bytes they are inserted as.
 
-use super::columns::Columns;
+use super::columns::{Columns, SHOWN};
 use crate::codec::{Reader, Writer};
-use crate::event::{Decimal, Entity, FieldSpec, Kind, Value, When, rate};
-use crate::record::{CustomFields, Held, Key, Record};
+use crate::event::{Clock, Decimal, Entity, Field, FieldSpec, Kind, Value, When, rate};
+use crate::record::{CustomFields, Held, Key, Record, declared};
 use crate::symbol::Symbols;
 
 /// One record: its id, its fields as columns for whoever asks the facts, and all of it as bytes, which a restart reads.
@@ -25,7 +25,7 @@ pub(super) struct Scratch {
 }
 
 impl RecordRow {
-    /// A row by its parts: the value of each field in order, custom fields by name.
+    /// A row by its parts: the value of each field in order, custom fields by name. Its dated histories are empty.
     pub fn new<'v>(
         entity: Entity,
         id: &str,
@@ -33,7 +33,11 @@ impl RecordRow {
         custom: &[(&str, &str)],
         state: &[u8],
     ) -> Self {
-        Self::write(&mut Writer::default(), entity, id, shown, custom, state)
+        let mut row = Writer::default();
+        Self::begin(&mut row, entity, id, shown, custom);
+        declared(entity).dated.iter().for_each(|_| row.number(0));
+        row.blob(state);
+        Self::of_bytes(entity, &row.bytes, state.len())
     }
 
     pub(super) fn of(
@@ -56,19 +60,23 @@ impl RecordRow {
         let Scratch { row, state } = scratch;
         state.bytes.clear();
         record.write_bytes(customs, symbols, state);
-        let id = symbols.text(key.id);
-        Self::write(row, key.entity, id, shown, &custom, &state.bytes)
+        row.bytes.clear();
+        Self::begin(row, key.entity, symbols.text(key.id), shown, &custom);
+        for field in declared(key.entity).dated {
+            history(row, record, *field, symbols);
+        }
+        row.blob(&state.bytes);
+        Self::of_bytes(key.entity, &row.bytes, state.bytes.len())
     }
 
-    fn write<'v>(
+    /// Writes all columns up to those of the dated histories.
+    fn begin<'v>(
         row: &mut Writer,
         entity: Entity,
         id: &str,
         shown: impl IntoIterator<Item = Value<'v>>,
         custom: &[(&str, &str)],
-        state: &[u8],
-    ) -> Self {
-        row.bytes.clear();
+    ) {
         row.text(id);
         for (spec, value) in entity.fields().iter().zip(shown) {
             show(row, spec, &value);
@@ -78,18 +86,24 @@ impl RecordRow {
             row.text(name);
             row.text(text);
         }
-        row.blob(state);
+    }
+
+    fn of_bytes(entity: Entity, bytes: &[u8], state: usize) -> Self {
         RecordRow {
             entity,
-            state: (row.bytes.len() - state.len()) as u32,
-            bytes: row.bytes.as_slice().into(),
+            state: (bytes.len() - state) as u32,
+            bytes: bytes.into(),
         }
     }
 
     /// The columns of the row of an entity, in their order.
     pub fn columns(entity: Entity) -> String {
-        let fields: Vec<&str> = entity.fields().iter().map(|field| field.name).collect();
-        format!("id, {}, custom, state", fields.join(", "))
+        let fields = entity.fields();
+        let names = fields.iter().map(|field| field.name.to_owned());
+        let dated = declared(entity).dated.iter();
+        let dated = dated.map(|field| format!("{}_history", fields[usize::from(field.0)].name));
+        let names = names.chain(["custom".to_owned()]).chain(dated);
+        format!("id, {}, state", names.collect::<Vec<_>>().join(", "))
     }
 
     /// The row as it is inserted.
@@ -116,6 +130,25 @@ impl std::fmt::Debug for RecordRow {
             .field("id", &self.id())
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+/// Writes the texts a field had, each with its time, as Array(Tuple(DateTime64(6), String)): of those of one clock the one that counts.
+fn history(row: &mut Writer, record: &Record, field: Field, symbols: &Symbols) {
+    let mut dated: Vec<(Clock, Held)> = Vec::new();
+    for (clock, held) in record.history(field) {
+        match dated.last_mut() {
+            Some(last) if last.0 == clock => last.1 = held,
+            _ => dated.push((clock, held)),
+        }
+    }
+    row.number(dated.len() as u64);
+    for (clock, held) in dated {
+        row.fixed(clock.time.clamp(SHOWN.start, SHOWN.end - 1).to_le_bytes());
+        match held.show(symbols) {
+            Value::Text(text) => row.text(&text),
+            _ => row.text(""),
+        }
     }
 }
 

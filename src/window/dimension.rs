@@ -3,6 +3,12 @@
 use super::pane::Grain;
 use crate::symbol::Symbol;
 
+/// Dimensions that no record has: they are derived from the owner and the day, by who reported to whom.
+pub const DERIVED: [(Dimension, &str); 2] = [
+    (Dimension::MANAGER, "manager"),
+    (Dimension::ORG_UNIT, "org_unit"),
+];
+
 /// How many dimensions an organisation can have: eight of all metrics, eight custom fields, and those of a few metrics only.
 pub const DIMENSIONS: usize = CANONICAL.len() + CUSTOM + SPECIAL.len();
 /// How many custom fields can be dimensions.
@@ -56,6 +62,11 @@ impl Dimension {
     /// Why it was lost.
     pub const LOST_REASON: Dimension = Dimension(Self::FIRST_SPECIAL as u8 + 2);
 
+    /// The manager of the owner, and every manager above, as of the day.
+    pub const MANAGER: Dimension = Dimension(DIMENSIONS as u8);
+    /// The team of the owner, and every one it was a part of, as of the day.
+    pub const ORG_UNIT: Dimension = Dimension(DIMENSIONS as u8 + 1);
+
     /// The slot of a name that is no custom field's.
     pub fn named(name: &str) -> Option<Dimension> {
         let position = |names: &[&str]| names.iter().position(|known| *known == name);
@@ -68,7 +79,9 @@ impl Dimension {
     pub fn name(self) -> Option<&'static str> {
         let slot = usize::from(self.0);
         let special = || SPECIAL.get(slot.checked_sub(Self::FIRST_SPECIAL)?);
-        CANONICAL.get(slot).or_else(special).copied()
+        let derived = || DERIVED.iter().find(|(dimension, _)| *dimension == self);
+        let named = CANONICAL.get(slot).or_else(special).copied();
+        named.or_else(|| derived().map(|(_, name)| *name))
     }
 
     /// True for a custom field.

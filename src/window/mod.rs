@@ -11,7 +11,7 @@ mod when;
 pub use calendar::{Calendar, Day};
 pub use cell::{Cell, CellKey};
 pub use dimension::{
-    CANONICAL, CUSTOM, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS, SPECIAL,
+    CANONICAL, CUSTOM, DERIVED, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS, SPECIAL,
 };
 pub use pane::{Grain, Pane};
 pub use sketch::Sketch;

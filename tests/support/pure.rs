@@ -159,6 +159,6 @@ impl Pure {
                 );
             }
         }
-        sums.read(&plan, &self.definitions, self.definitions.sets.len())
+        sums.read(&plan, &self.definitions)
     }
 }

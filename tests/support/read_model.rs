@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::Rate;
+use dealpulse::metric::{Hierarchy, Rate};
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{Refresh, Refresher, Source};
@@ -65,6 +65,10 @@ impl Source for Database {
 
     async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         self.0.rates(epoch.generation).await
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        self.0.hierarchy().await
     }
 }
 

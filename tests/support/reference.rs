@@ -214,6 +214,7 @@ impl Reference {
             watermark: Some(now),
             read_at: Instant::now(),
             top: Arc::new(top),
+            side: Arc::default(),
         };
         business_lines(
             &TextEncoder::new()

@@ -7,7 +7,7 @@ use super::inputs::Tally;
 use super::rejects::Counts;
 use crate::clickhouse::ClickHouse;
 use crate::event::When;
-use crate::metric::{Catalogue, MetricValues, QueryPlan, Rates};
+use crate::metric::{Catalogue, MetricValues, QueryPlan, SideInputs};
 use crate::window::calendar::{Day, civil};
 use crate::window::rolling::{Now, ROLLING, Span, Window};
 
@@ -47,7 +47,8 @@ pub struct TopAccount {
 }
 
 impl<'d> Answer<'d> {
-    /// Reads all of it from `epoch`, windows ending at `as_of`, amounts also by `rates`.
+    /// Reads all of it from `epoch`, windows ending at `as_of`, amounts also by the rates, and what is by owner up
+    /// the hierarchy.
     ///
     /// # Errors
     /// What ClickHouse answered.
@@ -56,7 +57,7 @@ impl<'d> Answer<'d> {
         epoch: u32,
         definitions: &'d Catalogue,
         as_of: i64,
-        rates: &Rates,
+        side: &SideInputs,
     ) -> Result<Answer<'d>> {
         let now = Now {
             now: as_of,
@@ -90,8 +91,8 @@ impl<'d> Answer<'d> {
         let mut reading = MetricValues::default();
         for windows in windows.chunks(AT_A_TIME) {
             let plan = QueryPlan::new(windows.to_vec(), now, definitions);
-            let sums = clickhouse.sums(epoch, definitions, &plan, rates).await?;
-            let part = sums.read(&plan, definitions, definitions.sets.len());
+            let sums = clickhouse.sums(epoch, definitions, &plan, side).await?;
+            let part = sums.read(&plan, definitions);
             reading.windows.extend(part.windows);
             if reading.metrics.is_empty() {
                 reading.metrics = part.metrics;
