@@ -11,7 +11,7 @@ import { withData } from '../generator/src/query/dashboard.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const page = join(root, 'grafana/pictures/dist');
-const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json' };
+const types = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.woff2': 'font/woff2' };
 
 /** Pixels of the grid in src/main.jsx. */
 const WIDTH = 24 * 72 + 8;
@@ -26,9 +26,9 @@ const rowsOf = (dashboard) => Math.max(...dashboard.panels.map(({ gridPos }) => 
  */
 export async function photograph(uid, engines, options, files) {
   const dashboard = JSON.parse(readFileSync(join(root, `grafana/dashboards/${uid}.json`), 'utf8'));
-  const { scope, panels } = await withData(dashboard, engines, options);
+  const { scope, panels, rows } = await withData(dashboard, engines, options);
   const variables = dashboard.templating.list.map(({ name, label }) => [label ?? name, [scope.variables[name]].flat().join(' + ')]);
-  const data = JSON.stringify({ dashboard, panels, variables, from: scope.from, to: scope.to });
+  const data = JSON.stringify({ dashboard, panels, rows, variables, from: scope.from, to: scope.to });
   const server = createServer((request, response) => {
     const name = new URL(request.url, 'http://localhost').pathname;
     response.setHeader('Content-Type', types[extname(name) || '.html'] ?? 'application/octet-stream');

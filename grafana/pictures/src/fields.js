@@ -2,6 +2,13 @@
 
 import { Registry } from '@grafana/data';
 
+/** A panel as Grafana has it in memory: JSON knows no infinity, and says null where the lowest threshold begins. */
+export function loaded(panel) {
+  const copy = structuredClone(panel);
+  copy.fieldConfig.defaults.thresholds?.steps.filter(({ value }) => value === null).forEach((step) => (step.value = -Infinity));
+  return copy;
+}
+
 /** Every property is applied as it is. @param {any} panel */
 export function registry(panel) {
   const { defaults, overrides } = panel.fieldConfig;

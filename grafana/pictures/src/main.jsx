@@ -1,5 +1,7 @@
 // A dashboard on its grid, drawn by Grafana's own components from its JSON and the answers to its queries. For photographs: nothing can be clicked.
 
+import '@fontsource/inter/400.css';
+import '@fontsource/inter/500.css';
 import { createTheme, standardTransformers, standardTransformersRegistry, ThemeContext } from '@grafana/data';
 import { GlobalStyles, PanelChrome } from '@grafana/ui';
 import { createRoot } from 'react-dom/client';
@@ -12,7 +14,7 @@ const theme = createTheme({ colors: { mode: 'light' } });
 const transformers = new Map(Object.values(standardTransformers).map((transformation) => [transformation.id, transformation]));
 standardTransformersRegistry.setInit(() => [...transformers].map(([id, transformation]) => ({ id, name: transformation.name, transformation: async () => transformation })));
 
-const { dashboard, panels, variables, from, to } = await (await fetch('data.json')).json();
+const { dashboard, panels, rows, variables, from, to } = await (await fetch('data.json')).json();
 const bottom = Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
 const size = { width: 24 * CELL.width + CELL.gap, height: HEADER + bottom * (CELL.height + CELL.gap) + CELL.gap };
 
@@ -60,13 +62,15 @@ function Panel({ panel }) {
   );
 }
 
+// Components measure texts, so the font has to be there before they are drawn.
+await Promise.all(['400', '500'].map((weight) => document.fonts.load(`${weight} 14px Inter`)));
 document.body.style.background = theme.colors.background.canvas;
 createRoot(document.getElementById('root')).render(
   <ThemeContext.Provider value={theme}>
     <GlobalStyles />
     <div style={{ position: 'relative', ...size }}>
       <Header />
-      {dashboard.panels.map((panel) => (panel.type === 'row' ? <Row key={panel.id} panel={panel} /> : <Panel key={panel.id} panel={panels.find(({ id }) => id === panel.id)} />))}
+      {dashboard.panels.map((panel) => (panel.type === 'row' ? <Row key={panel.id} panel={rows.find(({ id }) => id === panel.id)} /> : <Panel key={panel.id} panel={panels.find(({ id }) => id === panel.id)} />))}
     </div>
   </ThemeContext.Provider>,
 );

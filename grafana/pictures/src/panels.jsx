@@ -2,11 +2,12 @@
 
 import { applyFieldOverrides, dateTime, getDisplayValueAlignmentFactors, getFieldDisplayValues, toDataFrame, transformDataFrame } from '@grafana/data';
 import { BarGauge, BigValue, Table, TimeSeries, VizRepeater } from '@grafana/ui';
-import { useEffect, useState } from 'react';
+import { useEffect, useMemo, useState } from 'react';
 
-import { registry } from './fields.js';
+import { loaded, registry } from './fields.js';
 
-export function Content({ panel, width, height, theme, time }) {
+export function Content({ panel: saved, width, height, theme, time }) {
+  const panel = useMemo(() => loaded(saved), [saved]);
   const [frames, setFrames] = useState();
   useEffect(() => {
     const subscription = transformDataFrame(panel.transformations ?? [], panel.frames.map(toDataFrame)).subscribe((data) =>

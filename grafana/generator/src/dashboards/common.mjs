@@ -66,12 +66,15 @@ export function dashboard({ uid, title, description, from, refresh, alerts, time
     );
 }
 
+/** The rolling windows that every metric is shown for. */
+export const windows = ['24h', '7d', '28d', '90d', 'qtd'];
+
 /** The rolling window of the gauges. */
 export function windowVariable(current) {
   return new CustomVariableBuilder('window')
     .label('Window')
     .description('The rolling window of the live figures; qtd is the fiscal quarter so far')
-    .values('24h,7d,28d,90d,qtd')
+    .values(windows.join(','))
     .current({ text: current, value: current, selected: true });
 }
 

@@ -111,7 +111,7 @@ function results() {
       queries: [
         now(gauge('quota_amount_target', { ...quarter, ...money }), 'quota'),
         now(gauge('quota_amount_booked', { ...quarter, ...money }), 'won so far'),
-        now(gauge('quota_amount_run_rate', { ...quarter, ...money }), 'at this pace'),
+        now(gauge('quota_amount_run_rate', { ...quarter, ...money }), 'pace'),
         now(gauge('quota_amount_remaining', { ...quarter, ...money }), 'needed'),
         now(gauge('quota_amount_open', { ...quarter, ...money }), 'open'),
       ],
@@ -233,7 +233,7 @@ function sources() {
       title: 'Leads created a week, by source',
       description: `${quote('lead_source', 'Leads by source, in the pane they were created in')} The newest week is not over.`,
       unit: unit.count,
-      width: 12,
+      width: 10,
       height: 9,
       bars: true,
       stacked: true,
@@ -246,20 +246,21 @@ function sources() {
     }),
     table({
       title: 'Lead sources by volume and quality, leads created in $window',
-      description: quote('lead_source', 'how many, their share of all leads, how many qualified, converted and were won (at least one credited deal won), and the amounts won with them'),
+      description: `${quote('lead_source', 'how many, their share of all leads, how many qualified, converted and were won (at least one credited deal won), and the amounts won with them')} The last two are of matured leads, won within 90 days, and of all deals closed in the window, in the currency of history.`,
       unit: unit.count,
-      width: 12,
+      width: 14,
       height: 9,
       sort: ['Leads', true],
-      queries: ['leads', 'share', 'qualified', 'converted', 'won'].map((figure) => rows(gaugeByValue(`lead_source_${figure}`, 'source'))).concat(
-        rows(gaugeByValue('close_rate_rate', 'source')),
-        rows(gaugeByValue('lead_source_by_close_revenue', 'source', money)),
-      ),
-      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won of leads', 'Revenue by close ($currency)']),
+      queries: [
+        ...['leads', 'share', 'qualified', 'converted', 'won'].map((figure) => rows(gaugeByValue(`lead_source_${figure}`, 'source'))),
+        rows(gaugeByValue('close_rate_within_90d_rate', 'source')),
+        rows(gaugeByValue('lead_source_by_close_revenue', 'source', { currency: '$history_currency' })),
+      ],
+      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue by close']),
       fields: [
         ['Share', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
-        ['Won of leads', { unit: unit.ratio, decimals: 1 }],
-        ['Revenue by close ($currency)', { unit: unit.shortMoney }],
+        ['Won in 90 days', { unit: unit.ratio, decimals: 1 }],
+        ['Revenue by close', { unit: unit.shortMoney }],
         ['Source', { links: byMetric('lead_source_leads', 'source') }],
       ],
     }),
@@ -459,7 +460,7 @@ function cycle() {
       min: 0,
       name: '${__field.labels.outcome}',
       queries: [
-        sqlSeries(`SELECT toMonday(day) AS week, outcome, toFloat64(sum(days)) / sum(count) AS days FROM cycle_length_daily
+        sqlSeries(`SELECT toMonday(day) AS week, replaceAll(cycle_length_daily.outcome, '_', ' ') AS outcome, toFloat64(sum(days)) / sum(count) AS days FROM cycle_length_daily
           WHERE dimension = '' AND $__dateFilter(day) GROUP BY week, outcome HAVING sum(count) > 0 ORDER BY week, outcome`),
       ],
     }),

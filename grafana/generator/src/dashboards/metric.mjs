@@ -2,7 +2,7 @@
 
 import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { businessAlerts, currencyVariable, dashboard, fromPrometheus, uid, windowVariable } from './common.mjs';
+import { businessAlerts, currencyVariable, dashboard, fromPrometheus, uid, windowVariable, windows } from './common.mjs';
 import { band, barGauge, stat, table, timeseries, unit } from './panels.mjs';
 import { now, overTime, rows } from './queries.mjs';
 
@@ -14,6 +14,9 @@ const byUnit = [
   ['__name__="$metric",__name__=~".*_seconds"', ' / 86400', unit.days],
   [`__name__="$metric",__name__!~"${ratios}|.*_seconds"`, '', unit.count],
 ];
+
+/** How the transformation heads the column of the rows' names. */
+const matrixCorner = 'value\\window';
 
 export function metric() {
   const built = dashboard({
@@ -58,9 +61,12 @@ function queries(labels, by, query) {
   return byUnit.map(([name, factor]) => query(`max by (${by}) ({${name},${labels},currency=~"$currency|"})${factor}`));
 }
 
-/** Overrides that give each of the queries its unit. */
-function units(builder) {
-  byUnit.forEach(([, , id], index) => builder.overrideByQuery(String.fromCharCode(65 + index), [{ id: 'unit', value: id }]));
+/** Overrides that give each of the queries its unit, however often they are repeated. `count`: how many of the panel's are such. */
+function units(builder, count = Infinity) {
+  builder.build().targets.slice(0, count).forEach(({ refId }, index) => {
+    const id = byUnit[index % byUnit.length][2];
+    builder.overrideByQuery(refId, [{ id: 'unit', value: id }]);
+  });
   return builder;
 }
 
@@ -73,7 +79,7 @@ function present() {
         unit: unit.count,
         width: 24,
         height: 4,
-        queries: queries('dimension="all",value="all"', 'window', (expr) => now(expr, '{{window}}')),
+        queries: windows.flatMap((window) => queries(`dimension="all",value="all",window="${window}"`, 'window', (expr) => now(expr, window))),
       }),
     ),
     units(
@@ -93,7 +99,10 @@ function present() {
       width: 12,
       height: 12,
       queries: [rows('max by (value, window) ({__name__="$metric",dimension="$dimension",currency=~"$currency|"})')],
-      transformations: [{ id: 'groupingToMatrix', options: { columnField: 'window', rowField: 'value', valueField: 'Value' } }],
+      transformations: [
+        { id: 'groupingToMatrix', options: { columnField: 'window', rowField: 'value', valueField: 'Value' } },
+        { id: 'organize', options: { indexByName: Object.fromEntries([matrixCorner, ...windows].map((name, index) => [name, index])), renameByName: { [matrixCorner]: 'Value' } } },
+      ],
     }),
   ];
 }
@@ -121,6 +130,7 @@ function past() {
         queries: [...queries('dimension="$dimension",value="$value",window="$window"', 'window', (expr) => overTime(expr, 'value')), ...bounds],
         fields: band('value', 'low', 'high'),
       }),
+      byUnit.length,
     ),
   ];
 }

@@ -11,7 +11,7 @@ import { PanelBuilder as TimeseriesPanel } from '@grafana/grafana-foundation-sdk
 export const colour = { good: 'green', bad: 'red', attention: 'orange', plain: 'blue', faint: '#8e8e99', text: 'text' };
 
 /** Units. Money has none of Grafana's: its currency is in the panel's title. */
-export const unit = { ratio: 'percentunit', count: 'locale', money: 'locale', shortMoney: 'short', seconds: 's', days: 'suffix: d', bytes: 'bytes', perSecond: 'cps', rank: 'none', text: 'string' };
+export const unit = { ratio: 'percentunit', count: 'locale', money: 'locale', shortMoney: 'short', seconds: 's', days: 'suffix: d', bytes: 'bytes', perSecond: 'suffix:/s', rank: 'none', text: 'string' };
 
 /**
  * @typedef {object} Common
@@ -68,7 +68,7 @@ export function stat(panel) {
 
 /**
  * Lines or bars over time.
- * @param {Common & { bars?: boolean, stacked?: boolean, min?: number, name?: string, line?: number }} panel `name`: of a series; `line`: a limit that is drawn
+ * @param {Common & { bars?: boolean, stacked?: boolean, min?: number, softMax?: number, name?: string }} panel `softMax`: how far the axis goes at least; `name`: of a series
  */
 export function timeseries(panel) {
   const builder = base(new TimeseriesPanel(), panel)
@@ -81,7 +81,7 @@ export function timeseries(panel) {
     .spanNulls(true)
     .axisPlacement(common.AxisPlacement.Auto)
     .axisLabel('')
-    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassicByName))
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
     .stacking(new common.StackingConfigBuilder().mode(panel.stacked ? common.StackingMode.Normal : common.StackingMode.None).group('A'))
     .legend(
       new common.VizLegendOptionsBuilder()
@@ -93,10 +93,7 @@ export function timeseries(panel) {
     .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending));
   if (panel.min !== undefined) builder.min(panel.min);
   if (panel.name) builder.displayName(panel.name);
-  if (panel.line !== undefined) {
-    builder.thresholds(thresholds([[null, 'transparent'], [panel.line, colour.bad]]));
-    builder.thresholdsStyle(new common.GraphThresholdsStyleConfigBuilder().mode(common.GraphThresholdsStyleMode.Dashed));
-  }
+  if (panel.softMax !== undefined) builder.axisSoftMax(panel.softMax);
   return builder;
 }
 

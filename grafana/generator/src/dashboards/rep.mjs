@@ -129,7 +129,7 @@ function closed() {
       queries: [
         now(gauge('quota_amount_target', ownQuarter), 'quota'),
         now(gauge('quota_amount_booked', ownQuarter), 'won so far'),
-        now(gauge('quota_amount_run_rate', ownQuarter), 'at this pace'),
+        now(gauge('quota_amount_run_rate', ownQuarter), 'pace'),
         now(gauge('quota_amount_remaining', ownQuarter), 'needed'),
         now(gauge('quota_amount_open', ownQuarter), 'open'),
       ],

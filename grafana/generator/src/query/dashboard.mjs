@@ -25,26 +25,28 @@ export async function withData(dashboard, engines, options = {}) {
   }
   const panels = [];
   for (const panel of dashboard.panels.filter(({ type }) => type !== 'row')) {
-    const frames = await framesOf(panel, engines, scope);
-    panels.push({ ...panel, title: interpolate(panel.title, scope), frames });
+    const answers = await answersOf(panel, engines, scope);
+    panels.push({ ...panel, title: interpolate(panel.title, scope), answers, frames: answers.flat() });
   }
-  return { scope, panels };
+  const rows = dashboard.panels.filter(({ type }) => type === 'row').map((row) => ({ ...row, title: interpolate(row.title, scope) }));
+  return { scope, panels, rows };
 }
 
-async function framesOf(panel, engines, scope) {
+/** The frames of each of a panel's queries. */
+async function answersOf(panel, engines, scope) {
   const tables = panel.targets.filter((target) => target.format === 'table').length;
   // As many points as a panel of this width has room for, as Grafana asks; PromQL is never asked more often than scraped.
   const interval = Math.max(Math.ceil((scope.to - scope.from) / (panel.gridPos.w * 40) / 1000) * 1000, engines.scrapeInterval);
-  const frames = [];
+  const own = { ...scope, interval };
+  const answers = [];
   for (const target of panel.targets) {
-    const own = { ...scope, interval };
-    const answered =
+    answers.push(
       target.datasource.type === 'prometheus'
         ? await prometheus.framesOf(engines.prometheus, target, own, tables)
-        : await clickhouse.framesOf(engines.clickhouse, target, own);
-    frames.push(...answered);
+        : await clickhouse.framesOf(engines.clickhouse, target, own),
+    );
   }
-  return frames;
+  return answers;
 }
 
 async function firstValue(variable, engines, scope) {
