@@ -141,7 +141,7 @@ fn every_path_that_is_mounted_exists() {
 #[test]
 fn what_one_service_calls_another_is_its_name_and_its_port() {
     let compose = compose();
-    let config = config(&[("DEALPULSE_CLICKHOUSE_PASSWORD", "x")]);
+    let config = config(&[]);
     let kafka = &services(&compose)["kafka"]["environment"];
     assert_eq!(
         kafka["KAFKA_ADVERTISED_LISTENERS"],
@@ -183,11 +183,18 @@ fn what_one_service_calls_another_is_its_name_and_its_port() {
             "{service}"
         );
     }
-    let password = &services(&compose)["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"];
-    assert_eq!(
-        &services(&compose)["dealpulse"]["environment"]["DEALPULSE_CLICKHOUSE_PASSWORD"],
-        password
-    );
+    // Dealpulse is given ClickHouse's password, by a variable that it reads.
+    let password = services(&compose)["clickhouse"]["environment"]["CLICKHOUSE_PASSWORD"].as_str();
+    let environment = services(&compose)["dealpulse"]["environment"]
+        .as_object()
+        .expect("variables");
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str().unwrap()));
+    let given = self::config(&environment.collect::<Vec<_>>())
+        .clickhouse
+        .password;
+    assert_eq!(Some(given.as_str()), password);
 }
 
 #[test]

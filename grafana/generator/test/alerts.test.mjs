@@ -42,6 +42,23 @@ test('both evaluate the same conditions for the same time with the same labels',
   }
 });
 
+test('an alert leads to a dashboard there is, with variables it has, and is marked on a dashboard when it fires', () => {
+  const dashboards = new Map(
+    ['director', 'rep', 'metric', 'pipeline'].map((name) => {
+      const dashboard = JSON.parse(readFileSync(join(root, `grafana/dashboards/dealpulse-${name}.json`), 'utf8'));
+      return [dashboard.uid, dashboard];
+    }),
+  );
+  const marked = [...dashboards.values()].flatMap(({ annotations }) => annotations.list.map(({ expr }) => expr ?? '')).join(' ');
+  for (const { alert, annotations } of prometheus) {
+    const [, uid] = annotations.dashboard.match(/\/d\/([\w-]+)/);
+    assert.ok(dashboards.has(uid), `${alert}: ${uid}`);
+    const variables = dashboards.get(uid).templating.list.map(({ name }) => name);
+    for (const [, name] of annotations.dashboard.matchAll(/var-(\w+)=/g)) assert.ok(variables.includes(name), `${alert}: ${name}`);
+    assert.match(marked, new RegExp(`\\b${alert}\\b`));
+  }
+});
+
 test('a recorded series is the greatest of all instances', () => {
   for (const { record, expr } of recordings) {
     const [, gauge] = record.match(/^organisation:(dealpulse_\w+):max$/);
