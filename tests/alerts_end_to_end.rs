@@ -171,6 +171,7 @@ async fn a_close_rate_that_really_falls_is_told_to_those_who_sell_and_that_it_is
                 "{alert:#}"
             );
             let description = text("description").to_owned();
+            eprintln!("{}\n{description}", text("summary"));
             assert!(
                 description.contains("How sure: the evidence is ")
                     && !description.contains("error"),
