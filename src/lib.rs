@@ -4,6 +4,7 @@
 //! defines what a record contributes; [`window`] has the sums; [`shard`] combines these; [`pipeline`] is the protocol by which
 //! shards are fed, flushed and restarted. [`lifetime`] has the models of what customers will still buy.
 
+pub mod alert;
 pub mod cli;
 pub mod clickhouse;
 pub mod codec;

@@ -23,6 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Alerts(cli::alerts::Alerts),
     Audit(cli::audit::Audit),
     Check(cli::check::Check),
     ClickhouseLocal(cli::clickhouse_local::ClickhouseLocal),
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Alerts(args) => cli::alerts::run(args).await,
         Command::Audit(args) => return cli::audit::run(args).await,
         Command::Check(args) => return cli::check::run(args).await,
         Command::ClickhouseLocal(args) => cli::clickhouse_local::run(args).await,

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -35,6 +35,8 @@ pub struct Telemetry {
     registry: Registry,
     /// Messages of the input topics that were decoded and sent on, by topic.
     pub events_routed: IntCounterVec,
+    /// The time of the newest event of each input topic, in seconds; of the partitions this instance reads, since it started.
+    pub newest_event: GaugeVec,
     /// Assertions acknowledged by the log.
     pub assertions_routed: IntCounter,
     /// Messages, or items of them, that were set aside, by topic and reason.
@@ -99,6 +101,11 @@ impl Telemetry {
             events_routed: names.counters(
                 "events_routed_total",
                 "Messages of the input topics that were decoded and sent on.",
+                &["topic"],
+            ),
+            newest_event: names.gauges_of_seconds(
+                "newest_event_timestamp_seconds",
+                "The time of the newest event read from the topic since the start.",
                 &["topic"],
             ),
             assertions_routed: names.counter(
@@ -210,6 +217,13 @@ impl Telemetry {
         self.watermark.store(micros, Ordering::Relaxed);
     }
 
+    /// Events of a topic up to this time (µs) have been read.
+    pub fn saw_event(&self, topic: &str, micros: i64) {
+        let newest = self.newest_event.with_label_values(&[topic]);
+        // Only the thread that routes a topic's messages sets it; several of them may lose a step, which the next event makes good.
+        newest.set(newest.get().max(micros as f64 / 1e6));
+    }
+
     /// Every metric that has a value, in order of name.
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
@@ -243,6 +257,10 @@ impl Names<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(must(IntGaugeVec::new(Self::opts(name, help), labels)))
+    }
+
+    fn gauges_of_seconds(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(must(GaugeVec::new(Self::opts(name, help), labels)))
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Histogram {

@@ -276,6 +276,7 @@ fn every_metric_of_the_pipeline_is_explained() {
         "counters",
         "gauge",
         "gauges",
+        "gauges_of_seconds",
         "histogram",
         "histograms",
     ] {

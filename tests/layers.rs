@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["record"],
     &["definitions"],
     &["metric"],
+    &["alert"],
     &["shard"],
     &["config", "health", "telemetry"],
     &["pipeline"],
@@ -48,6 +49,7 @@ const CORE: &[&str] = &[
     "record",
     "definitions",
     "metric",
+    "alert",
     "shard",
 ];
 

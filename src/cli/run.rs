@@ -26,6 +26,7 @@ use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
 use crate::pipeline::watermark::watermark;
 use crate::pipeline::{Epoch, OutsideError, Store};
+use crate::serve::alerts::{Schedule, watch_forever};
 use crate::serve::model::Model;
 use crate::serve::reach::Reach;
 use crate::serve::refresh::{Refresh, Source, refresh_forever};
@@ -167,6 +168,11 @@ impl Pipeline {
         let rates = config.rates_file.as_deref().map(read_rates).transpose();
         let rates = rates.map_err(|problem| anyhow!("[serve] rates_file: {problem}"))?;
         let rates = rates.unwrap_or_default();
+        let watched = store.clone();
+        let schedule = Schedule {
+            most: config.top,
+            ..Schedule::default()
+        };
         let source = Rollups {
             clickhouse: store,
             logs,
@@ -190,6 +196,7 @@ impl Pipeline {
             telemetry.clone(),
             until(stopped.clone()),
         ));
+        beside.spawn(watch_forever(model.clone(), watched, schedule));
         let server = tokio::spawn(serve(
             listener,
             router(model, telemetry.clone(), health),

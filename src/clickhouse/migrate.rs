@@ -34,6 +34,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
         "0011_sales_entities"
     ),
     migration!(12, "customer lifetime value", "0012_clv"),
+    migration!(13, "thresholds of alerts", "0013_alert_thresholds"),
     migration!(14, "reporting lines", "0014_reporting_lines"),
     migration!(16, "the state of hours", "0016_hourly"),
 ];

@@ -1,5 +1,6 @@
 //! ClickHouse: where facts, rollups, checkpoints and changes are kept.
 
+mod alerts;
 mod client;
 mod epochs;
 mod lifetime;
@@ -11,6 +12,7 @@ mod store;
 pub use client::ClickHouse;
 
 pub use crate::config::Access;
+pub use alerts::{Calibrated, CellOfDays};
 pub use lifetime::LifetimeRun;
 pub use read::RollupRow;
 pub use store::fact_tables;

@@ -289,6 +289,10 @@ impl Router {
                 .events_routed
                 .with_label_values(&[&topic.name])
                 .inc();
+            let times = decoded.assertions.iter();
+            if let Some(newest) = times.map(|assertion| assertion.stamp.clock.time).max() {
+                telemetry.saw_event(&topic.name, newest);
+            }
             if decoded.unknown_fields > 0 {
                 telemetry
                     .unknown_fields

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prometheus::proto::{Gauge, LabelPair, Metric as Series, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
+use super::alert_gauges;
+use super::exposition::{gauge, label, series, value_label};
 use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
 use crate::metric::{Catalogue, Figure};
@@ -15,9 +17,8 @@ use crate::window::rolling::Window;
 
 /// The content type of [`text`].
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
-/// How the total is labelled, and how a record without value.
+/// How the total is labelled.
 const TOTAL: &str = "all";
-const NO_VALUE: &str = "(none)";
 
 /// Everything there is to scrape, in the text format.
 ///
@@ -41,6 +42,9 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
         }
         families.extend(names_of_owners(&snapshot));
         families.extend(business(&snapshot));
+    }
+    if let Some(alerts) = model.alerts() {
+        families.extend(alert_gauges::gauges(&alerts));
     }
     TextEncoder::new().encode_to_string(&families)
 }
@@ -162,84 +166,4 @@ fn help(catalogue: &Catalogue, metric: &str, path: &[&str], figure: &Figure) -> 
         &words
     };
     format!("{words}{unit}: {sentence}")
-}
-
-/// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas.
-fn value_label(values: &[String]) -> String {
-    let word = |value: &String| match value.as_str() {
-        "" => NO_VALUE.to_owned(),
-        // A real value that reads like the word for none, or like that word escaped.
-        value if value.trim_start_matches('\\') == NO_VALUE => format!("\\{value}"),
-        value => value.to_owned(),
-    };
-    match values {
-        [one] => word(one),
-        several => several
-            .iter()
-            .map(|v| {
-                if v.is_empty() {
-                    word(v)
-                } else {
-                    word(&v.replace('\\', r"\\").replace(',', r"\,"))
-                }
-            })
-            .collect::<Vec<_>>()
-            .join(","),
-    }
-}
-
-fn gauge(name: &str, help: &str, series: impl IntoIterator<Item = Series>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(MetricType::GAUGE);
-    family.set_metric(series.into_iter().collect());
-    family
-}
-
-fn series(labels: Vec<LabelPair>, value: f64) -> Series {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut series = Series::from_gauge(gauge);
-    series.set_label(labels);
-    series
-}
-
-fn label(name: &str, value: String) -> LabelPair {
-    let mut label = LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value);
-    label
-}
-
-#[cfg(test)]
-mod tests {
-    use super::value_label;
-    use std::collections::HashSet;
-
-    #[test]
-    fn different_values_have_different_labels() {
-        let groups: [&[&str]; 10] = [
-            &[""],
-            &["(none)"],
-            &["\\(none)"],
-            &["Smith, John"],
-            &["", "x"],
-            &["(none)", "x"],
-            &["a,b", "c"],
-            &["a", "b,c"],
-            &["a\\", "b,c"],
-            &["a\\,b", "c"],
-        ];
-        let labels: HashSet<String> = groups
-            .iter()
-            .map(|g| value_label(&g.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>()))
-            .collect();
-        assert_eq!(labels.len(), groups.len(), "{labels:?}");
-        assert!(
-            labels.contains("(none)")
-                && labels.contains("Smith, John")
-                && labels.contains(r"a\,b,c")
-        );
-    }
 }

@@ -1,6 +1,9 @@
 //! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
 
+mod alert_gauges;
+pub mod alerts;
 pub mod cells;
+mod exposition;
 mod figures;
 pub mod metrics;
 pub mod model;
@@ -8,6 +11,7 @@ mod numbers;
 mod page;
 pub mod reach;
 pub mod refresh;
+pub mod watched;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::watched::Alerts;
 use crate::metric::{Catalogue, Group, MetricValues, SideInputs};
 use crate::window::rolling::Window;
 
@@ -101,6 +102,7 @@ pub struct Model(Arc<Inner>);
 
 struct Inner {
     state: watch::Sender<State>,
+    alerts: watch::Sender<Option<Arc<Alerts>>>,
     /// Since when there could have been a snapshot.
     started: Instant,
     stale_after: Duration,
@@ -117,6 +119,7 @@ impl Model {
     pub fn new(stale_after: Duration) -> Self {
         Model(Arc::new(Inner {
             state: watch::Sender::default(),
+            alerts: watch::Sender::default(),
             started: Instant::now(),
             stale_after,
         }))
@@ -166,8 +169,18 @@ impl Model {
         let _ = self.0.state.subscribe().changed().await;
     }
 
+    /// What the watched series said last.
+    pub fn alerts(&self) -> Option<Arc<Alerts>> {
+        self.0.alerts.borrow().clone()
+    }
+
+    /// Puts what the watched series say in place.
+    pub fn publish_alerts(&self, alerts: Alerts) {
+        self.0.alerts.send_replace(Some(Arc::new(alerts)));
+    }
+
     /// Puts a new snapshot in place; true if the reading before it had failed.
-    pub(super) fn publish(&self, snapshot: Snapshot) -> bool {
+    pub fn publish(&self, snapshot: Snapshot) -> bool {
         let before = self.0.state.send_replace(State {
             snapshot: Some(Arc::new(snapshot)),
             problem: None,

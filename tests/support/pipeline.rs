@@ -153,7 +153,7 @@ impl Setup {
         start(&self.name, self.to_toml()).await
     }
 
-    /// Runs a command on this pipeline from outside, with its configuration, to its end.
+    /// Runs a command, or a command of a command, on this pipeline from outside, with its configuration, to its end.
     pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
         let directory = tempfile::Builder::new()
             .prefix("dealpulse-ask-")
@@ -163,7 +163,7 @@ impl Setup {
         fs::write(&path, self.to_toml()).expect("the configuration can be written");
         let mut asking = Command::new(DEALPULSE);
         asking
-            .arg(command)
+            .args(command.split(' '))
             .arg("--config")
             .arg(&path)
             .args(arguments)

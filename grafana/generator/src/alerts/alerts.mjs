@@ -79,7 +79,7 @@ const sales = [
     name: 'CycleLengthened',
     watch: 'cycle_length',
     summary: text`Won deals of ${series('the whole organisation')} take longer: ${value('observed', 'duration')}, expected ${value('expected', 'duration')}`,
-    what: text`The ${value('sample', 'count')} deals won within the last ${value('days', 'count')} days took ${value('observed', 'duration')} from their creation to their close; the same phase of earlier quarters came to ${value('expected', 'duration')} (${value('baseline', 'count')} wins).`,
+    what: text`The ${value('sample', 'count')} deals won within the last ${value('days', 'count')} days took ${value('observed', 'duration')} from their creation to their close (the geometric mean); the same phase of earlier quarters came to ${value('expected', 'duration')} (${value('baseline', 'count')} wins).`,
     dashboard: detail('dealpulse_cycle_length_won_median_seconds'),
   }),
   watched({
@@ -133,14 +133,17 @@ const operations = [
     expr: `${routed('[1h] offset 1w')} > 20
 unless ${routed('[1h]')} > 0`,
     labels: ['topic'],
-    values: { before: (labels) => routed('[1h] offset 1w', labels) },
+    values: {
+      before: (labels) => routed('[1h] offset 1w', labels),
+      age: (labels) => `time() - max by (topic) (dealpulse_newest_event_timestamp_seconds${selector(labels)})`,
+    },
     for: '15m',
     severity: 'warning',
     audience: 'operations',
     why: `A feed is silent at night and on Sundays without being broken, so it is compared with its own same hour a week before; 20 events are more than
 chance leaves out. A public holiday fires it once: that is cheaper than a fixed limit that is either deaf or loud. No alert in the first week.`,
     summary: text`No event from ${label('topic')} for an hour`,
-    description: text`In the same hour a week ago ${value('before', 'count')} events came from ${label('topic')}.
+    description: text`In the same hour a week ago ${value('before', 'count')} events came from ${label('topic')}; the newest one that was read is ${value('age', 'duration')} old.
 How sure: a public holiday looks the same. If the lag of the route group grows, events are there and are not read; else the CRM's feed is silent. Numbers stay as they are, but nothing new is in them.`,
     dashboard: pipeline,
   },
