@@ -10,6 +10,7 @@ include mk/engines.mk
 include mk/kafka.mk
 include mk/prometheus.mk
 include mk/grafana.mk
+include mk/deploy.mk
 
 # Cargo names its own target directory; CARGO_TARGET_DIR is not changed, and cargo runs the binary so that its path need not be known.
 CARGO ?= cargo
@@ -23,7 +24,7 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 	$(CARGO) build --release --locked
 	$(CARGO) run --quiet --release --locked -- demo
 
-test: build-tools engines prometheus-tools grafana-packages ## run every test, including those against real Kafka, ClickHouse and Prometheus
+test: build-tools engines prometheus-tools grafana-packages deploy-tools ## run every test, including those against real Kafka, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
 soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories, alerts over thousands of years
@@ -43,7 +44,7 @@ build: build-tools ## build the release binary
 	$(CARGO) build --release --locked
 
 clean-cache: ## remove the engines that were installed
-	rm -rf '$(LIBCHDB_DIR)' '$(KAFKA_DIR)' '$(KAFKA_DIR).part'
+	rm -rf '$(LIBCHDB_DIR)' '$(KAFKA_DIR)' '$(KAFKA_DIR).part' '$(DEPLOY_TOOLS_DIR)'
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort -u | while IFS='|' read -r target words; do \

@@ -11,6 +11,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry,
 };
 
+use crate::event::decode::Reason;
+
 /// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
@@ -93,6 +95,8 @@ impl Telemetry {
         )
         .const_label("version", env!("CARGO_PKG_VERSION"));
         names.register(must(Gauge::with_opts(build))).set(1.0);
+        let start = names.gauge("start_timestamp_seconds", "When this process started.");
+        start.set(wall_clock() / 1_000_000);
         let telemetry = Telemetry {
             events_routed: names.counters(
                 "events_routed_total",
@@ -200,6 +204,14 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
+    /// An input topic counts from zero, its events and its dead letters of every reason: a first burst has a zero to rise from.
+    pub fn count_from_zero(&self, topic: &str) {
+        self.events_routed.with_label_values(&[topic]);
+        for reason in Reason::ALL {
+            self.dead_letters.with_label_values(&[topic, reason.name()]);
+        }
+    }
+
     /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so that it grows while nothing moves.
     pub fn set_watermark(&self, micros: i64) {
         self.watermark.store(micros, Ordering::Relaxed);
@@ -305,6 +317,24 @@ impl Collector for WatermarkAge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_topic_counts_from_zero() {
+        let telemetry = Telemetry::new();
+        telemetry.count_from_zero("crm.events");
+        let zeros = |name: &str| {
+            let families = telemetry.gather();
+            let family = families.iter().find(|family| family.name() == name);
+            family.map_or(0, |family| {
+                let counters = family.get_metric().iter();
+                counters
+                    .filter(|metric| metric.get_counter().get_value() == 0.0)
+                    .count()
+            })
+        };
+        assert_eq!(zeros("dealpulse_events_routed_total"), 1);
+        assert_eq!(zeros("dealpulse_dead_letters_total"), Reason::ALL.len());
+    }
 
     #[test]
     fn the_age_of_the_watermark_grows_by_itself() {

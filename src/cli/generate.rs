@@ -3,12 +3,14 @@
 use crate::config::Kafka;
 use crate::kafka::feed::Feed;
 use crate::local::generate::{Generator, GeneratorConfig};
+use crate::telemetry::wall_clock;
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Write the events of a generated sales organisation, one CloudEvents JSON per line, in the order of publication.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,9 @@ pub struct Generate {
     /// A Kafka topic to write to instead, keyed by record, as fast as it takes them
     #[arg(long, conflicts_with = "out")]
     pub topic: Option<String>,
+    /// Write each event to the topic at its time: what lies in the past at once, the rest as it happens
+    #[arg(long, requires = "topic")]
+    pub live: bool,
     /// Where Kafka is, for --topic: host:port, several joined by commas
     #[arg(long, default_value = "127.0.0.1:9092")]
     pub brokers: String,
@@ -50,7 +55,7 @@ pub fn run(args: Generate) -> Result<()> {
         ..GeneratorConfig::default()
     });
     if let Some(topic) = &args.topic {
-        return write_topic(generator, &args.brokers, topic);
+        return write_topic(generator, &args.brokers, topic, args.live);
     }
     match args.out {
         Some(path) => {
@@ -70,7 +75,7 @@ pub fn run(args: Generate) -> Result<()> {
     }
 }
 
-fn write_topic(generator: Generator, brokers: &str, topic: &str) -> Result<()> {
+fn write_topic(generator: Generator, brokers: &str, topic: &str, is_live: bool) -> Result<()> {
     let kafka = Kafka {
         brokers: brokers.to_owned(),
         group: "dealpulse".into(),
@@ -78,9 +83,18 @@ fn write_topic(generator: Generator, brokers: &str, topic: &str) -> Result<()> {
     };
     let feed = Feed::new(&kafka, topic)?;
     for event in generator {
+        if is_live && let Some(early) = early(event.emitted_at, wall_clock()) {
+            std::thread::sleep(early);
+        }
         feed.send(&event)?;
     }
     Ok(feed.finish()?)
+}
+
+/// How long it is from `now` until an instant (both µs); none if it has passed.
+fn early(instant: i64, now: i64) -> Option<Duration> {
+    let micros = u64::try_from(instant.saturating_sub(now)).ok()?;
+    (micros > 0).then(|| Duration::from_micros(micros))
 }
 
 fn write_lines(generator: Generator, out: impl Write) -> io::Result<()> {
@@ -120,6 +134,7 @@ mod tests {
             end: parse_instant("2025-03-01T00:00:00Z").unwrap(),
             out,
             topic: None,
+            live: false,
             brokers: String::new(),
         }
     }
@@ -155,6 +170,13 @@ mod tests {
                 .to_string()
                 .contains("cannot create")
         );
+    }
+
+    #[test]
+    fn waits_for_what_has_not_happened_yet_and_for_nothing_else() {
+        assert_eq!(early(5_000_000, 3_000_000), Some(Duration::from_secs(2)));
+        assert_eq!(early(3_000_000, 3_000_000), None);
+        assert_eq!(early(i64::MIN, i64::MAX), None);
     }
 
     #[test]

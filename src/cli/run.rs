@@ -261,13 +261,17 @@ pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
         ClickHouse::new(&config.clickhouse),
         Logs::new(config.clone()),
     );
+    let telemetry = Telemetry::new();
+    for topic in &config.topics {
+        telemetry.count_from_zero(&topic.name);
+    }
     Parts {
         config: config.clone(),
         logs,
         store,
         catalogue: metric::versions,
         clock,
-        telemetry: Telemetry::new(),
+        telemetry,
         health: Health::default(),
     }
 }

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod figures;
 pub mod handover;
 pub mod kafka;
+pub mod monitoring;
 pub mod pipeline;
 pub mod pure;
 pub mod read_model;

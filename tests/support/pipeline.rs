@@ -150,9 +150,7 @@ impl Setup {
 
     /// Starts an instance; returns when it answers.
     pub async fn start(&self) -> Pipeline {
-        let text = self.to_toml();
-        let name = self.name.clone();
-        blocking(move || Instance::run(&name, &text).listening()).await
+        start(&self.name, self.to_toml()).await
     }
 
     /// Runs a command, or a command of a command, on this pipeline from outside, with its configuration, to its end.
@@ -334,6 +332,12 @@ impl Setup {
             .await
             .expect("the route group's lag")
     }
+}
+
+/// Starts an instance with a configuration; returns when it answers.
+pub async fn start(name: &str, configuration: String) -> Pipeline {
+    let name = name.to_owned();
+    blocking(move || Instance::run(&name, &configuration).listening()).await
 }
 
 /// Starts an instance with a configuration that is expected to be refused.

@@ -6,12 +6,14 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { grafanaAlertFiles } from './alerts/grafana.mjs';
+import { prometheusFiles } from './alerts/prometheus.mjs';
 import { dashboardFiles } from './dashboards/files.mjs';
 
 /** @type {(() => [string, string][])[]} */
-const generators = [dashboardFiles];
+const generators = [dashboardFiles, prometheusFiles, grafanaAlertFiles];
 /** Directories in which every file is generated: others there are left over from something renamed. */
-const generatedDirectories = ['grafana/dashboards'];
+const generatedDirectories = ['grafana/dashboards', 'deploy/prometheus/rules', 'grafana/provisioning/alerting'];
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const files = new Map(generators.flatMap((generate) => generate()));
