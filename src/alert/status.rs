@@ -247,6 +247,8 @@ impl<'d> Series<'d> {
 /// A walk over the days of a series.
 struct Walk {
     nats: f64,
+    /// Days with a flat baseline count only by a threshold that was found with one: a season looks like a fall to them.
+    is_flat_judged: bool,
     cusum: Cusum,
     position: usize,
     since: Option<usize>,
@@ -257,6 +259,7 @@ impl Walk {
         let nats = threshold.nats.unwrap_or(f64::INFINITY);
         Walk {
             nats,
+            is_flat_judged: threshold.is_calibrated,
             cusum: Cusum::new(nats),
             position: 0,
             since: None,
@@ -264,7 +267,8 @@ impl Walk {
     }
 
     fn add(&mut self, step: Option<&Step>) -> f64 {
-        let evidence = self.cusum.add(step.map_or(0.0, |step| step.increment));
+        let judged = step.filter(|step| self.is_flat_judged || step.baseline.quarters > 0);
+        let evidence = self.cusum.add(judged.map_or(0.0, |step| step.increment));
         self.since = match self.since {
             _ if evidence <= 0.0 => None,
             None => Some(self.position),

@@ -3,6 +3,7 @@
 mod show;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use chrono::Utc;
@@ -22,6 +23,7 @@ use crate::metric::{self, Catalogue};
 use crate::pipeline::Epoch;
 use crate::pipeline::catalogue::is_shown;
 use crate::serve::watched::phases_of;
+use crate::window::calendar::civil;
 use crate::window::rolling::Now;
 use crate::window::{Calendar, Day};
 
@@ -95,7 +97,7 @@ struct Replay {
 struct Read {
     clickhouse: ClickHouse,
     epoch: u32,
-    definitions: std::sync::Arc<Catalogue>,
+    definitions: Arc<Catalogue>,
     series: Vec<(WatchedSeries, Daily)>,
     phases: Phases,
     calibrated: Vec<Calibrated>,
@@ -199,9 +201,9 @@ fn calibrated(name: &WatchedSeries, daily: &Daily, read: &Read, histories: usize
 }
 
 async fn replay(args: Replay) -> Result<()> {
-    let read = read(&args.inputs).await?;
     let from = args.from.as_deref().map(|text| day(text, "--from"));
     let from = from.transpose()?.unwrap_or(Day::MIN);
+    let read = read(&args.inputs).await?;
     let of_series = read.series.iter().filter_map(|(name, daily)| {
         let series = Series::new(name.watch, daily, &read.phases)?;
         let stored = read.calibrated.iter().find(|row| row.series == *name);
@@ -221,44 +223,61 @@ async fn replay(args: Replay) -> Result<()> {
     }
 }
 
-async fn read(args: &Inputs) -> Result<Read> {
-    if !args.files.is_empty() {
-        let folded = fold_files(&args.files, &args.options, args.as_of.as_deref()).await?;
-        let last = folded
-            .last_instant
-            .or(folded.tally.latest)
-            .unwrap_or_default();
-        let (clickhouse, epoch) = (folded.clickhouse.clone(), folded.epoch.clone());
-        let definitions = folded.definitions.clone();
-        return series(args, clickhouse, &epoch, definitions, last, Some(folded)).await;
-    }
-    let (_, clickhouse) = open(&args.config)?;
-    let (epoch, live) = epoch(&clickhouse, None).await?;
-    let now = Utc::now().timestamp_micros();
-    series(args, clickhouse, &epoch, live.definitions, now, None).await
+/// A database with history in it.
+struct Database {
+    clickhouse: ClickHouse,
+    epoch: Epoch,
+    definitions: Arc<Catalogue>,
+    /// Where its history ends (µs).
+    end: i64,
+    folded: Option<Folded>,
 }
 
-async fn series(
-    args: &Inputs,
-    clickhouse: ClickHouse,
-    epoch: &Epoch,
-    definitions: std::sync::Arc<Catalogue>,
-    now: i64,
-    folded: Option<Folded>,
-) -> Result<Read> {
+async fn database(args: &Inputs) -> Result<Database> {
+    if args.files.is_empty() {
+        let (_, clickhouse) = open(&args.config)?;
+        let (epoch, live) = epoch(&clickhouse, None).await?;
+        return Ok(Database {
+            clickhouse,
+            epoch,
+            definitions: live.definitions,
+            end: Utc::now().timestamp_micros(),
+            folded: None,
+        });
+    }
+    let folded = fold_files(&args.files, &args.options, args.as_of.as_deref()).await?;
+    Ok(Database {
+        clickhouse: folded.clickhouse.clone(),
+        epoch: folded.epoch.clone(),
+        definitions: folded.definitions.clone(),
+        end: folded.last_instant.unwrap_or_default(),
+        folded: Some(folded),
+    })
+}
+
+async fn read(args: &Inputs) -> Result<Read> {
+    let to = args.to.as_deref().map(|text| day(text, "--to"));
+    let to = to.transpose()?;
+    let Database {
+        clickhouse,
+        epoch,
+        definitions,
+        end,
+        folded,
+    } = database(args).await?;
     let program = metric::versions(&epoch.definitions);
-    let mut history = History::new(&definitions, |metric| is_shown(epoch, metric, &program));
+    let is_shown = |metric: &str| is_shown(&epoch, metric, &program);
+    let mut history = History::new(&definitions, is_shown);
     // All there is: a replay shows it, and a calibration takes of it what it needs.
     clickhouse
         .watched_days(epoch.epoch, 0, &mut history)
         .await?;
     let calendar = &definitions.calendar;
-    let today = calendar.day(When::Instant(now));
-    let end = match &args.to {
-        Some(text) => day(text, "--to")? + 1,
+    let end = match to {
+        Some(day) => day + 1,
         // The last day on which anything was counted may not be over.
         None => history
-            .last_day(today)
+            .last_day(calendar.day(When::Instant(end)))
             .context("no lead or deal has a date, so there is no history to look at")?,
     };
     let now = calendar.day_start(end).saturating_mul(1_000_000);
@@ -271,7 +290,7 @@ async fn series(
     ensure!(
         !series.is_empty(),
         "there are less than four weeks of history before {}: nothing to compare with",
-        crate::window::calendar::civil(end)
+        civil(end)
     );
     let calibrated = match clickhouse.keeps_thresholds().await? {
         true => clickhouse.thresholds(epoch.epoch).await?,

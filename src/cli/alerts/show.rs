@@ -62,14 +62,6 @@ fn smallest(watch: Watch, threshold: Threshold) -> String {
     }
 }
 
-fn quarters(quarters: usize) -> String {
-    match quarters {
-        0 => "flat".to_owned(),
-        1 => "1 quarter".to_owned(),
-        more => format!("{more} quarters"),
-    }
-}
-
 fn head(read: &Read, title: &str) -> String {
     let zone = &read.definitions.spec.time_zone;
     let mut out = format!("{title}\n  days up to {} ({zone})\n", civil(read.newest));
@@ -94,18 +86,18 @@ pub fn calibrated_to_text(read: &Read, found: &[Found], is_dry_run: bool) -> Str
     ));
     let mut grid = Grid::new([
         "series",
-        "threshold",
-        "false a year",
-        "dispersion",
-        "compared with",
-        "",
-        "caught from",
+        "nats",
+        "false/year",
+        "spread",
+        "baseline",
+        "quarters",
+        "catches",
         "judged",
     ]);
     for of in found {
         let Some(row) = &of.calibrated else {
             let nothing = std::iter::repeat_n(NOTHING.to_owned(), 6);
-            let why = ["history too short".to_owned()];
+            let why = ["too short".to_owned()];
             grid.row(&name(&of.series), cells(nothing.chain(why)));
             continue;
         };
@@ -118,13 +110,17 @@ pub fn calibrated_to_text(read: &Read, found: &[Found], is_dry_run: bool) -> Str
             format!("{:.2}", row.calibration.false_a_year),
             format!("{:.2}", row.dispersion),
             count(row.baseline_sample),
-            quarters(row.baseline_quarters),
+            row.baseline_quarters.to_string(),
             smallest(of.series.watch, of.threshold),
             judged.to_owned(),
         ];
         grid.row(&name(&of.series), cells(texts));
     }
     out.push_str(&grid.show());
+    out.push_str(
+        "  nats: the threshold; spread: the variance of days by that of chance; baseline: records that the newest day is\n  \
+         compared with, from so many quarters (0: a flat one); catches: the smallest change caught in 28 days\n",
+    );
     if is_dry_run {
         out.push_str("\n  nothing was written (--dry-run)\n");
     }
@@ -195,14 +191,19 @@ pub fn replayed_to_text(read: &Read, replayed: &[Replayed]) -> String {
             );
         }
         out.push_str(&grid.show());
-        out.push_str("  observed and expected are those since the evidence began, on the day with most of it\n");
+        out.push_str(
+            "  observed and expected: since the evidence began, on the day with most of it\n  bulk: one bulk close, not alerted; on: not over yet\n",
+        );
     }
     if !too_few.is_empty() {
         out.push_str(
             "\n  too few to judge, with the smallest change that would be caught in 28 days:\n",
         );
         for of in too_few.iter().take(MOST) {
-            let smallest = smallest(of.series.watch, of.threshold);
+            let smallest = match of.threshold.smallest_drop {
+                Some(_) => smallest(of.series.watch, of.threshold),
+                None => "none would be".to_owned(),
+            };
             out.push_str(&format!(
                 "    {}: {smallest}\n",
                 crate::cli::report::grid::clean(&name(&of.series))
@@ -218,8 +219,8 @@ pub fn replayed_to_text(read: &Read, replayed: &[Replayed]) -> String {
 fn episode_texts(watch: Watch, episode: &Episode) -> [String; 7] {
     let (start, peak) = (&episode.at_start, &episode.at_peak);
     let remark = match (peak.is_bulk, episode.is_on) {
-        (true, _) => "one bulk close: not alerted",
-        (false, true) => "still on",
+        (true, _) => "bulk",
+        (false, true) => "on",
         (false, false) => "",
     };
     [
