@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::write_decimal;
+use crate::event::{DECIMAL_ONE, write_decimal};
 use crate::window::Cell;
 
 /// One number, or several under names.
@@ -10,6 +10,8 @@ use crate::window::Cell;
 pub enum Figure {
     /// How many.
     Count(i64),
+    /// How many, in ten-thousandths, where there are parts of one.
+    Decimal(i128),
     /// A ratio, 0 to 1 as a rule; `None` where the denominator is 0.
     Ratio(Option<f64>),
     /// Days; `None` where there is nothing to measure.
@@ -72,6 +74,7 @@ impl Figure {
         let rounded = |n: &Option<f64>| n.map_or(Json::Null, |n| ((n * 1e6).round() / 1e6).into());
         match self {
             Figure::Count(n) => (*n).into(),
+            Figure::Decimal(n) => (*n as f64 / DECIMAL_ONE as f64).into(),
             Figure::Ratio(n) | Figure::Days(n) => rounded(n),
             Figure::Money(n) => money(*n).into(),
             Figure::Group(figures) => figures_to_json(figures),
@@ -111,7 +114,7 @@ impl Figure {
         match self {
             Figure::Count(n) => Some(*n as f64),
             Figure::Ratio(n) | Figure::Days(n) => *n,
-            Figure::Money(n) => Some(*n as f64 / crate::event::DECIMAL_ONE as f64),
+            Figure::Decimal(n) | Figure::Money(n) => Some(*n as f64 / DECIMAL_ONE as f64),
             Figure::Group(_) | Figure::ByCurrency(_) => None,
         }
     }
@@ -133,6 +136,13 @@ pub fn money(ten_thousandths: i128) -> String {
     // Writing to a String can't fail.
     let _ = write_decimal(ten_thousandths, &mut text);
     text
+}
+
+/// Ten-thousandths as a plain decimal without zeros at its end: `2.5`, `3`.
+pub fn decimal(ten_thousandths: i128) -> String {
+    let text = money(ten_thousandths);
+    // There always is a point, so that no zero of the whole part goes.
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The single figures at the end of a path of names joined by dots, with their currency where they have one.
