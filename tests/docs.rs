@@ -236,19 +236,34 @@ async fn the_gauges_named_are_those_there_are() {
         watermark: Some(as_of),
         read_at: Instant::now(),
         top: Arc::new(top),
+        side: Default::default(),
     };
     let exported: BTreeSet<String> = business(&snapshot)
         .iter()
         .map(|family| family.name().to_owned())
         .collect();
 
+    // The bounds of a share are named by a rule: which shares have them.
+    let is_bound = |name: &&String| ["_low", "_high"].iter().any(|end| name.ends_with(end));
+    let bounds: BTreeSet<String> = exported.iter().filter(is_bound).cloned().collect();
+    let figures: BTreeSet<String> = exported.difference(&bounds).cloned().collect();
     let page = read("docs/metrics.md");
+    let rule = page
+        .split("\n\n")
+        .find(|paragraph| paragraph.starts_with("**Confidence.**"))
+        .expect("a rule about confidence");
+    let shares = names(rule, "dealpulse_").into_iter();
+    let named: BTreeSet<String> = shares
+        .flat_map(|share| [format!("{share}_low"), format!("{share}_high")])
+        .collect();
+    assert_eq!(named, bounds);
+
     let named: BTreeSet<String> = pure
         .definitions
         .metrics()
         .flat_map(|metric| names(&page, &format!("dealpulse_{}_", metric.name())))
         .collect();
-    assert_eq!(named, exported);
+    assert_eq!(named, figures);
 }
 
 #[test]

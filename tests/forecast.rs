@@ -211,7 +211,7 @@ async fn a_quota_without_a_period_or_a_target_is_none() {
         .await;
     assert_eq!(
         read(&pure, "quota", "2026-05-10"),
-        json!({"amount": {}}),
+        json!({"elapsed": 0.43956, "amount": {}}),
         "no number rather than a wrong one"
     );
 }

@@ -162,10 +162,21 @@ async fn texts(stored: &Stored, sql: &str) -> String {
     stored.row(sql).await[0].replace(r"\'", "'")
 }
 
+/// Views look the hierarchy up as it was a minute ago at the most.
+async fn look_up_now(stored: &Stored) {
+    stored
+        .execute("SYSTEM REFRESH VIEW reporting_lines_by_minute")
+        .await;
+    stored
+        .execute("SYSTEM WAIT VIEW reporting_lines_by_minute")
+        .await;
+}
+
 #[tokio::test]
 async fn the_views_count_for_managers_and_teams_as_the_report_does() {
     let mut stored = Stored::new("hierarchy_views").await;
     stored.feed(&company()).await;
+    look_up_now(&stored).await;
     let ask = |dimension: &'static str, when: &'static str| {
         format!(
             "SELECT toString(groupArray((v, a))) FROM (SELECT value[1] AS v, toString(sum(won_amount)) AS a FROM win_rate_daily \
@@ -199,6 +210,7 @@ async fn the_views_count_for_managers_and_teams_as_the_report_does() {
 async fn the_whole_of_a_generated_company_is_under_its_director() {
     let mut stored = Stored::new("hierarchy_company").await;
     stored.feed(&generated(120)).await;
+    look_up_now(&stored).await;
     let sum = "SELECT toString(sum(won)), toString(sum(lost)), toString(sum(won_amount)) FROM win_rate_daily WHERE dimension = ";
     let all = stored.row(&format!("{sum}''")).await;
     assert_ne!(all[0], "0");

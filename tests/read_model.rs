@@ -6,7 +6,7 @@ use std::cell::Cell as ThreadCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dealpulse::clickhouse::migrate::tables;
+use dealpulse::clickhouse::migrate::{tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::{Hierarchy, Rate};
@@ -443,7 +443,13 @@ async fn the_model_follows_the_rollups_of_an_engine() {
         time_zone: "Europe/Berlin".into(),
         ..DefinitionsSpec::default()
     };
-    clickhouse.put_epoch(&Epoch::first(spec, 3)).await.unwrap();
+    clickhouse
+        .put_epoch(&Epoch::first(spec.clone(), 3))
+        .await
+        .unwrap();
+    views(&clickhouse, &spec, &dealpulse::metric::versions(&spec))
+        .await
+        .unwrap();
     let refresh = Refresh {
         clock: present,
         compare_every: NEVER,

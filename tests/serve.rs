@@ -11,7 +11,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::RollupRow;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
-use dealpulse::metric::{Catalogue, Rate, versions};
+use dealpulse::metric::{Catalogue, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::Model;
@@ -347,6 +347,15 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
     let scrape = Served::worked_example().await.scrape().await;
     assert_eq!(scrape.total("close_rate_leads", "90d"), Some(7.0));
     assert_eq!(scrape.total("close_rate_within_60d_rate", "90d"), Some(0.4));
+    // Wilson's interval of 2 of 5.
+    let bound = |end: &str| scrape.total(&format!("close_rate_within_60d_rate_{end}"), "90d");
+    let rounded = |end| (bound(end).unwrap() * 1e4).round() / 1e4;
+    assert_eq!((rounded("low"), rounded("high")), (0.1176, 0.7693));
+    assert_eq!(
+        scrape.total("upsell_accounts_rate_low", "90d"),
+        None,
+        "the accounts that expanded are not some of those that are active"
+    );
     assert_eq!(
         scrape.of_source("lead_source_by_close_won_deals", "28d", "website"),
         Some(2.0)

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(12, "customer lifetime value", "0012_clv"),
     migration!(14, "reporting lines", "0014_reporting_lines"),
     migration!(15, "splits", "0015_splits"),
+    migration!(16, "the state of hours", "0016_hourly"),
 ];
 
 /// The views that those of the metrics are made from.

@@ -6,7 +6,8 @@ use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::pipeline::{
-    CellName, Checkpoint, Epoch, OutsideError, Row, Store, StoredCell, StoredLink, StoredRecord,
+    CellName, Checkpoint, Epoch, HourlyRows, OutsideError, Row, Store, StoredCell, StoredLink,
+    StoredRecord,
 };
 use crate::record::{Entity, Home};
 use crate::shard::columns::{Columns, SHOWN};
@@ -225,6 +226,23 @@ impl Store for ClickHouse {
             start = end;
         }
         Ok(())
+    }
+
+    async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
+        let mut rows: Vec<(&HourlyRows, &[u8])> = Vec::new();
+        for block in blocks {
+            rows.extend(block.cells.row.iter().map(|(_, bytes)| (block, bytes)));
+        }
+        let write = |writer: &mut Writer, (block, bytes): &(&HourlyRows, &[u8])| {
+            // A DateTime column takes the nearest it can hold.
+            let hour = block.hour.clamp(0, i64::from(u32::MAX)) as u32;
+            writer.fixed(hour.to_le_bytes());
+            writer.fixed(block.cells.shard.to_le_bytes());
+            writer.fixed(block.cells.version.to_le_bytes());
+            writer.bytes.extend_from_slice(bytes);
+        };
+        let columns = format!("hour, shard, version, {}", CellRows::COLUMNS);
+        self.insert("hourly", &columns, rows.iter(), write).await
     }
 
     async fn insert_changes(

@@ -261,6 +261,15 @@ impl Catalogue {
             .map(|(_, counts)| *counts)
     }
 
+    /// The rollups whose state is kept of every hour.
+    pub fn kept_hourly(&self) -> impl Iterator<Item = u8> {
+        let metrics = self.metrics.iter().zip(&self.bases);
+        metrics.flat_map(|(metric, base)| {
+            let kept = metric.kept_hourly().iter();
+            kept.map(move |rollup| base + *rollup as u8)
+        })
+    }
+
     /// True if the owner in a rollup's cells is that of today, and so are their manager and team.
     pub fn owner_is_todays(&self, rollup: u8) -> bool {
         match self.rollups[usize::from(rollup)].cut_by.owner() {

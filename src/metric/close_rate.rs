@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::{column, ratio as ratio_column};
-use super::figure::ratio;
+use super::figure::share;
 use super::lead_source::won_deal;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
@@ -144,7 +144,7 @@ impl Metric for CloseRate {
             vec![
                 ("leads", Figure::Count(leads)),
                 ("won", Figure::Count(won)),
-                ("rate", ratio(won, leads)),
+                ("rate", share(won, leads)),
             ]
         };
         let mut figures = rate(Span::Window, WON);

@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::ratio;
+use super::figure::share;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
 };
@@ -112,7 +112,7 @@ impl Metric for ContactedWins {
         vec![
             ("won", Figure::Count(won)),
             ("with_contact", Figure::Count(with_contact)),
-            ("rate", ratio(with_contact, won)),
+            ("rate", share(with_contact, won)),
         ]
     }
 

@@ -12,7 +12,14 @@ pub enum Figure {
     Count(i64),
     /// How many, in ten-thousandths, where there are parts of one.
     Decimal(i128),
-    /// A ratio, 0 to 1 as a rule; `None` where the denominator is 0.
+    /// A share of counts: so many of so many; no value where there are none.
+    Share {
+        /// How many of them.
+        part: i64,
+        /// How many there are.
+        whole: i64,
+    },
+    /// Any other ratio, 0 to 1 as a rule; `None` where the denominator is 0.
     Ratio(Option<f64>),
     /// Days; `None` where there is nothing to measure.
     Days(Option<f64>),
@@ -24,10 +31,18 @@ pub enum Figure {
     ByCurrency(BTreeMap<String, Figure>),
 }
 
+/// The normal distribution's quantile of 97.5 %.
+const Z_95: f64 = 1.959_963_984_540_054;
+
 /// Named figures.
 pub type Figures = Vec<(&'static str, Figure)>;
 
-/// Numerator ÷ denominator, or nothing where the denominator is 0.
+/// A share of counts: those counted in `part` are some of those counted in `whole`.
+pub fn share(part: i64, whole: i64) -> Figure {
+    Figure::Share { part, whole }
+}
+
+/// Numerator ÷ denominator of counts of different things, or nothing where the denominator is 0.
 pub fn ratio(numerator: i64, denominator: i64) -> Figure {
     Figure::Ratio((denominator != 0).then(|| numerator as f64 / denominator as f64))
 }
@@ -75,6 +90,7 @@ impl Figure {
         match self {
             Figure::Count(n) => (*n).into(),
             Figure::Decimal(n) => (*n as f64 / DECIMAL_ONE as f64).into(),
+            Figure::Share { .. } => rounded(&self.gauge()),
             Figure::Ratio(n) | Figure::Days(n) => rounded(n),
             Figure::Money(n) => money(*n).into(),
             Figure::Group(figures) => figures_to_json(figures),
@@ -113,10 +129,29 @@ impl Figure {
     pub fn gauge(&self) -> Option<f64> {
         match self {
             Figure::Count(n) => Some(*n as f64),
+            Figure::Share { part, whole } => (*whole != 0).then(|| *part as f64 / *whole as f64),
             Figure::Ratio(n) | Figure::Days(n) => *n,
             Figure::Decimal(n) | Figure::Money(n) => Some(*n as f64 / DECIMAL_ONE as f64),
             Figure::Group(_) | Figure::ByCurrency(_) => None,
         }
+    }
+
+    /// Where the rate behind a share of counts may lie, with 95 % confidence: the Wilson score interval. `None` for other figures.
+    ///
+    /// Wilson: "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. Brown, Cai, DasGupta:
+    /// "Interval estimation for a binomial proportion", Statistical Science 16, 2001, recommend it for few counts and extreme rates.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        let Figure::Share { part, whole } = *self else {
+            return None;
+        };
+        if whole <= 0 || !(0..=whole).contains(&part) {
+            return None;
+        }
+        let (n, p) = (whole as f64, part as f64 / whole as f64);
+        let z2_n = Z_95 * Z_95 / n;
+        let centre = (p + z2_n / 2.0) / (1.0 + z2_n);
+        let half = (z2_n * (p * (1.0 - p) + z2_n / 4.0)).sqrt() / (1.0 + z2_n);
+        Some(((centre - half).max(0.0), (centre + half).min(1.0)))
     }
 }
 
@@ -174,5 +209,45 @@ fn descend<'f>(
             .iter()
             .for_each(|(currency, figure)| take(figure, Some(currency))),
         figure => take(figure, currency),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_interval_is_wilsons() {
+        // Computed by hand: (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) ÷ (1 + z²/n).
+        let rounded = |part, whole| {
+            let (low, high) = share(part, whole).interval().unwrap();
+            ((low * 1e4).round() / 1e4, (high * 1e4).round() / 1e4)
+        };
+        assert_eq!(rounded(0, 10), (0.0, 0.2775));
+        assert_eq!(rounded(10, 10), (0.7225, 1.0));
+        assert_eq!(rounded(5, 10), (0.2366, 0.7634));
+        assert_eq!(rounded(15, 50), (0.191, 0.4375));
+    }
+
+    #[test]
+    fn what_is_no_share_of_counts_has_no_interval() {
+        assert_eq!(share(0, 0).interval(), None);
+        assert_eq!(share(3, 2).interval(), None, "some are not counted yet");
+        assert_eq!(ratio(1, 2).interval(), None);
+        assert_eq!(ratio_of(1, 2).interval(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_interval_holds_the_share_and_narrows_with_the_counts(part in 0i64..1_000, more in 0i64..1_000) {
+            let whole = part + more;
+            prop_assume!(whole > 0);
+            let (low, high) = share(part, whole).interval().unwrap();
+            let p = part as f64 / whole as f64;
+            prop_assert!(0.0 <= low && low <= p && p <= high && high <= 1.0);
+            let (closer_low, closer_high) = share(part * 10, whole * 10).interval().unwrap();
+            prop_assert!(closer_high - closer_low < high - low);
+        }
     }
 }

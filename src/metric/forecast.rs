@@ -149,6 +149,10 @@ impl Metric for Forecast {
         &[(0, &[0, 1, 2])]
     }
 
+    fn kept_hourly(&self) -> &'static [usize] {
+        &[0]
+    }
+
     fn spans(&self) -> &'static [(usize, Span)] {
         &[(0, Span::Ever), (0, Span::Period), (0, Span::BeforeToday)]
     }
@@ -176,17 +180,52 @@ impl Metric for Forecast {
     }
 
     fn views(&self) -> Vec<View> {
-        vec![View::new(
-            "forecast",
-            "SELECT if(grain = 'undated', NULL, toDate(pane)) AS expected_close, dimension, value, currency,
-                counts[1] AS commit_deals, counts[2] AS best_case_deals, counts[3] AS pipeline_deals, counts[4] AS omitted_deals,
-                sums[1] AS commit, sums[2] AS best_case, sums[3] AS pipeline, sums[4] AS omitted,
-                sums[1] + sums[2] AS best_case_cumulative, sums[1] + sums[2] + sums[3] AS pipeline_cumulative,
-                sums[5] + sums[6] + sums[7] AS weighted
-            FROM cells WHERE series = 'forecast.open' AND arrayExists(c -> c != 0, counts)",
-        )]
+        vec![
+            View::new(
+                "forecast",
+                format!(
+                    "SELECT {EXPECTED}, dimension, value, currency, {FIGURES}
+                    FROM cells WHERE series = 'forecast.open' AND arrayExists(c -> c != 0, counts)"
+                ),
+            ),
+            View::new(
+                "forecast_states",
+                format!(
+                    "SELECT greatest(h.hour + toIntervalHour(1), e.since) AS since, least(h.next_hour, e.until) AS until,
+                        {EXPECTED}, dimension, value, currency, {FIGURES}
+                    FROM (SELECT *, addHours(leadInFrame(hour, 1, toDateTime('2106-01-01 00:00:00', 'UTC')) OVER (
+                            PARTITION BY epoch, shard, grain, dimension, pane, value, currency
+                            ORDER BY hour ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING), 1) AS next_hour
+                        FROM hourly FINAL WHERE series = 'forecast.open') AS h
+                    INNER JOIN (SELECT epoch, since, leadInFrame(since, 1, toDateTime('2106-01-01 00:00:00', 'UTC'))
+                            OVER (ORDER BY since, epoch ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS until
+                        FROM (SELECT epoch, toDateTime(ifNull(live_since, toDateTime64(0, 6, 'UTC')), 'UTC') AS since FROM epochs FINAL
+                            WHERE live > 0 AND (isNotNull(live_since) OR epoch = 1))) AS e ON e.epoch = h.epoch
+                    WHERE since < until AND arrayExists(c -> c != 0, counts)"
+                ),
+            ),
+            View::new(
+                "forecast_daily",
+                "SELECT day, expected_close, dimension, value, currency, sum(s.commit_deals) AS commit_deals,
+                    sum(s.best_case_deals) AS best_case_deals, sum(s.pipeline_deals) AS pipeline_deals, sum(s.omitted_deals) AS omitted_deals,
+                    sum(s.commit) AS commit, sum(s.best_case) AS best_case, sum(s.pipeline) AS pipeline, sum(s.omitted) AS omitted,
+                    sum(s.best_case_cumulative) AS best_case_cumulative, sum(s.pipeline_cumulative) AS pipeline_cumulative,
+                    sum(s.weighted) AS weighted
+                FROM (SELECT *, toUInt32(toDate32(since - 1, '{time_zone}')) AS from_day,
+                        toUInt32(toDate32(least(until, now('UTC')) - 1, '{time_zone}')) AS to_day FROM forecast_states) AS s
+                ARRAY JOIN arrayMap(d -> toDate(d), range(from_day, greatest(from_day, to_day))) AS day
+                GROUP BY day, expected_close, dimension, value, currency",
+            ),
+        ]
     }
 }
+
+/// The day deals are expected to close, and what is read of their cells, in SQL.
+const EXPECTED: &str = "if(grain = 'undated', NULL, toDate(pane)) AS expected_close";
+const FIGURES: &str = "counts[1] AS commit_deals, counts[2] AS best_case_deals, counts[3] AS pipeline_deals, counts[4] AS omitted_deals,
+    sums[1] AS commit, sums[2] AS best_case, sums[3] AS pipeline, sums[4] AS omitted,
+    sums[1] + sums[2] AS best_case_cumulative, sums[1] + sums[2] + sums[3] AS pipeline_cumulative,
+    sums[5] + sums[6] + sums[7] AS weighted";
 
 /// Open deals that are forecast.
 fn open(cells: &BTreeMap<String, Cell>) -> Figures {
@@ -204,10 +243,9 @@ fn open(cells: &BTreeMap<String, Cell>) -> Figures {
 
 fn amounts(cell: &Cell) -> Figures {
     let sum = |category: ForecastCategory| Figure::Money(cell.summed(category as usize));
-    let weighted = summed(cell, CATEGORIES..CATEGORIES + FORECAST);
     vec![
         ("amount", Figure::Money(amount(cell))),
-        ("weighted", Figure::Money(weighted)),
+        ("weighted", Figure::Money(weighted(cell))),
         ("commit", sum(ForecastCategory::Commit)),
         ("best_case", sum(ForecastCategory::BestCase)),
         ("pipeline", sum(ForecastCategory::Pipeline)),
@@ -247,4 +285,9 @@ pub(super) fn deals(cell: &Cell) -> i64 {
 /// What they amount to.
 pub(super) fn amount(cell: &Cell) -> i128 {
     summed(cell, 0..FORECAST)
+}
+
+/// The same, weighted by probability.
+pub(super) fn weighted(cell: &Cell) -> i128 {
+    summed(cell, CATEGORIES..CATEGORIES + FORECAST)
 }

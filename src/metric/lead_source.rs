@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{counted, money_by_currency, ratio};
+use super::figure::{counted, money_by_currency, share};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Sent, Subject, View,
 };
@@ -162,7 +162,7 @@ impl Metric for LeadSource {
         };
         vec![
             ("leads", Figure::Count(cohort.counted(LEADS))),
-            ("share", ratio(cohort.counted(LEADS), all)),
+            ("share", share(cohort.counted(LEADS), all)),
             ("qualified", Figure::Count(cohort.counted(QUALIFIED))),
             ("converted", Figure::Count(cohort.counted(CONVERTED))),
             ("won", Figure::Count(cohort.counted(WON))),

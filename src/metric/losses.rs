@@ -2,7 +2,7 @@
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{money_by_currency, ratio};
+use super::figure::{money_by_currency, share};
 use super::reading::merged;
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
@@ -111,7 +111,7 @@ impl Metric for Losses {
         let all = cells.total(LOST, Span::Window).counted(DEALS);
         vec![
             ("lost", Figure::Count(lost.counted(DEALS))),
-            ("share", ratio(lost.counted(DEALS), all)),
+            ("share", share(lost.counted(DEALS), all)),
             (
                 "without_reason",
                 Figure::Count(lost.counted(WITHOUT_REASON)),

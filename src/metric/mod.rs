@@ -119,6 +119,11 @@ pub trait Metric: Sync {
         &[]
     }
 
+    /// The rollups whose state is kept of every hour, since what they count is gone when it is over.
+    fn kept_hourly(&self) -> &'static [usize] {
+        &[]
+    }
+
     /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and how it lies to the window.
     fn spans(&self) -> &'static [(usize, Span)] {
         &[]

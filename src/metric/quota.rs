@@ -2,7 +2,7 @@
 
 use super::contribution::of_owner;
 use super::display::column;
-use super::figure::{holding, ratio_of};
+use super::figure::{holding, ratio, ratio_of};
 use super::forecast::{self, CELLS as OPEN};
 use super::sales_race::{AMOUNT as CORRECTION, CELLS as CORRECTIONS};
 use super::win_rate::{CELLS as CLOSED, WON};
@@ -34,7 +34,8 @@ impl Metric for QuotaAttainment {
          several months counts in each by its share of the quota's days; of one that spans part of the period, that part counts. By \
          payments: what was paid on invoices in the period, refunds taken off ÷ quota, of the invoices' owners; no number without such a payment. \
          Remaining: what is still needed, never below 0. Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × \
-         days of the period. Coverage: open amounts expected from today to the period's end, omitted ones left out ÷ remaining. By owner and \
+         days of the period. Coverage: open amounts expected from today to the period's end, omitted ones left out ÷ remaining. Expected: won, \
+         and these open amounts weighted by their probability. Elapsed: days over (today included) ÷ days of the period. By owner and \
          team; a quota counts for the owner, or the team, that it names."
     }
 
@@ -46,6 +47,7 @@ impl Metric for QuotaAttainment {
             made_of: "{amount.booked} won of {amount.target}",
             remarks: &[
                 "{amount.remaining} remaining, covered {amount.coverage}, at this pace {amount.run_rate}",
+                "expected {amount.expected}, {amount.expected_attainment} of it; {elapsed} of the time is over",
             ],
             columns: &[
                 column("Period", "Quota", "amount.target"),
@@ -56,6 +58,8 @@ impl Metric for QuotaAttainment {
                 column("Period", "Run rate", "amount.run_rate"),
                 column("Period", "Open", "amount.open"),
                 column("Period", "Coverage", "amount.coverage"),
+                column("Period", "Expected", "amount.expected"),
+                column("Period", "of quota", "amount.expected_attainment"),
             ],
         };
         DISPLAY
@@ -137,6 +141,7 @@ impl Metric for QuotaAttainment {
             let won = closed.get(code).map_or(0, |cell| cell.summed(WON));
             let correction = corrections.get(code);
             let booked = won + correction.map_or(0, |cell| cell.summed(CORRECTION));
+            let expected = booked + open.get(code).map_or(0, forecast::weighted);
             let open = open.get(code).map_or(0, forecast::amount);
             let target = quota.summed(0);
             let remaining = (target - booked).max(0);
@@ -147,6 +152,8 @@ impl Metric for QuotaAttainment {
                 ("remaining", Figure::Money(remaining)),
                 ("open", Figure::Money(open)),
                 ("coverage", ratio_of(open, remaining)),
+                ("expected", Figure::Money(expected)),
+                ("expected_attainment", ratio_of(expected, target)),
             ];
             // Payments have an owner, that of their invoice, and no team.
             if let Some(collected) = collected.get(code).filter(|cell| !cell.is_zero()) {
@@ -161,7 +168,11 @@ impl Metric for QuotaAttainment {
             }
             (code.clone(), Figure::Group(figures))
         });
-        vec![("amount", Figure::ByCurrency(amounts.collect()))]
+        // A share of days, not of counts: nothing about it is uncertain.
+        vec![
+            ("elapsed", ratio(elapsed, days)),
+            ("amount", Figure::ByCurrency(amounts.collect())),
+        ]
     }
 
     fn depends_on_window(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{Figures, ratio, ratio_of};
+use super::figure::{Figures, ratio, ratio_of, share};
 use super::{CellView, Contributions, CutBy, Display, Figure, Metric, Rollup, Sent, Subject, View};
 use crate::event::{Entity, When};
 use crate::record::Status;
@@ -232,7 +232,7 @@ impl Metric for Upsell {
         );
         figures.push((
             "rate",
-            ratio(
+            share(
                 won.counted(Class::Upsell as usize) + won.counted(Class::CrossSell as usize),
                 all,
             ),

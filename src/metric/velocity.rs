@@ -1,7 +1,7 @@
 //! Sales velocity: how much the pipeline earns a day, and the rates a period is judged by at a glance.
 
 use super::display::column;
-use super::figure::ratio;
+use super::figure::{ratio, share};
 use super::forecast::{self, CELLS as OPEN};
 use super::reading::merged;
 use super::win_rate::{CELLS as CLOSED, LOST, WON, WON_WITH_AMOUNT, average};
@@ -84,7 +84,7 @@ impl Metric for Velocity {
             let (sum, sized) = (cell.summed(WON), cell.counted(WON_WITH_AMOUNT));
             let mut figures = vec![
                 ("open", Figure::Count(open)),
-                ("win_rate", ratio(won, won + lost)),
+                ("win_rate", share(won, won + lost)),
                 ("average", Figure::Money(average)),
             ];
             // In whole numbers up to the last division, so that nothing is lost on the way.

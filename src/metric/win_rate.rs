@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contribution::HOURS_AND_DAYS;
 use super::display::column;
-use super::figure::{counted, ratio, ratio_of};
+use super::figure::{counted, ratio_of, share};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
 };
@@ -141,7 +141,7 @@ impl Metric for WinRate {
         vec![
             ("won", Figure::Count(won)),
             ("lost", Figure::Count(lost)),
-            ("rate", ratio(won, won + lost)),
+            ("rate", share(won, won + lost)),
             (
                 "amount",
                 Figure::ByCurrency(amounts.collect::<BTreeMap<_, _>>()),

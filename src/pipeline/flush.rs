@@ -1,6 +1,6 @@
 //! Flush: what shards took out, written in four steps, each acknowledged before the next.
 //!
-//! 1. Cells and changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
+//! 1. Cells, the state of hours, changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
 //!
 //! A record is written only after everything that follows from it, and a restart relies on that.
 
@@ -87,8 +87,8 @@ impl FlushBatch {
     ) -> Result<(), OutsideError> {
         let generation = self.generation;
         let mut checkpoints = Vec::new();
-        let (mut cells, mut changes, mut records, mut links) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut cells, mut hourly, mut changes, mut records, mut links) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for flush in self.flushes {
             if !flush.cells.is_empty() {
                 cells.push(Row {
@@ -97,6 +97,7 @@ impl FlushBatch {
                     row: flush.cells,
                 });
             }
+            hourly.extend(flush.hourly);
             changes.extend(flush.changes);
             records.extend(flush.records);
             links.extend(flush.links);
@@ -104,12 +105,19 @@ impl FlushBatch {
         }
         let produced = self.links;
         retrying(retry, || async {
-            let (cells, changes, links) = futures::join!(
+            let (cells, hourly, changes, links) = futures::join!(
                 async {
                     if cells.is_empty() {
                         Ok(())
                     } else {
                         store.insert_cells(&cells).await
+                    }
+                },
+                async {
+                    if hourly.is_empty() {
+                        Ok(())
+                    } else {
+                        store.insert_hourly(&hourly).await
                     }
                 },
                 async {
@@ -127,7 +135,7 @@ impl FlushBatch {
                     }
                 },
             );
-            cells.and(changes).and(links)
+            cells.and(hourly).and(changes).and(links)
         })
         .await?;
         retrying(retry, || async {

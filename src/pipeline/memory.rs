@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use super::{
-    CellName, Checkpoint, Entry, Epoch, Log, OutsideError, Row, Store, StoredCell, StoredLink,
-    StoredRecord,
+    CellName, Checkpoint, Entry, Epoch, HourlyRows, Log, OutsideError, Row, Store, StoredCell,
+    StoredLink, StoredRecord,
 };
 use crate::record::{Entity, Home};
 use crate::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
@@ -130,10 +130,24 @@ struct Tables {
     epochs: BTreeMap<u32, Epoch>,
     copied: BTreeSet<(u32, Home)>,
     cells: BTreeMap<CellKey, Row<CellRow>>,
+    hourly: BTreeMap<(CellKey, i64), Row<CellRow>>,
     changes: BTreeMap<(u32, Home, Entity, String, u64), ChangeRow>,
     records: BTreeMap<(u32, Home, Entity, String), Row<RecordRow>>,
     links: BTreeMap<LinkName, Row<LinkRow>>,
     checkpoints: BTreeMap<(u32, Home), Checkpoint>,
+}
+
+fn cell_key(row: &Row<CellRow>) -> CellKey {
+    let cell = &row.row;
+    (
+        cell.epoch,
+        row.shard,
+        cell.rollup.clone(),
+        cell.pane,
+        cell.grouping.clone(),
+        cell.values.clone(),
+        cell.currency.clone(),
+    )
 }
 
 fn put<K: Ord, T>(table: &mut BTreeMap<K, Row<T>>, key: K, row: Row<T>) {
@@ -149,6 +163,11 @@ impl MemoryStore {
     /// The rollup rows that count, zeros included.
     pub fn cells(&self) -> BTreeMap<CellKey, Row<CellRow>> {
         lock(&self.tables).cells.clone()
+    }
+
+    /// The state of hours by cell and hour (s), zeros included.
+    pub fn hourly(&self) -> BTreeMap<(CellKey, i64), Row<CellRow>> {
+        lock(&self.tables).hourly.clone()
     }
 
     /// The record rows that count, by generation, shard, entity and id.
@@ -291,17 +310,17 @@ impl Store for MemoryStore {
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
         let tables = &mut lock(&self.tables).cells;
         for row in blocks.iter().flat_map(Row::decode) {
-            let cell = &row.row;
-            let key = (
-                cell.epoch,
-                row.shard,
-                cell.rollup.clone(),
-                cell.pane,
-                cell.grouping.clone(),
-                cell.values.clone(),
-                cell.currency.clone(),
-            );
-            put(tables, key, row);
+            put(tables, cell_key(&row), row);
+        }
+        Ok(())
+    }
+
+    async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
+        let tables = &mut lock(&self.tables).hourly;
+        for block in blocks {
+            for row in block.cells.decode() {
+                put(tables, (cell_key(&row), block.hour), row);
+            }
         }
         Ok(())
     }

@@ -146,6 +146,20 @@ impl Row<CellRows> {
     }
 }
 
+/// The touched cells whose state is kept of every hour, as they were in one: the latest row of a cell before an hour is its state then.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HourlyRows {
+    /// The start of the hour (s): that of the greatest append time folded.
+    pub hour: i64,
+    /// The cells.
+    pub cells: Row<CellRows>,
+}
+
+/// The start (s) of the hour of an append time (µs).
+pub fn hour_of(append_time: i64) -> i64 {
+    append_time.div_euclid(3_600_000_000) * 3_600
+}
+
 /// How far a shard is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -341,6 +355,12 @@ pub trait Store: Send + Sync {
     fn insert_cells(
         &self,
         blocks: &[Row<CellRows>],
+    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+
+    /// Writes the state of hours.
+    fn insert_hourly(
+        &self,
+        blocks: &[HourlyRows],
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Writes what messages changed.

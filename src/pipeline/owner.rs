@@ -1,7 +1,7 @@
 //! The owner of a shard: folds its messages in order and decides when and what to flush. The rules of restart are kept here.
 
 use super::known::Known;
-use super::{Checkpoint, Entry, Row, message_hash};
+use super::{Checkpoint, Entry, HourlyRows, Row, hour_of, message_hash};
 use crate::event::wire::WireError;
 use crate::record::Home;
 use crate::shard::{CellRows, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
@@ -20,6 +20,8 @@ pub struct Owner {
     last_hash: u64,
     /// A flush was taken and is not acknowledged yet.
     in_flight: Option<u64>,
+    /// The state of hours that are over, for the next flush.
+    aside: Vec<HourlyRows>,
 }
 
 /// All values of a shard at one offset, on their way out.
@@ -29,6 +31,8 @@ pub struct Flush {
     pub shard: Home,
     /// Numbers; written first, with changes and links.
     pub cells: CellRows,
+    /// The state of hours: those over since the last flush, each at its own end, and the present one.
+    pub hourly: Vec<HourlyRows>,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
     /// The links to send; versioned by the flush.
@@ -97,6 +101,7 @@ impl Owner {
             append_time: checkpoint.append_time,
             last_hash: checkpoint.message_hash,
             in_flight: None,
+            aside: Vec::new(),
         }
     }
 
@@ -117,6 +122,9 @@ impl Owner {
         }
         let version = entry.offset + 1;
         let append_time = self.append_time.max(entry.append_time);
+        if hour_of(append_time) > hour_of(self.append_time) {
+            self.set_aside();
+        }
         let folded = self.shard.fold(version, append_time, &entry.payload);
         folded.map_err(|unfolded| match unfolded {
             Unfolded::Unreadable(source) => FoldError::Unreadable {
@@ -134,6 +142,27 @@ impl Owner {
         self.append_time = append_time;
         self.last_hash = message_hash(&entry.payload);
         Ok(())
+    }
+
+    /// An hour is over: what was touched in it and is not written yet is set aside at its present value. Not before the greatest version
+    /// restored is passed: the state may be ahead of the offset, and whoever wrote that version has written this before it.
+    fn set_aside(&mut self) {
+        if self.position >= self.restored {
+            let cells = self.shard.take_this_hour();
+            self.aside.extend(self.hourly(cells));
+        }
+    }
+
+    /// Cells as the state of the present hour, if there are any.
+    fn hourly(&self, cells: CellRows) -> Option<HourlyRows> {
+        (!cells.is_empty()).then(|| HourlyRows {
+            hour: hour_of(self.append_time),
+            cells: Row {
+                shard: self.number,
+                version: self.position,
+                row: cells,
+            },
+        })
     }
 
     /// Updates the epochs: a new one begins at its message in the log, one no longer counted is dropped from memory.
@@ -154,11 +183,16 @@ impl Owner {
             return None;
         }
         let (shard, version) = (self.number, self.position);
+        let cells = self.shard.take_this_hour();
+        let present = self.hourly(cells);
         let touched = self.shard.take_touched();
+        let mut hourly = std::mem::take(&mut self.aside);
+        hourly.extend(present);
         self.in_flight = Some(version);
         Some(Flush {
             shard,
             cells: touched.cells,
+            hourly,
             changes: touched
                 .changes
                 .into_iter()
@@ -183,7 +217,13 @@ impl Owner {
     /// acknowledgement of the store, and for nothing else. Memory thus stays within the state, one copy of the touched rows on their way, and `bound`.
     /// Never before the greatest version restored is passed, since nothing may be flushed until then; an earlier owner folded as much under the same bound.
     pub fn must_wait(&self, bound: usize) -> bool {
-        self.position >= self.restored && self.shard.append_only_rows() >= bound
+        self.position >= self.restored && self.append_only_rows() >= bound
+    }
+
+    /// Of the rows waiting, those that later ones don't replace: those of the shard, and the state of hours that are over.
+    pub fn append_only_rows(&self) -> usize {
+        let aside = self.aside.iter().map(|rows| rows.cells.row.len());
+        self.shard.append_only_rows() + aside.sum::<usize>()
     }
 
     /// The flush on its way was acknowledged, to its last step.

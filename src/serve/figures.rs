@@ -31,13 +31,27 @@ pub fn written(figure: &Figure) -> String {
     match figure {
         Figure::Count(n) => grouped(&n.to_string()),
         Figure::Decimal(n) => grouped(&decimal(rounded(*n, CENT) * CENT)),
-        Figure::Ratio(Some(ratio)) => format!("{:.1}\u{202f}%", ratio * 100.0),
+        Figure::Share { .. } | Figure::Ratio(_) => {
+            figure.gauge().map_or_else(|| NO_VALUE.to_owned(), percent)
+        }
         Figure::Days(Some(days)) => grouped(&format!("{days:.1}")),
         Figure::Money(amount) => grouped(&money(rounded(*amount, CENT) * CENT)),
-        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
-            NO_VALUE.to_owned()
-        }
+        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => NO_VALUE.to_owned(),
     }
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.1}\u{202f}%", ratio * 100.0)
+}
+
+/// Where a share of counts may lie, in words; `None` for other figures.
+pub fn confidence(figure: &Figure) -> Option<String> {
+    let (low, high) = figure.interval()?;
+    Some(format!(
+        "with 95\u{202f}% confidence {} to {}",
+        percent(low),
+        percent(high)
+    ))
 }
 
 /// A figure in a sentence: its currency with it, several currencies one after the other.
@@ -115,6 +129,13 @@ mod tests {
         assert_eq!(written(&Figure::Money(-64_987_654)), "\u{2212}6,498.77");
         assert_eq!(written(&Figure::Ratio(Some(0.0))), "0.0\u{202f}%");
         assert_eq!(written(&Figure::Ratio(None)), "–");
+        let share = |part, whole| Figure::Share { part, whole };
+        assert_eq!(written(&share(1, 3)), "33.3\u{202f}%");
+        assert_eq!(written(&share(0, 0)), "–");
+        assert_eq!(
+            confidence(&share(5, 10)).unwrap(),
+            "with 95\u{202f}% confidence 23.7\u{202f}% to 76.3\u{202f}%"
+        );
         assert_eq!(written(&Figure::Days(Some(1_041.449))), "1,041.4");
     }
 

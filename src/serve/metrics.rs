@@ -1,6 +1,6 @@
 //! `/metrics`: the business metrics as gauges, named after their figures, and the metrics of the pipeline itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prometheus::proto::{Gauge, LabelPair, Metric as Series, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
@@ -9,6 +9,7 @@ use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
 use crate::metric::{Catalogue, Figure};
 use crate::telemetry::Telemetry;
+use crate::window::Dimension;
 use crate::window::calendar::DAY;
 use crate::window::rolling::Window;
 
@@ -38,12 +39,37 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
                 [series(Vec::new(), watermark as f64 / 1e6)],
             ));
         }
+        families.extend(names_of_owners(&snapshot));
         families.extend(business(&snapshot));
     }
     TextEncoder::new().encode_to_string(&families)
 }
 
-/// The gauges of a snapshot, in order of name: one family for every single figure, one series for every window and group shown.
+/// What the owners and managers that are shown are called, to be joined with their series by `value`; nothing where no name is known.
+fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
+    let sets = snapshot.definitions.readable_sets();
+    let people = sets.filter(|set| {
+        let dimensions = snapshot.definitions.set(*set).map(|set| &set.dimensions);
+        dimensions.is_some_and(|d| *d == [Dimension::OWNER] || *d == [Dimension::MANAGER])
+    });
+    let ids: BTreeSet<&String> = people
+        .flat_map(|set| snapshot.top.values(set))
+        .flatten()
+        .collect();
+    let named = ids.into_iter().filter_map(|id| {
+        let name = snapshot.side.hierarchy.name(id)?;
+        let labels = [("value", id.clone()), ("name", name.to_owned())];
+        Some(series(
+            labels.map(|(name, value)| label(name, value)).to_vec(),
+            1.0,
+        ))
+    });
+    let named: Vec<Series> = named.collect();
+    let help = "What an owner or a manager is called.";
+    (!named.is_empty()).then(|| gauge("dealpulse_owner_info", help, named))
+}
+
+/// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown.
 /// No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
@@ -78,14 +104,18 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                             labels.push(label("currency", currency.to_owned()));
                         }
                         let name = name_of(metric.name, path, figure);
-                        let family = families.entry(name).or_insert_with_key(|name| {
-                            gauge(
-                                name,
-                                &help(&snapshot.definitions, metric.name, path, figure),
-                                [],
-                            )
-                        });
-                        family.mut_metric().push(series(labels, value));
+                        let mut push = |name: String, bound: &str, value| {
+                            let family = families.entry(name).or_insert_with_key(|name| {
+                                let help = help(&snapshot.definitions, metric.name, path, figure);
+                                gauge(name, &format!("{bound}{help}"), [])
+                            });
+                            family.mut_metric().push(series(labels.clone(), value));
+                        };
+                        if let Some((low, high)) = figure.interval() {
+                            push(format!("{name}_low"), "95 % confidence, from: ", low);
+                            push(format!("{name}_high"), "95 % confidence, to: ", high);
+                        }
+                        push(name, "", value);
                     });
                 }
             }
@@ -118,7 +148,7 @@ fn in_base_unit(figure: &Figure) -> Option<f64> {
 fn help(catalogue: &Catalogue, metric: &str, path: &[&str], figure: &Figure) -> String {
     let unit = match figure {
         Figure::Days(_) => " (seconds)",
-        Figure::Ratio(_) => " (ratio)",
+        Figure::Share { .. } | Figure::Ratio(_) => " (ratio)",
         Figure::Money(_) => " (money)",
         _ => "",
     };

@@ -72,6 +72,14 @@ impl Top {
         }
     }
 
+    /// The values of a set that are shown.
+    pub fn values(&self, set: usize) -> impl Iterator<Item = &Vec<String>> {
+        self.ranks
+            .get(set)
+            .into_iter()
+            .flat_map(|ranks| ranks.keys())
+    }
+
     /// True if anything is shown of a set.
     pub fn shows(&self, set: usize) -> bool {
         self.ranks.get(set).is_some_and(|ranks| !ranks.is_empty())

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::figures::{Escaped, NO_VALUE, ago, first_sentence, in_a_sentence, written};
+use super::figures::{Escaped, NO_VALUE, ago, confidence, first_sentence, in_a_sentence, written};
 use super::model::{Model, Snapshot};
 use crate::metric::{Column, Display, Figure, Figures, Group, Metric, WindowedValues, find};
 use crate::window::rolling::Window;
@@ -427,25 +427,25 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
         if let Some(currency) = currency {
             write!(out, "<span class=\"code\">{}</span>", Escaped(currency))?;
         }
-        match figure {
+        match (figure, figure.gauge()) {
             // What is nothing steps back, so that the eye finds what is something.
-            Figure::Ratio(None)
-            | Figure::Days(None)
-            | Figure::Count(0)
-            | Figure::Decimal(0)
-            | Figure::Money(0) => {
-                write!(out, "<span class=\"none\">{}</span>", written(figure))?;
+            (_, None) | (Figure::Count(0) | Figure::Decimal(0) | Figure::Money(0), _) => {
+                write!(out, "<span class=\"none\">{}</span>", written(figure))?
             }
-            // Lines of several currencies have to stay level with their neighbours'.
-            Figure::Ratio(Some(ratio)) if currency.is_none() => {
-                let part = (ratio * 100.0).clamp(0.0, 100.0);
-                write!(
-                    out,
-                    "{}<i style=\"--part:{part:.1}%\"></i>",
-                    written(figure)
-                )?;
+            (Figure::Share { .. } | Figure::Ratio(_), Some(ratio)) => {
+                match confidence(figure) {
+                    Some(bounds) => {
+                        write!(out, "<span title=\"{bounds}\">{}</span>", written(figure))?
+                    }
+                    None => out.push_str(&written(figure)),
+                }
+                // Lines of several currencies have to stay level with their neighbours'.
+                if currency.is_none() {
+                    let part = (ratio * 100.0).clamp(0.0, 100.0);
+                    write!(out, "<i style=\"--part:{part:.1}%\"></i>")?;
+                }
             }
-            single => out.push_str(&written(single)),
+            (single, _) => out.push_str(&written(single)),
         }
         out.push_str("</div>");
     }

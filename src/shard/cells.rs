@@ -22,10 +22,10 @@ const STATE: u64 = 0xff;
 /// As many cells as a contribution usually goes to, or fewer.
 const USUAL: usize = 16;
 
-/// States of a row.
-const CLEAN: u64 = 0;
+/// The state of a row, a bit each: to be written; not in use; touched since its state of the hour was taken.
 const TOUCHED: u64 = 1;
 const FREE: u64 = 2;
+const THIS_HOUR: u64 = 4;
 
 fn pair(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
@@ -137,6 +137,8 @@ struct Pool {
     /// Only of rollups whose contributions have samples; then one a cell.
     samples: Vec<Samples>,
     touched: Vec<u32>,
+    /// Those touched since their state of the hour was taken, of a rollup whose state is kept of every hour.
+    this_hour: Option<Vec<u32>>,
     free: Vec<u32>,
 }
 
@@ -246,9 +248,15 @@ impl Pool {
     fn apply(&mut self, at: usize, change: Change<'_>) -> bool {
         let counts = self.counts;
         let (key, words) = row_mut(&mut self.chunks, self.width, at).split_at_mut(KEY);
-        if key[KEY - 1] & STATE == CLEAN {
+        if key[KEY - 1] & TOUCHED == 0 {
             key[KEY - 1] |= TOUCHED;
             self.touched.push(at as u32);
+        }
+        if let Some(this_hour) = &mut self.this_hour
+            && key[KEY - 1] & THIS_HOUR == 0
+        {
+            key[KEY - 1] |= THIS_HOUR;
+            this_hour.push(at as u32);
         }
         for (contribution, sign) in change.signed() {
             let mut bits = contribution.counts;
@@ -300,7 +308,7 @@ impl Pool {
     }
 
     fn live(&self) -> impl Iterator<Item = (Key, CellRef<'_>)> {
-        let cells = (0..self.rows).filter(|at| self.row(*at)[KEY - 1] & STATE != FREE);
+        let cells = (0..self.rows).filter(|at| self.row(*at)[KEY - 1] & FREE == 0);
         cells.map(|at| (Key::of_row(self.row(at)), self.cell(at)))
     }
 
@@ -311,6 +319,10 @@ impl Pool {
             + samples.map(|s| s.0.capacity() * 8).sum::<usize>()
             + self.index.capacity() * (size_of::<(u32, u32)>() + 1)
             + (self.touched.capacity() + self.free.capacity()) * 4
+            + self
+                .this_hour
+                .as_ref()
+                .map_or(0, |rows| rows.capacity() * 4)
     }
 }
 
@@ -326,9 +338,11 @@ impl Cells {
             width: KEY + rollup.counts.len() + 2 * rollup.sums.len(),
             ..Pool::default()
         });
-        Cells {
-            pools: pools.collect(),
+        let mut pools: Vec<Pool> = pools.collect();
+        for rollup in catalogue.kept_hourly() {
+            pools[usize::from(rollup)].this_hour = Some(Vec::new());
         }
+        Cells { pools }
     }
 
     /// Applies a change to every cell it goes to. Says in how many nothing is left.
@@ -371,13 +385,26 @@ impl Cells {
         self.pools.iter().map(|pool| pool.touched.len()).sum()
     }
 
-    /// Hands over every cell to be written, zeros too, after which none is; a cell in which nothing is left is dropped.
+    /// Hands over every cell, zeros too, that was touched since the last time, of the rollups whose state is kept of every hour.
+    pub fn take_this_hour(&mut self, mut take: impl FnMut(CellKey, CellRef<'_>)) {
+        for (rollup, pool) in self.pools.iter_mut().enumerate() {
+            let this_hour = pool.this_hour.as_mut().map(std::mem::take);
+            for at in this_hour.into_iter().flatten() {
+                let at = at as usize;
+                take(Key::of_row(pool.row(at)).cell_key(rollup), pool.cell(at));
+                pool.row_mut(at)[KEY - 1] &= !THIS_HOUR;
+            }
+        }
+    }
+
+    /// Hands over every cell to be written, zeros too, after which none is; a cell in which nothing is left is dropped, so that its state of
+    /// the hour has to be taken first.
     pub fn take_touched(&mut self, mut take: impl FnMut(CellKey, CellRef<'_>)) {
         for (rollup, pool) in self.pools.iter_mut().enumerate() {
             for at in std::mem::take(&mut pool.touched) {
                 let at = at as usize;
                 take(Key::of_row(pool.row(at)).cell_key(rollup), pool.cell(at));
-                pool.row_mut(at)[KEY - 1] &= !STATE;
+                pool.row_mut(at)[KEY - 1] &= !TOUCHED;
                 if pool.is_zero(at) {
                     pool.release(at); // its row says zero; the next contribution starts from there
                 }
@@ -387,6 +414,7 @@ impl Cells {
 
     /// Nothing is to be written.
     pub fn forget_touched(&mut self) {
+        self.take_this_hour(|_, _| {});
         self.take_touched(|_, _| {});
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::cell_rows::CellRow;
+use super::cell_rows::{CellRow, CellRows};
 use super::cells::Cells;
 use super::difference::Difference;
 use super::rows::{LinkRow, OutLink, Touched};
@@ -494,6 +494,14 @@ impl Ledger {
     /// Of the rows that wait, how many may say nothing that is there any more: what is not bounded by the state.
     pub(super) fn tombstoned_rows(&self) -> usize {
         self.tombstoned
+    }
+
+    /// Adds the cells touched since the last time, at their present values, of those whose state is kept of every hour.
+    pub(super) fn take_this_hour(&mut self, symbols: &Symbols, rows: &mut CellRows) {
+        let (epoch, catalogue) = (self.epoch, &*self.catalogue);
+        self.cells.take_this_hour(|key, cell| {
+            rows.push(epoch, &key, &cell, catalogue, symbols);
+        });
     }
 
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {

@@ -528,7 +528,17 @@ impl Shard {
                 .sum::<usize>()
     }
 
-    /// Takes all that was touched, at its present value, be it equal to what it was.
+    /// Takes the cells touched since the last time, at their present values, of those whose state is kept of every hour. They stay touched
+    /// in every other respect.
+    pub fn take_this_hour(&mut self) -> CellRows {
+        let mut rows = CellRows::default();
+        for ledger in &mut self.ledgers {
+            ledger.take_this_hour(&self.symbols, &mut rows);
+        }
+        rows
+    }
+
+    /// Takes all that was touched, at its present value, be it equal to what it was; after [`Shard::take_this_hour`].
     pub fn take_touched(&mut self) -> Touched {
         let changes = std::mem::take(&mut self.changes);
         let mut touched = Touched {

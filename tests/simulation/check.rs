@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::catalogue::left_by;
 use dealpulse::pipeline::epochs::{Epoch, Stage, current};
+use dealpulse::pipeline::hour_of;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
 use dealpulse::shard::{CellRow, Shard};
@@ -24,7 +25,11 @@ type Pair = (u32, (Entity, String), (Entity, String));
 /// A shard folded anew, message by message, and every epoch counted by its own formulas.
 struct Reference {
     programs: BTreeMap<u32, Program>,
+    /// The epochs that are counted to the end.
+    counted: BTreeSet<u32>,
     values: BTreeMap<Key, Value>,
+    /// The hour (s) of the greatest append time so far.
+    hour: i64,
     sent: BTreeMap<Pair, Vec<u8>>,
 }
 
@@ -122,6 +127,11 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
         .filter(|live| live.is_founding)
         .map(|live| (live.epoch, live.definitions.clone()))
         .collect();
+    let ours = world
+        .tables
+        .iter()
+        .filter(|((of, number, _), _)| (*of, *number) == (generation, shard));
+    let stored: BTreeMap<&Key, &Write> = ours.map(|((_, _, key), row)| (key, row)).collect();
     let mut reference = Reference::new(world);
     let mut owner = Owner::new(shard, Shard::new(&founding), None, 0);
     let mut checked = 0;
@@ -133,11 +143,22 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
             }
             folded => folded.expect("the log holds what was written to it"),
         }
+        let next_hour = hour_of(entry.append_time);
+        if next_hour > reference.hour {
+            check_hours(&stored, &reference, next_hour, problems);
+            reference.hour = next_hour;
+        }
         reference.take(&mut owner);
         for row in rows.get(&owner.position()).into_iter().flatten() {
             checked += 1;
             if !reference.agrees(&row.row) {
-                problems.insert(format!("a {} row is not f(log ≤ version)", kind(&row.row)));
+                let article = if matches!(row.row, Value::Hourly(..)) {
+                    "an"
+                } else {
+                    "a"
+                };
+                let problem = format!("{article} {} row is not f(log ≤ version)", kind(&row.row));
+                problems.insert(problem);
             }
             if reference.is_of_another_formula(&row.row) {
                 problems.insert("a cell is by other formulas than its epoch".into());
@@ -151,16 +172,15 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
             }
         }
     }
+    check_hours(&stored, &reference, i64::MAX, problems);
     if checked != rows.values().map(Vec::len).sum::<usize>() {
         problems.insert("a row has a version no message has".into());
     }
     // The final state is the fold of the whole log, and nothing is missing.
-    let ours = world
-        .tables
-        .iter()
-        .filter(|((of, number, _), _)| (*of, *number) == (generation, shard));
-    let stored: BTreeMap<Key, Value> = ours
-        .map(|((_, _, key), row)| (key.clone(), row.row.clone()))
+    let stored: BTreeMap<Key, Value> = stored
+        .into_iter()
+        .filter(|(key, _)| !matches!(key, Key::Hourly(..)))
+        .map(|(key, row)| (key.clone(), row.row.clone()))
         .collect();
     let is_kept = |key: &&Key| match key {
         Key::Cell(epoch, ..) | Key::Link(epoch, ..) => is_counted(&epochs, *epoch),
@@ -181,12 +201,57 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     }
 }
 
+/// As of the start of an hour, of every cell the latest row of an hour before it must be what the log had made of it by then.
+fn check_hours(
+    stored: &BTreeMap<&Key, &Write>,
+    reference: &Reference,
+    before: i64,
+    problems: &mut Problems,
+) {
+    let mut latest: BTreeMap<&Key, &Write> = BTreeMap::new();
+    for (key, row) in stored {
+        let Key::Hourly(cell, hour) = key else {
+            continue;
+        };
+        if *hour < before {
+            let known = latest.entry(cell).or_insert(row);
+            if known.version <= row.version {
+                *known = row;
+            }
+        }
+    }
+    let is_kept = |key: &&Key| matches!(key, Key::Cell(epoch, rollup, ..) if rollup == "forecast.open" && reference.counted.contains(epoch));
+    let keys: BTreeSet<&Key> = latest
+        .keys()
+        .copied()
+        .chain(reference.values.keys())
+        .collect();
+    for key in keys.into_iter().filter(is_kept) {
+        let state = |value: Option<&Value>| match value {
+            Some(Value::Cell(row) | Value::Hourly(row, _)) if !row.cell.is_zero() => {
+                Some(row.cell.clone())
+            }
+            _ => None,
+        };
+        if state(latest.get(key).map(|row| &row.row)) != state(reference.values.get(key)) {
+            problems.insert("the state of an hour is missing or wrong".into());
+        }
+    }
+}
+
 impl Reference {
     fn new(world: &World) -> Reference {
         let programs = world.epochs.values().map(|e| (e.epoch, Program::of(e)));
+        let epochs: Vec<Epoch> = world.epochs.values().cloned().collect();
         Reference {
             programs: programs.collect(),
+            counted: epochs
+                .iter()
+                .map(|epoch| epoch.epoch)
+                .filter(|epoch| is_counted(&epochs, *epoch))
+                .collect(),
             values: BTreeMap::new(),
+            hour: 0,
             sent: BTreeMap::new(),
         }
     }
@@ -217,6 +282,9 @@ impl Reference {
     }
 
     fn agrees(&self, written: &Value) -> bool {
+        if let Value::Hourly(row, hour) = written {
+            return *hour == self.hour && self.agrees(&Value::Cell(row.clone()));
+        }
         match self.values.get(&written.key()) {
             Some(value) => value == written,
             None => is_zero(written),
@@ -242,6 +310,7 @@ fn is_zero(value: &Value) -> bool {
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Cell(_) => "cell",
+        Value::Hourly(..) => "hourly",
         Value::Change(_) => "change",
         Value::Record(_) => "record",
         Value::Link(_) => "link",
@@ -315,6 +384,7 @@ fn is_of(key: &Key, number: u32) -> bool {
         Key::Cell(epoch, ..) | Key::Link(epoch, ..) => *epoch == number,
         Key::Record(entity, _) => *entity != Entity::EPOCH,
         Key::Change(..) | Key::Checkpoint => true,
+        Key::Hourly(cell, _) => is_of(cell, number),
     }
 }
 
@@ -335,6 +405,7 @@ fn live_text(value: &Value) -> Option<String> {
         Value::Cell(row) => (!row.cell.is_zero()).then(|| format!("{:?}", row.cell)),
         Value::Record(row) => Some(format!("{row:?}")),
         Value::Link(row) => (!row.withdrawn).then(|| format!("{:?}", row.content)),
-        Value::Change(_) | Value::Checkpoint(_) => None,
+        // Of which hours there are rows depends on the log.
+        Value::Hourly(..) | Value::Change(_) | Value::Checkpoint(_) => None,
     }
 }

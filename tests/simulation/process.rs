@@ -9,7 +9,7 @@ use dealpulse::pipeline::epochs::Epoch;
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
-use dealpulse::pipeline::{Log, OutsideError, Store};
+use dealpulse::pipeline::{HourlyRows, Log, OutsideError, Store, hour_of};
 use dealpulse::record::{Entity, Home, home};
 use dealpulse::shard::{CellRow, Shard};
 use dealpulse::window::Cell;
@@ -153,6 +153,7 @@ impl Instance {
             let rows = compared(&flush, base);
             note_overtaken(&rows, &sim, owner);
             spoil(&mut flush, rows, broken);
+            spoil_hours(&mut flush, &sim, broken);
             batches[0].push(flush);
         }
         if batches[0].is_empty() {
@@ -325,6 +326,28 @@ fn spoil(flush: &mut Flush, rows: Vec<(CellRow, Option<Cell>)>, broken: Broken) 
     }
 }
 
+/// Takes a rule of the state of hours away from a flush.
+fn spoil_hours(flush: &mut Flush, sim: &Sim, broken: Broken) {
+    let version = flush.checkpoint.next_offset;
+    let is_set_aside = |rows: &HourlyRows| rows.cells.version < version;
+    let world = &mut *sim.lock();
+    world.seen.set_aside += flush
+        .hourly
+        .iter()
+        .filter(|rows| is_set_aside(rows))
+        .count();
+    match broken {
+        Broken::HoursNotSetAside => flush.hourly.retain(|rows| !is_set_aside(rows)),
+        Broken::HoursByTheLastMessage => {
+            let log = &world.logs[&sim.generation][flush.shard as usize];
+            for rows in &mut flush.hourly {
+                rows.hour = hour_of(log[rows.cells.version as usize - 1].append_time);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The cells an owner holds, as rows know them.
 fn cells(owner: &Owner, program: Program) -> BTreeMap<Key, Cell> {
     let (symbols, mut cells) = (owner.shard().symbols(), BTreeMap::new());
@@ -369,7 +392,8 @@ fn restoring(
             let catalogue = versions::compared(program, broken);
             let owner = restore(shard, generation, &sim, &sim, catalogue).await?;
             let world = &mut *sim.lock();
-            let is_ours = |key: &Key| !matches!(key, Key::Cell(..) | Key::Change(..));
+            let is_ours =
+                |key: &Key| !matches!(key, Key::Cell(..) | Key::Hourly(..) | Key::Change(..));
             let versions = world.tables.iter().filter(|((of, number, key), _)| {
                 (*of, *number) == (generation, shard) && is_ours(key)
             });

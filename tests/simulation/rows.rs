@@ -9,6 +9,8 @@ use dealpulse::window::Pane;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Cell(u32, String, String, Pane, Vec<String>, String),
+    /// The state of a cell in an hour (s).
+    Hourly(Box<Key>, i64),
     Change(Entity, String, u64),
     Record(Entity, String),
     Link(u32, (Entity, String), (Entity, String)),
@@ -18,6 +20,7 @@ pub enum Key {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Cell(CellRow),
+    Hourly(CellRow, i64),
     Change(ChangeRow),
     Record(RecordRow),
     Link(LinkRow),
@@ -35,6 +38,7 @@ impl Value {
                 c.values.clone(),
                 c.currency.clone(),
             ),
+            Value::Hourly(c, hour) => Key::Hourly(Box::new(Value::Cell(c.clone()).key()), *hour),
             Value::Change(c) => Key::Change(c.entity, c.id.clone(), c.version),
             Value::Record(r) => Key::Record(r.entity, r.id().to_owned()),
             Value::Link(l) => Key::Link(l.epoch, l.target.clone(), l.sender.clone()),

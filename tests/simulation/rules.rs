@@ -70,6 +70,10 @@ pub enum Broken {
     CataloguesIgnored,
     /// Of tied values the one that was routed last counts.
     TiesByArrival,
+    /// What was touched in an hour that is over is not set aside: it is written as the next hour's.
+    HoursNotSetAside,
+    /// The hour is that of the last message, not of the greatest append time so far.
+    HoursByTheLastMessage,
 }
 
 /// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
@@ -78,6 +82,8 @@ const TORN_ROW: &str = "a record row is not f(log ≤ version)";
 const WRONG_LINK: &str = "a link sent is not f(log ≤ version)";
 const RECORDS: &str = "a record differs from an undisturbed run's";
 const OTHER_FORMULAS: &str = "a cell is by other formulas than its epoch";
+const HOUR: &str = "the state of an hour is missing or wrong";
+const WRONG_HOUR: &str = "an hourly row is not f(log ≤ version)";
 const SWITCH: &str = "a number is missing at the switch";
 
 /// When a rule is needed.
@@ -260,5 +266,8 @@ rules! {
     rule_that_a_history_was_cut_is_copied: without CutsNotCopied, RECORDS, needed Always;
     rule_the_old_log_is_carried_from_a_checkpoint_read_before_the_facts: without CarriedFromLater, NUMBERS, needed Always;
     rule_the_old_log_is_carried_also_after_the_switch: without CarryingEndsWithTheSwitch, NUMBERS, needed Always;
+    rule_the_state_of_an_hour_is_set_aside_at_its_end: without HoursNotSetAside, HOUR, needed Always;
+    rule_hours_go_by_the_greatest_append_time_so_far: without HoursByTheLastMessage, HOUR, needed Always;
+    rule_the_state_of_an_hour_is_not_taken_before_the_greatest_restored_version: without WritesBeforeRestored, WRONG_HOUR, needed UnderCrashes;
     rule_links_are_rebuilt_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
 }

@@ -18,11 +18,13 @@ pub struct Seen {
     pub given_up: usize,
     /// Flushes for an epoch by the program before, after the other one has left it.
     pub counted_beside: usize,
+    /// Hours that were over before they were written.
+    pub set_aside: usize,
 }
 
 impl Seen {
     /// All counts.
-    pub fn counts(&mut self) -> [&mut usize; 12] {
+    pub fn counts(&mut self) -> [&mut usize; 13] {
         [
             &mut self.crashes,
             &mut self.zombies,
@@ -36,6 +38,7 @@ impl Seen {
             &mut self.upgrades,
             &mut self.given_up,
             &mut self.counted_beside,
+            &mut self.set_aside,
         ]
     }
 }

@@ -10,7 +10,7 @@ use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::flush::RetryPolicy;
 use dealpulse::pipeline::known::Known;
 use dealpulse::pipeline::{
-    CellName, Checkpoint, Entry, Log, OutsideError, Row, Store, StoredCell, StoredLink,
+    CellName, Checkpoint, Entry, HourlyRows, Log, OutsideError, Row, Store, StoredCell, StoredLink,
     StoredRecord,
 };
 use dealpulse::record::{Entity, Home, SCHEMA, home};
@@ -50,6 +50,9 @@ pub struct World {
     pub routed: u64,
 }
 
+/// A broker's clock moves by so much (µs): an hour is soon over.
+const TICK: i64 = 20 * 60 * 1_000_000;
+
 pub enum Arrival {
     Row(u32, Box<Write>),
     Message(u32, Home, Vec<u8>),
@@ -71,7 +74,8 @@ impl World {
             }
             Arrival::Message(generation, shard, payload) => {
                 let payload = self.note_links(generation, shard, payload);
-                self.tick += self.dice.below(3) as i64 - 1; // a broker's clock may go back
+                // A broker's clock may go back.
+                self.tick += (self.dice.below(4) as i64 - 1) * TICK;
                 let (append_time, logs) = (self.tick, self.logs.entry(generation).or_default());
                 let entries = &mut logs[shard as usize];
                 entries.push(Entry {
@@ -581,6 +585,18 @@ impl Store for Sim {
         let rows: Vec<Row<CellRow>> = blocks.iter().flat_map(Row::decode).collect();
         self.insert(|_| self.generation, values(&rows, Value::Cell))
             .await
+    }
+
+    async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
+        let rows = blocks.iter().flat_map(|block| {
+            let rows = block.cells.decode();
+            rows.map(|row| Row {
+                shard: row.shard,
+                version: row.version,
+                row: Value::Hourly(row.row, block.hour),
+            })
+        });
+        self.insert(|_| self.generation, rows).await
     }
 
     async fn insert_changes(

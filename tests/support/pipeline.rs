@@ -737,11 +737,16 @@ impl Metrics {
     }
 }
 
-/// The lines of a scrape that are of the business, in order.
+/// The lines of a scrape that are of the business, in order; not those of managers and teams, which are derived from those of owners.
 pub fn business_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()
         .filter(|line| line.contains("{") && line.contains("window=\""))
+        .filter(|line| {
+            !["manager", "org_unit"]
+                .iter()
+                .any(|d| line.contains(&format!("dimension=\"{d}\"")))
+        })
         .map(str::to_owned)
         .collect();
     lines.sort();

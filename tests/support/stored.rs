@@ -16,6 +16,7 @@ use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Store};
+use dealpulse::record::Home;
 
 use super::clickhouse::spawn;
 use super::pipeline::Setup;
@@ -72,6 +73,20 @@ impl Stored {
 
     /// Folds events and flushes them, and the links they lead to.
     pub async fn feed(&mut self, lines: &[String]) {
+        let messages = self.messages(lines);
+        self.log.append(messages).await.expect("the log");
+        self.fold().await;
+    }
+
+    /// The same, the log taking them at an instant.
+    pub async fn feed_at(&mut self, instant: &str, lines: &[String]) {
+        let instant = chrono::DateTime::parse_from_rfc3339(instant).expect("an instant");
+        let messages = self.messages(lines);
+        self.log.append_at(messages, instant.timestamp_micros());
+        self.fold().await;
+    }
+
+    fn messages(&mut self, lines: &[String]) -> Vec<(Home, Vec<u8>)> {
         let mut assertions = Vec::new();
         for line in lines {
             let context = Context {
@@ -87,10 +102,10 @@ impl Stored {
             assertions.extend(decoded.assertions);
             self.next += 1;
         }
-        self.log
-            .append(partition_by_home(&assertions, self.setup.shards))
-            .await
-            .expect("the log");
+        partition_by_home(&assertions, self.setup.shards)
+    }
+
+    async fn fold(&mut self) {
         run_to_completion(&mut self.owners, 1, &self.log, &self.clickhouse, versions)
             .await
             .expect("settling");

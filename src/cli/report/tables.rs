@@ -456,14 +456,17 @@ fn cell(figure: &Figure, cents: bool) -> Cell {
     let (text, is_nothing) = match figure {
         Figure::Count(n) => (shown(*n), *n == 0),
         Figure::Decimal(n) => (grouped(&decimal(*n)), *n == 0),
-        Figure::Ratio(Some(n)) => (format!("{:.2} %", n * 100.0), false),
+        Figure::Share { .. } | Figure::Ratio(_) => match figure.gauge() {
+            Some(n) => (format!("{:.2} %", n * 100.0), false),
+            None => return nothing(),
+        },
         Figure::Days(Some(n)) => (grouped(&format!("{n:.2}")), false),
         Figure::Money(n) if cents => (grouped(&money(*n)), *n == 0),
         Figure::Money(n) => (
             grouped(&format!("{:.0}", *n as f64 / DECIMAL_ONE as f64)),
             *n == 0,
         ),
-        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
+        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
             return nothing();
         }
     };

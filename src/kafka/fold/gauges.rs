@@ -49,7 +49,7 @@ impl ShardGauges {
     pub fn show(&mut self, owner: &Owner, is_backpressured: bool, now: Instant) {
         self.count(owner);
         let mut shown = Exported {
-            append_only_rows: owner.shard().append_only_rows() as i64,
+            append_only_rows: owner.append_only_rows() as i64,
             is_backpressured,
             ..self.exported
         };

@@ -73,6 +73,8 @@ fn count_rows(telemetry: &Telemetry, flushes: &[Flush]) {
     };
     for flush in flushes {
         count("rollups", flush.cells.len());
+        let hourly = flush.hourly.iter().map(|rows| rows.cells.row.len());
+        count("hourly", hourly.sum());
         count("changes", flush.changes.len());
         count("facts", flush.records.len());
         count("links", flush.links.len());
