@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Each kind of record with the names of its fields, which are promised never to change.
-const FIELDS: [(&str, &str); 11] = [
+const FIELDS: [(&str, &str); 12] = [
     (
         "lead",
         "lead_source status owner_id team region account_id created_at qualified_at converted_at converted_deal_id \
@@ -43,6 +43,7 @@ const FIELDS: [(&str, &str); 11] = [
         "quota",
         "owner_id period_start period_end target currency team custom",
     ),
+    ("split", "deal_id owner_id share custom"),
     ("user", "name team manager_id active custom"),
     ("team", "name parent custom"),
     ("rate", "base currency rate day custom"),
@@ -359,6 +360,7 @@ fn refuse_data_of_the_wrong_form() {
             "there is no such payment",
         ),
         ("payment", json!({"margin": 1.2}), "the margin is above 1"),
+        ("split", json!({"share": 50}), "the share is a percentage"),
         (
             "invoice",
             json!({"status": "overdue"}),

@@ -168,7 +168,7 @@ impl Database {
     async fn read(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<Database> {
         let sql = format!(
             "SELECT dimension, series, toString(grain), toString(count()) FROM (SELECT dimension, series, grain FROM rollups FINAL
-            WHERE epoch = {} AND arrayExists(c -> c != 0, counts) GROUP BY dimension, series, grain, pane, value, currency) GROUP BY ALL",
+            WHERE epoch = {} AND (arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums)) GROUP BY dimension, series, grain, pane, value, currency) GROUP BY ALL",
             epoch.epoch
         );
         let mut cells: BTreeMap<String, BTreeMap<(String, String), u64>> = BTreeMap::new();

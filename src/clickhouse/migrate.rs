@@ -36,6 +36,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(12, "customer lifetime value", "0012_clv"),
     migration!(13, "thresholds of alerts", "0013_alert_thresholds"),
     migration!(14, "reporting lines", "0014_reporting_lines"),
+    migration!(15, "splits", "0015_splits"),
     migration!(16, "the state of hours", "0016_hourly"),
 ];
 

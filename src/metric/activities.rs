@@ -2,8 +2,10 @@
 
 use super::contribution::{DAYS, HOURS_AND_DAYS, of_owner};
 use super::display::column;
+use super::figure::counted;
+use super::rank::ranks;
 use super::{
-    CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
+    CellView, Contributions, CutBy, Display, Figure, Figures, Group, Metric, Rollup, Subject, View,
 };
 use crate::event::{Entity, When};
 use crate::record::activity::KINDS;
@@ -32,7 +34,8 @@ impl Metric for Activities {
     fn definition(&self) -> &'static str {
         "Activities done, by the time they were done: all, and by kind; those that state no kind are other. Planned are those that are not done: \
          overdue if the day they are due is before today, due if it is today or later, undated if they state no such day. What is planned is \
-         that of today, the same in every window. The owner is who does it."
+         that of today, the same in every window. The owner is who does it. Rank: by activities done; of equals the first by name is ahead; a \
+         group without a value, or with nothing done, has none."
     }
 
     fn display(&self) -> Display {
@@ -47,6 +50,7 @@ impl Metric for Activities {
                 "planned without a day: {undated}",
             ],
             columns: &[
+                column("Done", "Rank", "rank"),
                 column("Done", "All", "done"),
                 column("Done", "Calls", "call"),
                 column("Done", "Emails", "email"),
@@ -125,6 +129,15 @@ impl Metric for Activities {
             ("undated", Figure::Count(undated)),
         ]);
         figures
+    }
+
+    fn compare(&self, groups: &mut [Group]) {
+        let done = |figures: &Figures| Some(counted(figures, &["done"])).filter(|done| *done > 0);
+        let ranks = ranks(groups, |figures| done(figures).map(i128::from));
+        for (group, rank) in groups.iter_mut().zip(ranks) {
+            let rank = rank.map(|rank| ("rank", Figure::Count(rank)));
+            group.figures.splice(0..0, rank);
+        }
     }
 
     fn views(&self) -> Vec<View> {

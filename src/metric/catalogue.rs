@@ -145,6 +145,7 @@ impl Catalogue {
                     ),
                 );
             }
+            let corrected = self.metric(metric).and_then(|metric| metric.corrects());
             for (i, exclusion) in exclusions.iter().enumerate() {
                 let Some(entity) = SCHEMA.of_name(&exclusion.entity) else {
                     let known: Vec<String> = SCHEMA
@@ -156,6 +157,18 @@ impl Catalogue {
                         format!("`{}` is none of {}", exclusion.entity, known.join(", ")),
                     );
                 };
+                if let Some(of) = corrected.and_then(|of| self.metric(of))
+                    && of.entities().contains(&entity.entity)
+                {
+                    return bad(
+                        format!("exclude.{metric}[{i}].entity"),
+                        format!(
+                            "`{metric}` is read from the cells of {}; leave out a {} there",
+                            of.name(),
+                            entity.name
+                        ),
+                    );
+                }
                 if !exclusion.field.starts_with("custom.")
                     && entity.field(&exclusion.field).is_none()
                 {
@@ -295,9 +308,13 @@ impl Catalogue {
         });
         let probabilities = probabilities.collect();
         let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
-            exclusions.iter().filter_map(|exclusion| {
+            let leaving_out = self.metrics.iter().enumerate().filter(|(_, known)| {
+                known.name() == metric || known.corrects() == Some(metric.as_str())
+            });
+            let bits = leaving_out.fold(0, |bits, (position, _)| bits | 1 << position);
+            exclusions.iter().filter_map(move |exclusion| {
                 Some(Exclusion {
-                    metric: 1 << self.position(metric)?,
+                    metrics: bits,
                     entity: SCHEMA.of_name(&exclusion.entity)?.entity,
                     field: exclusion.field.clone(),
                     values: exclusion.values.clone(),

@@ -59,10 +59,10 @@ impl Contributions {
         self.marks.push((self.slot + tag, number));
     }
 
-    /// Adds an amount to a total of the record whose link this is: `tag` is the metric's own; a period, or 0 for all time.
-    pub fn total(&mut self, tag: u16, period: i64, currency: Symbol, amount: i64) {
-        self.totals
-            .push(((self.slot + tag, period, currency), amount));
+    /// Adds an amount to a total of the record whose link this is: `tag` is the metric's own; a period, or 0 for all time; what it is an
+    /// amount of, such as a currency or an owner.
+    pub fn total(&mut self, tag: u16, period: i64, of: Symbol, amount: i64) {
+        self.totals.push(((self.slot + tag, period, of), amount));
     }
 
     /// Adds a contribution to the metric's `rollup`, to be given its values.
@@ -99,7 +99,7 @@ impl Contribution {
         self.count_if(true, measure)
     }
 
-    /// Adds money to a sum, if there is any. At most two sums a contribution.
+    /// Adds money to a sum, if there is any.
     pub fn money(&mut self, measure: usize, amount: Option<i64>, currency: Symbol) -> &mut Self {
         self.currency = currency;
         self.sum(measure, amount.unwrap_or_default())
@@ -111,8 +111,8 @@ impl Contribution {
         self.money(measure, Some(amount), currency)
     }
 
-    /// Adds to a sum, in ten-thousandths.
-    fn sum(&mut self, measure: usize, number: i64) -> &mut Self {
+    /// Adds to a sum, in ten-thousandths. At most two sums a contribution.
+    pub fn sum(&mut self, measure: usize, number: i64) -> &mut Self {
         let slot = usize::from(self.sums[0].1 != 0);
         if number != 0 {
             self.sums[slot] = (measure as u8, number);

@@ -59,7 +59,7 @@ pub(super) const fn ratio(
 #[cfg(test)]
 mod tests {
     use crate::definitions::DefinitionsSpec;
-    use crate::metric::{Catalogue, QueryPlan, Sums, find};
+    use crate::metric::{Catalogue, Figures, QueryPlan, Sums, find};
     use crate::window::Cell;
     use crate::window::calendar::DAY;
     use crate::window::rolling::{Now, Window};
@@ -81,14 +81,20 @@ mod tests {
             (0..counts).for_each(|i| cell.count(i, (counts - i) as i64));
             cell.sketch.add(1, 1);
             (0..rollup.sums.len()).for_each(|i| cell.sum(i, 10_000));
-            (0..plan.ranges.len()).for_each(|range| {
-                sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell)
-            });
+            let by_owner = catalogue.owners().unwrap();
+            for range in 0..plan.ranges.len() {
+                for (set, values) in [(0, vec![]), (by_owner, vec!["u1".to_owned()])] {
+                    sums.add(range, number as u8, set, values, "EUR".into(), &cell);
+                }
+            }
         }
         let reading = sums.read(&plan, &catalogue);
         for (metric, values) in catalogue.metrics().zip(&reading.metrics) {
             let display = metric.display();
             let totals = [0, 1].map(|window| values.total(window).unwrap());
+            // Some figures only groups have: there is nothing to compare the total with.
+            let groups = values.windows.iter().flatten();
+            let groups: Vec<_> = groups.map(|group| &group.figures).collect();
             let words = display.remarks.iter().chain([&display.made_of]);
             let in_words = words
                 .flat_map(|text| text.split('{').skip(1))
@@ -97,13 +103,16 @@ mod tests {
             let in_columns = in_columns
                 .flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)])
                 .flatten();
-            for path in in_words.chain(in_columns).chain([display.headline]) {
+            let there = |known: &[&Figures], path| {
                 let name = metric.name();
                 assert!(
-                    totals.iter().any(|total| !find(total, path).is_empty()),
+                    known.iter().any(|figures| !find(figures, path).is_empty()),
                     "{name}: there is no figure {path}"
                 );
-            }
+            };
+            in_columns.for_each(|path| there(&groups, path));
+            let in_words = in_words.chain([display.headline]);
+            in_words.for_each(|path| there(&totals, path));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::write_decimal;
+use crate::event::{DECIMAL_ONE, write_decimal};
 use crate::window::Cell;
 
 /// One number, or several under names.
@@ -10,6 +10,8 @@ use crate::window::Cell;
 pub enum Figure {
     /// How many.
     Count(i64),
+    /// How many, in ten-thousandths, where there are parts of one.
+    Decimal(i128),
     /// A share of counts: so many of so many; no value where there are none.
     Share {
         /// How many of them.
@@ -87,6 +89,7 @@ impl Figure {
         let rounded = |n: &Option<f64>| n.map_or(Json::Null, |n| ((n * 1e6).round() / 1e6).into());
         match self {
             Figure::Count(n) => (*n).into(),
+            Figure::Decimal(n) => (*n as f64 / DECIMAL_ONE as f64).into(),
             Figure::Share { .. } => rounded(&self.gauge()),
             Figure::Ratio(n) | Figure::Days(n) => rounded(n),
             Figure::Money(n) => money(*n).into(),
@@ -128,7 +131,7 @@ impl Figure {
             Figure::Count(n) => Some(*n as f64),
             Figure::Share { part, whole } => (*whole != 0).then(|| *part as f64 / *whole as f64),
             Figure::Ratio(n) | Figure::Days(n) => *n,
-            Figure::Money(n) => Some(*n as f64 / crate::event::DECIMAL_ONE as f64),
+            Figure::Decimal(n) | Figure::Money(n) => Some(*n as f64 / DECIMAL_ONE as f64),
             Figure::Group(_) | Figure::ByCurrency(_) => None,
         }
     }
@@ -168,6 +171,13 @@ pub fn money(ten_thousandths: i128) -> String {
     // Writing to a String can't fail.
     let _ = write_decimal(ten_thousandths, &mut text);
     text
+}
+
+/// Ten-thousandths as a plain decimal without zeros at its end: `2.5`, `3`.
+pub fn decimal(ten_thousandths: i128) -> String {
+    let text = money(ten_thousandths);
+    // There always is a point, so that no zero of the whole part goes.
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// The single figures at the end of a path of names joined by dots, with their currency where they have one.

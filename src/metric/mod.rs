@@ -19,9 +19,11 @@ mod invoices;
 mod lead_source;
 mod losses;
 mod quota;
+mod rank;
 mod rates;
 mod reading;
 mod retention;
+mod sales_race;
 mod sales_results;
 mod subject;
 mod touches;
@@ -32,7 +34,7 @@ mod win_rate;
 pub use catalogue::{Catalogue, Versions, versions};
 pub use contribution::{Contribution, Contributions, CutBy, Rollup};
 pub use display::{Column, Display};
-pub use figure::{Figure, Figures, figures_to_json, find, money};
+pub use figure::{Figure, Figures, decimal, figures_to_json, find, money};
 pub use hierarchy::{Hierarchy, Line, SideInputs};
 pub use rates::{Converted, REPORTING, Rate, Rates};
 pub use reading::{CellView, Group, MetricValues, QueryPlan, Sums, WindowedValues};
@@ -60,6 +62,7 @@ static BUILT_IN: &[&dyn Metric] = &[
     &activities::Activities,
     &touches::Touches,
     &invoices::Invoices,
+    &sales_race::SalesRace,
 ];
 
 /// A named, tested definition of a sales number.
@@ -131,8 +134,21 @@ pub trait Metric: Sync {
         &[]
     }
 
+    /// True if there is a group wherever the first rollup it reads has something, and not only where its own cells do.
+    fn lists_what_it_reads(&self) -> bool {
+        self.spans().is_empty()
+    }
+
+    /// The metric whose cells its own ones correct, if they do: what that one leaves out, this one leaves out too.
+    fn corrects(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Its figures for one window and group.
     fn read(&self, cells: &CellView<'_>) -> Figures;
+
+    /// Adds to the figures of all groups of a set, read for one window, what follows from comparing them, such as ranks.
+    fn compare(&self, _groups: &mut [Group]) {}
 
     /// False if its figures are the same for every window but that they go by the period of a calendar month or quarter: then there
     /// are gauges for the quarter only.

@@ -4,6 +4,7 @@ use super::contribution::of_owner;
 use super::display::column;
 use super::figure::{holding, ratio, ratio_of};
 use super::forecast::{self, CELLS as OPEN};
+use super::sales_race::{AMOUNT as CORRECTION, CELLS as CORRECTIONS};
 use super::win_rate::{CELLS as CLOSED, WON};
 use super::{
     CellView, Contributions, CutBy, Display, Figure, Figures, Metric, Rollup, Subject, View,
@@ -17,6 +18,7 @@ pub struct QuotaAttainment;
 
 /// What was paid on invoices: their sum.
 const COLLECTED: &str = "invoices.collected";
+
 impl Metric for QuotaAttainment {
     fn name(&self) -> &'static str {
         "quota"
@@ -27,7 +29,8 @@ impl Metric for QuotaAttainment {
     }
 
     fn definition(&self) -> &'static str {
-        "Won amounts ÷ quota, both of a whole period: the month of a window that is a month, else the present fiscal quarter. A quota that spans \
+        "Won amounts ÷ quota, both of a whole period: the month of a window that is a month, else the present fiscal quarter. Of a deal that is \
+         split, each owner's part counts, as in the sales race. A quota that spans \
          several months counts in each by its share of the quota's days; of one that spans part of the period, that part counts. By \
          payments: what was paid on invoices in the period, refunds taken off ÷ quota, of the invoices' owners; no number without such a payment. \
          Remaining: what is still needed, never below 0. Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × \
@@ -118,6 +121,7 @@ impl Metric for QuotaAttainment {
     fn reads(&self) -> &'static [(&'static str, Span)] {
         &[
             (CLOSED, Span::Period),
+            (CORRECTIONS, Span::Period),
             (COLLECTED, Span::Period),
             (OPEN, Span::RestOfPeriod),
         ]
@@ -129,11 +133,14 @@ impl Metric for QuotaAttainment {
             cells.named(CLOSED, Span::Period),
             cells.named(OPEN, Span::RestOfPeriod),
         );
+        let corrections = cells.named(CORRECTIONS, Span::Period);
         let collected = cells.named(COLLECTED, Span::Period);
         let quotas = holding(cells.by_currency(0, Span::MonthsOfPeriod));
         let amounts = quotas.filter(|(_, quota)| quota.summed(0) != 0);
         let amounts = amounts.map(|(code, quota)| {
-            let booked = closed.get(code).map_or(0, |cell| cell.summed(WON));
+            let won = closed.get(code).map_or(0, |cell| cell.summed(WON));
+            let correction = corrections.get(code);
+            let booked = won + correction.map_or(0, |cell| cell.summed(CORRECTION));
             let expected = booked + open.get(code).map_or(0, forecast::weighted);
             let open = open.get(code).map_or(0, forecast::amount);
             let target = quota.summed(0);
@@ -183,7 +190,10 @@ impl Metric for QuotaAttainment {
                     FROM cells WHERE series = 'quota.target' AND grain = 'month'
                     UNION ALL
                     SELECT toStartOfMonth(day) AS month, dimension, value, currency, toDecimal128(0, 4) AS quota, sums[1] AS won
-                    FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension IN ('', 'owner', 'team'))
+                    FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension IN ('', 'owner', 'team')
+                    UNION ALL
+                    SELECT toStartOfMonth(day) AS month, dimension, value, currency, toDecimal128(0, 4) AS quota, sums[2] AS won
+                    FROM cells_by_day WHERE series = 'sales_race.splits' AND dimension IN ('', 'owner', 'team'))
                 GROUP BY month, dimension, value, currency)
             WHERE target != 0",
         )]

@@ -174,6 +174,7 @@ impl Sums {
                         base,
                         set: set as u8,
                     };
+                    let first = groups.len();
                     for values in query.values(metric) {
                         let mut figures = metric.read(&CellView {
                             query,
@@ -189,6 +190,9 @@ impl Sums {
                             values,
                             figures,
                         });
+                    }
+                    if set != 0 {
+                        metric.compare(&mut groups[first..]);
                     }
                 }
                 windows.push(groups);
@@ -243,8 +247,10 @@ impl<'a> CellQuery<'a> {
         let read = metric.reads().iter();
         let read = read.filter_map(|(name, span)| Some((*self.plan.numbers.get(*name)?, *span)));
         let mut all = own.chain(read);
+        // What counts no records says nothing about how many there are.
+        let counts = |rollup| catalogue.converted(rollup).filter(|c| !c.is_empty());
         let (rollup, span, counts) =
-            all.find_map(|(rollup, span)| Some((rollup, span, catalogue.converted(rollup)?)))?;
+            all.find_map(|(rollup, span)| Some((rollup, span, counts(rollup)?)))?;
         let range = self.plan.index.get(&(self.window, span))?;
         let of_set = self.sums.converted.get(&(*range, rollup, self.set));
         let sum = of_set.and_then(|of_set| of_set.get(values));
@@ -257,10 +263,11 @@ impl<'a> CellQuery<'a> {
         if self.set == 0 {
             return BTreeSet::from([Vec::new()]);
         }
-        // Of a metric with cells of its own those tell; of any other, the first that it reads.
+        // Of a metric with cells of its own those tell; of any other, and of one that says so, the first that it reads.
         let own = metric.spans().iter();
         let own = own.filter_map(|(rollup, span)| self.cells(*rollup, *span));
-        let first = metric.reads().first().filter(|_| metric.spans().is_empty());
+        let first = metric.reads().first();
+        let first = first.filter(|_| metric.lists_what_it_reads());
         let read = metric.reads().iter();
         let read = read.filter(|(rollup, _)| first.is_some_and(|(first, _)| first == rollup));
         let read = read.filter_map(|(rollup, span)| self.named(rollup, *span));

@@ -109,19 +109,6 @@ impl Metric for SalesResults {
     }
 
     fn views(&self) -> Vec<View> {
-        vec![View::new(
-            "sales_race",
-            "SELECT period, start, if(period = 'week', concat(toString(toISOYear(start)), '-W', leftPad(toString(toISOWeek(start)), 2, '0')),
-                    toString(start)) AS label,
-                owner, currency, won, won_amount, row_number() OVER (PARTITION BY period, start, currency
-                    ORDER BY won_amount DESC, won DESC, owner ASC) AS rank
-            FROM (SELECT period, start, value[1] AS owner, currency, sum(counts[1]) AS won, sum(sums[1]) AS won_amount
-                FROM (SELECT *, addMonths(toStartOfMonth(day), -((toMonth(day) + 12 - {fiscal_start}) % 3)) AS quarter,
-                        addMonths(toStartOfMonth(day), -((toMonth(day) + 12 - {fiscal_start}) % 12)) AS year
-                    FROM cells_by_day WHERE series = 'win_rate.closed' AND dimension = 'owner')
-                ARRAY JOIN ['week', 'month', 'quarter', 'year'] AS period,
-                    [toMonday(day), toStartOfMonth(day), quarter, year] AS start
-                GROUP BY period, start, owner, currency HAVING won != 0)",
-        )]
+        Vec::new()
     }
 }

@@ -93,7 +93,7 @@ impl<'a> Subject<'a> {
         self.least(tag).is_some()
     }
 
-    /// The totals that links added to under a tag in a period, by currency.
+    /// The totals that links added to under a tag in a period, by what they are of.
     pub fn totals(&self, tag: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> + 'a {
         self.inbox.totals().of(self.slot + tag, period)
     }

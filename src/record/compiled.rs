@@ -58,11 +58,11 @@ impl ForecastCategory {
     }
 }
 
-/// Records of an entity that a metric leaves out: those whose field has one of these values.
+/// Records of an entity that metrics leave out: those whose field has one of these values.
 #[derive(Debug, Clone)]
 pub struct Exclusion {
-    /// The metric's bit.
-    pub metric: u32,
+    /// The bits of the metrics.
+    pub metrics: u32,
     /// The entity.
     pub entity: Entity,
     /// A canonical field's name, or `custom.<field>`.
@@ -172,7 +172,7 @@ impl ReadContext<'_> {
                 e.values.iter().any(|v| *v == shown || is_number(v))
             }
         });
-        matching.fold(0, |bits, e| bits | e.metric)
+        matching.fold(0, |bits, e| bits | e.metrics)
     }
 
     fn field(&self, entity: Entity, name: &str) -> Option<Field> {

@@ -22,6 +22,7 @@ pub mod rate;
 #[allow(clippy::module_inception)]
 mod record;
 mod sorted;
+pub mod split;
 mod status;
 pub mod team;
 mod totals;
@@ -64,6 +65,7 @@ declaration::entities! {
     10 USER user;
     11 TEAM team;
     12 RATE rate;
+    13 SPLIT split Split split;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.

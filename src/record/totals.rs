@@ -1,9 +1,9 @@
-//! Totals: running sums of what a record's links say, by period and currency, so that one link more costs no walk over all.
+//! Totals: running sums of what a record's links say, by period and currency or owner, so that one link more costs no walk over all.
 
 use super::sorted::Sorted;
 use crate::symbol::Symbol;
 
-/// Which total: its slot, which is the metric's; a period, such as a month, or 0 for all time; a currency.
+/// Which total: its slot, which is the metric's; a period, such as a month, or 0 for all time; what it is of, such as a currency.
 pub type TotalKey = (u16, i64, Symbol);
 
 /// A total and how many links are in it.
@@ -48,7 +48,7 @@ impl Totals {
         }
     }
 
-    /// The totals of a period, by currency.
+    /// The totals of a period, by what they are of.
     pub fn of(&self, slot: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> {
         let from = self.0.from(move |total| {
             let (of_slot, of_period, _) = total.key;

@@ -3,9 +3,9 @@
 use std::fmt::{self, Display, Write};
 
 use crate::event::rounded;
-use crate::metric::{Figure, Figures, REPORTING, find, money};
+use crate::metric::{Figure, Figures, REPORTING, decimal, find, money};
 
-/// Ten-thousandths in a cent: what a mean or a converted amount has beyond it is not read by anybody.
+/// Ten-thousandths in a hundredth: what a mean, a converted amount or a part of a deal has beyond it is not read by anybody.
 const CENT: i128 = 100;
 /// Shown in place of a missing value.
 pub const NO_VALUE: &str = "–";
@@ -26,10 +26,11 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// A single figure as text: `1,234`, `23.4 %`, `41.5`, `12,500.00`.
+/// A single figure as text: `1,234`, `2.5`, `23.4 %`, `41.5`, `12,500.00`.
 pub fn written(figure: &Figure) -> String {
     match figure {
         Figure::Count(n) => grouped(&n.to_string()),
+        Figure::Decimal(n) => grouped(&decimal(rounded(*n, CENT) * CENT)),
         Figure::Share { .. } | Figure::Ratio(_) => {
             figure.gauge().map_or_else(|| NO_VALUE.to_owned(), percent)
         }
@@ -120,6 +121,10 @@ mod tests {
     #[test]
     fn figures_are_grouped_and_have_their_unit() {
         assert_eq!(written(&Figure::Count(-1_234_567)), "\u{2212}1,234,567");
+        assert_eq!(written(&Figure::Decimal(12_003_333)), "1,200.33");
+        assert_eq!(written(&Figure::Decimal(25_000)), "2.5");
+        assert_eq!(written(&Figure::Decimal(100_000)), "10");
+        assert_eq!(written(&Figure::Decimal(0)), "0");
         assert_eq!(written(&Figure::Money(123_456_789_000)), "12,345,678.90");
         assert_eq!(written(&Figure::Money(-64_987_654)), "\u{2212}6,498.77");
         assert_eq!(written(&Figure::Ratio(Some(0.0))), "0.0\u{202f}%");

@@ -308,7 +308,12 @@ fn table(
     let mut rows: Vec<(usize, &Group)> = of_set()
         .filter_map(|g| Some((snapshot.top.rank(g)?, g)))
         .collect();
-    rows.sort_by_key(|(rank, _)| *rank);
+    // Those of a race in the order of the race.
+    let in_race = |group: &Group| match find(&group.figures, "rank")[..] {
+        [(_, Figure::Count(rank))] => *rank,
+        _ => i64::MAX,
+    };
+    rows.sort_by_key(|(place, group)| (in_race(group), *place));
     let more = of_set().count() - rows.len();
     let Some(total) = values.total(choice.window) else {
         out.push_str("<p class=\"soft\">Nothing in this window.</p>");
@@ -424,7 +429,7 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
         }
         match (figure, figure.gauge()) {
             // What is nothing steps back, so that the eye finds what is something.
-            (_, None) | (Figure::Count(0) | Figure::Money(0), _) => {
+            (_, None) | (Figure::Count(0) | Figure::Decimal(0) | Figure::Money(0), _) => {
                 write!(out, "<span class=\"none\">{}</span>", written(figure))?
             }
             (Figure::Share { .. } | Figure::Ratio(_), Some(ratio)) => {

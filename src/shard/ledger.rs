@@ -61,11 +61,14 @@ pub struct Ledger {
 pub(super) struct Open {
     key: Key,
     before: Reading,
-    bases: SmallVec<[i64; 6]>,
+    bases: Bases,
     difference: Difference,
     /// The senders whose links came in since, and whether they had one before.
     senders: Vec<(Key, bool)>,
 }
+
+/// The bases of a record for the metrics of its entity, which are a dozen at most.
+type Bases = SmallVec<[i64; 12]>;
 
 /// Periods, each with the position of the metric that keeps totals of them.
 type Periods = SmallVec<[(usize, i64); 4]>;
@@ -159,7 +162,7 @@ impl Ledger {
         }
     }
 
-    fn bases(&self, subject: &Subject<'_>) -> SmallVec<[i64; 6]> {
+    fn bases(&self, subject: &Subject<'_>) -> Bases {
         let positions = self.catalogue.positions_of(subject.key.entity).iter();
         positions
             .map(|position| self.catalogue.basis(*position, subject))

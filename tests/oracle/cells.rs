@@ -1,4 +1,4 @@
-//! Every cell from scratch: what each lead, deal, account, contact, activity and invoice adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, split, account, contact, activity and invoice adds to every metric, by the metrics' definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,6 +102,7 @@ impl Oracle<'_> {
             self.of_deal(deal, &mut table);
             self.of_open_deal(id, deal, &mut table);
             self.of_losses(id, deal, &mut table);
+            self.of_splits(id, deal, &mut table);
         }
         self.of_quotas(&mut table);
         let leads = self

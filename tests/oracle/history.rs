@@ -199,6 +199,35 @@ const QUOTA: &[(&str, Values)] = &[
     ("owner_id", OWNERS),
     ("team", TEAMS),
 ];
+/// Mostly of one deal, and of shares of which two or three add up to one.
+const SPLIT: &[(&str, Values)] = &[
+    (
+        "deal_id",
+        &[
+            Some("D1"),
+            Some("D1"),
+            Some("D1"),
+            Some("D1"),
+            Some("D2"),
+            Some("D3"),
+            None,
+        ],
+    ),
+    (
+        "share",
+        &[
+            Some("0.5"),
+            Some("0.5"),
+            Some("0.5"),
+            Some("0.3333"),
+            Some("0.6667"),
+            Some("1"),
+            Some("0"),
+            None,
+        ],
+    ),
+    ("owner_id", &[Some("u1"), Some("u2"), Some("u3"), None]),
+];
 const ACTIVITY: &[(&str, Values)] = &[
     (
         "kind",
@@ -326,6 +355,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         2 => of("activity", ids("activity"), ACTIVITY),
         2 => of("invoice", ids("invoice"), INVOICE),
         1 => of("quota", ids("quota"), QUOTA),
+        3 => of("split", ids("split"), SPLIT),
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -346,6 +376,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "activity" => ["T1", "T2", "T3"],
         "invoice" => ["I1", "I2", "I3"],
         "quota" => ["Q1", "Q2", "Q3"],
+        "split" => ["S1", "S2", "S3"],
         _ => ["A1", "A2", "A3"],
     }
 }

@@ -1,13 +1,13 @@
-//! The report as tables to be read: totals by window, then by each dimension, months, accounts and owners.
+//! The report as tables to be read: totals by window, then by each dimension, months, accounts and races.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::answer::{Answer, TOP};
 use super::grid::{Cell, Grid, WIDTH, clean, grouped};
 use super::inputs::Tally;
 use super::rejects::Counts;
 use crate::event::DECIMAL_ONE;
-use crate::metric::{Figure, Figures, Metric, money};
+use crate::metric::{Figure, Figures, Group, Metric, decimal, find as by_path, money};
 use crate::window::calendar::civil;
 use crate::window::rolling::Window;
 
@@ -25,7 +25,16 @@ pub fn show(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
     }
     out.push_str(&months(answer));
     out.push_str(&top_accounts(answer));
-    out.push_str(&top_owners(answer));
+    let credited = [("deals", "deals"), ("won amount", "amount.won")];
+    out.push_str(&race(answer, "sales_race", "amount.rank", &credited));
+    let done = [
+        ("done", "done"),
+        ("calls", "call"),
+        ("emails", "email"),
+        ("meetings", "meeting"),
+        ("demos", "demo"),
+    ];
+    out.push_str(&race(answer, "activities", "rank", &done));
     out
 }
 
@@ -346,70 +355,46 @@ fn top_accounts(answer: &Answer<'_>) -> String {
     }
 }
 
-fn top_owners(answer: &Answer<'_>) -> String {
-    let all = answer
-        .reading
-        .windows
-        .iter()
-        .position(|window| *window == Window::All);
-    let Some(owner) =
-        (1..answer.definitions.sets.len()).find(|set| answer.definitions.set_name(*set) == "owner")
-    else {
+/// A race over all time: the owners in the order of their rank. Of a race for money there is one a currency.
+fn race(answer: &Answer<'_>, metric: &str, rank: &str, columns: &[(&str, &str)]) -> String {
+    let metric = answer.reading.metrics.iter().find(|m| m.name == metric);
+    let windows = &answer.reading.windows;
+    let all = windows.iter().position(|window| *window == Window::All);
+    let (Some(metric), Some(all), Some(owner)) = (metric, all, answer.definitions.owners()) else {
         return String::new();
     };
-    let metric = answer
-        .reading
-        .metrics
-        .iter()
-        .find(|metric| metric.name == "win_rate");
-    let groups = metric
-        .zip(all)
-        .map(|(metric, all)| metric.windows[all].as_slice())
-        .unwrap_or_default();
-    let mut by_currency: BTreeMap<&str, BTreeSet<(i128, &str, i64)>> = BTreeMap::new();
-    for group in groups.iter().filter(|group| group.set == owner) {
-        let Some(Figure::ByCurrency(amounts)) = find(&group.figures, &["amount"]) else {
-            continue;
-        };
-        for (currency, figure) in amounts {
-            let Figure::Group(figures) = figure else {
-                continue;
-            };
-            if let Some(Figure::Money(won)) = find(figures, &["won"]) {
-                let name = group.values.first().map_or("", String::as_str);
-                // Negative, so that the greatest comes first and names of equals in order.
-                by_currency.entry(currency).or_default().insert((
-                    -won,
-                    name,
-                    count(&group.figures, &["won"]),
-                ));
+    let groups = metric.windows[all].iter();
+    let mut places: Vec<(Option<&str>, i64, &Group)> = Vec::new();
+    for group in groups.filter(|group| group.set == usize::from(owner)) {
+        for (currency, figure) in by_path(&group.figures, rank) {
+            if let Figure::Count(rank) = figure {
+                places.push((currency, *rank, group));
             }
         }
     }
-    let mut grid = Grid::new(["", "won deals", "won amount"]);
-    for (currency, owners) in by_currency {
-        for (amount, name, won) in owners
-            .into_iter()
-            .filter(|(amount, ..)| *amount != 0)
-            .take(TOP)
-        {
-            grid.row(
-                or_none(name),
-                [
-                    Cell {
-                        text: shown(won),
-                        is_nothing: false,
-                    },
-                    amount_cell(-amount, currency),
-                ],
-            );
-        }
+    places.sort_by_key(|(currency, rank, _)| (*currency, *rank));
+    let titles = columns.iter().map(|(title, _)| *title);
+    let mut grid = Grid::new(["", "rank"].into_iter().chain(titles));
+    for (currency, rank, group) in places.iter().filter(|(_, rank, _)| *rank <= TOP as i64) {
+        let figures = columns.iter().map(|(_, path)| {
+            let mut found = by_path(&group.figures, path).into_iter();
+            let of_place = found.find(|(of, _)| of.is_none() || of == currency);
+            match of_place {
+                Some((Some(currency), Figure::Money(n))) => amount_cell(*n, currency),
+                Some((_, figure)) => cell(figure, false),
+                None => nothing(),
+            }
+        });
+        let place = cell(&Figure::Count(*rank), false);
+        let name = group.values.first().map_or("", String::as_str);
+        grid.row(name, std::iter::once(place).chain(figures));
     }
     if grid.is_empty() {
-        String::new()
-    } else {
-        format!("\nTop owners by won amount\n{}", grid.show())
+        return String::new();
     }
+    let title = answer.definitions.metric(metric.name);
+    let title = title.map_or("", |metric| metric.display().title);
+    format!("\n{title}, all time\n{}", grid.show())
 }
 
 /// The amounts of a name in every currency, with the currency.
@@ -470,6 +455,7 @@ fn nothing() -> Cell {
 fn cell(figure: &Figure, cents: bool) -> Cell {
     let (text, is_nothing) = match figure {
         Figure::Count(n) => (shown(*n), *n == 0),
+        Figure::Decimal(n) => (grouped(&decimal(*n)), *n == 0),
         Figure::Share { .. } | Figure::Ratio(_) => match figure.gauge() {
             Some(n) => (format!("{:.2} %", n * 100.0), false),
             None => return nothing(),

@@ -58,6 +58,8 @@ pub(super) struct Deal {
     /// The last close, unix ms.
     pub(super) closed_at: i64,
     pub(super) is_billed: bool,
+    /// How many splits it has.
+    pub(super) splits: usize,
     pub(super) plan: Plan<DealStep>,
 }
 
@@ -69,6 +71,9 @@ pub(super) enum DealStep {
     Act,
     /// It will take longer.
     Slip,
+    /// Colleagues come in.
+    Split,
+    SplitAgain,
     Win,
     Lose,
     Reopen,
@@ -139,6 +144,7 @@ impl World {
             amount,
             closed_at: at,
             is_billed: false,
+            splits: 0,
             plan: Plan::of(vec![]),
         };
         let (plan, expected) = self.plan_deal(at, &deal, source);
@@ -255,6 +261,15 @@ impl World {
         if self.random.chance(200) {
             let share = self.random.between(500, 980);
             steps.push((at + (close - at) / 1000 * share, DealStep::Slip));
+        }
+        if self.random.chance(100) {
+            let share = self.random.between(200, 950);
+            steps.push((at + (close - at) / 1000 * share, DealStep::Split));
+            if self.random.chance(150) {
+                let settled = close + self.random.between(HOUR, 20 * DAY);
+                let settled = at_work(settled, offset, &mut self.random);
+                steps.push((settled, DealStep::SplitAgain));
+            }
         }
         // A few are simply forgotten.
         if !self.random.chance(30) {

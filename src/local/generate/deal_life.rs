@@ -13,6 +13,8 @@ impl World {
             Some(DealStep::Handover) => self.hand_over(at, &mut deal),
             Some(DealStep::Act) => self.work_on_deal(at, &deal),
             Some(DealStep::Slip) => self.slip(at, &mut deal),
+            Some(DealStep::Split) => self.split_deal(at, &mut deal),
+            Some(DealStep::SplitAgain) => self.split_again(at, &mut deal),
             Some(DealStep::Win) => self.win(at, &mut deal),
             Some(DealStep::Lose) => self.lose(at, &mut deal),
             Some(DealStep::Reopen) => self.reopen(at, &mut deal),

@@ -1,8 +1,8 @@
 //! A believable sales organisation from a seed: what its CRM would have published, as canonical events in the order in
 //! which they come out, with the faults real feeds have.
 //!
-//! It speaks of every kind of record: who sells and what they are to sell, leads, deals, accounts and contacts, what is
-//! done for them, what is invoiced and paid, and what the currencies cost.
+//! It speaks of every kind of record: who sells and what they are to sell, leads, deals and how they are split, accounts and
+//! contacts, what is done for them, what is invoiced and paid, and what the currencies cost.
 //!
 //! The organisation is played forward hour by hour. What is still to happen waits in one queue, what has happened and is
 //! not yet published in another, so the memory taken is that of the open leads and deals, the planned activities, the
@@ -23,6 +23,7 @@ mod plan;
 mod quota;
 mod random;
 mod rate;
+mod split;
 mod subscription;
 #[cfg(test)]
 mod tests;

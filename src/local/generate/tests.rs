@@ -343,6 +343,8 @@ fn shows_the_kinds_of_record_that_metrics_stumble_over() {
         "crm.payment.deleted",
         "crm.quota.upserted",
         "crm.rate.upserted",
+        "crm.split.upserted",
+        "crm.split.deleted",
         "crm.team.upserted",
         "crm.user.upserted",
         "lead_source ",

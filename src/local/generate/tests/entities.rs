@@ -455,6 +455,33 @@ fn an_organisation_with_one_currency_has_no_rates() {
 }
 
 #[test]
+fn some_deals_are_split_between_colleagues_and_a_few_not_wholly() {
+    let events = read(config(4000, Faults::none()));
+    let deals = records(&events, "deal");
+    let mut of_deals = BTreeMap::<String, Vec<Value>>::new();
+    for split in records(&events, "split").into_values() {
+        let deal = split["deal_id"].as_str().unwrap().to_string();
+        of_deals.entry(deal).or_default().push(split);
+    }
+    let percent = of_deals.len() * 100 / deals.len();
+    assert!((5..12).contains(&percent), "{percent} % are split");
+    let mut sums = BTreeMap::<i64, usize>::new();
+    for splits in of_deals.values() {
+        let shares = splits.iter().map(|split| split["share"].as_f64().unwrap());
+        let sum = shares.map(|share| (share * 10_000.0).round() as i64).sum();
+        *sums.entry(sum).or_default() += 1;
+        let owners: HashSet<&str> = splits
+            .iter()
+            .filter_map(|s| s["owner_id"].as_str())
+            .collect();
+        assert_eq!(owners.len(), splits.len());
+    }
+    let kinds: Vec<i64> = sums.keys().copied().collect();
+    assert_eq!(kinds, [9_000, 9_999, 10_000], "{sums:?}");
+    assert!(sums.values().all(|count| *count > 5), "{sums:?}");
+}
+
+#[test]
 fn expected_closes_slip_and_some_are_overdue() {
     let events = read(config(2000, Faults::none()));
     let put_off = of_kind(&events, "deal").filter(|event| {
