@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dealpulse::alert::Random;
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
-use dealpulse::metric::Rate;
+use dealpulse::metric::{Hierarchy, Rate};
 use dealpulse::pipeline::{Epoch, OutsideError, Store};
 use dealpulse::serve::alerts::{Schedule, watch_forever};
 use dealpulse::serve::metrics;
@@ -92,6 +92,10 @@ struct Rollups {
 impl Source for Rollups {
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
+    }
+
+    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
+        Ok(Hierarchy::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {
