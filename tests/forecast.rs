@@ -233,3 +233,23 @@ fn a_metric_without_cells_of_its_own_leaves_nothing_out() {
         "exclude.sales_results: `sales_results` is read from the cells of win_rate; leave records out there"
     );
 }
+
+#[tokio::test]
+async fn what_is_said_to_be_won_and_open_at_one_moment_was_never_closed_and_so_is_not_reopened() {
+    let status = |minute, status: &str| {
+        let id = "D1";
+        steps::event("deal", id, minute, json!({"status": status}))
+    };
+    let steps = [
+        (status(1, "won"), json!(0)),
+        (status(1, "open"), json!(0)),
+        // Only says again what counts already, and so is not evaluated.
+        (status(5, "open"), json!(0)),
+        (status(6, "won"), json!(0)),
+        (status(7, "open"), json!(1)),
+    ];
+    steps::follow(&DefinitionsSpec::default(), &steps, |pure| {
+        pure.all_time()["losses"]["all"]["reopened"].clone()
+    })
+    .await;
+}

@@ -29,7 +29,7 @@ impl Metric for Losses {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -133,7 +133,10 @@ fn reopened(
     let cuts = record.cuts().iter();
     let cuts = cuts.filter_map(|c| Some((cut_status(c.field, c.held, fields, compiled)?, c)));
     let (mut closed, mut open): (Option<Clock>, Option<Clock>) = (None, None);
-    let kept = said.iter().map(|(clock, status)| (*status, *clock, *clock));
+    // Of what is said at one clock only the last counts: the rest never did.
+    let counts = |at: usize| said.get(at + 1).is_none_or(|(next, _)| *next != said[at].0);
+    let kept = said.iter().enumerate().filter(|(at, _)| counts(*at));
+    let kept = kept.map(|(_, (clock, status))| (*status, *clock, *clock));
     for (status, earliest, latest) in kept.chain(cuts.map(|(s, c)| (s, c.earliest, c.latest))) {
         if status == Status::Open {
             open = open.max(Some(latest));

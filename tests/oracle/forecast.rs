@@ -136,7 +136,10 @@ impl<'e> Oracle<'e> {
                 cell.sum(0, deal.amount);
             });
         }
-        let statuses = self.statuses(id);
+        let mut statuses = self.statuses(id);
+        // Of what is said at one clock only the last counts.
+        statuses.reverse();
+        statuses.dedup_by_key(|said| said.0);
         let closed = statuses.iter().filter(|said| said.3 != "open");
         let first = closed.map(|said| said.0).min();
         let is_reopened = |first: &Clock| {
