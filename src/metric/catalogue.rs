@@ -275,6 +275,8 @@ impl Catalogue {
             Some((symbols.intern(stage), probability))
         });
         let probabilities = probabilities.collect();
+        let stage_order = spec.stage_order.iter();
+        let stage_order = stage_order.map(|stage| symbols.intern(stage)).collect();
         let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
             exclusions.iter().filter_map(|exclusion| {
                 Some(Exclusion {
@@ -289,6 +291,7 @@ impl Catalogue {
             calendar: self.definitions.calendar.clone(),
             credit: spec.credit,
             stages,
+            stage_order,
             probabilities,
             categories: spec
                 .forecast_categories

@@ -22,6 +22,7 @@ pub mod rate;
 #[allow(clippy::module_inception)]
 mod record;
 mod sorted;
+pub mod stages;
 mod status;
 pub mod team;
 mod totals;
