@@ -377,7 +377,7 @@ impl Catalogue {
 
 fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>)> {
     let sets = definitions.sets.iter().enumerate();
-    let cut = sets.filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
+    let cut = sets.filter(|(_, set)| rollup.cut_by.keeps(&set.dimensions));
     let kept = cut.map(|(number, set)| {
         // What is counted by the month is so in every group: there is little of it.
         let grains = [Grain::Hour, Grain::Day, Grain::Month].into_iter();

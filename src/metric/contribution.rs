@@ -134,6 +134,8 @@ pub struct CutBy {
     /// Those that only a few metrics have.
     special: &'static [Dimension],
     custom: bool,
+    /// One that has to be among them, where sums over its values mean nothing: not even the total is kept.
+    always: Option<Dimension>,
 }
 
 impl CutBy {
@@ -149,6 +151,7 @@ impl CutBy {
         ],
         special: &[],
         custom: true,
+        always: None,
     };
     /// All of a deal's.
     pub const DEAL: CutBy = CutBy {
@@ -163,10 +166,16 @@ impl CutBy {
         ],
         special: &[],
         custom: true,
+        always: None,
     };
 
     /// All of an open deal's.
     pub const FORECAST: CutBy = CutBy::DEAL.and(&[Dimension::STAGE, Dimension::FORECAST_CATEGORY]);
+    /// All of a deal's, always with a stage.
+    pub const STAGES: CutBy = CutBy {
+        always: Some(Dimension::STAGE),
+        ..CutBy::DEAL.and(&[Dimension::STAGE])
+    };
     /// All of a lost deal's.
     pub const LOSSES: CutBy = CutBy::DEAL.and(&[Dimension::LOST_REASON]);
 
@@ -175,6 +184,7 @@ impl CutBy {
         dimensions: &[Dimension::REGION, Dimension::OWNER, Dimension::SEGMENT],
         special: &[],
         custom: true,
+        always: None,
     };
 
     /// These, and no custom fields.
@@ -183,6 +193,7 @@ impl CutBy {
             dimensions,
             special: &[],
             custom: false,
+            always: None,
         }
     }
 
@@ -191,8 +202,19 @@ impl CutBy {
         CutBy { special, ..self }
     }
 
+    /// The dimension that every grouping set of a rollup cut so has.
+    pub fn always(self) -> Option<Dimension> {
+        self.always
+    }
+
+    /// True if a rollup cut so is kept for a grouping set of these dimensions; none of them is the total.
+    pub fn keeps(self, set: &[Dimension]) -> bool {
+        let is_there = |always| set.contains(&always);
+        self.always.is_none_or(is_there) && set.iter().all(|dimension| self.supplies(*dimension))
+    }
+
     /// True if a rollup cut so has values for the dimension.
-    pub fn supplies(self, dimension: Dimension) -> bool {
+    fn supplies(self, dimension: Dimension) -> bool {
         if dimension.is_custom() {
             self.custom
         } else {

@@ -66,7 +66,11 @@ mod tests {
 
     #[test]
     fn every_path_of_a_display_leads_to_a_figure() {
-        let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+        let spec = DefinitionsSpec {
+            stage_order: vec!["talks".into()],
+            ..DefinitionsSpec::default()
+        };
+        let catalogue = Catalogue::new(spec).unwrap();
         let now = Now {
             now: 100 * DAY * 1_000_000,
             watermark: 100 * DAY * 1_000_000,
@@ -81,14 +85,26 @@ mod tests {
             (0..counts).for_each(|i| cell.count(i, (counts - i) as i64));
             cell.sketch.add(1, 1);
             (0..rollup.sums.len()).for_each(|i| cell.sum(i, 10_000));
-            (0..plan.ranges.len()).for_each(|range| {
-                sums.add(range, number as u8, 0, Vec::new(), "EUR".into(), &cell)
-            });
+            for (set, _) in catalogue.placements(number as u8) {
+                let dimensions = &catalogue.sets[usize::from(*set)].dimensions;
+                let values = vec!["x".to_owned(); dimensions.len()];
+                (0..plan.ranges.len()).for_each(|range| {
+                    sums.add(
+                        range,
+                        number as u8,
+                        *set,
+                        values.clone(),
+                        "EUR".into(),
+                        &cell,
+                    )
+                });
+            }
         }
-        let reading = sums.read(&plan, &catalogue, 1);
+        let reading = sums.read(&plan, &catalogue, catalogue.sets.len());
         for (metric, values) in catalogue.metrics().zip(&reading.metrics) {
             let display = metric.display();
-            let totals = [0, 1].map(|window| values.total(window).unwrap());
+            // Not all have a total.
+            let groups = || values.windows.iter().flatten();
             let words = display.remarks.iter().chain([&display.made_of]);
             let in_words = words
                 .flat_map(|text| text.split('{').skip(1))
@@ -100,7 +116,7 @@ mod tests {
             for path in in_words.chain(in_columns).chain([display.headline]) {
                 let name = metric.name();
                 assert!(
-                    totals.iter().any(|total| !find(total, path).is_empty()),
+                    groups().any(|group| !find(&group.figures, path).is_empty()),
                     "{name}: there is no figure {path}"
                 );
             }

@@ -22,7 +22,9 @@ mod rates;
 mod reading;
 mod retention;
 mod sales_results;
+mod stage_conversion;
 mod subject;
+mod time_in_stage;
 mod touches;
 mod upsell;
 mod velocity;
@@ -58,6 +60,8 @@ static BUILT_IN: &[&dyn Metric] = &[
     &activities::Activities,
     &touches::Touches,
     &invoices::Invoices,
+    &stage_conversion::StageConversion,
+    &time_in_stage::TimeInStage,
 ];
 
 /// A named, tested definition of a sales number.
@@ -142,7 +146,8 @@ pub trait Metric: Sync {
     fn views(&self) -> Vec<View>;
 }
 
-/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}` and `{fiscal_start}` (a month) are replaced by the organisation's.
+/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}`, `{fiscal_start}` (a month) and `{stage_order}` (an array) are replaced by
+/// the organisation's.
 #[derive(Debug)]
 pub struct View {
     /// Its name.

@@ -33,9 +33,11 @@ pub fn written(figure: &Figure) -> String {
         Figure::Ratio(Some(ratio)) => format!("{:.1}\u{202f}%", ratio * 100.0),
         Figure::Days(Some(days)) => grouped(&format!("{days:.1}")),
         Figure::Money(amount) => grouped(&money(rounded(*amount, CENT) * CENT)),
-        Figure::Ratio(None) | Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
-            NO_VALUE.to_owned()
-        }
+        Figure::Ratio(None)
+        | Figure::Days(None)
+        | Figure::Group(_)
+        | Figure::ByCurrency(_)
+        | Figure::ByStage(_) => NO_VALUE.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod forecast;
 pub mod history;
 mod invoices;
 mod money;
+mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
 
