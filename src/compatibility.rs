@@ -1,7 +1,7 @@
 //! Compatibility: whether a configuration fits the metrics that are stored. What doesn't is refused with the reason and the command that
 //! fixes it; otherwise it would be counted wrongly, without an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::config::{Config, Topic};
@@ -200,11 +200,12 @@ fn differences(config: &Config, epoch: &Epoch, catalogue: VersionsOf) -> Option<
 fn difference(before: &DefinitionsSpec, now: &DefinitionsSpec) -> String {
     let json = |spec| serde_json::to_value(spec).unwrap_or_default();
     let (before, now) = (json(before), json(now));
-    let keys = before
-        .as_object()
+    // Of each, since a key that is not used is not written.
+    let written = [&before, &now].into_iter().filter_map(|s| s.as_object());
+    let keys: BTreeSet<&String> = written.flat_map(|object| object.keys()).collect();
+    let keys = keys
         .into_iter()
-        .flat_map(|object| object.keys())
-        .filter(|key| before[*key] != now[*key]);
+        .filter(|key| before[key.as_str()] != now[key.as_str()]);
     keys.map(|key| format!("`{key}` was {} and is {}", before[key], now[key]))
         .collect::<Vec<_>>()
         .join(", ")
@@ -416,5 +417,22 @@ mod tests {
         let words = "the catalogue of metrics differs: new: `upsell`; altered: `win_rate`";
         assert!(found.to_string().contains(words), "{found}");
         assert_eq!(look(&[theirs, ours]), None);
+    }
+
+    #[test]
+    fn a_key_that_only_one_of_two_definitions_uses_is_named() {
+        let plain = DefinitionsSpec::default();
+        let ordered = DefinitionsSpec {
+            stage_order: vec!["talks".into()],
+            ..plain.clone()
+        };
+        assert_eq!(
+            difference(&plain, &ordered),
+            "`stage_order` was null and is [\"talks\"]"
+        );
+        assert_eq!(
+            difference(&ordered, &plain),
+            "`stage_order` was [\"talks\"] and is null"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+use crate::record::stages::MOST_STAGES;
 pub use crate::record::{Credit, ForecastCategory};
 use crate::window::{
     CANONICAL, CUSTOM, Calendar, DERIVED, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,
@@ -58,6 +59,9 @@ pub struct DefinitionsSpec {
     pub groups: Vec<SetSpec>,
     /// What the source's stages mean.
     pub stages: BTreeMap<String, StageMeaning>,
+    /// The stages a deal passes on its way to be won, in their order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stage_order: Vec<String>,
     /// What the source's forecast categories stand for, where their names don't say it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub forecast_categories: BTreeMap<String, ForecastCategory>,
@@ -87,10 +91,43 @@ impl Default for DefinitionsSpec {
                 set(&["lost_reason"], &["day"]),
             ],
             stages: BTreeMap::new(),
+            stage_order: Vec::new(),
             forecast_categories: BTreeMap::new(),
             exclude: BTreeMap::new(),
         }
     }
+}
+
+/// Refuses an order of stages that a deal can't pass one after the other.
+fn check_stage_order(spec: &DefinitionsSpec) -> Result<(), BadDefinition> {
+    let order = &spec.stage_order;
+    if order.len() > MOST_STAGES {
+        return Err(BadDefinition {
+            key: "stage_order".into(),
+            problem: format!(
+                "{} stages are too many; list at most {MOST_STAGES}",
+                order.len()
+            ),
+        });
+    }
+    for (i, stage) in order.iter().enumerate() {
+        let meaning = spec.stages.get(stage);
+        let status = meaning.and_then(|meaning| meaning.status.as_deref());
+        let problem = if stage.trim().is_empty() {
+            "a stage without a name; take it out".to_owned()
+        } else if order[..i].contains(stage) {
+            format!("`{stage}` is listed twice; keep one")
+        } else if let Some(status @ ("won" | "lost")) = status {
+            format!("`{stage}` stands for {status}; take it out: an order has stages of open deals")
+        } else {
+            continue;
+        };
+        return Err(BadDefinition {
+            key: format!("stage_order[{i}]"),
+            problem,
+        });
+    }
+    Ok(())
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -165,6 +202,7 @@ impl Definitions {
                 ));
             }
         }
+        check_stage_order(&spec)?;
         let mut definitions = Definitions {
             calendar: Calendar::new(zone, spec.fiscal_year_start),
             sets: vec![GroupingSet {
@@ -343,6 +381,45 @@ mod tests {
                 }
             )))
             .starts_with("stages.x.status")
+        );
+    }
+
+    #[test]
+    fn an_order_of_stages_that_cannot_be_passed_is_refused() {
+        let problem = |order: &[&str]| {
+            problem(|spec| {
+                let won = StageMeaning {
+                    status: Some("won".into()),
+                    probability: None,
+                };
+                spec.stages.insert("signed".into(), won);
+                spec.stage_order = words(order);
+            })
+        };
+        assert_eq!(
+            problem(&["talks", "offer", "talks"]),
+            "stage_order[2]: `talks` is listed twice; keep one"
+        );
+        assert!(problem(&["talks", " "]).starts_with("stage_order[1]: a stage without a name"));
+        assert!(
+            problem(&["talks", "signed"]).starts_with("stage_order[1]: `signed` stands for won")
+        );
+        let many: Vec<String> = (0..=MOST_STAGES).map(|i| format!("s{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(
+            problem(&many),
+            "stage_order: 16 stages are too many; list at most 15"
+        );
+    }
+
+    #[test]
+    fn definitions_of_before_are_understood_and_written_as_before() {
+        let plain = DefinitionsSpec::default();
+        let written = serde_json::to_value(&plain).unwrap();
+        assert_eq!(written.get("stage_order"), None);
+        assert_eq!(
+            serde_json::from_value::<DefinitionsSpec>(written).unwrap(),
+            plain
         );
     }
 

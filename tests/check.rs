@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, Output};
 
+use dealpulse::definitions::DefinitionsSpec;
 use serde_json::{Value, json};
 use support::clickhouse::DEALPULSE;
 use support::stored::{Stored, code_and_output};
@@ -82,6 +83,32 @@ async fn groups_are_counted_or_estimated_and_one_finer_than_its_records_is_refus
         text.contains("too fine") && text.contains("cross fewer dimensions"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn what_has_no_total_is_estimated_from_the_cells_by_its_own_dimension() {
+    let spec = DefinitionsSpec {
+        stage_order: vec!["talks".into()],
+        ..DefinitionsSpec::default()
+    };
+    let mut stored = Stored::with("staged", spec).await;
+    let in_talks = deals().into_iter();
+    let in_talks =
+        in_talks.map(|deal| deal.replace("\"status\":", "\"stage\":\"talks\",\"status\":"));
+    stored.feed(&in_talks.collect::<Vec<_>>()).await;
+    let more = "[[definitions.groups]]\nby = [\"stage\"]\nevery = [\"day\"]\n\
+                [[definitions.groups]]\nby = [\"stage\", \"product\"]\nevery = [\"day\"]\n";
+    let (code, text) = code_and_output(&check(&stored, more, &["--json"]));
+    let found: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(code, 0, "{found:#}");
+    assert_eq!(group(&found, "stage")["cells"], json!(1));
+    let crossed = group(&found, "stage,product");
+    assert_eq!(
+        (&crossed["cells"], &crossed["estimated"]),
+        (&json!(50), &json!(true)),
+        "as many as there are products"
+    );
+    assert_eq!(crossed["metrics"], json!(["forecast", "time_in_stage"]));
 }
 
 #[tokio::test]

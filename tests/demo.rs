@@ -20,7 +20,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn matured_cohorts_and_contacts_are_shown_before_the_clock_has_caught_up() {
+fn matured_cohorts_contacts_and_stages_are_shown_before_the_clock_has_caught_up() {
     // The organisation's clock stays where it started, 30 days ago.
     let arguments = "demo --listen 127.0.0.1:0 --speed 0 --catch-up-days 30 --history-days 100 --deals-per-day 4";
     let mut demo = Command::new(DEALPULSE)
@@ -45,9 +45,14 @@ fn matured_cohorts_and_contacts_are_shown_before_the_clock_has_caught_up() {
             format!("dealpulse_close_rate_within_{days}d_leads{{window=\"28d\",dimension=\"all\"");
         wait_until("there are matured leads", || gauge(&leads) > Some(0.0));
     }
-    for figure in ["contacts_new", "contacted_wins_with_contact"] {
-        let counted = format!("dealpulse_{figure}{{window=\"28d\",dimension=\"all\"");
-        wait_until("there are contacts", || gauge(&counted) > Some(0.0));
+    for (figure, dimension) in [
+        ("contacts_new", "all"),
+        ("contacted_wins_with_contact", "all"),
+        ("stage_conversion_won", "all"),
+        ("time_in_stage_samples", "stage"),
+    ] {
+        let counted = format!("dealpulse_{figure}{{window=\"28d\",dimension=\"{dimension}\"");
+        wait_until(figure, || gauge(&counted) > Some(0.0));
     }
     let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let watermark = gauge("dealpulse_watermark_timestamp_seconds").unwrap();

@@ -16,6 +16,7 @@ use dealpulse::metric::Catalogue;
 use dealpulse::serve::metrics::business;
 use dealpulse::serve::model::{Snapshot, Top};
 use dealpulse::window::rolling::{Now, ROLLING};
+use support::figures::worked_example_definitions;
 use support::pure::Pure;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -198,14 +199,7 @@ fn every_metric_is_defined_in_the_words_of_its_code() {
 
 #[tokio::test]
 async fn the_gauges_named_are_those_there_are() {
-    let mut pure = Pure::new(
-        2,
-        DefinitionsSpec {
-            time_zone: "Europe/Berlin".into(),
-            ..DefinitionsSpec::default()
-        },
-    )
-    .await;
+    let mut pure = Pure::new(2, worked_example_definitions()).await;
     pure.feed(
         (0..).zip(read("tests/fixtures/worked_example.ndjson").lines()),
         3,

@@ -49,6 +49,14 @@ static DEFINITIONS: LazyLock<[Arc<Catalogue>; 2]> = LazyLock::new(|| {
     }
     rich.forecast_categories
         .insert("sure".into(), ForecastCategory::Commit);
+    // As long as it can be, most of it skipped.
+    let between = (2..15).map(|number| format!("step {number}"));
+    rich.stage_order = [
+        ["talks".to_owned()].as_slice(),
+        &between.collect::<Vec<_>>(),
+        &["offer".to_owned()],
+    ]
+    .concat();
     let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
     rich.groups.push(SetSpec {
         by: words(&["custom.tier", "owner"]),

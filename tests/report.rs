@@ -134,10 +134,17 @@ fn worked_example_gives_every_figure_computed_by_hand() {
         &fs::read_to_string("tests/fixtures/worked_example.expected.json").unwrap(),
     )
     .unwrap();
+    let definitions = Files::new(&[(
+        "definitions.toml",
+        "[definitions]\nstage_order = [\"qualification\", \"discovery\", \"proposal\", \"negotiation\"]\n\
+         stages = { closed_won = { status = \"won\" }, closed_lost = { status = \"lost\" } }\n",
+    )]);
     let mut found = json(&[
         "tests/fixtures/worked_example.ndjson",
         "--time-zone",
         "Europe/Berlin",
+        "--mapping",
+        &definitions.named("definitions.toml"),
     ]);
     let lines = fs::read_to_string("tests/fixtures/worked_example.ndjson")
         .unwrap()

@@ -21,6 +21,7 @@ use dealpulse::serve::{router, serve};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value;
+use support::figures::worked_example_definitions;
 use support::pure::Pure;
 use support::read_model::as_read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,14 +102,7 @@ impl Served {
     /// Serves the worked example with some more lines, windows cut at its own end.
     async fn new(more: &[String], top: usize, stale_after: Duration, is_away: bool) -> Served {
         let text = fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();
-        let mut pure = Pure::new(
-            3,
-            DefinitionsSpec {
-                time_zone: "Europe/Berlin".into(),
-                ..DefinitionsSpec::default()
-            },
-        )
-        .await;
+        let mut pure = Pure::new(3, worked_example_definitions()).await;
         pure.feed((0..).zip(text.lines()), 3).await;
         let end = *END.get_or_init(|| pure.last_instant());
         pure.feed((1_000..).zip(more.iter().map(String::as_str)), 3)
@@ -423,15 +417,19 @@ fn compare(
         Value::Object(figures) => {
             for (name, figure) in figures {
                 let is_currency = name.len() == 3 && name.bytes().all(|b| b.is_ascii_uppercase());
-                match is_currency {
-                    true => compare(
+                let label = match is_currency {
+                    true => Some("currency"),
+                    false => path.ends_with("_stages").then_some("stage"),
+                };
+                match label {
+                    Some(label) => compare(
                         scrape,
                         path,
                         figure,
-                        &[labels, &[("currency", name)]].concat(),
+                        &[labels, &[(label, name)]].concat(),
                         compared,
                     ),
-                    false => compare(scrape, &format!("{path}_{name}"), figure, labels, compared),
+                    None => compare(scrape, &format!("{path}_{name}"), figure, labels, compared),
                 }
             }
             return;
@@ -626,6 +624,25 @@ async fn the_page_shows_ratios_with_their_counts_and_what_they_mean() {
             .await
             .body
             .contains("This is not cut by product.")
+    );
+    let by_stage = served.get("/?window=90d&by=stage").await.body;
+    assert!(
+        by_stage.contains("<span class=\"code\">proposal</span>83.3\u{202f}%"),
+        "five of the six deals that reached it went on"
+    );
+    let (cards, tables) = by_stage
+        .split_once("<nav aria-label=\"Dimension\">")
+        .unwrap();
+    let title = "<h2>Time in stage</h2>";
+    assert!(
+        tables.contains(title) && !cards.contains(title),
+        "what is not summed up has no card"
+    );
+    let of_stage = tables.split_once(title).unwrap().1;
+    let of_stage = of_stage.split_once("</section>").unwrap().0;
+    assert!(
+        of_stage.contains("title=\"discovery\"") && !of_stage.contains("<span>All</span>"),
+        "{of_stage}"
     );
     let paused = served.get("/?window=90d&by=source&paused=yes").await.body;
     assert!(!paused.contains("http-equiv=\"refresh\""));

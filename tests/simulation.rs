@@ -34,7 +34,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use dealpulse::definitions::{Credit, DefinitionsSpec, StageMeaning};
+use dealpulse::definitions::{Credit, DefinitionsSpec, SetSpec, StageMeaning};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::rebuild::Form;
 use history::{History, Mischief};
@@ -55,6 +55,11 @@ fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     };
     // Few cells a contribution, so that most of a history's rows are not copies of each other.
     spec.groups.truncate(1);
+    spec.groups.push(SetSpec {
+        by: vec!["stage".into()],
+        every: vec!["day".into()],
+    });
+    spec.stage_order = ["talks", "offer", "dropped"].map(str::to_owned).to_vec();
     spec.stages.insert(
         "onboarding".into(),
         StageMeaning {
@@ -65,14 +70,18 @@ fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     spec
 }
 
-/// So many events of one deal that its history is cut: the same again and again, after all others.
+/// So many events of one deal that its histories are cut: the same again and again, after all others.
 fn burst() -> impl Iterator<Item = Event> {
     static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         (0..70)
             .map(|minute| format!("2026-04-02T{:02}:{:02}:00Z", 8 + minute / 60, minute % 60))
             .collect()
     });
-    let fields = vec![("status", Some("won")), ("closed_at", Some("2026-03-03"))];
+    let fields = vec![
+        ("status", Some("won")),
+        ("closed_at", Some("2026-03-03")),
+        ("stage", Some("talks")),
+    ];
     let event = move |(offset, time): (u64, &'static String)| Event {
         entity: "deal",
         id: "D1",

@@ -2,11 +2,18 @@
 
 mod support;
 
+use dealpulse::definitions::DefinitionsSpec;
+use dealpulse::local::generate::stage_order;
 use support::stored::{Stored, generated};
 
 #[tokio::test]
 async fn every_view_of_every_metric_has_rows_and_they_add_up() {
-    let mut stored = Stored::new("viewed").await;
+    // What the organisation's stages won and lost stand for is not said: they are counted beside.
+    let spec = DefinitionsSpec {
+        stage_order: stage_order().map(str::to_owned).to_vec(),
+        ..DefinitionsSpec::default()
+    };
+    let mut stored = Stored::with("viewed", spec).await;
     for lines in generated(150).chunks(400) {
         stored.feed(lines).await;
     }
@@ -55,6 +62,23 @@ async fn every_view_of_every_metric_has_rows_and_they_add_up() {
         (
             "SELECT sum(lost), sum(lost_amount) FROM losses_daily WHERE dimension = 'lost_reason'",
             "SELECT sum(lost), sum(lost_amount) FROM win_rate_daily WHERE dimension = ''",
+        ),
+        // What goes on from the last stage is won; what goes on from one reaches the next; all of it in every group.
+        (
+            "SELECT sum(passed), sum(decided_passed) FROM stage_conversion_daily WHERE dimension = 'owner' AND stage = 'negotiation'",
+            "SELECT sum(won), sum(won) FROM deals_opened_daily WHERE dimension = ''",
+        ),
+        (
+            "SELECT sum(reached), sum(passed), sum(decided_reached) FROM stage_conversion_daily WHERE dimension = ''",
+            "SELECT sum(reached), sum(passed), sum(decided_reached) FROM stage_conversion_daily WHERE dimension = 'product'",
+        ),
+        (
+            "SELECT sumIf(passed, position < 4) FROM stage_conversion_daily WHERE dimension = ''",
+            "SELECT sumIf(reached, position > 1) FROM stage_conversion_daily WHERE dimension = ''",
+        ),
+        (
+            "SELECT sum(unmapped) FROM stages_beside_daily WHERE dimension = ''",
+            "SELECT sum(unmapped) FROM stages_beside_daily WHERE dimension = 'team'",
         ),
         // Money that came in is what the payments say.
         (

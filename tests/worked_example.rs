@@ -4,24 +4,16 @@ mod support;
 
 use std::fs;
 
-use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::When;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::Value;
-use support::figures::differences;
+use support::figures::{differences, worked_example_definitions};
 use support::pure::Pure;
 
 async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
     let text = fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    let mut pure = Pure::new(
-        shards,
-        DefinitionsSpec {
-            time_zone: "Europe/Berlin".into(),
-            ..DefinitionsSpec::default()
-        },
-    )
-    .await;
+    let mut pure = Pure::new(shards, worked_example_definitions()).await;
     let mut numbered: Vec<(u64, &str)> = lines
         .iter()
         .enumerate()

@@ -13,7 +13,7 @@ use super::stored::{DIFFERS, epoch, open};
 use crate::clickhouse::ClickHouse;
 use crate::metric::Catalogue;
 use crate::pipeline::Epoch;
-use crate::window::Grain;
+use crate::window::{Dimension, Grain};
 
 /// Check a configuration, and estimate the cells and the memory of its groups from the records in its database
 ///
@@ -195,6 +195,7 @@ impl Database {
     }
 
     /// The cells of a grouping set: those stored, else as many times those of the total as a day's deals have combinations of its values.
+    /// Of what has no total, as many times those by the dimension it is always cut by as there are combinations to each of its values.
     async fn cells_of(
         &self,
         clickhouse: &ClickHouse,
@@ -212,40 +213,57 @@ impl Database {
         if let Some(stored) = self.cells.get(&catalogue.set_name(set)) {
             return Ok(Some(of(stored, 1.0, true)));
         }
-        let Some(columns) = columns(catalogue, set) else {
+        let dimensions = &catalogue.sets[set].dimensions;
+        let Some(wanted) = columns(catalogue, dimensions).filter(|_| set != 0) else {
             return Ok(None);
         };
-        let sql = format!(
-            "SELECT toString(uniqExact({columns}, day) / greatest(uniqExact(day), 1))
-            FROM (SELECT *, toDate(coalesce(closed_at, created_at)) AS day FROM deals FINAL WHERE generation = {} AND deleted = 0)
-           ",
-            self.generation
-        );
-        let times = texts(clickhouse, &sql).await?;
-        let times = times.first().and_then(|row| row.first());
-        let times: f64 = times.context("counting combinations")?.parse()?;
-        let names: Vec<&str> = catalogue
-            .rollups_of(set)
-            .map(|rollup| &*rollup.name)
-            .collect();
         let grains: Vec<&str> = catalogue.sets[set]
             .grains
             .iter()
             .map(|grain| grain.name())
             .chain([Grain::Month.name()])
             .collect();
-        let total = self.cells.get("").cloned().unwrap_or_default();
-        let total = total.into_iter().filter(|((series, grain), _)| {
-            names.contains(&series.as_str()) && grains.contains(&grain.as_str())
-        });
-        Ok(Some(of(&total.collect(), times, false)))
+        let mut estimate = Estimate {
+            all: 0,
+            most: 0,
+            is_stored: false,
+        };
+        let always = catalogue.rollups_of(set).map(|r| r.cut_by.always());
+        for base in always.collect::<BTreeSet<_>>() {
+            let name = base.map_or_else(String::new, |d| catalogue.dimension_name(d));
+            let Some(stored) = self.cells.get(&name) else {
+                continue;
+            };
+            let Some(there) = columns(catalogue, base.as_slice()) else {
+                continue;
+            };
+            let sql = format!(
+                "SELECT toString(uniqExact({wanted}) / greatest(uniqExact({there}), 1))
+                FROM (SELECT *, toDate(coalesce(closed_at, created_at)) AS day FROM deals FINAL WHERE generation = {} AND deleted = 0)",
+                self.generation
+            );
+            let times = texts(clickhouse, &sql).await?;
+            let times = times.first().and_then(|row| row.first());
+            let times: f64 = times.context("counting combinations")?.parse()?;
+            let based = catalogue.rollups_of(set);
+            let based = based.filter(|rollup| rollup.cut_by.always() == base);
+            let names: Vec<&str> = based.map(|rollup| &*rollup.name).collect();
+            let cells = stored.iter().filter(|((series, grain), _)| {
+                names.contains(&series.as_str()) && grains.contains(&grain.as_str())
+            });
+            let cells = cells.map(|(key, count)| (key.clone(), *count)).collect();
+            let cells = of(&cells, times, false);
+            estimate.all += cells.all;
+            estimate.most = estimate.most.max(cells.most);
+        }
+        Ok(Some(estimate))
     }
 }
 
-/// The columns of deals that a grouping set is cut by; none if one of its dimensions is no deal's.
-fn columns(catalogue: &Catalogue, set: usize) -> Option<String> {
-    let dimensions = catalogue.sets.get(set)?.dimensions.iter();
-    let columns: Option<Vec<String>> = dimensions
+/// The columns of deals by which these dimensions cut, and the day; none if one of them is no deal's.
+fn columns(catalogue: &Catalogue, dimensions: &[Dimension]) -> Option<String> {
+    let dimensions = dimensions.iter();
+    let columns = dimensions
         .map(|dimension| {
             let name = catalogue.dimension_name(*dimension);
             Some(match name.as_str() {
@@ -263,8 +281,9 @@ fn columns(catalogue: &Catalogue, set: usize) -> Option<String> {
                 },
             })
         })
-        .collect();
-    Some(columns?.join(", ")).filter(|columns| !columns.is_empty())
+        .chain([Some("day".to_owned())]);
+    let columns: Option<Vec<String>> = columns.collect();
+    columns.map(|columns| columns.join(", "))
 }
 
 /// The rows of a query whose columns are texts.

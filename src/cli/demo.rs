@@ -17,7 +17,7 @@ use crate::kafka::feed::Feed;
 use crate::local::broker::TopicSpec;
 use crate::local::broker_child::BrokerChild;
 use crate::local::clickhouse_child::ClickhouseChild;
-use crate::local::generate::{Generator, GeneratorConfig};
+use crate::local::generate::{Generator, GeneratorConfig, stage_order};
 use crate::telemetry::{Telemetry, wall_clock};
 
 const TOPIC: &str = "crm.events";
@@ -170,11 +170,13 @@ pub async fn run(args: Demo) -> anyhow::Result<()> {
 }
 
 fn config(args: &Demo, clickhouse: &str, broker: &str) -> anyhow::Result<Config> {
+    let stage_order = stage_order();
     let text = format!(
         "version = 1\n[kafka]\nbrokers = \"{broker}\"\n[kafka.properties]\n\"group.protocol\" = \"consumer\"\n\
          [[topics]]\nname = \"{TOPIC}\"\n[log]\ntopic = \"{LOG}\"\npartitions = {PARTITIONS}\nverify = false\n\
          [dead_letters]\ntopic = \"{DEAD_LETTERS}\"\n[clickhouse]\nurl = \"{clickhouse}\"\n\
-         [definitions]\ntime_zone = \"Europe/Berlin\"\n[fold]\nflush_milliseconds = 500\n\
+         [definitions]\ntime_zone = \"Europe/Berlin\"\nstage_order = {stage_order:?}\n\
+         stages = {{ won = {{ status = \"won\" }}, lost = {{ status = \"lost\" }} }}\n[fold]\nflush_milliseconds = 500\n\
          [serve]\nlisten = \"{}\"\nrefresh_milliseconds = 1000\nreporting_currency = \"EUR\"\n",
         args.listen
     );

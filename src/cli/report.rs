@@ -3,6 +3,7 @@
 mod answer;
 pub(super) mod grid;
 pub(super) mod inputs;
+mod metric_table;
 pub(super) mod rejects;
 mod table;
 mod tables;

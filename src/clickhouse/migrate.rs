@@ -159,6 +159,7 @@ pub async fn views(
             let first_month = definitions.fiscal_year_start.to_string();
             let select = view.select.replace("{time_zone}", &definitions.time_zone);
             let select = select.replace("{fiscal_start}", &first_month);
+            let select = select.replace("{stage_order}", &array(&definitions.stage_order));
             let sql = format!(
                 "CREATE OR REPLACE VIEW {} AS {select} COMMENT '{comment}'",
                 view.name
@@ -189,6 +190,17 @@ pub async fn views(
         }
     }
     Ok(())
+}
+
+/// Texts as an array in SQL.
+fn array(texts: &[String]) -> String {
+    let quoted = texts
+        .iter()
+        .map(|text| format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")));
+    format!(
+        "CAST([{}], 'Array(String)')",
+        quoted.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn view_of(metric: &str, version: u32) -> String {

@@ -307,6 +307,8 @@ impl Catalogue {
             Some((symbols.intern(stage), probability))
         });
         let probabilities = probabilities.collect();
+        let stage_order = spec.stage_order.iter();
+        let stage_order = stage_order.map(|stage| symbols.intern(stage)).collect();
         let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
             let leaving_out = self.metrics.iter().enumerate().filter(|(_, known)| {
                 known.name() == metric || known.corrects() == Some(metric.as_str())
@@ -325,6 +327,7 @@ impl Catalogue {
             calendar: self.definitions.calendar.clone(),
             credit: spec.credit,
             stages,
+            stage_order,
             probabilities,
             categories: spec
                 .forecast_categories
@@ -410,7 +413,7 @@ impl Catalogue {
 
 fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>)> {
     let sets = definitions.sets.iter().enumerate();
-    let cut = sets.filter(|(_, set)| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d)));
+    let cut = sets.filter(|(_, set)| rollup.cut_by.keeps(&set.dimensions));
     let kept = cut.map(|(number, set)| {
         // What is counted by the month is so in every group: there is little of it.
         let grains = [Grain::Hour, Grain::Day, Grain::Month].into_iter();

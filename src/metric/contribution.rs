@@ -134,6 +134,8 @@ pub struct CutBy {
     /// Those that only a few metrics have.
     special: &'static [Dimension],
     custom: bool,
+    /// One that has to be among them, where sums over its values mean nothing: not even the total is kept.
+    always: Option<Dimension>,
     /// As of when the owner is whose the numbers are.
     owner: OwnerAsOf,
 }
@@ -163,6 +165,7 @@ impl CutBy {
         special: &[],
         custom: true,
         owner: OwnerAsOf::Today,
+        always: None,
     };
     /// All of a deal's.
     pub const DEAL: CutBy = CutBy {
@@ -178,12 +181,18 @@ impl CutBy {
         special: &[],
         custom: true,
         owner: OwnerAsOf::Credit,
+        always: None,
     };
 
     /// All of an open deal's.
     pub const FORECAST: CutBy = CutBy::DEAL
         .and(&[Dimension::STAGE, Dimension::FORECAST_CATEGORY])
         .of_today();
+    /// All of a deal's, always with a stage.
+    pub const STAGES: CutBy = CutBy {
+        always: Some(Dimension::STAGE),
+        ..CutBy::DEAL.and(&[Dimension::STAGE])
+    };
     /// All of a lost deal's.
     pub const LOSSES: CutBy = CutBy::DEAL.and(&[Dimension::LOST_REASON]);
 
@@ -193,6 +202,7 @@ impl CutBy {
         special: &[],
         custom: true,
         owner: OwnerAsOf::Today,
+        always: None,
     };
 
     /// These, and no custom fields.
@@ -202,6 +212,7 @@ impl CutBy {
             special: &[],
             custom: false,
             owner: OwnerAsOf::Pane,
+            always: None,
         }
     }
 
@@ -221,6 +232,17 @@ impl CutBy {
     /// The same, and these.
     const fn and(self, special: &'static [Dimension]) -> CutBy {
         CutBy { special, ..self }
+    }
+
+    /// The dimension that every grouping set of a rollup cut so has.
+    pub fn always(self) -> Option<Dimension> {
+        self.always
+    }
+
+    /// True if a rollup cut so is kept for a grouping set of these dimensions; none of them is the total.
+    pub fn keeps(self, set: &[Dimension]) -> bool {
+        let is_there = |always| set.contains(&always);
+        self.always.is_none_or(is_there) && set.iter().all(|dimension| self.supplies(*dimension))
     }
 
     /// True if a rollup cut so has values for the dimension.

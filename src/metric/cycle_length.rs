@@ -132,12 +132,12 @@ impl Metric for CycleLength {
         let mut both = won.clone();
         both.merge(&lost);
         vec![
-            ("won", distribution(&won)),
-            ("lost", distribution(&lost)),
-            ("both", distribution(&both)),
+            ("won", Figure::Group(distribution(&won))),
+            ("lost", Figure::Group(distribution(&lost))),
+            ("both", Figure::Group(distribution(&both))),
             (
                 "lead_to_close",
-                distribution(&cells.cell(LEAD_TO_CLOSE, Span::Window)),
+                Figure::Group(distribution(&cells.cell(LEAD_TO_CLOSE, Span::Window))),
             ),
         ]
     }
@@ -175,11 +175,11 @@ pub(super) fn span(
 }
 
 /// Mean and quantiles of spans, in days.
-pub(super) fn distribution(cell: &Cell) -> Figure {
+pub(super) fn distribution(cell: &Cell) -> Figures {
     let days = |seconds: f64| seconds / DAY as f64;
     let count = cell.counted(COUNT);
     let mean = (count > 0).then(|| days(cell.summed(0) as f64 / DECIMAL_ONE as f64) / count as f64);
-    Figure::Group(vec![
+    vec![
         ("count", Figure::Count(count)),
         ("mean_days", Figure::Days(mean)),
         (
@@ -191,5 +191,5 @@ pub(super) fn distribution(cell: &Cell) -> Figure {
             Figure::Days(cell.sketch.quantile(0.9).map(days)),
         ),
         ("negative", Figure::Count(cell.counted(NEGATIVE))),
-    ])
+    ]
 }

@@ -29,10 +29,15 @@ pub enum Figure {
     Group(Vec<(&'static str, Figure)>),
     /// Figures by currency.
     ByCurrency(BTreeMap<String, Figure>),
+    /// Figures by stage of the order, in the order.
+    ByStage(Vec<(String, Figure)>),
 }
 
 /// The normal distribution's quantile of 97.5 %.
 const Z_95: f64 = 1.959_963_984_540_054;
+
+/// What tells figures of one path apart, a currency or a stage: what it is and its value.
+pub type Label<'a> = Option<(&'static str, &'a str)>;
 
 /// Named figures.
 pub type Figures = Vec<(&'static str, Figure)>;
@@ -100,28 +105,37 @@ impl Figure {
                     .map(|(c, f)| (c.clone(), f.to_json()))
                     .collect(),
             ),
+            Figure::ByStage(figures) => Json::Object(
+                figures
+                    .iter()
+                    .map(|(stage, f)| (stage.clone(), f.to_json()))
+                    .collect(),
+            ),
         }
     }
 
-    /// Every single number in it with the path of names that leads to it and its currency, if it has one.
+    /// Every single number in it with the path of names that leads to it and its currency or stage, if it has one.
     pub fn visit<'a>(
         &'a self,
         path: &mut Vec<&'static str>,
-        currency: &'a str,
-        see: &mut impl FnMut(&[&'static str], &'a str, &'a Figure),
+        label: Label<'a>,
+        see: &mut impl FnMut(&[&'static str], Label<'a>, &'a Figure),
     ) {
         match self {
             Figure::Group(figures) => {
                 for (name, figure) in figures {
                     path.push(name);
-                    figure.visit(path, currency, see);
+                    figure.visit(path, label, see);
                     path.pop();
                 }
             }
             Figure::ByCurrency(figures) => figures
                 .iter()
-                .for_each(|(currency, figure)| figure.visit(path, currency, see)),
-            single => see(path, currency, single),
+                .for_each(|(code, figure)| figure.visit(path, Some(("currency", code)), see)),
+            Figure::ByStage(figures) => figures
+                .iter()
+                .for_each(|(stage, figure)| figure.visit(path, Some(("stage", stage)), see)),
+            single => see(path, label, single),
         }
     }
 
@@ -132,7 +146,7 @@ impl Figure {
             Figure::Share { part, whole } => (*whole != 0).then(|| *part as f64 / *whole as f64),
             Figure::Ratio(n) | Figure::Days(n) => *n,
             Figure::Decimal(n) | Figure::Money(n) => Some(*n as f64 / DECIMAL_ONE as f64),
-            Figure::Group(_) | Figure::ByCurrency(_) => None,
+            Figure::Group(_) | Figure::ByCurrency(_) | Figure::ByStage(_) => None,
         }
     }
 
@@ -180,7 +194,7 @@ pub fn decimal(ten_thousandths: i128) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The single figures at the end of a path of names joined by dots, with their currency where they have one.
+/// The single figures at the end of a path of names joined by dots, with their currency or stage where they have one.
 pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f Figure)> {
     let mut found = Vec::new();
     descend(figures, path, None, &mut found);
@@ -190,7 +204,7 @@ pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f F
 fn descend<'f>(
     figures: &'f Figures,
     path: &str,
-    currency: Option<&'f str>,
+    label: Option<&'f str>,
     found: &mut Vec<(Option<&'f str>, &'f Figure)>,
 ) {
     let (name, rest) = path
@@ -199,16 +213,19 @@ fn descend<'f>(
     let Some((_, figure)) = figures.iter().find(|(n, _)| *n == name) else {
         return;
     };
-    let mut take = |figure: &'f Figure, currency| match (figure, rest) {
-        (Figure::Group(figures), Some(rest)) => descend(figures, rest, currency, found),
-        (Figure::Group(_) | Figure::ByCurrency(_), None) | (_, Some(_)) => {}
-        (single, None) => found.push((currency, single)),
+    let mut take = |figure: &'f Figure, label| match (figure, rest) {
+        (Figure::Group(figures), Some(rest)) => descend(figures, rest, label, found),
+        (Figure::Group(_) | Figure::ByCurrency(_) | Figure::ByStage(_), None) | (_, Some(_)) => {}
+        (single, None) => found.push((label, single)),
     };
     match figure {
         Figure::ByCurrency(figures) => figures
             .iter()
             .for_each(|(currency, figure)| take(figure, Some(currency))),
-        figure => take(figure, currency),
+        Figure::ByStage(figures) => figures
+            .iter()
+            .for_each(|(stage, figure)| take(figure, Some(stage))),
+        figure => take(figure, label),
     }
 }
 

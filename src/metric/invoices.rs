@@ -175,7 +175,7 @@ impl Metric for Invoices {
             ("paid", amounts("invoices", PAID, Span::Window)),
             (
                 "time_to_pay",
-                distribution(&cells.cell(TIME_TO_PAY, Span::Window)),
+                Figure::Group(distribution(&cells.cell(TIME_TO_PAY, Span::Window))),
             ),
             ("open", amounts("invoices", OPEN, Span::Ever)),
             ("overdue", amounts("invoices", OPEN, Span::BeforeToday)),

@@ -25,7 +25,9 @@ mod reading;
 mod retention;
 mod sales_race;
 mod sales_results;
+mod stage_conversion;
 mod subject;
+mod time_in_stage;
 mod touches;
 mod upsell;
 mod velocity;
@@ -63,6 +65,8 @@ static BUILT_IN: &[&dyn Metric] = &[
     &touches::Touches,
     &invoices::Invoices,
     &sales_race::SalesRace,
+    &stage_conversion::StageConversion,
+    &time_in_stage::TimeInStage,
 ];
 
 /// A named, tested definition of a sales number.
@@ -165,7 +169,8 @@ pub trait Metric: Sync {
     fn views(&self) -> Vec<View>;
 }
 
-/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}` and `{fiscal_start}` (a month) are replaced by the organisation's.
+/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}`, `{fiscal_start}` (a month) and `{stage_order}` (an array) are replaced by
+/// the organisation's.
 #[derive(Debug)]
 pub struct View {
     /// Its name.

@@ -19,6 +19,8 @@ pub struct QueryPlan {
     pub ranges: Vec<PaneRange>,
     /// Names of the rollups that are read over each range.
     pub rollups: Vec<BTreeSet<String>>,
+    /// The stages of the organisation's order.
+    stage_order: Vec<String>,
     /// The numbers of rollups by name.
     numbers: HashMap<String, u8>,
     /// The day windows end with.
@@ -35,6 +37,7 @@ impl QueryPlan {
             windows: Vec::new(),
             ranges: Vec::new(),
             rollups: Vec::new(),
+            stage_order: catalogue.spec.stage_order.clone(),
             numbers: catalogue.numbers_of_rollups(),
             today: catalogue.calendar.day(When::Instant(now.now)),
             calendar: catalogue.calendar.clone(),
@@ -293,6 +296,11 @@ impl CellView<'_> {
     /// The cells of another metric's rollup by currency; it is one of [`Metric::reads`].
     pub fn named(&self, rollup: &str, span: Span) -> &BTreeMap<String, Cell> {
         at(self.query.named(rollup, span), self.values)
+    }
+
+    /// The stages of the organisation's order.
+    pub fn stage_order(&self) -> &[String] {
+        &self.query.plan.stage_order
     }
 
     /// The calendar period of the window, as [`Span::Period`] looks at it: how many of its days are over or today, and how many it has.

@@ -80,6 +80,8 @@ pub struct CompiledDefinitions {
     pub credit: Credit,
     /// What stages stand for.
     pub stages: FxHashMap<Symbol, Status>,
+    /// The stages a deal passes on its way to be won, in their order.
+    pub stage_order: Vec<Symbol>,
     /// How likely deals of a stage are won, in ten-thousandths.
     pub probabilities: FxHashMap<Symbol, i64>,
     /// What categories of the source's stand for.

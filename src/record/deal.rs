@@ -3,6 +3,7 @@
 use super::declaration::fields;
 use super::lead::LeadOrigin;
 use super::link::{self, Link, Projection, Slots};
+use super::stages::StagePassage;
 use super::status::StatusFields;
 use super::{
     Credit, Declaration, Held, Inbox, Key, LinkOutcome, ReadContext, Readable, Reading, Record,
@@ -197,6 +198,8 @@ pub struct Deal {
     pub dims: Dims,
     /// How far it got.
     pub stage: Symbol,
+    /// How it went through the stages of the order, if there is one.
+    pub passage: Option<Box<StagePassage>>,
     /// What only an open deal has.
     pub outlook: Option<Outlook>,
     /// When it was first closed, if it was open again after that (µs).
@@ -285,6 +288,7 @@ impl Deal {
             currency: record.text(CURRENCY),
             dims,
             stage,
+            passage: StagePassage::read(record, STAGE, context.compiled),
             outlook: (!is_closed).then(|| Outlook::new(record, stage, context)),
             reopened: run.reopened.map(|clock| clock.time),
             lost_reason: if run.status == Status::Lost {

@@ -23,6 +23,7 @@ pub mod rate;
 mod record;
 mod sorted;
 pub mod split;
+pub mod stages;
 mod status;
 pub mod team;
 mod totals;

@@ -36,7 +36,9 @@ pub fn written(figure: &Figure) -> String {
         }
         Figure::Days(Some(days)) => grouped(&format!("{days:.1}")),
         Figure::Money(amount) => grouped(&money(rounded(*amount, CENT) * CENT)),
-        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => NO_VALUE.to_owned(),
+        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) | Figure::ByStage(_) => {
+            NO_VALUE.to_owned()
+        }
     }
 }
 

@@ -99,14 +99,12 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                 ]
                 .map(|(name, value)| label(name, value));
                 for (name, figure) in &group.figures {
-                    figure.visit(&mut vec![name], "", &mut |path, currency, figure| {
+                    figure.visit(&mut vec![name], None, &mut |path, part, figure| {
                         let Some(value) = in_base_unit(figure) else {
                             return;
                         };
                         let mut labels = labels.to_vec();
-                        if !currency.is_empty() {
-                            labels.push(label("currency", currency.to_owned()));
-                        }
+                        labels.extend(part.map(|(name, value)| label(name, value.to_owned())));
                         let name = name_of(metric.name, path, figure);
                         let mut push = |name: String, bound: &str, value| {
                             let family = families.entry(name).or_insert_with_key(|name| {

@@ -158,7 +158,13 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
     }
     out.push_str("</nav><div class=\"cards\">");
     for (metric, values) in shown(snapshot) {
-        card(out, &metric.display(), values.total(choice.window))?;
+        // What is not summed up has no card.
+        if let Some(total) = values
+            .total(choice.window)
+            .filter(|total| !total.is_empty())
+        {
+            card(out, &metric.display(), total)?;
+        }
     }
     out.push_str("</div>");
     if choice.set != 0 {
@@ -208,9 +214,7 @@ fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::R
 /// A headline longer than this is written smaller.
 const LONG: usize = 11;
 
-fn card(out: &mut String, display: &Display, total: Option<&Figures>) -> fmt::Result {
-    let nothing = Figures::new();
-    let total = total.unwrap_or(&nothing);
+fn card(out: &mut String, display: &Display, total: &Figures) -> fmt::Result {
     let headline = in_a_sentence(total, display.headline);
     write!(
         out,
@@ -226,16 +230,12 @@ fn card(out: &mut String, display: &Display, total: Option<&Figures>) -> fmt::Re
         write!(out, " <small>{}</small>", display.unit)?;
     }
     out.push_str("</p>");
-    if total.is_empty() {
-        out.push_str("<p class=\"soft\">nothing in this window</p>");
-    } else {
-        let remarks = display
-            .remarks
-            .iter()
-            .filter(|remark| has_something(remark, total));
-        for text in [&display.made_of].into_iter().chain(remarks) {
-            write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
-        }
+    let remarks = display
+        .remarks
+        .iter()
+        .filter(|remark| has_something(remark, total));
+    for text in [&display.made_of].into_iter().chain(remarks) {
+        write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
     }
     out.push_str("</div>");
     Ok(())
@@ -339,7 +339,9 @@ fn table(
         )?;
     }
     out.push_str("</tr></thead><tbody>");
-    row(out, display.columns, "<span>All</span>", "", total)?;
+    if !total.is_empty() {
+        row(out, display.columns, "<span>All</span>", "", total)?;
+    }
     let set = snapshot.definitions.set(choice.set);
     let is_people = set.is_some_and(|set| {
         let people = [Dimension::OWNER, Dimension::MANAGER];
@@ -385,7 +387,7 @@ fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &dyn Metric) -> &'sta
         return "Nothing by";
     };
     let mut rollups = metric.rollups().into_iter();
-    if !rollups.any(|rollup| set.dimensions.iter().all(|d| rollup.cut_by.supplies(*d))) {
+    if !rollups.any(|rollup| rollup.cut_by.keeps(&set.dimensions)) {
         "This is not cut by"
     } else if matches!(snapshot.reading.windows[choice.window], Window::Hours(_))
         && !set.grains.contains(&Grain::Hour)

@@ -71,6 +71,7 @@ pub(super) enum By {
     Owner,
     Forecast,
     Losses,
+    Stages,
     Quota,
     Nothing,
 }
@@ -103,6 +104,7 @@ impl Oracle<'_> {
             self.of_open_deal(id, deal, &mut table);
             self.of_losses(id, deal, &mut table);
             self.of_splits(id, deal, &mut table);
+            self.of_stages(id, deal, &mut table);
         }
         self.of_quotas(&mut table);
         let leads = self
@@ -206,6 +208,10 @@ impl Oracle<'_> {
                 .iter()
                 .map(|d| self.definitions.dimension_name(*d))
                 .collect();
+            // A sum over the stages means nothing.
+            if by == By::Stages && !by_name.contains(&"stage".to_owned()) {
+                continue;
+            }
             let allowed = |dimension: &String| match by {
                 By::Nothing => false,
                 By::Lead => {
@@ -217,6 +223,9 @@ impl Oracle<'_> {
                 By::Forecast => !["segment", "lost_reason"].contains(&dimension.as_str()),
                 By::Losses => {
                     !["segment", "stage", "forecast_category"].contains(&dimension.as_str())
+                }
+                By::Stages => {
+                    !["segment", "forecast_category", "lost_reason"].contains(&dimension.as_str())
                 }
                 By::Quota => ["owner", "team"].contains(&dimension.as_str()),
                 By::Owner => dimension == "owner",

@@ -112,6 +112,7 @@ const DEAL: &[(&str, Values)] = &[
             Some("talks"),
             Some("dropped"),
             Some("unmapped"),
+            Some("offer"),
             None,
         ],
     ),

@@ -10,6 +10,7 @@ pub mod history;
 mod invoices;
 mod money;
 mod splits;
+mod stages;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,28 @@
-//! Comparing reports, figure by figure.
+//! Comparing reports, figure by figure, and the definitions of the worked example.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use dealpulse::definitions::{DefinitionsSpec, StageMeaning};
 use serde_json::Value;
+
+/// The definitions the worked example is read by.
+pub fn worked_example_definitions() -> DefinitionsSpec {
+    let order = ["qualification", "discovery", "proposal", "negotiation"];
+    let closing = [("closed_won", "won"), ("closed_lost", "lost")];
+    let stages = closing.map(|(stage, status)| {
+        let meaning = StageMeaning {
+            status: Some(status.into()),
+            probability: None,
+        };
+        (stage.to_owned(), meaning)
+    });
+    DefinitionsSpec {
+        time_zone: "Europe/Berlin".into(),
+        stage_order: order.map(str::to_owned).to_vec(),
+        stages: BTreeMap::from(stages),
+        ..DefinitionsSpec::default()
+    }
+}
 
 /// The figures in which two reports differ. Quantiles come from a sketch that may be off by one percent; everything else is exact to the
 /// six places shown.

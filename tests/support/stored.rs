@@ -35,12 +35,17 @@ pub struct Stored {
 impl Stored {
     /// An empty database of `name`, in an engine of its own.
     pub async fn new(name: &str) -> Stored {
+        Stored::with(name, DefinitionsSpec::default()).await
+    }
+
+    /// The same with these definitions but for the time zone.
+    pub async fn with(name: &str, definitions: DefinitionsSpec) -> Stored {
         let child = spawn(None);
         let setup = Setup::new(name, "127.0.0.1:1", &child.url(), &["crm.events"]);
         let clickhouse = setup.store();
         let spec = DefinitionsSpec {
             time_zone: setup.time_zone.clone(),
-            ..DefinitionsSpec::default()
+            ..definitions
         };
         let catalogue = Catalogue::new(spec.clone()).unwrap();
         migrate::migrate(&clickhouse, &catalogue)

@@ -65,13 +65,15 @@ impl<'d> Answer<'d> {
         };
         let calendar = &definitions.calendar;
         // Other rollups go by days that may be long before the first deal, or that are still to come.
-        let happened: Vec<String> = definitions
-            .rollups_by(Span::Window)
-            .map(|rollup| format!("'{}'", rollup.name))
-            .collect();
+        let happened = definitions.rollups_by(Span::Window).map(|rollup| {
+            // What has no total is looked for where it is least cut.
+            let least = rollup.cut_by.always();
+            let least = least.map_or_else(String::new, |d| definitions.dimension_name(d));
+            format!("('{}', '{least}')", rollup.name)
+        });
         let data = format!(
-            "grain = 'day' AND dimension = '' AND series IN ({}) AND arrayExists(c -> c != 0, counts)",
-            happened.join(", ")
+            "grain = 'day' AND (series, dimension) IN ({}) AND arrayExists(c -> c != 0, counts)",
+            happened.collect::<Vec<_>>().join(", ")
         );
         let from = format!("FROM rollups FINAL WHERE epoch = {epoch} AND {data}");
         let months = rows(clickhouse, &format!("SELECT DISTINCT toString(toStartOfMonth(toDate(pane))) AS month {from} ORDER BY month")).await?;

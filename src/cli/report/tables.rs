@@ -1,13 +1,13 @@
-//! The report as tables to be read: totals by window, then by each dimension, months, accounts and races.
+//! The report as tables to be read: metric by metric, then by each dimension, months, accounts and races.
 
 use std::collections::BTreeMap;
 
 use super::answer::{Answer, TOP};
-use super::grid::{Cell, Grid, WIDTH, clean, grouped};
+use super::grid::{Cell, Grid, grouped};
 use super::inputs::Tally;
+use super::metric_table::{cell, nothing, of_metric, shown, words};
 use super::rejects::Counts;
-use crate::event::DECIMAL_ONE;
-use crate::metric::{Figure, Figures, Group, Metric, decimal, find as by_path, money};
+use crate::metric::{Figure, Figures, Group, find as by_path, money};
 use crate::window::calendar::civil;
 use crate::window::rolling::Window;
 
@@ -18,7 +18,7 @@ const MONTHS: usize = 24;
 pub fn show(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
     let mut out = heading(answer, tally, rejected);
     for (number, metric) in answer.definitions.metrics().enumerate() {
-        out.push_str(&totals(answer, number, metric));
+        out.push_str(&of_metric(answer, number, metric));
     }
     for set in answer.definitions.readable_sets().skip(1) {
         out.push_str(&by_set(answer, set));
@@ -103,83 +103,6 @@ impl Answer<'_> {
             .find(|known| known.name == metric)?
             .total(at)
     }
-}
-
-/// A metric's totals: figures down, windows across.
-fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> String {
-    let windows: Vec<(usize, &Window)> = answer
-        .reading
-        .windows
-        .iter()
-        .enumerate()
-        .filter(|(_, w)| match metric.depends_on_window() {
-            true => !matches!(w, Window::Month(_)),
-            false => **w == Window::QuarterToDate,
-        })
-        .collect();
-    // The widest window has every figure and currency the others have.
-    let mut paths: Vec<(Vec<&'static str>, String)> = Vec::new();
-    let mut cells: BTreeMap<(Vec<&'static str>, String, usize), Figure> = BTreeMap::new();
-    for (column, (at, _)) in windows.iter().enumerate().rev() {
-        let Some(figures) = answer
-            .reading
-            .metrics
-            .get(number)
-            .and_then(|reading| reading.total(*at))
-        else {
-            continue;
-        };
-        for (name, figure) in figures {
-            figure.visit(&mut vec![*name], "", &mut |path, currency, figure| {
-                let row = (path.to_vec(), currency.to_owned());
-                if !paths.contains(&row) {
-                    paths.push(row.clone());
-                }
-                cells.insert((row.0, row.1, column), figure.clone());
-            });
-        }
-    }
-    let grid = |exact: bool| {
-        let mut grid = Grid::new(
-            std::iter::once(String::new()).chain(windows.iter().map(|(_, window)| window.label())),
-        );
-        for (path, currency) in &paths {
-            let figures: Vec<Option<&Figure>> = (0..windows.len())
-                .map(|column| cells.get(&(path.clone(), currency.clone(), column)))
-                .collect();
-            let cents = exact && figures.iter().any(|figure| matches!(figure, Some(Figure::Money(n)) if n % i128::from(DECIMAL_ONE) != 0));
-            let unit = if currency.is_empty() {
-                String::new()
-            } else {
-                format!(", {currency}")
-            };
-            grid.row(
-                &format!("{}{unit}", words(&path.join(": "))),
-                figures
-                    .into_iter()
-                    .map(|figure| figure.map_or_else(nothing, |f| cell(f, cents))),
-            );
-        }
-        grid.without_empty_rows()
-    };
-    let mut table = grid(true);
-    if table.width() > WIDTH {
-        table = grid(false);
-    }
-    if table.is_empty() {
-        return String::new();
-    }
-    let sentence = metric
-        .definition()
-        .split_once(". ")
-        .map_or(metric.definition(), |(first, _)| first)
-        .trim_end_matches('.');
-    format!(
-        "\n{}\n{}{}",
-        metric.display().title,
-        wrapped(sentence),
-        table.show()
-    )
 }
 
 /// One grouping set: its values down, the main figures of every metric across, for the widest window.
@@ -444,39 +367,6 @@ fn count(figures: &Figures, path: &[&str]) -> i64 {
     }
 }
 
-fn nothing() -> Cell {
-    Cell {
-        text: "–".into(),
-        is_nothing: true,
-    }
-}
-
-/// One figure. Money is rounded to whole units unless cents are wanted.
-fn cell(figure: &Figure, cents: bool) -> Cell {
-    let (text, is_nothing) = match figure {
-        Figure::Count(n) => (shown(*n), *n == 0),
-        Figure::Decimal(n) => (grouped(&decimal(*n)), *n == 0),
-        Figure::Share { .. } | Figure::Ratio(_) => match figure.gauge() {
-            Some(n) => (format!("{:.2} %", n * 100.0), false),
-            None => return nothing(),
-        },
-        Figure::Days(Some(n)) => (grouped(&format!("{n:.2}")), false),
-        Figure::Money(n) if cents => (grouped(&money(*n)), *n == 0),
-        Figure::Money(n) => (
-            grouped(&format!("{:.0}", *n as f64 / DECIMAL_ONE as f64)),
-            *n == 0,
-        ),
-        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) => {
-            return nothing();
-        }
-    };
-    Cell { text, is_nothing }
-}
-
-fn shown(n: i64) -> String {
-    grouped(&n.to_string())
-}
-
 fn or_none(value: &str) -> &str {
     if value.is_empty() { "(none)" } else { value }
 }
@@ -487,24 +377,4 @@ fn and_more(more: usize) -> String {
     } else {
         format!("  … and {more} more\n")
     }
-}
-
-fn words(name: &str) -> String {
-    clean(&name.replace('_', " "))
-}
-
-/// A sentence in lines that fit.
-fn wrapped(sentence: &str) -> String {
-    let mut lines = vec![String::new()];
-    for word in sentence.split_whitespace() {
-        let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].chars().count() + word.chars().count() + 3 > WIDTH
-        {
-            lines.push(String::new());
-        }
-        let last = lines.len() - 1;
-        let gap = if lines[last].is_empty() { "" } else { " " };
-        lines[last].extend([gap, word]);
-    }
-    lines.iter().map(|line| format!("  {line}\n")).collect()
 }

@@ -91,6 +91,11 @@ pub(super) const STAGES: [(&str, &str, &str); 4] = [
     ("negotiation", "0.75", "commit"),
 ];
 
+/// The stages of an open deal, in the order in which it passes them.
+pub fn stage_order() -> [&'static str; 4] {
+    STAGES.map(|(stage, ..)| stage)
+}
+
 pub(super) fn deal_key(deal: u32) -> String {
     format!("D-{deal}")
 }

@@ -31,6 +31,7 @@ mod user;
 mod world;
 
 pub use company::Currency;
+pub use deal::stage_order;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use world::World;
