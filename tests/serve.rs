@@ -419,7 +419,10 @@ fn compare(
                 let is_currency = name.len() == 3 && name.bytes().all(|b| b.is_ascii_uppercase());
                 let label = match is_currency {
                     true => Some("currency"),
-                    false => path.ends_with("_stages").then_some("stage"),
+                    // Under each stage's name there are figures.
+                    false => (path.ends_with("_stages")
+                        && !labels.iter().any(|(name, _)| *name == "stage"))
+                    .then_some("stage"),
                 };
                 match label {
                     Some(label) => compare(

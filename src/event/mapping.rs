@@ -185,10 +185,10 @@ impl Mapping {
     pub fn parse(toml: &str, schema: &Schema) -> Result<Mapping, MappingError> {
         let spec: Spec =
             toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
-        if spec.records.is_empty() {
+        if spec.records.is_empty() && spec.definitions.is_none() {
             return Err(MappingError::wrong(
                 "records",
-                "there is none; write a [[records]] table for every file whose rows are records",
+                "there is none; write a [[records]] table for every file whose rows are records, or at least [definitions]",
             ));
         }
         let delimiter = spec.delimiter.unwrap_or(',');

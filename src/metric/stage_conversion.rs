@@ -184,12 +184,12 @@ impl Metric for StageConversion {
         vec![
             View::new(
                 "stage_conversion_daily",
-                "SELECT day, dimension, value, position, {stage_order}[position] AS stage, sum(here) AS reached, sum(next) AS passed,
-                    sumIf(here, is_decided) AS decided_reached, sumIf(next, is_decided) AS decided_passed
-                FROM (SELECT day, dimension, value, position, series = 'stage_conversion.decided' AS is_decided,
-                        counts[position] AS here, if(position = length({stage_order}), counts[16], counts[position + 1]) AS next
+                "SELECT day, dimension, value, position, {stage_order}[position] AS stage, sum(at_least) AS reached, sum(beyond) AS passed,
+                    sumIf(at_least, is_decided) AS decided_reached, sumIf(beyond, is_decided) AS decided_passed
+                FROM (SELECT day, dimension, value, position, cells_by_day.series = 'stage_conversion.decided' AS is_decided,
+                        counts[position] AS at_least, if(position = length({stage_order}), counts[16], counts[position + 1]) AS beyond
                     FROM cells_by_day ARRAY JOIN range(1, length({stage_order}) + 1) AS position
-                    WHERE series IN ('stage_conversion.open', 'stage_conversion.decided'))
+                    WHERE cells_by_day.series IN ('stage_conversion.open', 'stage_conversion.decided'))
                 GROUP BY day, dimension, value, position",
             ),
             View::new(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::answer::Answer;
 use super::grid::{Cell, Grid, WIDTH, clean, grouped};
 use crate::event::DECIMAL_ONE;
-use crate::metric::{Figure, Metric, find, money};
+use crate::metric::{Figure, Metric, decimal, find, money};
 use crate::window::Dimension;
 use crate::window::rolling::Window;
 
@@ -134,18 +134,20 @@ pub fn nothing() -> Cell {
 pub fn cell(figure: &Figure, cents: bool) -> Cell {
     let (text, is_nothing) = match figure {
         Figure::Count(n) => (shown(*n), *n == 0),
-        Figure::Ratio(Some(n)) => (format!("{:.2} %", n * 100.0), false),
+        Figure::Decimal(n) => (grouped(&decimal(*n)), *n == 0),
+        Figure::Share { .. } | Figure::Ratio(_) => match figure.gauge() {
+            Some(n) => (format!("{:.2} %", n * 100.0), false),
+            None => return nothing(),
+        },
         Figure::Days(Some(n)) => (grouped(&format!("{n:.2}")), false),
         Figure::Money(n) if cents => (grouped(&money(*n)), *n == 0),
         Figure::Money(n) => (
             grouped(&format!("{:.0}", *n as f64 / DECIMAL_ONE as f64)),
             *n == 0,
         ),
-        Figure::Ratio(None)
-        | Figure::Days(None)
-        | Figure::Group(_)
-        | Figure::ByCurrency(_)
-        | Figure::ByStage(_) => return nothing(),
+        Figure::Days(None) | Figure::Group(_) | Figure::ByCurrency(_) | Figure::ByStage(_) => {
+            return nothing();
+        }
     };
     Cell { text, is_nothing }
 }
