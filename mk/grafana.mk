@@ -25,7 +25,8 @@ pictures-packages: node-tools
 
 pictures-tools:
 	$(call install,photographing the dashboards,\
-	  command -v chromium > /dev/null || missing="$$missing chromium";)
+	  command -v chromium > /dev/null || missing="$$missing chromium"; \
+	  command -v pngquant > /dev/null || missing="$$missing pngquant";)
 
 node-tools:
 	$(call install,Grafana's dashboards,\

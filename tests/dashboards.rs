@@ -2,12 +2,8 @@
 //!
 //! The checks themselves are in grafana/generator/: what they find wrong is in the message.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
-
-use support::clickhouse::DEALPULSE;
 
 const GENERATOR: &str = "grafana/generator";
 
@@ -49,5 +45,5 @@ fn every_query_of_every_panel_has_rows_on_real_engines() {
             "{program} is missing: `make prometheus-tools` installs it"
         );
     }
-    node("panels.mjs", &[DEALPULSE]);
+    node("run-queries.mjs", &[env!("CARGO_BIN_EXE_dealpulse")]);
 }

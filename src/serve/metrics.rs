@@ -68,7 +68,7 @@ fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
             1.0,
         ))
     });
-    let named: Vec<Series> = named.collect();
+    let named: Vec<_> = named.collect();
     let help = "What an owner or a manager is called.";
     (!named.is_empty()).then(|| gauge("dealpulse_owner_info", help, named))
 }

@@ -69,7 +69,7 @@ function grid({ panels }) {
 function variables(dashboard) {
   const declared = dashboard.templating.list.map(({ name }) => name);
   const texts = JSON.stringify([dashboard.panels, dashboard.annotations, dashboard.templating.list.map(({ query }) => query)]);
-  const used = new Set(variablesIn(texts).filter((name) => name !== 'timeFilter'));
+  const used = new Set(variablesIn(texts));
   return [
     ...declared.filter((name) => !used.has(name)).map((name) => `the variable ${name} is not used`),
     ...[...used].filter((name) => !declared.includes(name)).map((name) => `there is no variable ${name}`),

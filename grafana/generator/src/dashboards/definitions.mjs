@@ -24,11 +24,12 @@ const meanings = new Map(
  * Part of a metric's definition, as a sentence.
  * @param {string} metric as in docs/metrics.md, for example `win_rate`
  * @param {string} words must stand in its definition
+ * @param {string} [of] what they are said of, if they are no sentence by themselves
  */
-export function quote(metric, words) {
+export function quote(metric, words, of) {
   const definition = definitions.get(metric);
   if (!definition?.includes(words)) throw new Error(`the definition of ${metric} does not say “${words}”`);
-  const sentence = words[0].toUpperCase() + words.slice(1);
+  const sentence = of === undefined ? words[0].toUpperCase() + words.slice(1) : `${of}: ${words}`;
   return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
 }
 

@@ -4,18 +4,28 @@ import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
 import { address, businessAlerts, currencyVariable, dashboard, historyCurrencyVariable, uid, windowVariable } from './common.mjs';
 import { quote } from './definitions.mjs';
-import { band, bar, barGauge, colour, joined, link, stat, table, timeseries, unit } from './panels.mjs';
+import { band, bar, barGauge, colour, coloured, joined, link, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
+import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
+import { watched } from './watched.mjs';
 
 const money = { currency: '$currency' };
 const quarter = { window: 'qtd' };
-const change = [[null, colour.bad], [-0.1, colour.attention], [0, colour.good]];
 const interval = 'Low and high bound the 95 % interval (Wilson): the fewer records, the wider.';
-/** Columns of a rate's table. */
-const rateColumns = [
-  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
-  ['Low', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
-  ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 80 }],
+/** Columns of a rate's table: the rate, its bounds and the counts behind it; what is left is for the name. */
+const rateColumns = (...counts) => [
+  ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1, 'custom.width': 100 }],
+  ['Low', { unit: unit.ratio, decimals: 1, 'custom.width': 60 }],
+  ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 60 }],
+  ...counts.map((name) => [name, { 'custom.width': 60 }]),
+];
+/** How much of the quota is expected: the alert ForecastBelowQuota begins below 90 %. */
+const expectedSteps = [[null, colour.bad], [0.9, colour.attention], [1, colour.good]];
+/** The surer, the darker. */
+const forecastColours = [
+  ['commit', { color: { mode: 'fixed', fixedColor: 'dark-blue' } }],
+  ['best case', { color: { mode: 'fixed', fixedColor: 'blue' } }],
+  ['pipeline', { color: { mode: 'fixed', fixedColor: 'light-blue' } }],
 ];
 const ownerColumn = { unit: unit.text, 'custom.width': 80, links: [link('This owner', address('rep', { owner: '${__value.text}' }))] };
 const byMetric = (name, dimension) => [
@@ -39,6 +49,7 @@ export function director() {
   for (const [title, panels] of [
     ['Results', results()],
     ['How well: rates and how sure they are', rates()],
+    ['Watched numbers: has one changed for the worse?', watched()],
     ['Where from: lead sources', sources()],
     ['What is to come: forecast', forecast()],
     ['Who: sales race and quota', people()],
@@ -65,19 +76,7 @@ function results() {
         now(gauge('sales_results_amount_year_before', money), 'a year ago'),
       ],
     }),
-    stat({
-      title: 'Change of amount won',
-      description: quote('sales_results', 'Change: (this − that) ÷ that, no number where that is 0'),
-      unit: unit.ratio,
-      decimals: 1,
-      thresholds: change,
-      width: 5,
-      height: 4,
-      queries: [
-        now(gauge('sales_results_amount_change', money), 'to before'),
-        now(gauge('sales_results_amount_change_of_year', money), 'to a year ago'),
-      ],
-    }),
+    changeOfAmountWon({}, { width: 5, height: 4 }),
     stat({
       title: 'Won in $window, deals',
       description: quote('sales_results', 'Deals won, by the time they closed'),
@@ -86,14 +85,7 @@ function results() {
       height: 4,
       queries: [now(gauge('sales_results_won'), 'won'), now(gauge('sales_results_previous'), 'before'), now(gauge('sales_results_year_before'), 'a year ago')],
     }),
-    stat({
-      title: 'Average won deal ($currency)',
-      description: quote('sales_results', 'Average deal size: won amount ÷ won deals that have an amount'),
-      unit: unit.shortMoney,
-      width: 4,
-      height: 4,
-      queries: [now(gauge('sales_results_amount_average', money))],
-    }),
+    averageWonDeal({}, { width: 4, height: 4 }),
     stat({
       title: 'Velocity a day ($currency)',
       description: quote('velocity', 'Sales velocity, money a day: deals open now (omitted ones left out) × win rate by count × average size of won deals ÷ mean cycle length of won deals in days'),
@@ -102,31 +94,21 @@ function results() {
       height: 4,
       queries: [now(gauge('velocity_amount_velocity', money))],
     }),
-    barGauge({
-      title: 'This fiscal quarter against quota ($currency)',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × days of the period')}`,
-      unit: unit.shortMoney,
-      width: 8,
-      height: 7,
-      queries: [
-        now(gauge('quota_amount_target', { ...quarter, ...money }), 'quota'),
-        now(gauge('quota_amount_booked', { ...quarter, ...money }), 'won so far'),
-        now(gauge('quota_amount_run_rate', { ...quarter, ...money }), 'pace'),
-        now(gauge('quota_amount_remaining', { ...quarter, ...money }), 'needed'),
-        now(gauge('quota_amount_open', { ...quarter, ...money }), 'open'),
-      ],
-    }),
+    againstQuota({}, { width: 8, height: 7 }),
     stat({
       title: 'Quota attained, this fiscal quarter',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By payments: what was paid on invoices in the period, refunds taken off ÷ quota')}`,
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By payments: what was paid on invoices in the period, refunds taken off ÷ quota')} ${quote('quota', 'Expected: won, and these open amounts weighted by their probability')} ${quote('quota', 'Elapsed: days over (today included) ÷ days of the period')} Red where less than 90 % is expected.`,
       unit: unit.ratio,
       decimals: 1,
-      width: 4,
+      width: 5,
       height: 7,
       queries: [
         now(gauge('quota_amount_attainment', { ...quarter, ...money }), 'won'),
+        now(gauge('quota_amount_expected_attainment', { ...quarter, ...money }), 'expected'),
         now(gauge('quota_amount_attainment_by_payments', { ...quarter, ...money }), 'paid'),
+        now(gauge('quota_elapsed', quarter), 'elapsed'),
       ],
+      fields: [['expected', coloured(expectedSteps)]],
     }),
     stat({
       title: 'Coverage of the rest',
@@ -134,7 +116,7 @@ function results() {
       unit: 'none',
       decimals: 1,
       thresholds: [[null, colour.bad], [1, colour.attention], [3, colour.good]],
-      width: 4,
+      width: 3,
       height: 7,
       queries: [now(gauge('quota_amount_coverage', { ...quarter, ...money }))],
     }),
@@ -163,7 +145,7 @@ function rates() {
   ];
   const byValue = (rate, dimension, counts, labels = {}) => ({
     queries: [rate, `${rate}_low`, `${rate}_high`, ...counts.map(([name]) => name)].map((name) => rows(gaugeByValue(name, dimension, labels))),
-    transformations: joined('value', dimension === 'source' ? 'Source' : 'Team', ['Rate', 'Low', 'High', ...counts.map(([, title]) => title)]),
+    transformations: joined(['value'], [dimension === 'source' ? 'Source' : 'Team'], ['Rate', 'Low', 'High', ...counts.map(([, title]) => title)]),
   });
   return [
     timeseries({
@@ -183,7 +165,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('win_rate_rate', 'source', [['win_rate_won', 'Won'], ['win_rate_lost', 'Lost']]),
-      fields: [...rateColumns, ['Source', { links: byMetric('win_rate_rate', 'source') }]],
+      fields: [...rateColumns('Won', 'Lost'), ['Source', { links: byMetric('win_rate_rate', 'source') }]],
     }),
     table({
       title: 'Win rate by team, $window',
@@ -193,7 +175,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('win_rate_rate', 'team', [['win_rate_won', 'Won'], ['win_rate_lost', 'Lost']]),
-      fields: [...rateColumns, ['Team', { links: byMetric('win_rate_rate', 'team') }]],
+      fields: [...rateColumns('Won', 'Lost'), ['Team', { links: byMetric('win_rate_rate', 'team') }]],
     }),
     timeseries({
       title: 'Close rate within 30 days, matured leads of $window, as it was shown',
@@ -212,7 +194,7 @@ function rates() {
       height: 8,
       sort: ['Rate', true],
       ...byValue('close_rate_within_30d_rate', 'source', [['close_rate_within_30d_won', 'Won'], ['close_rate_within_30d_leads', 'Leads'], ['close_rate_within_90d_rate', 'In 90 days']]),
-      fields: [...rateColumns, ['In 90 days', { unit: unit.ratio, decimals: 1 }], ['Source', { links: byMetric('close_rate_within_30d_rate', 'source') }]],
+      fields: [...rateColumns('Won', 'Leads'), ['In 90 days', { unit: unit.ratio, decimals: 1, 'custom.width': 84 }], ['Source', { links: byMetric('close_rate_within_30d_rate', 'source') }]],
     }),
     table({
       title: 'Upsell rate by team, $window',
@@ -221,8 +203,8 @@ function rates() {
       width: 8,
       height: 8,
       sort: ['Rate', true],
-      ...byValue('upsell_rate', 'team', [['upsell_upsell', 'Upsell'], ['upsell_cross_sell', 'Cross-sell'], ['upsell_won', 'Won']]),
-      fields: [...rateColumns, ['Team', { links: byMetric('upsell_rate', 'team') }]],
+      ...byValue('upsell_rate', 'team', [['upsell_upsell', 'Upsell'], ['upsell_cross_sell', 'Cross'], ['upsell_won', 'Won']]),
+      fields: [...rateColumns('Upsell', 'Cross', 'Won'), ['Team', { links: byMetric('upsell_rate', 'team') }]],
     }),
   ];
 }
@@ -256,11 +238,11 @@ function sources() {
         rows(gaugeByValue('close_rate_within_90d_rate', 'source')),
         rows(gaugeByValue('lead_source_by_close_revenue', 'source', { currency: '$history_currency' })),
       ],
-      transformations: joined('value', 'Source', ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue by close']),
+      transformations: joined(['value'], ['Source'], ['Leads', 'Share', 'Qualified', 'Converted', 'Won', 'Won in 90 days', 'Revenue won']),
       fields: [
         ['Share', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
         ['Won in 90 days', { unit: unit.ratio, decimals: 1 }],
-        ['Revenue by close', { unit: unit.shortMoney }],
+        ['Revenue won', { unit: unit.shortMoney, 'custom.width': 130 }],
         ['Source', { links: byMetric('lead_source_leads', 'source') }],
       ],
     }),
@@ -268,22 +250,8 @@ function sources() {
 }
 
 function forecast() {
-  const period = { ...quarter, ...money };
   return [
-    barGauge({
-      title: 'Open, expected this fiscal quarter, by category and the surer ones ($currency)',
-      description: `${quote('forecast', 'Categories: commit, best case and pipeline, each alone and with the surer ones (cumulative)')} ${quote('forecast', 'Weighted: Σ amount × probability, the deal\'s own or its stage\'s, whichever was said last')}`,
-      unit: unit.shortMoney,
-      width: 8,
-      height: 8,
-      queries: [
-        now(gauge('forecast_period_cumulative_commit', period), 'commit'),
-        now(gauge('forecast_period_cumulative_best_case', period), 'best case'),
-        now(gauge('forecast_period_cumulative_pipeline', period), 'pipeline'),
-        now(gauge('forecast_period_amount_weighted', period), 'weighted'),
-        now(gauge('quota_amount_remaining', period), 'needed'),
-      ],
-    }),
+    forecastByCategory({}, { width: 8, height: 8 }),
     table({
       title: 'Open deals by the month they are expected in ($history_currency)',
       description: `${quote('forecast', 'Deals open now, by the day they are expected to close')} The present month and the eleven after it.`,
@@ -311,6 +279,36 @@ function forecast() {
         now(gauge('forecast_undated', quarter), 'undated'),
         now(gauge('forecast_without_probability', quarter), 'without probability'),
         now(gauge('forecast_omitted_deals', quarter), 'omitted'),
+      ],
+    }),
+    timeseries({
+      title: 'The forecast as it was known each day, open amounts by category ($history_currency)',
+      description: `${quote('forecast', 'Categories: commit, best case and pipeline, each alone and with the surer ones (cumulative)')} Of every day the state at its end, as the organisation then knew it; later corrections do not change it.`,
+      unit: unit.shortMoney,
+      width: 12,
+      height: 8,
+      stacked: true,
+      min: 0,
+      queries: [
+        sqlSeries(`SELECT day, sum(forecast_daily.commit) AS commit, sum(forecast_daily.best_case) AS "best case", sum(forecast_daily.pipeline) AS pipeline FROM forecast_daily
+          WHERE dimension = '' AND currency = \${history_currency:sqlstring} AND $__dateFilter(day) GROUP BY day ORDER BY day`),
+      ],
+      fields: forecastColours,
+    }),
+    table({
+      title: 'Against quota by team and the units above, this fiscal quarter ($currency)',
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'Expected: won, and these open amounts weighted by their probability')} A unit has the numbers of all teams below it, so units do not add up.`,
+      unit: unit.money,
+      decimals: 0,
+      width: 12,
+      height: 8,
+      sort: ['Won', true],
+      queries: ['target', 'booked', 'attainment', 'expected_attainment', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'org_unit', { ...quarter, ...money }))),
+      transformations: joined(['value'], ['Team or unit'], ['Quota', 'Won', 'Attained', 'Expected', 'Open']),
+      fields: [
+        ['Attained', { unit: unit.ratio, decimals: 1, 'custom.width': 90 }],
+        ['Expected', { unit: unit.ratio, decimals: 1, ...bar, max: 1, color: { mode: 'thresholds' }, ...coloured(expectedSteps) }],
+        ['Team or unit', { links: byMetric('quota_amount_attainment', 'org_unit') }],
       ],
     }),
   ];

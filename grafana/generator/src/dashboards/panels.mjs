@@ -56,7 +56,7 @@ const latest = () => new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']
 export function stat(panel) {
   const builder = base(new StatPanel(), panel)
     .graphMode(common.BigValueGraphMode.None)
-    .colorMode(panel.thresholds ? common.BigValueColorMode.Value : common.BigValueColorMode.None)
+    .colorMode(panel.thresholds || panel.fields ? common.BigValueColorMode.Value : common.BigValueColorMode.None)
     .justifyMode(common.BigValueJustifyMode.Auto)
     .textMode(panel.queries.length > 1 ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value)
     .orientation(common.VizOrientation.Auto)
@@ -73,8 +73,8 @@ export function stat(panel) {
 export function timeseries(panel) {
   const builder = base(new TimeseriesPanel(), panel)
     .drawStyle(panel.bars ? common.GraphDrawStyle.Bars : common.GraphDrawStyle.Line)
-    .lineWidth(panel.bars ? 1 : 2)
-    .fillOpacity(panel.bars ? 70 : 0)
+    .lineWidth(panel.bars || panel.stacked ? 1 : 2)
+    .fillOpacity(panel.bars || panel.stacked ? 70 : 0)
     .gradientMode(common.GraphGradientMode.None)
     .lineInterpolation(common.LineInterpolation.Linear)
     .showPoints(common.VisibilityMode.Never)
@@ -130,7 +130,7 @@ export function barGauge(panel) {
     .namePlacement(common.BarGaugeNamePlacement.Left)
     .showUnfilled(true)
     .sizing(common.BarGaugeSizing.Auto)
-    .text(new common.VizTextDisplayOptionsBuilder().titleSize(14).valueSize(16))
+    .text(new common.VizTextDisplayOptionsBuilder().titleSize(12).valueSize(16))
     .min(0)
     .colorScheme(new FieldColorBuilder().mode(panel.thresholds ? FieldColorModeId.Thresholds : FieldColorModeId.Fixed).fixedColor(colour.plain))
     .reduceOptions(latest());
@@ -139,17 +139,24 @@ export function barGauge(panel) {
 }
 
 /**
- * One table of several queries whose rows have the same column `key`.
- * @param {string} key the label the rows have in common @param {string} keyName how its column is headed
+ * One table of several queries whose rows have the same columns `keys`.
+ * @param {string[]} keys the labels the rows have in common @param {string[]} keyNames how their columns are headed
  * @param {string[]} names how the columns of the queries' values are headed, in their order
  */
-export function joined(key, keyName, names) {
-  const value = (index) => (names.length === 1 ? 'Value' : `Value #${String.fromCharCode(65 + index)}`);
-  const renamed = Object.fromEntries(names.map((name, index) => [value(index), name]));
-  const order = Object.fromEntries([key, ...names.map((_, index) => value(index))].map((name, index) => [name, index]));
+export function joined(keys, keyNames, names) {
+  const values = names.map((_, index) => (names.length === 1 ? 'Value' : `Value #${String.fromCharCode(65 + index)}`));
+  const columns = [...keys, ...values];
+  const headings = [...keyNames, ...names];
   return [
     { id: 'merge', options: {} },
-    { id: 'organize', options: { excludeByName: { Time: true }, indexByName: order, renameByName: { [key]: keyName, ...renamed } } },
+    {
+      id: 'organize',
+      options: {
+        excludeByName: { Time: true },
+        indexByName: Object.fromEntries(columns.map((name, index) => [name, index])),
+        renameByName: Object.fromEntries(columns.map((name, index) => [name, headings[index]])),
+      },
+    },
   ];
 }
 
@@ -160,5 +167,7 @@ export const bar = {
   fieldMinMax: true,
   min: 0,
 };
+/** Properties of a field whose colour says where it is. */
+export const coloured = (steps) => ({ thresholds: { mode: 'absolute', steps: steps.map(([value, color]) => ({ value, color })) } });
 /** A link of a value or a column. */
 export const link = (title, url) => ({ title, url, targetBlank: false });

@@ -4,7 +4,7 @@ import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
 import { dashboard, fromPrometheus, pipelineAlerts, uid } from './common.mjs';
 import { meaning } from './definitions.mjs';
-import { barGauge, colour, stat, table, timeseries, unit } from './panels.mjs';
+import { bar, colour, joined, stat, table, timeseries, unit } from './panels.mjs';
 import { now, overTime, rows } from './queries.mjs';
 
 const on = '{instance=~"$instance"}';
@@ -265,13 +265,16 @@ function holding() {
       min: 0,
       queries: [overTime(`dealpulse_append_only_rows${on}`, '{{instance}}')],
     }),
-    barGauge({
+    table({
       title: 'Records held, by entity',
       description: meaning('dealpulse_records'),
       unit: unit.count,
       width: 6,
       height: 8,
-      queries: [now(`sort_desc(sum by (entity) (dealpulse_records${on}) > 0)`, '{{entity}}')],
+      sort: ['Records', true],
+      queries: [rows(`sum by (entity) (dealpulse_records${on})`)],
+      transformations: joined(['entity'], ['Entity'], ['Records']),
+      fields: [['Records', bar]],
     }),
     table({
       title: 'Shards owned, by instance and version',
@@ -280,9 +283,7 @@ function holding() {
       width: 6,
       height: 8,
       queries: [rows(`sum by (instance, version) (dealpulse_build_info${on} * on (instance, job) group_left () dealpulse_shards_owned)`)],
-      transformations: [
-        { id: 'organize', options: { excludeByName: { Time: true }, indexByName: { instance: 0, version: 1, Value: 2 }, renameByName: { instance: 'Instance', version: 'Version', Value: 'Shards' } } },
-      ],
+      transformations: joined(['instance', 'version'], ['Instance', 'Version'], ['Shards']),
     }),
   ];
 }

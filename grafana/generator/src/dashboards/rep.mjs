@@ -6,10 +6,10 @@ import { businessAlerts, currencyVariable, dashboard, fromClickhouse, historyCur
 import { quote } from './definitions.mjs';
 import { band, bar, barGauge, colour, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, inDays, names, now, overTime, sqlRows, sqlSeries } from './queries.mjs';
+import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
 
 const own = { dimension: 'owner', value: '$owner' };
 const ownMoney = { ...own, currency: '$currency' };
-const ownQuarter = { ...ownMoney, window: 'qtd' };
 const isOwn = `dimension = 'owner' AND value[1] = \${owner:sqlstring}`;
 const inCurrency = `currency = \${history_currency:sqlstring}`;
 
@@ -26,11 +26,15 @@ export function rep() {
     .withVariable(
       fromClickhouse(
         'owner',
-        `SELECT value[1] AS id, concat(any(users.name), ' (', id, ')') AS shown FROM win_rate_daily LEFT JOIN ${names} AS users ON users.id = value[1]
-         WHERE dimension = 'owner' AND value[1] != '' GROUP BY id ORDER BY sum(won) DESC, id`,
+        // The first is one the gauges show: these are the owners with most leads and decided deals of the last 90 days.
+        `SELECT id, concat(any(users.name), ' (', id, ')') AS shown
+         FROM (SELECT value[1] AS id, day, won + lost AS records FROM win_rate_daily WHERE dimension = 'owner'
+           UNION ALL SELECT value[1] AS id, day, leads AS records FROM close_rate_cohort WHERE dimension = 'owner') AS owners
+         LEFT JOIN ${names} AS users ON users.id = owners.id
+         WHERE id != '' GROUP BY owners.id AS id ORDER BY sumIf(records, day > today() - 90) DESC, id`,
       )
         .label('Owner')
-        .description('Who is credited with the deals, those with most won deals first'),
+        .description('Those with most leads and decided deals of the last 90 days first'),
     )
     .withVariable(windowVariable('90d'))
     .withVariable(currencyVariable())
@@ -65,24 +69,8 @@ function closed() {
       height: 4,
       queries: [now(gauge('sales_results_amount_won', ownMoney), 'won'), now(gauge('sales_results_amount_previous', ownMoney), 'before')],
     }),
-    stat({
-      title: 'Change of amount won',
-      description: quote('sales_results', 'Change: (this − that) ÷ that, no number where that is 0'),
-      unit: unit.ratio,
-      decimals: 1,
-      thresholds: [[null, colour.bad], [-0.1, colour.attention], [0, colour.good]],
-      width: 4,
-      height: 4,
-      queries: [now(gauge('sales_results_amount_change', ownMoney))],
-    }),
-    stat({
-      title: 'Average won deal ($currency)',
-      description: quote('sales_results', 'Average deal size: won amount ÷ won deals that have an amount'),
-      unit: unit.shortMoney,
-      width: 4,
-      height: 4,
-      queries: [now(gauge('sales_results_amount_average', ownMoney))],
-    }),
+    changeOfAmountWon(own, { width: 4, height: 4 }),
+    averageWonDeal(own, { width: 4, height: 4 }),
     stat({
       title: 'Cycle of won deals, median',
       description: quote('cycle_length', 'closed_at − created_at of deals, by the time they closed: mean, median and 90th percentile'),
@@ -120,38 +108,13 @@ function closed() {
       queries: [overTime(gauge('win_rate_rate', own), 'rate'), overTime(gauge('win_rate_rate_low', own), 'low'), overTime(gauge('win_rate_rate_high', own), 'high')],
       fields: band('rate', 'low', 'high'),
     }),
-    barGauge({
-      title: 'This fiscal quarter against quota ($currency)',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'Run rate: what would be won in the whole period at the pace so far, won ÷ days over (today included) × days of the period')}`,
-      unit: unit.shortMoney,
-      width: 6,
-      height: 8,
-      queries: [
-        now(gauge('quota_amount_target', ownQuarter), 'quota'),
-        now(gauge('quota_amount_booked', ownQuarter), 'won so far'),
-        now(gauge('quota_amount_run_rate', ownQuarter), 'pace'),
-        now(gauge('quota_amount_remaining', ownQuarter), 'needed'),
-        now(gauge('quota_amount_open', ownQuarter), 'open'),
-      ],
-    }),
+    againstQuota(own, { width: 6, height: 8 }),
   ];
 }
 
 function forecast() {
   return [
-    barGauge({
-      title: 'Open, expected this fiscal quarter, by category and the surer ones ($currency)',
-      description: `${quote('forecast', 'Categories: commit, best case and pipeline, each alone and with the surer ones (cumulative)')} ${quote('forecast', 'Weighted: Σ amount × probability, the deal\'s own or its stage\'s, whichever was said last')}`,
-      unit: unit.shortMoney,
-      width: 10,
-      height: 7,
-      queries: [
-        now(gauge('forecast_period_cumulative_commit', ownQuarter), 'commit'),
-        now(gauge('forecast_period_cumulative_best_case', ownQuarter), 'best case'),
-        now(gauge('forecast_period_cumulative_pipeline', ownQuarter), 'pipeline'),
-        now(gauge('forecast_period_amount_weighted', ownQuarter), 'weighted'),
-      ],
-    }),
+    forecastByCategory(own, { width: 10, height: 7 }),
     table({
       title: 'Open deals by the month they are expected in ($history_currency)',
       description: `${quote('forecast', 'Deals open now, by the day they are expected to close')} The present month and the eleven after it.`,

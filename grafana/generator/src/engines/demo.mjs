@@ -1,7 +1,8 @@
 // A demonstration at work, and a Prometheus that scrapes it and knows its past: what the dashboards are tried on and drawn from.
 //
 // For pictures its past is recorded: while the organisation's clock catches up with today some gauges are kept under the organisation's
-// time, once a day of it, and given to Prometheus before it starts. So “as it was shown” is what they showed on each of these days.
+// time, once a day of it, and given to Prometheus before it starts. So “as it was shown” is what they showed on each of these days. In the
+// same way the forecast is set aside: the pipeline does so by the log's time, and the demonstration's log has ours.
 
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,10 +12,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-const SCRAPE_SECONDS = 1;
+import { execute } from '../query/clickhouse.mjs';
+import { ask } from '../query/prometheus.mjs';
+
+const SCRAPE_SECONDS = 2;
 const DAY = 86_400;
 /** Of these the past is shown: see the queries over time of the dashboards. */
-const ofThePast = /^dealpulse_(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?\{/;
+const ofThePast = /^dealpulse_(?:(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?|alert_evidence|alert_threshold)\{/;
 
 /**
  * Runs `use` beside a demonstration that has caught up with today, and ends everything.
@@ -41,7 +45,7 @@ export async function withDemo({ command, historyDays, catchUpDays, recorded, de
       { stdio: ['ignore', 'pipe', 'ignore'] },
     );
     const said = await output(demo, /scrapes (http:\S+)\/metrics, a Grafana asks ClickHouse at (\S+) \(database (\w+)\)/);
-    const [, page, url, database] = said;
+    const [, page, url, name] = said;
     const port = await freePort();
     const data = join(directory, 'data');
     const prometheus = `http://127.0.0.1:${port}`;
@@ -51,7 +55,10 @@ export async function withDemo({ command, historyDays, catchUpDays, recorded, de
     const options = ['--config.file=prometheus.yml', `--storage.tsdb.path=${data}`, '--storage.tsdb.retention.time=10y', '--query.lookback-delta=26h'];
     const scrape = () => start('prometheus', [...options, `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], { cwd: directory, stdio: 'ignore' });
     const scraping = scrape();
-    const past = await untilToday(page, catchUpDays);
+    const database = { url, name };
+    const past = await untilToday(page, catchUpDays, (instant) => setForecastAside(database, instant));
+    // A forecast of two days ago there is in any case.
+    await setForecastAside(database, Date.now() / 1000 - 2 * DAY);
     if (recorded) {
       // The clock runs while the history comes in, so the first days pass unseen.
       if (past.size < 10) throw new Error(`${past.size} days of ${catchUpDays} were recorded: the clock runs too fast`);
@@ -60,13 +67,15 @@ export async function withDemo({ command, historyDays, catchUpDays, recorded, de
       await promisify(execFile)('promtool', ['tsdb', 'create-blocks-from', '--max-block-duration=2400h', 'openmetrics', 'past.txt', data], { cwd: directory });
       scrape();
     }
-    await until('Prometheus has scraped', async () => {
-      const response = await fetch(`${prometheus}/api/v1/query?query=count_over_time(dealpulse_watermark_age_seconds[20s])`);
-      const { data } = await response.json();
-      return Number(data.result[0]?.value[1] ?? 0) >= scrapes;
-    });
+    const restarted = Date.now();
+    const scraped = async () => {
+      const seconds = Math.ceil((Date.now() - restarted) / 1000);
+      const { result } = await ask(prometheus, 'query', { query: `count_over_time(dealpulse_watermark_age_seconds[${seconds}s])` });
+      return Number(result[0]?.value[1] ?? 0) >= scrapes;
+    };
+    await until(`Prometheus has scraped ${scrapes} times`, scraped, 300);
     const metrics = await (await fetch(`${page}/metrics`)).text();
-    await use({ prometheus, clickhouse: { url, database }, scrapeInterval: SCRAPE_SECONDS * 1000, now: Date.now(), started, metrics });
+    await use({ prometheus, clickhouse: { url, database: name }, scrapeInterval: SCRAPE_SECONDS * 1000, now: Date.now(), started, metrics });
   } finally {
     await Promise.all(children.map(end));
     rmSync(directory, { recursive: true, force: true });
@@ -87,8 +96,18 @@ function output(child, pattern) {
   });
 }
 
+/** Keeps the present forecast as that of an hour (seconds), as the pipeline does at the end of one. */
+async function setForecastAside({ url, name }, instant) {
+  await execute(
+    url,
+    name,
+    `INSERT INTO hourly SELECT epoch, series, grain, dimension, pane, value, currency, shard, toStartOfHour(toDateTime(${Math.floor(instant)}, 'UTC')), counts, sums, sketch, version
+     FROM rollups FINAL WHERE series = 'forecast.open'`,
+  );
+}
+
 /** Waits until the organisation's clock has come to today: its days so far, by watermark, as the lines of /metrics that are to be kept. */
-async function untilToday(page, catchUpDays) {
+async function untilToday(page, catchUpDays, atDay) {
   const days = new Map();
   let last = -Infinity;
   const caughtUp = async () => {
@@ -98,6 +117,7 @@ async function untilToday(page, catchUpDays) {
     if (watermark - last >= DAY && age > DAY / 10 && age < catchUpDays * DAY) {
       last = watermark;
       days.set(watermark, text.split('\n').filter((line) => ofThePast.test(line)));
+      await atDay(watermark);
     }
     return age < 300;
   };
@@ -143,7 +163,7 @@ function freePort() {
   });
 }
 
-async function until(what, isSo, seconds = 60) {
+async function until(what, isSo, seconds) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
     if (await isSo().catch(() => false)) return;

@@ -12,6 +12,12 @@ export async function ask(url, database, sql) {
   return meta.map(({ name, type }) => ({ name, ...read(type, data.map((row) => row[name])) }));
 }
 
+/** Runs a statement that answers nothing. */
+export async function execute(url, database, sql) {
+  const response = await fetch(`${url}/?${new URLSearchParams({ database })}`, { method: 'POST', body: sql });
+  if (!response.ok) throw new Error(`${await response.text()}\n${sql}`);
+}
+
 /** The text that is sent: variables, then macros. @param {string} sql @param {import('./interpolate.mjs').Scope} scope */
 export function expanded(sql, scope) {
   const date = (milliseconds) => `toDate('${new Date(milliseconds).toISOString().slice(0, 10)}')`;
