@@ -5,7 +5,10 @@ import { Registry } from '@grafana/data';
 /** A panel as Grafana has it in memory: JSON knows no infinity, and says null where the lowest threshold begins. */
 export function loaded(panel) {
   const copy = structuredClone(panel);
-  copy.fieldConfig.defaults.thresholds?.steps.filter(({ value }) => value === null).forEach((step) => (step.value = -Infinity));
+  const { defaults, overrides } = copy.fieldConfig;
+  const properties = overrides.flatMap((override) => override.properties);
+  const thresholds = [defaults.thresholds, ...properties.filter(({ id }) => id === 'thresholds').map(({ value }) => value)];
+  for (const step of thresholds.flatMap((each) => each?.steps ?? [])) step.value ??= -Infinity;
   return copy;
 }
 

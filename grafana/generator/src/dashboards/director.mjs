@@ -4,7 +4,7 @@ import { RowBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
 import { address, businessAlerts, currencyVariable, dashboard, historyCurrencyVariable, uid, windowVariable } from './common.mjs';
 import { quote } from './definitions.mjs';
-import { band, bar, barGauge, colour, joined, link, stat, table, timeseries, unit } from './panels.mjs';
+import { band, bar, barGauge, colour, coloured, joined, link, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
 import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
 import { watched } from './watched.mjs';
@@ -19,6 +19,8 @@ const rateColumns = (...counts) => [
   ['High', { unit: unit.ratio, decimals: 1, 'custom.width': 60 }],
   ...counts.map((name) => [name, { 'custom.width': 60 }]),
 ];
+/** How much of the quota is expected: the alert ForecastBelowQuota begins below 90 %. */
+const expectedSteps = [[null, colour.bad], [0.9, colour.attention], [1, colour.good]];
 /** The surer, the darker. */
 const forecastColours = [
   ['commit', { color: { mode: 'fixed', fixedColor: 'dark-blue' } }],
@@ -95,15 +97,18 @@ function results() {
     againstQuota({}, { width: 8, height: 7 }),
     stat({
       title: 'Quota attained, this fiscal quarter',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By payments: what was paid on invoices in the period, refunds taken off ÷ quota')}`,
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'By payments: what was paid on invoices in the period, refunds taken off ÷ quota')} ${quote('quota', 'Expected: won, and these open amounts weighted by their probability')} ${quote('quota', 'Elapsed: days over (today included) ÷ days of the period')} Red where less than 90 % is expected.`,
       unit: unit.ratio,
       decimals: 1,
-      width: 4,
+      width: 5,
       height: 7,
       queries: [
         now(gauge('quota_amount_attainment', { ...quarter, ...money }), 'won'),
+        now(gauge('quota_amount_expected_attainment', { ...quarter, ...money }), 'expected'),
         now(gauge('quota_amount_attainment_by_payments', { ...quarter, ...money }), 'paid'),
+        now(gauge('quota_elapsed', quarter), 'elapsed'),
       ],
+      fields: [['expected', coloured(expectedSteps)]],
     }),
     stat({
       title: 'Coverage of the rest',
@@ -111,7 +116,7 @@ function results() {
       unit: 'none',
       decimals: 1,
       thresholds: [[null, colour.bad], [1, colour.attention], [3, colour.good]],
-      width: 4,
+      width: 3,
       height: 7,
       queries: [now(gauge('quota_amount_coverage', { ...quarter, ...money }))],
     }),
@@ -292,16 +297,17 @@ function forecast() {
     }),
     table({
       title: 'Against quota by team and the units above, this fiscal quarter ($currency)',
-      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} A unit has the numbers of all teams below it, so units do not add up.`,
+      description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'Expected: won, and these open amounts weighted by their probability')} A unit has the numbers of all teams below it, so units do not add up.`,
       unit: unit.money,
       decimals: 0,
       width: 12,
       height: 8,
       sort: ['Won', true],
-      queries: ['target', 'booked', 'attainment', 'run_rate', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'org_unit', { ...quarter, ...money }))),
-      transformations: joined(['value'], ['Team or unit'], ['Quota', 'Won', 'Attained', 'Pace', 'Open']),
+      queries: ['target', 'booked', 'attainment', 'expected_attainment', 'open'].map((figure) => rows(gaugeByValue(`quota_amount_${figure}`, 'org_unit', { ...quarter, ...money }))),
+      transformations: joined(['value'], ['Team or unit'], ['Quota', 'Won', 'Attained', 'Expected', 'Open']),
       fields: [
-        ['Attained', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
+        ['Attained', { unit: unit.ratio, decimals: 1, 'custom.width': 90 }],
+        ['Expected', { unit: unit.ratio, decimals: 1, ...bar, max: 1, color: { mode: 'thresholds' }, ...coloured(expectedSteps) }],
         ['Team or unit', { links: byMetric('quota_amount_attainment', 'org_unit') }],
       ],
     }),

@@ -8,7 +8,7 @@ import { now, overTime, rows } from './queries.mjs';
 
 const what = 'The gauge chosen above; docs/metrics.md has its definition, and /metrics has it as its HELP.';
 /** A gauge's unit follows from its name, so a panel asks three times, and two of the questions have no answer. */
-const ratios = '.*_(rate|share|attainment|attainment_by_payments|change|change_of_year|net|gross|close_ratio)';
+const ratios = '.*_(rate|share|attainment|attainment_by_payments|change|change_of_year|net|gross|close_ratio|elapsed)(_low|_high)?';
 const byUnit = [
   [`__name__="$metric",__name__=~"${ratios}"`, '', unit.ratio],
   ['__name__="$metric",__name__=~".*_seconds"', ' / 86400', unit.days],

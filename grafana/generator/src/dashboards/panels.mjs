@@ -56,7 +56,7 @@ const latest = () => new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']
 export function stat(panel) {
   const builder = base(new StatPanel(), panel)
     .graphMode(common.BigValueGraphMode.None)
-    .colorMode(panel.thresholds ? common.BigValueColorMode.Value : common.BigValueColorMode.None)
+    .colorMode(panel.thresholds || panel.fields ? common.BigValueColorMode.Value : common.BigValueColorMode.None)
     .justifyMode(common.BigValueJustifyMode.Auto)
     .textMode(panel.queries.length > 1 ? common.BigValueTextMode.ValueAndName : common.BigValueTextMode.Value)
     .orientation(common.VizOrientation.Auto)
@@ -167,5 +167,7 @@ export const bar = {
   fieldMinMax: true,
   min: 0,
 };
+/** Properties of a field whose colour says where it is. */
+export const coloured = (steps) => ({ thresholds: { mode: 'absolute', steps: steps.map(([value, color]) => ({ value, color })) } });
 /** A link of a value or a column. */
 export const link = (title, url) => ({ title, url, targetBlank: false });

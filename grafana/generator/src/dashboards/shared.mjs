@@ -41,10 +41,10 @@ export function averageWonDeal(whose, size) {
 
 /** @param {Whose} whose @param {Size} size */
 export function againstQuota(whose, size) {
-  const figures = { target: 'quota', booked: 'won so far', run_rate: 'pace', remaining: 'needed', open: 'open' };
+  const figures = { target: 'quota', booked: 'won so far', run_rate: 'pace', expected: 'expected', remaining: 'needed', open: 'open' };
   return barGauge({
     title: 'This fiscal quarter against quota ($currency)',
-    description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'what would be won in the whole period at the pace so far, won ÷ days over (today included) × days of the period', 'Pace')} ${quote('quota', 'what is still needed, never below 0', 'Needed')} ${quote('quota', 'open amounts expected from today to the period\'s end, omitted ones left out', 'Open')}`,
+    description: `${quote('quota', 'Won amounts ÷ quota, both of a whole period')} ${quote('quota', 'what would be won in the whole period at the pace so far, won ÷ days over (today included) × days of the period', 'Pace')} ${quote('quota', 'Expected: won, and these open amounts weighted by their probability')} ${quote('quota', 'what is still needed, never below 0', 'Needed')} ${quote('quota', 'open amounts expected from today to the period\'s end, omitted ones left out', 'Open')}`,
     unit: unit.shortMoney,
     ...size,
     queries: Object.entries(figures).map(([figure, name]) => now(gauge(`quota_amount_${figure}`, thisQuarter(whose)), name)),

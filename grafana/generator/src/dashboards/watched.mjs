@@ -1,6 +1,6 @@
 // The watched numbers: how much evidence there is that one has changed for the worse, and which records are behind it (docs/alerts.md).
 
-import { bar, colour, joined, table, timeseries, unit } from './panels.mjs';
+import { bar, colour, coloured, joined, table, timeseries, unit } from './panels.mjs';
 import { overTime, rows } from './queries.mjs';
 
 const keys = ['watch', 'dimension', 'value'];
@@ -24,7 +24,7 @@ export function watched() {
       queries: [rows(evidence), rows(judged(`${of('observed')} / ${of('expected')}`)), rows(judged(of('sample'))), rows(judged(of('smallest_drop')))],
       transformations: joined(keys, ['Number', 'Dimension', 'Value'], ['Evidence', 'Observed', 'Records', 'Smallest drop']),
       fields: [
-        ['Evidence', { ...bar, max: 1, color: { mode: 'thresholds' }, thresholds: { mode: 'absolute', steps: evidenceSteps } }],
+        ['Evidence', { ...bar, max: 1, color: { mode: 'thresholds' }, ...coloured(evidenceSteps) }],
         ['Records', { unit: unit.count }],
       ],
     }),
@@ -52,8 +52,4 @@ export function watched() {
 }
 
 /** Half the evidence is worth a look, all of it is an alert. */
-const evidenceSteps = [
-  { value: null, color: colour.plain },
-  { value: 0.5, color: colour.attention },
-  { value: 1, color: colour.bad },
-];
+const evidenceSteps = [[null, colour.plain], [0.5, colour.attention], [1, colour.bad]];
