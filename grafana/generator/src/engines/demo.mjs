@@ -37,6 +37,13 @@ export async function withDemo({ command, historyDays, catchUpDays, recorded, de
   const directory = mkdtempSync(join(tmpdir(), 'dealpulse-dashboards-'));
   const children = [];
   const start = (program, args, options) => children[children.push(spawn(program, args, options)) - 1];
+  // Ended from outside, too, it leaves nothing behind.
+  const interrupted = () => {
+    children.forEach((child) => child.kill('SIGTERM'));
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(1);
+  };
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
   try {
     const [program, ...first] = command;
     const demo = start(
