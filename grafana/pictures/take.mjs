@@ -41,7 +41,7 @@ export async function photograph(uid, engines, options, files) {
   try {
     for (const [name, rows] of Object.entries(files)) {
       const picture = join(root, `docs/pictures/${name}.png`);
-      await promisify(execFile)('chromium', [
+      await drawn([
         '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--virtual-time-budget=20000',
         `--window-size=${WIDTH},${height(rows ?? rowsOf(dashboard))}`, `--screenshot=${picture}`, `http://127.0.0.1:${server.address().port}/`,
       ]);
@@ -51,5 +51,15 @@ export async function photograph(uid, engines, options, files) {
     }
   } finally {
     server.close();
+  }
+}
+
+/** On a busy machine Chromium now and then waits for ever for its virtual time to pass: it is given a minute, and three tries. */
+async function drawn(options, tries = 3) {
+  try {
+    await promisify(execFile)('chromium', options, { timeout: 60_000, killSignal: 'SIGKILL' });
+  } catch (error) {
+    if (!error.killed || tries === 1) throw error;
+    await drawn(options, tries - 1);
   }
 }
