@@ -1,6 +1,6 @@
 // Photographs of the dashboards: each is drawn by the page in src/ from its JSON and real answers, and photographed by headless Chromium.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
@@ -56,10 +56,12 @@ export async function photograph(uid, engines, options, files) {
 
 /** On a busy machine Chromium now and then waits for ever for its virtual time to pass: it is given a minute, and three tries. */
 async function drawn(options, tries = 3) {
-  try {
-    await promisify(execFile)('chromium', options, { timeout: 60_000, killSignal: 'SIGKILL' });
-  } catch (error) {
-    if (!error.killed || tries === 1) throw error;
-    await drawn(options, tries - 1);
-  }
+  // A group of its own, which ends as a whole.
+  const chromium = spawn('chromium', options, { stdio: 'ignore', detached: true });
+  const impatient = setTimeout(() => process.kill(-chromium.pid, 'SIGKILL'), 60_000);
+  const code = await new Promise((resolve, reject) => chromium.on('exit', resolve).on('error', reject));
+  clearTimeout(impatient);
+  if (code === 0) return;
+  if (tries === 1) throw new Error(`chromium ended with ${code}`);
+  await drawn(options, tries - 1);
 }
