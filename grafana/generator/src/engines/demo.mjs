@@ -15,7 +15,8 @@ import { promisify } from 'node:util';
 import { execute } from '../query/clickhouse.mjs';
 import { ask } from '../query/prometheus.mjs';
 
-const SCRAPE_SECONDS = 2;
+/** Also how long a scrape may take, which on a busy machine is seconds. */
+const SCRAPE_SECONDS = 5;
 const DAY = 86_400;
 /** Of these the past is shown: see the queries over time of the dashboards. */
 const ofThePast = /^dealpulse_(?:(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?|alert_evidence|alert_threshold)\{/;
