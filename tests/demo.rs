@@ -29,11 +29,16 @@ fn matured_cohorts_contacts_and_stages_are_shown_before_the_clock_has_caught_up(
         .spawn()
         .map(Running)
         .unwrap();
-    let mut line = String::new();
-    let output = demo.0.stdout.take().unwrap();
-    BufReader::new(output).read_line(&mut line).unwrap();
+    // The pipe stays open: what is printed to a closed one ends the program.
+    let mut output = BufReader::new(demo.0.stdout.take().unwrap()).lines();
+    let line = output.next().unwrap().unwrap();
     let address = line.split_once("http://").unwrap().1;
     let address: SocketAddr = address.split_once('/').unwrap().0.parse().unwrap();
+    let line = output.next().unwrap().unwrap();
+    assert!(
+        line.contains(&format!("a Prometheus scrapes http://{address}/metrics")),
+        "{line}"
+    );
     let gauge = |name: &str| {
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let text = raw(address, request.as_bytes());

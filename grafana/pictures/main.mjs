@@ -3,7 +3,7 @@
 import { withDemo } from '../generator/src/engines/demo.mjs';
 import { photograph } from './take.mjs';
 
-const organisation = { command: process.argv.slice(2), historyDays: 400, catchUpDays: 120, recorded: true, dealsPerDay: 30, speed: 8, scrapes: 15 };
+const organisation = { command: process.argv.slice(2), historyDays: 400, catchUpDays: 120, recorded: true, dealsPerDay: 30, speed: 8, scrapes: 5 };
 
 await withDemo(organisation, async (engines) => {
   const minutes = Math.floor((engines.now - engines.started) / 60_000);

@@ -1,6 +1,6 @@
 // Photographs of the dashboards: each is drawn by the page in src/ from its JSON and real answers, and photographed by headless Chromium.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
@@ -41,7 +41,7 @@ export async function photograph(uid, engines, options, files) {
   try {
     for (const [name, rows] of Object.entries(files)) {
       const picture = join(root, `docs/pictures/${name}.png`);
-      await promisify(execFile)('chromium', [
+      await drawn([
         '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--virtual-time-budget=20000',
         `--window-size=${WIDTH},${height(rows ?? rowsOf(dashboard))}`, `--screenshot=${picture}`, `http://127.0.0.1:${server.address().port}/`,
       ]);
@@ -52,4 +52,16 @@ export async function photograph(uid, engines, options, files) {
   } finally {
     server.close();
   }
+}
+
+/** On a busy machine Chromium now and then waits for ever for its virtual time to pass: it is given a minute, and three tries. */
+async function drawn(options, tries = 3) {
+  // A group of its own, which ends as a whole.
+  const chromium = spawn('chromium', options, { stdio: 'ignore', detached: true });
+  const impatient = setTimeout(() => process.kill(-chromium.pid, 'SIGKILL'), 60_000);
+  const code = await new Promise((resolve, reject) => chromium.on('exit', resolve).on('error', reject));
+  clearTimeout(impatient);
+  if (code === 0) return;
+  if (tries === 1) throw new Error(`chromium ended with ${code}`);
+  await drawn(options, tries - 1);
 }

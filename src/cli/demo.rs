@@ -139,11 +139,8 @@ pub async fn run(args: Demo) -> anyhow::Result<()> {
     let start = wall_clock() - i64::from(args.catch_up_days) * DAY;
     let pipeline = Pipeline::start(config.clone(), times).await?;
     println!(
-        "the sales of an invented organisation, live: open http://{}/ in a browser; Ctrl-C ends it",
-        pipeline.address()
-    );
-    println!(
-        "a Prometheus scrapes http://{}/metrics, a Grafana asks ClickHouse at {} (database {}): docs/dashboards.md",
+        "the sales of an invented organisation, live: open http://{0}/ in a browser; Ctrl-C ends it\n\
+         a Prometheus scrapes http://{0}/metrics, a Grafana asks ClickHouse at {1} (database {2}): docs/dashboards.md",
         pipeline.address(),
         clickhouse.url(),
         config.clickhouse.database

@@ -20,13 +20,13 @@ const rare = new Set(['dealpulse_dead_letters_total', 'dealpulse_unknown_fields_
 const isRare = (expr) => [...rare].some((name) => expr?.includes(name));
 
 // More than a year, for what is compared with a year ago.
-const organisation = { command: process.argv.slice(2), historyDays: 400, catchUpDays: 1, recorded: false, dealsPerDay: 6, speed: 100, scrapes: 5 };
+const organisation = { command: process.argv.slice(2), historyDays: 400, catchUpDays: 1, recorded: false, dealsPerDay: 6, speed: 100, scrapes: 3 };
 const wrong = [];
 let asked = 0;
 await withDemo(organisation, async (engines) => {
   for (const dashboard of dashboards) {
     // Counters that were scraped for seconds have no rates over hours.
-    const from = dashboard.time.from.endsWith('h') ? 'now-30s' : undefined;
+    const from = dashboard.time.from.endsWith('h') ? 'now-60s' : undefined;
     const { panels } = await withData(dashboard, engines, { from });
     for (const { title, answers, frames, targets } of panels) {
       asked += targets.length;

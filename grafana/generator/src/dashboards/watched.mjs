@@ -47,6 +47,7 @@ export function watched() {
       sort: ['Records', true],
       queries: [rows('max by (watch, value, by, name) (dealpulse_alert_cause)')],
       transformations: joined(['watch', 'value', 'by', 'name'], ['Number', 'Of', 'By', 'Name'], ['Records']),
+      fields: [['Number', { 'custom.width': 110 }], ['By', { 'custom.width': 90 }], ['Records', { 'custom.width': 75 }]],
     }),
   ];
 }

@@ -15,7 +15,8 @@ import { promisify } from 'node:util';
 import { execute } from '../query/clickhouse.mjs';
 import { ask } from '../query/prometheus.mjs';
 
-const SCRAPE_SECONDS = 2;
+/** Also how long a scrape may take, which on a busy machine is seconds. */
+const SCRAPE_SECONDS = 5;
 const DAY = 86_400;
 /** Of these the past is shown: see the queries over time of the dashboards. */
 const ofThePast = /^dealpulse_(?:(?:win_rate_rate|close_rate_within_30d_rate)(?:_low|_high)?|alert_evidence|alert_threshold)\{/;
@@ -37,6 +38,13 @@ export async function withDemo({ command, historyDays, catchUpDays, recorded, de
   const directory = mkdtempSync(join(tmpdir(), 'dealpulse-dashboards-'));
   const children = [];
   const start = (program, args, options) => children[children.push(spawn(program, args, options)) - 1];
+  // Ended from outside, too, it leaves nothing behind.
+  const interrupted = () => {
+    children.forEach((child) => child.kill('SIGTERM'));
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(1);
+  };
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
   try {
     const [program, ...first] = command;
     const demo = start(
