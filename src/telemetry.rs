@@ -337,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_event_of_a_topic_never_goes_back() {
+        let telemetry = Telemetry::new();
+        for micros in [5_000_000, 9_500_000, 7_000_000] {
+            telemetry.saw_event("crm.events", micros);
+        }
+        let newest = telemetry.newest_event.with_label_values(&["crm.events"]);
+        assert_eq!(newest.get(), 9.5);
+    }
+
+    #[test]
     fn the_age_of_the_watermark_grows_by_itself() {
         let telemetry = Telemetry::new();
         let age = || {

@@ -21,6 +21,7 @@ use dealpulse::serve::refresh::{Refresh, Refresher, Source};
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value as Json;
 use support::clickhouse::DEALPULSE;
+use support::pipeline::database;
 use support::stored::{Stored, code_and_output, generated};
 
 const DAYS: i64 = 480;
@@ -335,6 +336,23 @@ async fn the_generated_organisation_has_gauges_of_every_watch() {
             "{watch} is judged on full days only: {newest}"
         );
     }
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_the_last_values_stay() {
+    let mut stored = Stored::new("alerts_away").await;
+    stored.feed(&organisation()[..1_500]).await;
+    let model = model(&stored, Some(START + 190 * DAY)).await;
+    let before = watched(&model, &stored, |gauges| !gauges.is_empty()).await;
+    let away = database("http://127.0.0.1:1", "alerts_away");
+    let schedule = Schedule {
+        look_every: Duration::from_millis(1),
+        ..Schedule::default()
+    };
+    let watching = watch_forever(model.clone(), away, schedule);
+    // It tries many times in this while.
+    let _ = tokio::time::timeout(Duration::from_millis(500), watching).await;
+    assert_eq!(gauges(&model), before);
 }
 
 fn alerts(arguments: &[&str]) -> Output {

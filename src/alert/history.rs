@@ -132,3 +132,75 @@ impl History {
         series.map(|(series, daily, _)| (series, daily)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definitions::DefinitionsSpec;
+    use crate::window::calendar::DAY;
+
+    /// 2026-01-10.
+    const TODAY: Day = 20_463;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::new(DefinitionsSpec::default()).unwrap()
+    }
+
+    fn leads(count: i64) -> Cell {
+        let mut cell = Cell::default();
+        cell.count(0, count);
+        cell
+    }
+
+    #[test]
+    fn the_newest_day_is_full_and_of_cohorts_matured() {
+        let catalogue = catalogue();
+        let at = |day: Day, hours: i64| (i64::from(day) * DAY + hours * 3_600) * 1_000_000;
+        let now = |watermark| Now {
+            now: at(TODAY, 10),
+            watermark,
+        };
+        for watch in Watch::ALL {
+            let newest = |watermark| newest_day(&catalogue, watch, now(watermark));
+            assert_eq!(newest(i64::MAX), TODAY - 1, "{}", watch.name());
+            assert_eq!(newest(at(TODAY - 3, 23)), TODAY - 4, "not folded further");
+        }
+    }
+
+    #[test]
+    fn a_cohort_is_counted_on_the_day_it_has_matured() {
+        let catalogue = catalogue();
+        let mut history = History::new(&catalogue, |_| true);
+        for day in 0..60 {
+            history.take("close_rate.cohort", "", "", TODAY - day, &leads(1));
+        }
+        let series = history.series(|_| TODAY - 1, 20);
+        let (name, daily) = &series[0];
+        assert_eq!(name, &WatchedSeries::total(Watch::CloseRate30d));
+        assert_eq!((daily.first, daily.end()), (TODAY - 59 + 30, TODAY));
+    }
+
+    #[test]
+    fn the_values_with_most_records_are_watched_and_what_is_not_shown_is_not() {
+        let catalogue = catalogue();
+        let mut history = History::new(&catalogue, |metric| metric == "lead_source");
+        for day in 0..60 {
+            for (value, count) in [("few", 1), ("many", 3), ("", 2)] {
+                let (dimension, rollup) = ("source", "lead_source.cohort");
+                history.take(rollup, dimension, value, TODAY - day, &leads(count));
+                history.take(rollup, "team", value, TODAY - day, &leads(count));
+            }
+            history.take("lead_source.cohort", "", "", TODAY - day, &leads(6));
+            history.take("win_rate.closed", "", "", TODAY - day, &leads(6));
+        }
+        assert_eq!(history.last_day(TODAY - 5), Some(TODAY - 5));
+        let series = history.series(|_| TODAY - 1, 2);
+        let names: Vec<String> = series.iter().map(|(name, _)| name.to_string()).collect();
+        let expected = [
+            "lead_volume",
+            "lead_volume source=",
+            "lead_volume source=many",
+        ];
+        assert_eq!(names, expected);
+    }
+}

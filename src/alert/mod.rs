@@ -29,9 +29,9 @@ pub use random::Random;
 pub use status::{Status, Threshold};
 pub use watch::{TOTAL, Watch, WatchedSeries};
 
-/// The days by which an alert has to come, and a quarter of which there has to be a chance: what "caught" means everywhere.
+/// The days within which an alert has to come for a change to count as caught.
 pub const CAUGHT_WITHIN: usize = 28;
-/// The chance that a fall is caught that a series must give to be judged.
+/// The chance with which a series must catch the change that is looked for, to be judged.
 pub const POWER: f64 = 0.8;
 /// False episodes a series and year that thresholds are set for.
 pub const FALSE_A_YEAR: f64 = 0.25;

@@ -149,7 +149,7 @@ impl<'d> Series<'d> {
         Some(self.status_at(last, threshold, &walk))
     }
 
-    /// When it would have alerted on the days from position `from` on, had each been judged as it was over.
+    /// When it would have alerted, had each day been judged as it was over.
     pub fn episodes(&self, threshold: Threshold) -> Vec<Episode> {
         let Some(nats) = threshold.nats else {
             return Vec::new();

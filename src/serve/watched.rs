@@ -198,3 +198,49 @@ fn sum_by_value(
     }
     sums
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definitions::{DefinitionsSpec, SetSpec};
+
+    #[test]
+    fn a_total_is_cut_by_the_groups_and_a_team_by_the_pairs_with_it() {
+        let mut spec = DefinitionsSpec::default();
+        spec.groups.push(SetSpec {
+            by: vec!["owner".into(), "team".into()],
+            every: vec!["day".into()],
+        });
+        let catalogue = Catalogue::new(spec).unwrap();
+        let cuts = |series: &WatchedSeries| -> Vec<(String, &str, Option<usize>)> {
+            let sets = 1..catalogue.sets.len();
+            let found = sets.filter_map(|set| grouped(&catalogue, set, series));
+            found
+                .map(|(set, by, own)| (catalogue.set_name(set), by, own))
+                .collect()
+        };
+        let total = cuts(&WatchedSeries::total(Watch::WinRate));
+        let by: Vec<&str> = total.iter().map(|(_, by, _)| *by).collect();
+        assert_eq!(by, ["source", "owner", "lost_reason"]);
+        let team = WatchedSeries {
+            watch: Watch::WinRate,
+            dimension: "team".into(),
+            value: "emea".into(),
+        };
+        assert_eq!(cuts(&team), [("owner,team".to_owned(), "owner", Some(1))]);
+        let row = |owner: &str, team: &str| {
+            let mut cell = Cell::default();
+            cell.count(1, 2);
+            CellOfDays {
+                rollup: "win_rate.closed".into(),
+                dimension: "owner,team".into(),
+                values: vec![owner.into(), team.into()],
+                cell,
+            }
+        };
+        let rows = [row("ana", "emea"), row("ben", "apac"), row("ana", "emea")];
+        let sums = sum_by_value(&rows, "win_rate.closed", "owner,team", Some(1), "emea");
+        assert_eq!(sums.keys().collect::<Vec<_>>(), ["ana"]);
+        assert_eq!(sums["ana"].counted(1), 4);
+    }
+}

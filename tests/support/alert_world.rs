@@ -264,12 +264,12 @@ impl ZTest {
     }
 }
 
-/// True if one of the days from a start on, within so many, is above, and the one before the start is not.
+/// True if one of so many days from a start on is above.
 pub fn catches(days: &[bool], start: usize, within: usize) -> bool {
     days[start..(start + within).min(days.len())].contains(&true)
 }
 
-/// Where falls begin: anywhere in the first of the watched years, far enough from its end.
+/// Where falls begin: anywhere in the watched days, far enough from their end.
 pub fn start(random: &mut Random) -> usize {
     60 + random.below(WATCHED - 60 - 3 * CAUGHT_WITHIN)
 }
