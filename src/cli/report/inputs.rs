@@ -340,9 +340,9 @@ fn check_files(
             .joins
             .iter()
             .enumerate()
-            .map(|(i, join)| (format!("{}.join[{i}].file", rule.key), &join.file));
-        for (key, file) in std::iter::once((format!("{}.file", rule.key), &rule.file)).chain(joined)
-        {
+            .map(|(i, join)| (format!("{}.join[{i}].file", rule.key), join.file.as_str()));
+        let own = rule.file().map(|file| (format!("{}.file", rule.key), file));
+        for (key, file) in own.into_iter().chain(joined) {
             ensure!(
                 tables.contains_key(file),
                 "{key}: there is no file `{file}` among those to read; {}",
@@ -350,10 +350,10 @@ fn check_files(
             );
         }
         ensure!(
-            rule.has_time() || as_of.is_some(),
+            rule.has_time() || as_of.is_some() || rule.file().is_none(),
             "{}.time: {} has no time column: name one here, or give the time of the export with --as-of TIME",
             rule.key,
-            rule.file
+            rule.file().unwrap_or_default()
         );
     }
     Ok(())
