@@ -8,10 +8,10 @@ use serde_json::{Map, Value as Json};
 
 use super::cell::unscaled;
 use super::document;
-use super::{Change, Clock, Message, Row, Rows, member, micros, not_an_event, text_member, whole};
+use super::{Change, Clock, Message, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason};
 
-pub(super) fn rows(value: Json, message: Message<'_>) -> Result<Rows, Bad> {
+pub(super) fn rows(value: Json, topic: &str, message: Message<'_>) -> Result<Vec<Row>, Bad> {
     let (schema, value) = payload(value);
     if !value.is_object() {
         return Err(not_an_event("the payload is no object"));
@@ -20,9 +20,9 @@ pub(super) fn rows(value: Json, message: Message<'_>) -> Result<Rows, Bad> {
         Some(op) if member(&value, "source").is_some() => {
             wrapped(op, &value, schema.as_ref(), message)?
         }
-        _ => Some(flattened(value, schema.as_ref(), message)?),
+        _ => Some(flattened(value, schema.as_ref(), topic, message)?),
     };
-    Ok(row.map_or_else(Rows::default, Rows::one))
+    Ok(row.into_iter().collect())
 }
 
 /// What is inside `{"schema": …, "payload": …}`, and the schema; or the value itself.
@@ -93,19 +93,17 @@ fn wrapped(
 }
 
 /// A row alone, with what `ExtractNewRecordState` was told to add: `__deleted`, `__op`, `__table`, `__lsn`, `__source_ts_ms`.
-fn flattened(mut value: Json, schema: Option<&Json>, message: Message<'_>) -> Result<Row, Bad> {
+fn flattened(
+    mut value: Json,
+    schema: Option<&Json>,
+    topic: &str,
+    message: Message<'_>,
+) -> Result<Row, Bad> {
     scale(&mut value, schema);
     let text = |name: &str| text_member(&value, name).map(str::to_owned);
     let table = text("__table").or_else(|| text("__source_table"));
     // `server.schema.table` is how Debezium names a topic.
-    let table = table.unwrap_or_else(|| {
-        message
-            .topic
-            .rsplit('.')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    });
+    let table = table.unwrap_or_else(|| topic.rsplit('.').next().unwrap_or_default().to_owned());
     let number = |names: &[&str]| names.iter().find_map(|name| whole(value.get(*name)?));
     let time = number(&["__source_ts_us", "__ts_us"]);
     let time = time.or_else(|| micros(number(&["__source_ts_ms", "__ts_ms"])?));

@@ -11,6 +11,28 @@ use crate::event::decode::{Bad, Reason};
 /// How deep objects and arrays may lie in each other: no feed needs as much, and a message that does costs more than it says.
 const DEPTH: usize = 32;
 
+/// An item of a message: its bytes, and what they say or why they say nothing.
+pub(super) type Item<'m> = (&'m [u8], Result<Json, Bad>);
+
+/// The items of a message: those of an array, or the document itself.
+///
+/// # Errors
+/// [`Reason::NotJson`] for what is no JSON.
+pub(super) fn items(bytes: &[u8]) -> Result<Vec<Item<'_>>, Bad> {
+    if bytes.trim_ascii_start().first() != Some(&b'[') {
+        return Ok(vec![(bytes, read(bytes))]);
+    }
+    let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(not_json)?;
+    let items = items.into_iter();
+    Ok(items
+        .map(|raw| (raw.get().as_bytes(), tree(raw, DEPTH)))
+        .collect())
+}
+
+fn not_json(error: serde_json::Error) -> Bad {
+    Bad::new(Reason::NotJson, format!("not JSON: {error}"))
+}
+
 /// Reads a document; its numbers are texts.
 ///
 /// # Errors
@@ -24,7 +46,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Json, Bad> {
 
 fn tree(raw: &RawValue, depth: usize) -> Result<Json, Bad> {
     let text = raw.get();
-    let bad = |error: serde_json::Error| Bad::new(Reason::NotJson, format!("not JSON: {error}"));
     if depth == 0 {
         return Err(Bad::new(
             Reason::NotJson,
@@ -33,19 +54,19 @@ fn tree(raw: &RawValue, depth: usize) -> Result<Json, Bad> {
     }
     match text.as_bytes().first() {
         Some(b'{') => {
-            let Members(members) = serde_json::from_str(text).map_err(bad)?;
+            let Members(members) = serde_json::from_str(text).map_err(not_json)?;
             let members = members
                 .into_iter()
                 .map(|(name, raw)| Ok((name, tree(raw, depth - 1)?)));
             Ok(Json::Object(members.collect::<Result<Map<_, _>, Bad>>()?))
         }
         Some(b'[') => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(bad)?;
+            let items: Vec<&RawValue> = serde_json::from_str(text).map_err(not_json)?;
             let items = items.into_iter().map(|raw| tree(raw, depth - 1));
             Ok(Json::Array(items.collect::<Result<_, Bad>>()?))
         }
         Some(b'-' | b'0'..=b'9') => Ok(Json::String(text.to_owned())),
-        _ => serde_json::from_str(text).map_err(bad),
+        _ => serde_json::from_str(text).map_err(not_json),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Change, Clock, Row, Rows, member, micros, not_an_event, text_member, whole};
+use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason, short};
 
 /// The names of types by their numbers: <https://developers.hubspot.com/docs/guides/api/crm/understanding-the-crm>.
@@ -20,11 +20,7 @@ const TYPES: [(&str, &str); 9] = [
     ("0-136", "lead"),
 ];
 
-pub(super) fn rows(value: Json) -> Rows {
-    Rows::each(value, event)
-}
-
-fn event(item: Json) -> Result<Vec<Row>, Bad> {
+pub(super) fn rows(item: Json) -> Result<Vec<Row>, Bad> {
     let kind = text_member(&item, "subscriptionType")
         .ok_or_else(|| not_an_event("there is no `subscriptionType`"))?;
     let (object, what) = kind

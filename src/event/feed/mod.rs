@@ -12,8 +12,6 @@ mod plain;
 mod salesforce;
 mod segment;
 
-use std::collections::HashMap;
-
 use serde_json::Value as Json;
 
 use super::decode::{Bad, Context, Decoded, Reason, Rejected};
@@ -70,8 +68,6 @@ impl Format {
 /// A message of a feed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Message<'m> {
-    /// The topic: what a row is of where the message doesn't say it.
-    pub topic: &'m str,
     /// Its key, if it has one.
     pub key: Option<&'m [u8]>,
     /// Its value; none of a tombstone.
@@ -103,42 +99,6 @@ enum Change {
     Deleted,
     /// It is one with another, whose id this is.
     MergedInto(String),
-}
-
-/// An item of a message that is no row, with its index in the message.
-type NoRow = (u32, Bad);
-
-/// What a format makes of a message.
-#[derive(Debug, Default)]
-struct Rows {
-    rows: Vec<(u32, Row)>,
-    bad: Vec<NoRow>,
-}
-
-impl Rows {
-    fn one(row: Row) -> Rows {
-        Rows {
-            rows: vec![(0, row)],
-            bad: Vec::new(),
-        }
-    }
-
-    /// Each item of an array by its index, or a single item.
-    fn each(items: Json, read: impl Fn(Json) -> Result<Vec<Row>, Bad>) -> Rows {
-        let items = match items {
-            Json::Array(items) => items,
-            item => vec![item],
-        };
-        let mut all = Rows::default();
-        for (index, item) in items.into_iter().enumerate() {
-            let index = index as u32;
-            match read(item) {
-                Ok(rows) => all.rows.extend(rows.into_iter().map(|row| (index, row))),
-                Err(bad) => all.bad.push((index, bad)),
-            }
-        }
-        all
-    }
 }
 
 /// A feed as it is read: its format and its mapping.
@@ -173,97 +133,96 @@ impl Feed {
         &self.mapping
     }
 
-    /// What a message asserts. Its items are rows; those that can't be read are rejected by their index, the others count.
-    pub fn decode<'m>(&self, message: Message<'m>, context: &Context<'_>) -> Decoded<'m> {
-        let raw = message.value.unwrap_or_default();
+    /// What a message of a topic asserts. It may be an array, of which each item is read by itself: those that can't be are rejected by their index, the
+    /// others count. A tombstone asserts nothing: what is gone was said by the message before it.
+    pub fn decode<'m>(
+        &self,
+        topic: &str,
+        message: Message<'m>,
+        context: &Context<'_>,
+    ) -> Decoded<'m> {
         let mut decoded = Decoded::default();
-        let reject = |decoded: &mut Decoded<'m>, index, bad| {
-            decoded.rejected.push(Rejected { index, bad, raw });
+        let Some(value) = message.value else {
+            return decoded;
         };
-        let rows = match self.rows(message, context) {
-            Ok(rows) => rows,
-            Err(bad) => {
-                reject(&mut decoded, 0, bad);
-                return decoded;
-            }
+        let size = value.len();
+        let items = if size > context.limit {
+            let detail = format!("{size} bytes; the topic's limit is {}", context.limit);
+            Err(Bad::new(Reason::TooLarge, detail))
+        } else {
+            document::items(value)
         };
-        for (index, bad) in rows.bad {
-            reject(&mut decoded, index, bad);
-        }
-        for (index, row) in rows.rows {
-            match self.assertions(&row, context, index) {
+        let items = items.unwrap_or_else(|bad| vec![(value, Err(bad))]);
+        for (index, (raw, item)) in (0..).zip(items) {
+            let read = item.and_then(|item| self.item((topic, message), item, context, index));
+            match read {
                 Ok(assertions) => decoded.assertions.extend(assertions),
-                Err(bad) => reject(&mut decoded, index, bad),
+                Err(bad) => decoded.rejected.push(Rejected { index, bad, raw }),
             }
         }
         decoded
     }
 
-    fn rows(&self, message: Message<'_>, context: &Context<'_>) -> Result<Rows, Bad> {
-        let size = message.value.map_or(0, <[u8]>::len);
-        if size > context.limit {
-            let detail = format!("{size} bytes; the topic's limit is {}", context.limit);
-            return Err(Bad::new(Reason::TooLarge, detail));
-        }
-        let Some(value) = message.value else {
-            // What is gone was said by the message before; a compacted topic then lets it go.
-            return Ok(Rows::default());
-        };
-        let value = document::read(value)?;
-        match self.format {
-            Format::Json => Ok(plain::rows(value, message.topic)),
-            Format::Debezium => debezium::rows(value, message),
-            Format::SalesforceCdc => salesforce::rows(value),
-            Format::HubspotWebhook => Ok(hubspot::rows(value)),
-            Format::PipedriveWebhook => Ok(pipedrive::rows(value)),
-            Format::Segment => Ok(segment::rows(value)),
-        }
-    }
-
-    /// What the rules that read its table make of a row.
-    fn assertions(
+    /// What one item asserts: all of it, or nothing.
+    fn item(
         &self,
-        row: &Row,
+        at: (&str, Message<'_>),
+        item: Json,
         context: &Context<'_>,
         index: u32,
     ) -> Result<Vec<Assertion<'static>>, Bad> {
-        let mut rules = self.mapping.rules.iter();
-        let mut reading = rules
-            .by_ref()
-            .filter(|rule| rule.reads(&row.table))
-            .peekable();
-        if reading.peek().is_none() && !self.mapping.ignore.contains(&row.table) {
+        let mut assertions = Vec::new();
+        for row in self.rows(at, item)? {
+            for rule in self.rules(&row)? {
+                let cells = cells(rule, &row)?;
+                assertions.extend(self.assertion(rule, &row, &cells, context, index)?);
+            }
+        }
+        Ok(assertions)
+    }
+
+    fn rows(&self, (topic, message): (&str, Message<'_>), item: Json) -> Result<Vec<Row>, Bad> {
+        match self.format {
+            Format::Json => plain::rows(item, topic),
+            Format::Debezium => debezium::rows(item, topic, message),
+            Format::SalesforceCdc => salesforce::rows(item),
+            Format::HubspotWebhook => hubspot::rows(item),
+            Format::PipedriveWebhook => pipedrive::rows(item),
+            Format::Segment => segment::rows(item),
+        }
+    }
+
+    /// The rules that read a row's table; none of one that the mapping ignores.
+    fn rules(&self, row: &Row) -> Result<Vec<&Rule>, Bad> {
+        let rules = self.mapping.rules.iter();
+        let rules: Vec<&Rule> = rules.filter(|rule| rule.reads(&row.table)).collect();
+        if rules.is_empty() && !self.mapping.ignore.contains(&row.table) {
             let detail = format!(
                 "no [[records]] of the mapping reads `{}`; add one, or list it under `ignore`",
                 super::decode::short(&row.table)
             );
             return Err(Bad::new(Reason::UnknownEntity, detail));
         }
-        let mut assertions = Vec::new();
-        for rule in reading {
-            assertions.extend(self.assertion(rule, row, context, index)?);
-        }
-        Ok(assertions)
+        Ok(rules)
     }
 
+    /// What a rule makes of a row whose cells are looked up; none if it doesn't read it.
     fn assertion(
         &self,
         rule: &Rule,
         row: &Row,
+        cells: &[Cell],
         context: &Context<'_>,
         index: u32,
     ) -> Result<Option<Assertion<'static>>, Bad> {
-        let mut cells: HashMap<&str, Option<String>> = HashMap::new();
-        for (key, column) in rule.columns() {
-            if !cells.contains_key(column) {
-                let cell = cell::text(&row.columns, column)
-                    .map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
-                cells.insert(column, cell);
-            }
-        }
-        let cells = &cells;
-        let look_up = |column: &str| cells.get(column)?.as_deref();
+        let look_up = |name: &str| {
+            let (.., cell) = cells.iter().find(|(_, column, _)| column == name)?;
+            cell.as_deref()
+        };
         let at = (row.clock, index);
+        if rule.partial && !matches!(row.change, Change::Written | Change::Altered) {
+            return Ok(None);
+        }
         let applied = if row.change == Change::Deleted {
             Some(rule.delete(look_up, context, at, &self.calendar)?)
         } else {
@@ -279,7 +238,7 @@ impl Feed {
         };
         match &row.change {
             // A row that is there was not deleted, or came back.
-            Change::Written if !says(Field::DELETED) => assertion
+            Change::Written if !rule.partial && !says(Field::DELETED) => assertion
                 .values
                 .push((FieldName::Known(Field::DELETED), Value::Flag(false))),
             Change::MergedInto(id) => {
@@ -292,6 +251,111 @@ impl Feed {
         }
         Ok(Some(assertion))
     }
+
+    /// What a message would assert, rule by rule and with the cells that were looked at.
+    pub fn explain(
+        &self,
+        topic: &str,
+        message: Message<'_>,
+        context: &Context<'_>,
+    ) -> Vec<Explained> {
+        let Some(value) = message.value else {
+            return Vec::new();
+        };
+        let items = document::items(value).unwrap_or_else(|bad| vec![(value, Err(bad))]);
+        let mut explained = Vec::new();
+        for (index, (_, item)) in (0..).zip(items) {
+            let rows = item.and_then(|item| self.rows((topic, message), item));
+            match rows {
+                Err(bad) => explained.push(Explained::Rejected { index, bad }),
+                Ok(rows) => {
+                    for row in rows {
+                        self.explain_row(&row, context, index, &mut explained);
+                    }
+                }
+            }
+        }
+        explained
+    }
+
+    fn explain_row(&self, row: &Row, context: &Context<'_>, index: u32, out: &mut Vec<Explained>) {
+        let table = || row.table.clone();
+        let rules = match self.rules(row) {
+            Ok(rules) if rules.is_empty() => {
+                return out.push(Explained::Ignored { table: table() });
+            }
+            Ok(rules) => rules,
+            Err(bad) => return out.push(Explained::Rejected { index, bad }),
+        };
+        for rule in rules {
+            let read = cells(rule, row).and_then(|cells| {
+                let assertion = self.assertion(rule, row, &cells, context, index)?;
+                Ok((assertion, cells))
+            });
+            out.push(match read {
+                Err(bad) => Explained::Rejected { index, bad },
+                Ok((None, _)) => Explained::NotRead {
+                    rule: rule.key.clone(),
+                    table: table(),
+                },
+                Ok((Some(assertion), cells)) => Explained::Read {
+                    rule: rule.key.clone(),
+                    table: table(),
+                    assertion,
+                    cells,
+                },
+            });
+        }
+    }
+}
+
+/// A cell that a rule looks at: the key that names its column, the column, and its text if it is there.
+pub type Cell = (String, String, Option<String>);
+
+/// What a message would assert, and why.
+#[derive(Debug)]
+pub enum Explained {
+    /// An item that can't be read.
+    Rejected {
+        /// Its index in the message.
+        index: u32,
+        /// Why.
+        bad: Bad,
+    },
+    /// A row of a table that the mapping ignores.
+    Ignored {
+        /// Which.
+        table: String,
+    },
+    /// A row that a rule doesn't read, as its condition doesn't hold.
+    NotRead {
+        /// The key of the rule.
+        rule: String,
+        /// The row's table.
+        table: String,
+    },
+    /// A row that a rule reads.
+    Read {
+        /// The key of the rule.
+        rule: String,
+        /// The row's table.
+        table: String,
+        /// What it asserts.
+        assertion: Assertion<'static>,
+        /// The cells that were looked at.
+        cells: Vec<Cell>,
+    },
+}
+
+/// The cells of a row that a rule looks at.
+fn cells(rule: &Rule, row: &Row) -> Result<Vec<Cell>, Bad> {
+    let columns = rule.columns();
+    let cells = columns.map(|(key, column)| {
+        let cell = cell::text(&row.columns, column)
+            .map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
+        Ok((key, column.to_owned(), cell))
+    });
+    cells.collect()
 }
 
 /// A member of an object.

@@ -4,15 +4,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{Change, Clock, Row, Rows, member, micros, not_an_event, text_member, whole};
+use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::When;
 use crate::event::decode::{Bad, Reason, short};
 
-pub(super) fn rows(value: Json) -> Rows {
-    Rows::each(value, event)
-}
-
-fn event(item: Json) -> Result<Vec<Row>, Bad> {
+pub(super) fn rows(item: Json) -> Result<Vec<Row>, Bad> {
     let meta = member(&item, "meta").ok_or_else(|| not_an_event("there is no `meta`"))?;
     let text = |names: [&str; 2]| names.into_iter().find_map(|name| text_member(meta, name));
     let table = text(["entity", "object"]).ok_or_else(|| not_an_event("`meta` names no entity"))?;

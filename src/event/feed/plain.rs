@@ -2,18 +2,17 @@
 
 use serde_json::Value as Json;
 
-use super::{Change, Clock, Row, Rows, not_an_event};
+use super::{Change, Clock, Row, not_an_event};
+use crate::event::decode::Bad;
 
-pub(super) fn rows(value: Json, topic: &str) -> Rows {
-    Rows::each(value, |item| {
-        if !item.is_object() {
-            return Err(not_an_event("an item that is no object; each row is one"));
-        }
-        Ok(vec![Row {
-            table: topic.to_owned(),
-            change: Change::Written,
-            columns: item,
-            clock: Clock::default(),
-        }])
-    })
+pub(super) fn rows(item: Json, topic: &str) -> Result<Vec<Row>, Bad> {
+    if !item.is_object() {
+        return Err(not_an_event("it is no object; each row is one"));
+    }
+    Ok(vec![Row {
+        table: topic.to_owned(),
+        change: Change::Written,
+        columns: item,
+        clock: Clock::default(),
+    }])
 }

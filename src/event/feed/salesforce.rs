@@ -6,10 +6,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Change, Clock, Row, Rows, member, micros, not_an_event, text_member, whole};
+use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason, short};
 
-pub(super) fn rows(value: Json) -> Result<Rows, Bad> {
+pub(super) fn rows(value: Json) -> Result<Vec<Row>, Bad> {
     let value = envelope(value);
     let Some(header) = member(&value, "ChangeEventHeader").filter(|header| header.is_object())
     else {
@@ -63,10 +63,7 @@ pub(super) fn rows(value: Json) -> Result<Rows, Bad> {
             clock,
         }
     });
-    Ok(Rows {
-        rows: rows.map(|row| (0, row)).collect(),
-        bad: Vec::new(),
-    })
+    Ok(rows.collect())
 }
 
 /// What is inside the envelopes of the streaming API (`payload`) and of the Pub/Sub API's clients (`payload` beside `replayId`).

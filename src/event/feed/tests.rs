@@ -27,6 +27,15 @@ otherwise = "delete"
 lead_source = { column = "source", map = { "WEB SITE" = "web" }, ignore_case = true }
 
 [[records]]
+table = "values"
+entity = "deal"
+id = "of"
+partial = true
+[records.fields]
+amount = { cases = [{ when = { field = "1" }, column = "value" }] }
+product = { cases = [{ when = { field = "2" }, column = "value" }] }
+
+[[records]]
 table = "deal"
 entity = "deal"
 id = "objectId"
@@ -122,11 +131,10 @@ fn said(assertion: &Assertion<'_>) -> Said {
 fn decode_with(format: Format, key: Option<&str>, value: &str) -> (Vec<Said>, Vec<(u32, Reason)>) {
     let feed = feed(format);
     let message = Message {
-        topic: "orders",
         key: key.map(str::as_bytes),
         value: Some(value.as_bytes()),
     };
-    let decoded = feed.decode(message, &context());
+    let decoded = feed.decode("orders", message, &context());
     let rejected = decoded.rejected.iter();
     (
         decoded.assertions.iter().map(said).collect(),
@@ -211,7 +219,7 @@ fn a_delete_is_known_by_its_key_and_says_nothing_else() {
         key: Some(br#"{"id":7}"#),
         ..Message::default()
     };
-    let decoded = feed(Format::Debezium).decode(tombstone, &context());
+    let decoded = feed(Format::Debezium).decode("orders", tombstone, &context());
     assert!(decoded.assertions.is_empty() && decoded.rejected.is_empty());
 }
 
@@ -268,6 +276,28 @@ fn a_row_that_becomes_another_entitys_is_deleted_where_it_was() {
     // Where it isn't said which it is, nothing is concluded.
     assert_eq!(
         decode(Format::Debezium, &debezium("u", "null", r#"{"id":7}"#)),
+        []
+    );
+}
+
+#[test]
+fn a_part_of_a_record_says_its_own_field_alone_and_not_whether_the_record_is_there() {
+    let part = |op, row: &str| {
+        let value = debezium(op, "null", row).replace("\"deals\"", "\"values\"");
+        decode(Format::Debezium, &value)
+    };
+    let amount = part("c", r#"{"id":1,"of":7,"field":1,"value":"12.50"}"#);
+    assert_eq!((amount[0].0.as_str(), amount[0].1.as_str()), ("deal", "7"));
+    assert_eq!(amount[0].4, values(&[("amount", "12.50")]));
+    let product = part("u", r#"{"id":2,"of":7,"field":2,"value":""}"#);
+    assert_eq!(product[0].4, values(&[("product", "-")]));
+    assert_eq!(
+        part("u", r#"{"id":3,"of":7,"field":9,"value":"x"}"#)[0].4,
+        values(&[])
+    );
+    let gone = debezium("d", r#"{"id":1,"of":0,"field":0,"value":null}"#, "null");
+    assert_eq!(
+        decode(Format::Debezium, &gone.replace("\"deals\"", "\"values\"")),
         []
     );
 }
@@ -531,8 +561,8 @@ fn no_input_is_a_panic() {
             text = text.replace('5', "99999999999999999999");
         }
         for feed in &feeds {
-            let message = Message { topic: "orders", key: Some(text.as_bytes()), value: Some(text.as_bytes()) };
-            let decoded = feed.decode(message, &context());
+            let message = Message { key: Some(text.as_bytes()), value: Some(text.as_bytes()) };
+            let decoded = feed.decode("orders", message, &context());
             prop_assert!(decoded.rejected.iter().all(|rejected| !rejected.bad.detail.is_empty()));
         }
     });

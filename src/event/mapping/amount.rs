@@ -11,6 +11,8 @@ pub(super) struct Notation {
     pub grouping: Option<char>,
     /// More than four places are rounded, half to even, instead of refused.
     pub round: bool,
+    /// It is a percentage.
+    pub percent: bool,
 }
 
 impl Notation {
@@ -19,6 +21,11 @@ impl Notation {
         let plain = match (self.decimal, self.grouping) {
             (None, None) => text.trim().to_owned(),
             (decimal, grouping) => normal(text, decimal.unwrap_or('.'), grouping)?,
+        };
+        let plain = if self.percent {
+            hundredth(&plain)?
+        } else {
+            plain
         };
         match Decimal::parse(&plain) {
             Some(exact) => Some((exact, false)),
@@ -76,6 +83,24 @@ fn normal(text: &str, decimal: char, grouping: Option<char>) -> Option<String> {
     Some(format!("{sign}{digits}.{places}0"))
 }
 
+/// A plain decimal, its point two places further left.
+fn hundredth(text: &str) -> Option<String> {
+    let (sign, digits) = text
+        .strip_prefix('-')
+        .map_or(("", text), |digits| ("-", digits));
+    let (whole, places) = digits.split_once('.').unwrap_or((digits, ""));
+    if !whole
+        .bytes()
+        .chain(places.bytes())
+        .all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    let whole = format!("{whole:0>3}");
+    let (whole, hundredths) = whole.split_at(whole.len() - 2);
+    Some(format!("{sign}{whole}.{hundredths}{places}"))
+}
+
 /// A plain decimal of any number of places, rounded to four, a half to the even neighbour.
 fn half_to_even(text: &str) -> Option<Decimal> {
     let (sign, digits) = text
@@ -114,6 +139,7 @@ mod tests {
             decimal,
             grouping,
             round,
+            percent: false,
         };
         notation
             .read(text)
@@ -177,5 +203,24 @@ mod tests {
         assert_eq!(read(None, None, true, "12.30000"), Some((123_000, false)));
         assert_eq!(read(None, None, true, "1e999"), None);
         assert_eq!(read(None, None, true, "99999999999999999999.00001"), None);
+    }
+
+    #[test]
+    fn a_percentage_is_a_share() {
+        let read = |round, text: &str| {
+            let notation = Notation {
+                round,
+                percent: true,
+                ..Notation::default()
+            };
+            notation.read(text).map(|(Decimal(number), _)| number)
+        };
+        assert_eq!(read(false, "25"), Some(2_500));
+        assert_eq!(read(false, "2.5"), Some(250));
+        assert_eq!(read(false, "100.00"), Some(10_000));
+        assert_eq!(read(false, "7"), Some(700));
+        assert_eq!(read(false, "33.333"), None);
+        assert_eq!(read(true, "33.333"), Some(3_333));
+        assert_eq!(read(true, "x"), None);
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct RuleSpec {
     when: BTreeMap<String, Texts>,
     #[serde(default)]
     otherwise: Otherwise,
+    #[serde(default)]
+    partial: bool,
     time: Option<SourceSpec>,
     #[serde(default)]
     join: Vec<JoinSpec>,
@@ -66,6 +68,8 @@ pub struct Rule {
     from: Rows,
     when: Condition,
     otherwise: Otherwise,
+    /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
+    pub partial: bool,
     entity: &'static EntitySpec,
     id: String,
     time: Option<Source>,
@@ -180,6 +184,7 @@ impl Rule {
             from,
             when: Condition::new(spec.when),
             otherwise: spec.otherwise,
+            partial: spec.partial,
             entity,
             id: spec.id,
             time,
@@ -257,6 +262,10 @@ impl Rule {
         let mut rounded = 0;
         let mut values = Vec::with_capacity(self.fields.len() + self.custom.len());
         for (field, source) in &self.fields {
+            // A part says nothing of the fields that it isn't.
+            if self.partial && !source.is_chosen(&cell) {
+                continue;
+            }
             let Some(text) = source.text(&cell) else {
                 continue;
             };
@@ -266,6 +275,9 @@ impl Rule {
             values.push((FieldName::Known(*field), value));
         }
         for (name, source) in &self.custom {
+            if self.partial && !source.is_chosen(&cell) {
+                continue;
+            }
             let Some(text) = source.text(&cell) else {
                 continue;
             };

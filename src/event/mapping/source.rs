@@ -33,6 +33,8 @@ pub(super) struct SourceTable {
     grouping: Option<char>,
     #[serde(default)]
     round: bool,
+    #[serde(default)]
+    percent: bool,
 }
 
 #[derive(Deserialize)]
@@ -119,6 +121,9 @@ impl Source {
         if !is_number && (spec.decimal.is_some() || spec.grouping.is_some() || spec.round) {
             return wrong("decimal", format!("`{}` is no number", field.name));
         }
+        if spec.percent && field.kind != Kind::Fraction {
+            return wrong("percent", format!("`{}` is no share", field.name));
+        }
         if spec.grouping.is_some() && spec.grouping == spec.decimal.or(Some('.')) {
             return wrong("grouping", "it can't be what separates the places".into());
         }
@@ -160,6 +165,7 @@ impl Source {
                 decimal: spec.decimal,
                 grouping: spec.grouping,
                 round: spec.round,
+                percent: spec.percent,
             },
         };
         source.check_words(key, field)?;
@@ -212,6 +218,11 @@ impl Source {
             }
         }
         Some("")
+    }
+
+    /// True if a case holds.
+    pub fn is_chosen<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.cases.iter().any(|case| case.when.holds(cell))
     }
 
     fn mapped<'a>(&'a self, text: &'a str) -> &'a str {

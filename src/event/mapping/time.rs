@@ -14,8 +14,10 @@ const DAY: f64 = 86_400_000_000.0;
 /// One way to write a time.
 #[derive(Debug)]
 pub(super) enum Format {
+    Usual,
     Seconds,
     Millis,
+    MillisDate,
     Micros,
     Days,
     ExcelDays,
@@ -29,6 +31,8 @@ impl Format {
     /// What would be right.
     pub fn new(text: &str) -> Result<Format, String> {
         match text {
+            "rfc3339" => Ok(Format::Usual),
+            "epoch_ms_date" => Ok(Format::MillisDate),
             "epoch_s" => Ok(Format::Seconds),
             "epoch_ms" => Ok(Format::Millis),
             "epoch_us" => Ok(Format::Micros),
@@ -38,7 +42,7 @@ impl Format {
                 || StrftimeItems::new(text).any(|item| item == Item::Error) =>
             {
                 Err(format!(
-                    "`{text}` is no format; write it like `%Y-%m-%d %H:%M:%S`, or `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_days` or `excel_days`"
+                    "`{text}` is no format; write it like `%Y-%m-%d %H:%M:%S`, or `rfc3339`, `epoch_s`, `epoch_ms`, `epoch_us`, `epoch_days`, `epoch_ms_date` or `excel_days`"
                 ))
             }
             pattern => Ok(Format::Pattern(pattern.to_owned())),
@@ -50,7 +54,12 @@ impl Format {
         let whole = || text.parse::<i64>().ok();
         let pattern = match self {
             Format::Seconds => return When::from_millis(whole()?.checked_mul(1_000)?),
+            Format::Usual => return When::parse(text),
             Format::Millis => return When::from_millis(whole()?),
+            Format::MillisDate => {
+                let days = whole()?.div_euclid(86_400_000);
+                return Some(date(NaiveDate::from_epoch_days(days.try_into().ok()?)?));
+            }
             Format::Micros => {
                 let micros = whole()?;
                 return When::from_millis(micros / 1_000).map(|_| When::Instant(micros));
@@ -118,6 +127,12 @@ mod tests {
                 "2026-03-04T10:00:00.000001Z",
             ),
             ("epoch_days", "20516", "2026-03-04"),
+            ("epoch_ms_date", "1772582400000", "2026-03-04"),
+            (
+                "rfc3339",
+                "2026-03-04T11:00:00.000+0100",
+                "2026-03-04T10:00:00Z",
+            ),
             ("excel_days", "46085", "2026-03-04"),
             ("excel_days", "46085.5", "2026-03-04T11:00:00Z"),
             ("%d/%m/%Y", "04/03/2026", "2026-03-04"),
