@@ -125,8 +125,9 @@ pub fn check_compatible(
 /// How a configuration reads its topics, as epochs remember it.
 pub fn inputs(topics: &[Topic]) -> BTreeMap<String, Input> {
     let input = |topic: &Topic| Input {
-        format: "cloudevents".into(),
+        format: topic.format().into(),
         id_namespace: topic.namespace.clone(),
+        mapping: topic.mapping.clone(),
     };
     topics
         .iter()

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::definitions::DefinitionsSpec;
+use crate::event::feed::Feed;
 use check::Checker;
 use raw::{Raw, apply_environment};
 
 mod check;
+pub mod presets;
 mod rates;
 mod raw;
 
@@ -147,7 +150,22 @@ pub struct Topic {
     pub namespace: Option<String>,
     /// The longest message taken.
     pub max_message_bytes: usize,
+    /// How its messages are read, if they are no events of ours.
+    pub feed: Option<Arc<Feed>>,
+    /// The hash of its mapping: another one reads the topic otherwise.
+    pub mapping: Option<String>,
 }
+
+impl Topic {
+    /// The name of its format.
+    pub fn format(&self) -> &'static str {
+        let feed = self.feed.as_ref();
+        feed.map_or(CLOUDEVENTS, |feed| feed.format().name())
+    }
+}
+
+/// The format of events of ours.
+pub const CLOUDEVENTS: &str = "cloudevents";
 
 /// How many partitions the first log gets if the configuration has none.
 pub const PARTITIONS: u32 = 12;

@@ -201,6 +201,7 @@ async fn of_two_first_epochs_the_one_written_first_counts_and_later_stages_still
     let crm = Input {
         format: "cloudevents".into(),
         id_namespace: None,
+        mapping: None,
     };
     let with_inputs = Epoch {
         inputs: BTreeMap::from([("crm".to_owned(), crm)]),

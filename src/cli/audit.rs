@@ -74,8 +74,14 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
         .map(|text| read_as_of(text, calendar))
         .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
-    let mut inputs = Inputs::open(&args.against, mapping.as_ref(), as_of, calendar, rejects)?
-        .qualified(namespace);
+    let mut inputs = Inputs::open(
+        &args.against,
+        (mapping.as_ref(), None),
+        as_of,
+        calendar,
+        rejects,
+    )?
+    .qualified(namespace);
 
     let shards = fold(&mut inputs, epoch.partitions)?;
     let (tally, rejected) = inputs.finish()?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use super::dump;
 use super::report::inputs::{Inputs, Tally};
 use super::report::rejects::{Counts, Rejects};
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
@@ -36,6 +37,17 @@ pub struct FileOptions {
     /// What the columns of CSV files mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", requires = "files")]
     pub mapping: Option<PathBuf>,
+    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
+    #[arg(long, value_name = "FORMAT", requires = "files")]
+    pub format: Option<String>,
+    /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "files",
+        conflicts_with = "mapping"
+    )]
+    pub preset: Option<String>,
     /// The IANA time zone days are read in [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE", requires = "files")]
     pub time_zone: Option<String>,
@@ -76,15 +88,22 @@ pub async fn fold_files(
     options: &FileOptions,
     as_of: Option<&str>,
 ) -> Result<Folded> {
-    let mapping = options.mapping.as_deref().map(read_mapping).transpose()?;
+    let mapping = dump::mapping(options.mapping.as_deref(), options.preset.as_deref())?;
     let definitions = Arc::new(definitions(options, mapping.as_ref())?);
     let as_of = as_of
         .map(|text| read_as_of(text, &definitions.calendar))
         .transpose()?;
     let rejects = Rejects::new(options.rejects.as_deref())?;
+    let (mapping, feed) = match &options.format {
+        Some(format) => {
+            let calendar = &definitions.calendar;
+            (None, dump::feed(Some(format), mapping, calendar)?)
+        }
+        None => (mapping, None),
+    };
     let mut inputs = Inputs::open(
         files,
-        mapping.as_ref(),
+        (mapping.as_ref(), feed.as_ref()),
         as_of,
         &definitions.calendar,
         rejects,

@@ -7,6 +7,8 @@ pub mod clickhouse_local;
 pub mod clv;
 pub mod demo;
 pub mod dlq;
+mod dump;
+pub mod explain;
 mod files;
 pub mod generate;
 pub mod local_broker;

@@ -2,13 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::rates::reporting_currency;
-use super::raw::Raw;
-use super::{Access, Config, ConfigError, Environment, Kafka, LogTopic, Topic};
+use super::raw::{Raw, RawTopic};
+use super::{
+    Access, CLOUDEVENTS, Config, ConfigError, Environment, Kafka, LogTopic, Topic, presets,
+};
+use crate::event::feed::{Feed, Format};
+use crate::event::mapping::Mapping;
 use crate::metric::Catalogue;
-use crate::record::topic_number;
+use crate::record::{SCHEMA, topic_number};
+use crate::window::Calendar;
+
 /// Checks the configuration of a file.
 pub(super) struct Checker<'a> {
     pub text: &'a str,
@@ -33,9 +40,9 @@ impl Checker<'_> {
                 format!("{} is no version of this file; write 1", raw.version),
             ));
         }
-        Catalogue::new(raw.definitions.clone())
+        let catalogue = Catalogue::new(raw.definitions.clone())
             .map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
-        let topics = self.topics(&raw)?;
+        let topics = self.topics(&raw, &catalogue.calendar)?;
         if raw
             .log
             .partitions
@@ -137,7 +144,7 @@ impl Checker<'_> {
         })
     }
 
-    fn topics(&self, raw: &Raw) -> Result<Vec<Topic>, ConfigError> {
+    fn topics(&self, raw: &Raw, calendar: &Calendar) -> Result<Vec<Topic>, ConfigError> {
         if raw.topics.is_empty() {
             return Err(self.bad(
                 "topics",
@@ -148,15 +155,7 @@ impl Checker<'_> {
         for (i, topic) in raw.topics.iter().enumerate() {
             let key = |part: &str| format!("topics[{i}].{part}");
             self.check_name(&key("name"), &topic.name)?;
-            if topic.format != "cloudevents" {
-                return Err(self.bad(
-                    &key("format"),
-                    format!(
-                        "`{}` is no format; this version reads `cloudevents`",
-                        topic.format
-                    ),
-                ));
-            }
+            let (feed, mapping) = self.feed(topic, &key, calendar)?;
             if let Some(namespace) = &topic.id_namespace {
                 let is_plain = !namespace.is_empty()
                     && namespace
@@ -187,6 +186,8 @@ impl Checker<'_> {
                 number,
                 namespace: topic.id_namespace.clone(),
                 max_message_bytes: topic.max_message_bytes.max(1),
+                feed,
+                mapping,
             });
         }
         // With all or none, no plain id can look like a qualified one.
@@ -200,6 +201,69 @@ impl Checker<'_> {
             ));
         }
         Ok(topics)
+    }
+
+    /// How a topic's messages are read, and the hash of the mapping; nothing for events of ours.
+    fn feed(
+        &self,
+        topic: &RawTopic,
+        key: &dyn Fn(&str) -> String,
+        calendar: &Calendar,
+    ) -> Result<(Option<Arc<Feed>>, Option<String>), ConfigError> {
+        let source = match (&topic.mapping, &topic.preset) {
+            (Some(_), Some(_)) => {
+                return Err(self.bad(&key("preset"), "write either a `mapping` or a `preset`"));
+            }
+            (Some(mapping), None) => Some(("mapping", mapping.display().to_string())),
+            (None, Some(preset)) => Some(("preset", preset.clone())),
+            (None, None) => None,
+        };
+        if topic.format == CLOUDEVENTS {
+            return match source {
+                None => Ok((None, None)),
+                Some((part, _)) => Err(self.bad(
+                    &key(part),
+                    "events of ours need none; write the topic's `format`",
+                )),
+            };
+        }
+        let Some(format) = Format::of_name(&topic.format) else {
+            let known = Format::ALL.map(Format::name).join("`, `");
+            let problem = format!(
+                "`{}` is no format; this version reads `{CLOUDEVENTS}`, `{known}`",
+                topic.format
+            );
+            return Err(self.bad(&key("format"), problem));
+        };
+        let Some((part, name)) = source else {
+            let problem = format!(
+                "messages of `{}` need a `mapping` (docs/mapping.md) or a `preset`, one of `{}`",
+                topic.format,
+                presets::NAMES.join("`, `")
+            );
+            return Err(self.bad(&key("format"), problem));
+        };
+        let text = match &topic.mapping {
+            None => match presets::text(&name) {
+                Some(text) => text.to_owned(),
+                None => {
+                    let known = presets::NAMES.join("`, `");
+                    let problem = format!("`{name}` is no preset; write one of `{known}`");
+                    return Err(self.bad(&key("preset"), problem));
+                }
+            },
+            Some(path) => {
+                let beside = self.path.parent().unwrap_or(Path::new(""));
+                std::fs::read_to_string(beside.join(path)).map_err(|error| {
+                    self.bad(&key(part), format!("{name} can't be read: {error}"))
+                })?
+            }
+        };
+        let mapping = Mapping::parse(&text, &SCHEMA)
+            .map_err(|error| self.bad(&key(part), format!("{name} is refused: {error}")))?;
+        let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+        let feed = Feed::new(format, mapping, calendar);
+        Ok((Some(Arc::new(feed)), Some(hash)))
     }
 
     fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{Environment, OnUpgrade};
+use super::{CLOUDEVENTS, Environment, OnUpgrade};
 use crate::definitions::DefinitionsSpec;
 
 /// The file as it is written.
@@ -38,13 +38,17 @@ pub(super) struct RawTopic {
     #[serde(default = "cloudevents")]
     pub format: String,
     #[serde(default)]
+    pub mapping: Option<PathBuf>,
+    #[serde(default)]
+    pub preset: Option<String>,
+    #[serde(default)]
     pub id_namespace: Option<String>,
     #[serde(default = "one_mebibyte")]
     pub max_message_bytes: usize,
 }
 
 fn cloudevents() -> String {
-    "cloudevents".into()
+    CLOUDEVENTS.into()
 }
 
 fn one_mebibyte() -> usize {

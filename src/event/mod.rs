@@ -3,6 +3,7 @@
 mod batch;
 mod bytes;
 pub mod decode;
+pub mod feed;
 pub mod mapping;
 mod names;
 mod schema;
@@ -33,6 +34,30 @@ pub struct Assertion<'a> {
     pub stamp: Stamp,
     /// The fields asserted; none at all still witnesses that the record exists.
     pub values: Vec<(FieldName<'a>, Value<'a>)>,
+}
+
+impl Assertion<'_> {
+    /// The same, no longer borrowed.
+    pub fn into_owned(self) -> Assertion<'static> {
+        let values = self.values.into_iter();
+        let values = values.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        Assertion {
+            entity: self.entity,
+            id: self.id.into_owned().into(),
+            stamp: self.stamp,
+            values: values.collect(),
+        }
+    }
+}
+
+impl FieldName<'_> {
+    /// The same, no longer borrowed.
+    pub fn into_owned(self) -> FieldName<'static> {
+        match self {
+            FieldName::Known(field) => FieldName::Known(field),
+            FieldName::Custom(name) => FieldName::Custom(name.into_owned().into()),
+        }
+    }
 }
 
 /// A field as an event names it.

@@ -119,9 +119,12 @@ impl DeadLetter {
     /// The decoded item as it is replayed to its topic.
     pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
         let headers: Vec<Header<'_>> = self.own_headers().collect();
-        self.origin
-            .next_attempt()
-            .decode(topic, Some(&self.raw), &headers, now)
+        self.origin.next_attempt().decode(
+            topic,
+            (self.key.as_deref(), Some(&self.raw)),
+            &headers,
+            now,
+        )
     }
 
     /// Writes the dead letter; returns once it is acknowledged.

@@ -7,6 +7,7 @@ use rdkafka::{Message, Timestamp};
 use crate::config::Topic;
 use crate::event::decode::cloudevents::{self, Header};
 use crate::event::decode::{Context, Decoded};
+use crate::event::feed;
 
 /// The names of the headers that hold an origin.
 pub mod header {
@@ -121,7 +122,7 @@ impl Origin {
     pub fn decode<'m>(
         &self,
         topic: &Topic,
-        payload: Option<&'m [u8]>,
+        (key, payload): (Option<&'m [u8]>, Option<&'m [u8]>),
         headers: &[Header<'m>],
         now: i64,
     ) -> Decoded<'m> {
@@ -137,7 +138,16 @@ impl Origin {
             now,
             limit: topic.max_message_bytes,
         };
-        let mut decoded = cloudevents::decode(payload, headers, &context);
+        let mut decoded = match &topic.feed {
+            None => cloudevents::decode(payload, headers, &context),
+            Some(feed) => {
+                let message = feed::Message {
+                    key,
+                    value: payload,
+                };
+                feed.decode(&topic.name, message, &context)
+            }
+        };
         if self.index > 0 {
             let assertions = decoded
                 .assertions
@@ -236,6 +246,8 @@ mod tests {
             number: topic_number("crm"),
             namespace: None,
             max_message_bytes: 1_000,
+            feed: None,
+            mapping: None,
         }
     }
 
@@ -317,7 +329,7 @@ mod tests {
     #[test]
     fn an_item_that_comes_back_alone_keeps_its_index_and_its_time() {
         let item = br#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","data":{"status":"open"}}"#;
-        let decoded = PLACE.decode(&topic(), Some(item), &[], i64::MAX);
+        let decoded = PLACE.decode(&topic(), (None, Some(item)), &[], i64::MAX);
         let stamp = decoded.assertions[0].stamp;
         assert_eq!(
             (
@@ -333,7 +345,7 @@ mod tests {
             (topic_number("crm"), 1_772_618_400_000_000)
         );
 
-        let bad = PLACE.decode(&topic(), Some(b"{"), &[], i64::MAX);
+        let bad = PLACE.decode(&topic(), (None, Some(b"{")), &[], i64::MAX);
         assert_eq!(
             (bad.rejected[0].index, bad.rejected[0].bad.reason),
             (2, Reason::NotJson)

@@ -284,7 +284,7 @@ impl Router {
             };
             let headers = origin::headers(message);
             let origin = Origin::of(message, &headers);
-            let decoded = origin.decode(topic, message.payload(), &headers, now);
+            let decoded = origin.decode(topic, (message.key(), message.payload()), &headers, now);
             telemetry
                 .events_routed
                 .with_label_values(&[&topic.name])

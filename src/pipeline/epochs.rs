@@ -32,6 +32,9 @@ pub struct Input {
     /// What qualifies its ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_namespace: Option<String>,
+    /// The hash of its mapping, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
 }
 
 /// An epoch.

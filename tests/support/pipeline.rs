@@ -63,6 +63,8 @@ pub struct Setup {
     pub on_upgrade: Option<&'static str>,
     /// What qualifies the ids of every topic.
     pub namespace: Option<&'static str>,
+    /// The format of every topic's messages and the mapping that reads them, if they are no events of ours.
+    pub feed: Option<(&'static str, &'static str)>,
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
@@ -91,6 +93,7 @@ impl Setup {
             time_zone: "Europe/Berlin".to_owned(),
             on_upgrade: None,
             namespace: None,
+            feed: None,
             properties: CLASSIC.to_vec(),
         }
     }
@@ -126,10 +129,13 @@ impl Setup {
         let limit = self.max_message_bytes.map_or_else(String::new, |bytes| {
             format!("max_message_bytes = {bytes}\n")
         });
+        let feed = self.feed.map_or_else(String::new, |(format, mapping)| {
+            format!("format = \"{format}\"\nmapping = \"{mapping}\"\n")
+        });
         let topics: String = self
             .topics
             .iter()
-            .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}"))
+            .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}{feed}"))
             .collect();
         let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
             format!("on_upgrade = \"{on_upgrade}\"\n")

@@ -9,8 +9,10 @@ use serde_json::{Value as Json, json};
 
 use super::rejects::{Counts, Rejects};
 use super::table::{Table, TableReader, open_file};
+use crate::cli::dump::Dumped;
 use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, cloudevents};
+use crate::event::feed::Feed;
 use crate::event::mapping::Mapping;
 use crate::pipeline::route::partition_by_home;
 use crate::record::{Home, SCHEMA, topic_number};
@@ -94,6 +96,11 @@ enum Kind<'m> {
         line: u64,
     },
     Table(Box<TableReader<'m>>),
+    Feed {
+        reader: Box<dyn BufRead + Send>,
+        line: u64,
+        feed: &'m Feed,
+    },
 }
 
 impl<'m> Inputs<'m> {
@@ -103,7 +110,7 @@ impl<'m> Inputs<'m> {
     /// A file that can't be opened, a table no mapping explains, a mapping that doesn't fit the tables.
     pub fn open(
         files: &[PathBuf],
-        mapping: Option<&'m Mapping>,
+        (mapping, feed): (Option<&'m Mapping>, Option<&'m Feed>),
         as_of: Option<i64>,
         calendar: &'m Calendar,
         rejects: Rejects,
@@ -123,6 +130,11 @@ impl<'m> Inputs<'m> {
                 .filter(|source| source.topic == topic)
                 .count() as u32;
             let source = match mapping.filter(|mapping| mapping.names(&base)) {
+                None if let Some(feed) = feed => Some(Kind::Feed {
+                    reader: open(path)?,
+                    line: 0,
+                    feed,
+                }),
                 // None, if it is only joined by others.
                 Some(mapping) => TableReader::open(path, &base, mapping, &tables)?
                     .map(|reader| Kind::Table(Box::new(reader))),
@@ -200,6 +212,29 @@ impl<'m> Inputs<'m> {
                             heard.reject(*number, rejected.index, &rejected.bad, rejected.raw)?;
                         }
                         assertions.extend(decoded.assertions);
+                    }
+                    heard.note(&assertions);
+                    partition_by_home(&assertions, shards)
+                }
+                Kind::Feed { reader, line, feed } => {
+                    let lines = read_lines(reader.as_mut(), line)
+                        .with_context(|| format!("{name} can't be read on"))?;
+                    let Some(lines) = lines else {
+                        self.at += 1;
+                        continue;
+                    };
+                    let mut assertions: Vec<Assertion<'static>> = Vec::new();
+                    for (number, line) in &lines {
+                        heard.tally.lines += 1;
+                        let dumped = Dumped::of(line);
+                        let topic = dumped.topic.as_deref().unwrap_or(&name);
+                        let context = dumped.context(context(*number));
+                        let decoded = feed.decode(topic, dumped.message(), &context);
+                        for rejected in &decoded.rejected {
+                            heard.reject(*number, rejected.index, &rejected.bad, rejected.raw)?;
+                        }
+                        let owned = decoded.assertions.into_iter();
+                        assertions.extend(owned.map(Assertion::into_owned));
                     }
                     heard.note(&assertions);
                     partition_by_home(&assertions, shards)
@@ -282,7 +317,7 @@ impl Heard<'_> {
 
 /// A file has no broker: no timestamps but `as_of`, and nothing in it is compared with the clock of this machine, so that the same
 /// files give the same report on any day.
-fn context(topic: u32, partition: u32, offset: u64, as_of: Option<i64>) -> Context<'static> {
+pub fn context(topic: u32, partition: u32, offset: u64, as_of: Option<i64>) -> Context<'static> {
     Context {
         schema: &SCHEMA,
         topic,
@@ -340,9 +375,9 @@ fn check_files(
             .joins
             .iter()
             .enumerate()
-            .map(|(i, join)| (format!("{}.join[{i}].file", rule.key), &join.file));
-        for (key, file) in std::iter::once((format!("{}.file", rule.key), &rule.file)).chain(joined)
-        {
+            .map(|(i, join)| (format!("{}.join[{i}].file", rule.key), join.file.as_str()));
+        let own = rule.file().map(|file| (format!("{}.file", rule.key), file));
+        for (key, file) in own.into_iter().chain(joined) {
             ensure!(
                 tables.contains_key(file),
                 "{key}: there is no file `{file}` among those to read; {}",
@@ -350,10 +385,10 @@ fn check_files(
             );
         }
         ensure!(
-            rule.has_time() || as_of.is_some(),
+            rule.has_time() || as_of.is_some() || rule.file().is_none(),
             "{}.time: {} has no time column: name one here, or give the time of the export with --as-of TIME",
             rule.key,
-            rule.file
+            rule.file().unwrap_or_default()
         );
     }
     Ok(())
@@ -380,6 +415,21 @@ fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
     }
     let file = open_file(path)?;
     Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+}
+
+/// All lines of a file that aren't blank, with their numbers.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn lines(path: &Path) -> Result<Vec<Line>> {
+    let mut reader = open(path)?;
+    let (mut number, mut all) = (0, Vec::new());
+    while let Some(lines) = read_lines(reader.as_mut(), &mut number)
+        .with_context(|| format!("{} can't be read on", path.display()))?
+    {
+        all.extend(lines);
+    }
+    Ok(all)
 }
 
 /// A line's number, from 1, and its text.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use csv::{ByteRecord, StringRecord};
 
 use crate::event::decode::{Bad, Context, Reason};
-use crate::event::mapping::{Join, Mapping, Rule};
+use crate::event::mapping::{Join, Mapping, RowClock, Rule};
 use crate::event::{Assertion, FieldName, Value};
 use crate::record::Field;
 use crate::window::Calendar;
@@ -121,7 +121,7 @@ impl<'m> TableReader<'m> {
         let rules = mapping
             .rules
             .iter()
-            .filter(|rule| rule.file == base)
+            .filter(|rule| rule.file() == Some(base))
             .map(|rule| Bound::new(rule, tables))
             .collect::<Result<Vec<_>>>()?;
         if rules.is_empty() {
@@ -192,7 +192,9 @@ impl<'m> TableReader<'m> {
         self.rules
             .iter()
             .enumerate()
-            .map(|(index, rule)| rule.apply(row, context, index as u32, calendar))
+            .filter_map(|(index, rule)| {
+                rule.apply(row, context, index as u32, calendar).transpose()
+            })
             .collect()
     }
 
@@ -219,12 +221,13 @@ impl<'m> Bound<'m> {
                 .map(|table| table.columns.as_slice())
                 .unwrap_or_default()
         };
+        let own = rule.file().unwrap_or_default();
         let mut columns = HashMap::new();
         // The nearer table's column counts where two have the same name; a `prefix` makes them distinct.
         let mut add = |name: String, cell: Cell| {
             columns.entry(name).or_insert(cell);
         };
-        columns_of(&rule.file)
+        columns_of(own)
             .iter()
             .enumerate()
             .for_each(|(i, name)| add(name.clone(), Cell::Own(i)));
@@ -242,9 +245,9 @@ impl<'m> Bound<'m> {
                 let mut known: Vec<&str> = columns.keys().map(String::as_str).collect();
                 known.sort_unstable();
                 let files = if rule.joins.is_empty() {
-                    rule.file.clone()
+                    own.to_owned()
                 } else {
-                    format!("{} or the files joined to it", rule.file)
+                    format!("{own} or the files joined to it")
                 };
                 bail!(
                     "{key}: there is no column `{column}` in {files}; there are {}",
@@ -264,7 +267,7 @@ impl<'m> Bound<'m> {
                 "{key}.on: `{}` is a column of {} itself or of a later join; name one of {} or an earlier join",
                 join.on,
                 join.file,
-                rule.file
+                own
             );
             joins.push(Lookup {
                 on,
@@ -284,7 +287,7 @@ impl<'m> Bound<'m> {
         context: &Context<'_>,
         index: u32,
         calendar: &Calendar,
-    ) -> Result<Assertion<'r>, Bad> {
+    ) -> Result<Option<Assertion<'r>>, Bad> {
         let mut partners: Vec<Option<&'r StringRecord>> = Vec::with_capacity(self.joins.len());
         for join in &self.joins {
             let key = cell(row, &partners, join.on).unwrap_or_default().trim();
@@ -295,13 +298,17 @@ impl<'m> Bound<'m> {
                 .get(name)
                 .and_then(|at| cell(row, &partners, *at))
         };
-        let mut assertion = self.rule.apply(look_up, context, index, calendar)?;
+        let at = (RowClock::default(), index);
+        let Some(applied) = self.rule.apply(look_up, context, at, calendar)? else {
+            return Ok(None);
+        };
+        let mut assertion = applied.assertion;
         // A row of an export is there, so its record is: one that was deleted before has come back.
         let deleted = FieldName::Known(Field::DELETED);
         if !assertion.values.iter().any(|(name, _)| *name == deleted) {
             assertion.values.push((deleted, Value::Flag(false)));
         }
-        Ok(assertion)
+        Ok(Some(assertion))
     }
 }
 

@@ -35,11 +35,13 @@ pub enum Reason {
     TooLarge,
     /// Messages that the topic's retention took before they were read: nothing is left of them but their offsets.
     Gone,
+    /// The source says that something changed, and not what.
+    Gap,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::NotJson,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
@@ -51,6 +53,7 @@ impl Reason {
         Reason::FutureTime,
         Reason::TooLarge,
         Reason::Gone,
+        Reason::Gap,
     ];
 
     /// Its name in dead letters and gauges.
@@ -67,6 +70,7 @@ impl Reason {
             Reason::FutureTime => "future_time",
             Reason::TooLarge => "too_large",
             Reason::Gone => "gone",
+            Reason::Gap => "gap",
         }
     }
 
@@ -218,7 +222,7 @@ fn event_time(text: &str) -> Result<i64, Bad> {
 }
 
 /// The start of a text, for messages.
-pub(super) fn short(text: &str) -> String {
+pub(in crate::event) fn short(text: &str) -> String {
     let start: String = text.chars().take(40).collect();
     if start.len() < text.len() {
         start + "…"

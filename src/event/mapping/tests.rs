@@ -3,6 +3,9 @@ use std::collections::HashMap;
 use chrono_tz::Tz;
 
 use super::*;
+use crate::event::decode::{Bad, Context, Reason};
+use crate::event::{FieldName, When};
+use crate::window::Calendar;
 
 const DEALS: &str = r#"
 [[records]]
@@ -60,9 +63,10 @@ fn read(
             .find(|(known, _)| *known == name)
             .map(|(_, text)| *text)
     };
-    let assertion = rule.apply(cell, &context(), 0, &calendar())?;
+    let applied = rule.apply(cell, &context(), (RowClock::default(), 0), &calendar())?;
+    let assertion = applied.expect("the rule reads every row").assertion;
     let name = |name: &FieldName<'_>| match name {
-        FieldName::Known(field) => rule.entity.spec(*field).name.to_owned(),
+        FieldName::Known(field) => rule.entity().spec(*field).name.to_owned(),
         FieldName::Custom(name) => format!("custom.{name}"),
     };
     let mut said: HashMap<String, String> = assertion
@@ -168,7 +172,12 @@ fn bad_cells_are_refused_with_their_reason() {
     };
     assert_eq!(
         mapping.rules[0]
-            .apply(|_| Some("1"), &untimed, 0, &calendar())
+            .apply(
+                |_| Some("1"),
+                &untimed,
+                (RowClock::default(), 0),
+                &calendar()
+            )
             .unwrap_err()
             .reason,
         Reason::BadTime
@@ -178,7 +187,7 @@ fn bad_cells_are_refused_with_their_reason() {
             .apply(
                 |name| (name == "key").then_some("1"),
                 &untimed,
-                0,
+                (RowClock::default(), 0),
                 &calendar()
             )
             .unwrap_err()

@@ -174,6 +174,8 @@ mod tests {
                 number: topic_number("crm"),
                 namespace: None,
                 max_message_bytes: limit,
+                feed: None,
+                mapping: None,
             }],
             now,
         )

@@ -1,0 +1,210 @@
+//! `dealpulse explain`: what each message of a feed would assert, column by column, and why. Nothing is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+
+use super::dump::{self, Dumped};
+use super::report::inputs::{context, lines};
+use super::report::print;
+use super::stored::DIFFERS;
+use crate::event::feed::{Explained, Feed};
+use crate::event::{FieldName, Value, When};
+use crate::record::topic_number;
+use crate::window::Calendar;
+use crate::window::calendar::civil;
+
+/// Show what each message of a feed would assert, from which of its columns, and what could not be read
+///
+/// Ends with 0 if every message could be read, with 4 if some could not, with 1 on an error.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// Messages of the feed, one a line: the value alone, or an object with topic, key, value, offset and timestamp; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
+    #[arg(long)]
+    pub format: String,
+    /// What the columns of the feed mean (TOML, see docs/mapping.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    pub mapping: Option<PathBuf>,
+    /// The mapping of a well-known source: salesforce, hubspot, pipedrive
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// The topic of messages whose lines don't name one
+    #[arg(long, default_value = "sample")]
+    pub topic: String,
+    /// The IANA time zone of times without an offset [default: the mapping's, else UTC]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// How many messages are shown one by one; the rest is only counted
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub show: usize,
+}
+
+/// Reads the messages and prints what they say.
+///
+/// # Errors
+/// A format, mapping or file that can't be read; no message at all.
+pub async fn run(args: Explain) -> Result<ExitCode> {
+    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref())?;
+    let zone = args.time_zone.as_deref().unwrap_or("UTC");
+    let zone = zone.parse().map_err(|_| {
+        anyhow::anyhow!("--time-zone `{zone}` is no IANA time zone; write it like `Europe/Berlin`")
+    })?;
+    let calendar = Calendar::new(zone, 1);
+    let feed = dump::feed(Some(&args.format), mapping, &calendar)?;
+    let feed = feed.ok_or_else(|| anyhow::anyhow!("--format is missing"))?;
+    let mut seen = Seen::new(&feed);
+    let mut text = String::new();
+    for file in &args.files {
+        for (number, line) in lines(file)? {
+            let dumped = Dumped::of(&line);
+            let topic = dumped.topic.clone().unwrap_or_else(|| args.topic.clone());
+            let context = dumped.context(context(topic_number(&topic), 0, number, None));
+            let explained = feed.explain(&topic, dumped.message(), &context);
+            if seen.messages < args.show {
+                let _ = writeln!(text, "line {number}, topic {topic}");
+                explained.iter().for_each(|item| show(&mut text, item));
+            }
+            seen.note(&explained);
+        }
+    }
+    ensure!(seen.messages > 0, "there is no message in the files");
+    seen.summary(&mut text);
+    print(&text)?;
+    Ok(if seen.rejected > 0 {
+        ExitCode::from(DIFFERS)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn show(out: &mut String, item: &Explained) {
+    // Writing to a String can't fail.
+    let _ = match item {
+        Explained::Rejected { index, bad } => writeln!(out, "  item {index} is rejected: {bad}"),
+        Explained::Ignored { table } => writeln!(out, "  {table}: ignored, as the mapping says"),
+        Explained::NotRead { rule, table } => writeln!(
+            out,
+            "  {table}, {rule}: its `when` does not hold, so it says nothing"
+        ),
+        Explained::Read {
+            rule,
+            table,
+            assertion,
+            cells,
+        } => {
+            let spec = assertion.entity.spec();
+            let clock = assertion.stamp.clock;
+            let time = chrono::DateTime::from_timestamp_micros(clock.time).unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "  {table}, {rule}: {} {} as of {}, sequence {}",
+                spec.name,
+                assertion.id,
+                time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+                clock.sequence
+            );
+            for (name, value) in &assertion.values {
+                let (key, name) = match name {
+                    FieldName::Known(field) => {
+                        let name = spec.spec(*field).name;
+                        (format!("{rule}.fields.{name}"), name.to_owned())
+                    }
+                    FieldName::Custom(name) => {
+                        (format!("{rule}.custom.{name}"), format!("custom.{name}"))
+                    }
+                };
+                let from: Vec<String> = cells
+                    .iter()
+                    .filter(|(known, ..)| *known == key)
+                    .map(|(_, column, cell)| match cell {
+                        Some(cell) => format!("{column} = {cell:?}"),
+                        None => format!("{column} isn't there"),
+                    })
+                    .collect();
+                let from = if from.is_empty() {
+                    "the change itself, or a constant".to_owned()
+                } else {
+                    from.join(", ")
+                };
+                let _ = writeln!(out, "    {name} = {}    from {from}", written(value));
+            }
+            Ok(())
+        }
+    };
+}
+
+fn written(value: &Value<'_>) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Text(text) => format!("{text:?}"),
+        Value::Decimal(decimal) => decimal.to_string(),
+        Value::Flag(flag) => flag.to_string(),
+        Value::When(When::Date(day)) => civil(*day).to_string(),
+        Value::When(When::Instant(micros)) => chrono::DateTime::from_timestamp_micros(*micros)
+            .unwrap_or_default()
+            .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
+    }
+}
+
+/// What was seen of all messages.
+struct Seen<'f> {
+    messages: usize,
+    asserted: usize,
+    rejected: usize,
+    reasons: BTreeMap<&'static str, usize>,
+    /// Columns the mapping names, by key, of which no message had one.
+    missing: BTreeSet<(String, &'f str)>,
+}
+
+impl<'f> Seen<'f> {
+    fn new(feed: &'f Feed) -> Seen<'f> {
+        let columns = feed.mapping().rules.iter().flat_map(|rule| rule.columns());
+        Seen {
+            messages: 0,
+            asserted: 0,
+            rejected: 0,
+            reasons: BTreeMap::new(),
+            missing: columns.collect(),
+        }
+    }
+
+    fn note(&mut self, explained: &[Explained]) {
+        self.messages += 1;
+        for item in explained {
+            match item {
+                Explained::Rejected { bad, .. } => {
+                    self.rejected += 1;
+                    *self.reasons.entry(bad.reason.name()).or_default() += 1;
+                }
+                Explained::Read { cells, .. } => {
+                    self.asserted += 1;
+                    for (key, column, _) in cells.iter().filter(|(.., cell)| cell.is_some()) {
+                        self.missing
+                            .retain(|(known, named)| known != key || named != column);
+                    }
+                }
+                Explained::Ignored { .. } | Explained::NotRead { .. } => {}
+            }
+        }
+    }
+
+    fn summary(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "\n{} messages: {} records asserted, {} items rejected",
+            self.messages, self.asserted, self.rejected
+        );
+        for (reason, count) in &self.reasons {
+            let _ = writeln!(out, "  {count} {reason}");
+        }
+        for (key, column) in &self.missing {
+            let _ = writeln!(out, "  no message has `{column}`, which {key} names");
+        }
+    }
+}

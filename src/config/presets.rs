@@ -1,0 +1,14 @@
+//! Presets: mappings of well-known sources, compiled in. Each is a file of `schemas/presets`, to be copied and changed where a source is customised.
+
+/// The presets there are.
+pub const NAMES: [&str; 3] = ["salesforce", "hubspot", "pipedrive"];
+
+/// The mapping of a preset.
+pub fn text(name: &str) -> Option<&'static str> {
+    match name {
+        "salesforce" => Some(include_str!("../../schemas/presets/salesforce.toml")),
+        "hubspot" => Some(include_str!("../../schemas/presets/hubspot.toml")),
+        "pipedrive" => Some(include_str!("../../schemas/presets/pipedrive.toml")),
+        _ => None,
+    }
+}

@@ -1,0 +1,392 @@
+//! Feeds: the change messages of CRMs and their databases as rows, which a mapping turns into assertions. One file per format.
+//!
+//! A format knows how its source says what: which table a row is of, when and in which order it was so, which of its columns are said at
+//! all, and that a record is gone. What the columns mean, only the mapping knows.
+
+mod cell;
+mod debezium;
+mod document;
+mod hubspot;
+mod pipedrive;
+mod plain;
+mod salesforce;
+mod segment;
+
+use serde_json::Value as Json;
+
+use super::decode::{Bad, Context, Decoded, Reason, Rejected};
+use super::mapping::{Applied, Mapping, RowClock, Rule};
+use super::{Assertion, Field, FieldName, Value};
+use crate::window::Calendar;
+
+/// How a feed's messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Any JSON: an object, or an array of them, each a row; columns are members, or JSON pointers.
+    Json,
+    /// Debezium's change events, with or without schemas, wrapped or flattened.
+    Debezium,
+    /// Salesforce's Change Data Capture, as the platform sends it and as Confluent's connector writes it.
+    SalesforceCdc,
+    /// HubSpot's webhooks.
+    HubspotWebhook,
+    /// Pipedrive's webhooks, version 1 and 2.
+    PipedriveWebhook,
+    /// Track events in Segment's form.
+    Segment,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 6] = [
+        Format::Json,
+        Format::Debezium,
+        Format::SalesforceCdc,
+        Format::HubspotWebhook,
+        Format::PipedriveWebhook,
+        Format::Segment,
+    ];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Debezium => "debezium",
+            Format::SalesforceCdc => "salesforce-cdc",
+            Format::HubspotWebhook => "hubspot-webhook",
+            Format::PipedriveWebhook => "pipedrive-webhook",
+            Format::Segment => "segment",
+        }
+    }
+
+    /// The format of a name.
+    pub fn of_name(name: &str) -> Option<Format> {
+        Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+}
+
+/// A message of a feed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Message<'m> {
+    /// Its key, if it has one.
+    pub key: Option<&'m [u8]>,
+    /// Its value; none of a tombstone.
+    pub value: Option<&'m [u8]>,
+}
+
+/// What a message says of one thing.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    /// The table, object or event it is of.
+    table: String,
+    change: Change,
+    /// Its columns. One that isn't there is not said; null says that there is nothing.
+    columns: Json,
+    clock: Clock,
+}
+
+/// When a row was so, as its feed says.
+type Clock = RowClock;
+
+/// What became of the thing.
+#[derive(Debug, Clone, PartialEq)]
+enum Change {
+    /// It is there, and these are columns of it.
+    Written,
+    /// These are columns of it; whether it is there, others say.
+    Altered,
+    /// It is gone.
+    Deleted,
+    /// It is one with another, whose id this is.
+    MergedInto(String),
+}
+
+/// A feed as it is read: its format and its mapping.
+#[derive(Debug)]
+pub struct Feed {
+    format: Format,
+    mapping: Mapping,
+    calendar: Calendar,
+}
+
+impl Feed {
+    /// A feed of a format, read through a mapping; times without an offset are those of the mapping's zone, else of the organisation's.
+    pub fn new(format: Format, mapping: Mapping, organisation: &Calendar) -> Feed {
+        let calendar = match mapping.zone {
+            Some(zone) if zone != organisation.zone() => Calendar::new(zone, 1),
+            _ => organisation.clone(),
+        };
+        Feed {
+            format,
+            mapping,
+            calendar,
+        }
+    }
+
+    /// Its format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Its mapping.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// What a message of a topic asserts. It may be an array, of which each item is read by itself: those that can't be are rejected by their index, the
+    /// others count. A tombstone asserts nothing: what is gone was said by the message before it.
+    pub fn decode<'m>(
+        &self,
+        topic: &str,
+        message: Message<'m>,
+        context: &Context<'_>,
+    ) -> Decoded<'m> {
+        let mut decoded = Decoded::default();
+        let Some(value) = message.value else {
+            return decoded;
+        };
+        let size = value.len();
+        let items = if size > context.limit {
+            let detail = format!("{size} bytes; the topic's limit is {}", context.limit);
+            Err(Bad::new(Reason::TooLarge, detail))
+        } else {
+            document::items(value)
+        };
+        let items = items.unwrap_or_else(|bad| vec![(value, Err(bad))]);
+        for (index, (raw, item)) in (0..).zip(items) {
+            let read = item.and_then(|item| self.item((topic, message), item, context, index));
+            match read {
+                Ok(assertions) => decoded.assertions.extend(assertions),
+                Err(bad) => decoded.rejected.push(Rejected { index, bad, raw }),
+            }
+        }
+        decoded
+    }
+
+    /// What one item asserts: all of it, or nothing.
+    fn item(
+        &self,
+        at: (&str, Message<'_>),
+        item: Json,
+        context: &Context<'_>,
+        index: u32,
+    ) -> Result<Vec<Assertion<'static>>, Bad> {
+        let mut assertions = Vec::new();
+        for row in self.rows(at, item)? {
+            for rule in self.rules(&row)? {
+                let cells = cells(rule, &row)?;
+                assertions.extend(self.assertion(rule, &row, &cells, context, index)?);
+            }
+        }
+        Ok(assertions)
+    }
+
+    fn rows(&self, (topic, message): (&str, Message<'_>), item: Json) -> Result<Vec<Row>, Bad> {
+        match self.format {
+            Format::Json => plain::rows(item, topic),
+            Format::Debezium => debezium::rows(item, topic, message),
+            Format::SalesforceCdc => salesforce::rows(item),
+            Format::HubspotWebhook => hubspot::rows(item),
+            Format::PipedriveWebhook => pipedrive::rows(item),
+            Format::Segment => segment::rows(item),
+        }
+    }
+
+    /// The rules that read a row's table; none of one that the mapping ignores.
+    fn rules(&self, row: &Row) -> Result<Vec<&Rule>, Bad> {
+        let rules = self.mapping.rules.iter();
+        let rules: Vec<&Rule> = rules.filter(|rule| rule.reads(&row.table)).collect();
+        if rules.is_empty() && !self.mapping.ignore.contains(&row.table) {
+            let detail = format!(
+                "no [[records]] of the mapping reads `{}`; add one, or list it under `ignore`",
+                super::decode::short(&row.table)
+            );
+            return Err(Bad::new(Reason::UnknownEntity, detail));
+        }
+        Ok(rules)
+    }
+
+    /// What a rule makes of a row whose cells are looked up; none if it doesn't read it.
+    fn assertion(
+        &self,
+        rule: &Rule,
+        row: &Row,
+        cells: &[Cell],
+        context: &Context<'_>,
+        index: u32,
+    ) -> Result<Option<Assertion<'static>>, Bad> {
+        let look_up = |name: &str| {
+            let (.., cell) = cells.iter().find(|(_, column, _)| column == name)?;
+            cell.as_deref()
+        };
+        let at = (row.clock, index);
+        if rule.partial && !matches!(row.change, Change::Written | Change::Altered) {
+            return Ok(None);
+        }
+        let applied = if row.change == Change::Deleted {
+            Some(rule.delete(look_up, context, at, &self.calendar)?)
+        } else {
+            rule.apply(look_up, context, at, &self.calendar)?
+        };
+        let Some(Applied { assertion, .. }) = applied else {
+            return Ok(None);
+        };
+        let mut assertion = assertion.into_owned();
+        let says = |field| {
+            let named = FieldName::Known(field);
+            assertion.values.iter().any(|(name, _)| *name == named)
+        };
+        match &row.change {
+            // A row that is there was not deleted, or came back.
+            Change::Written if !rule.partial && !says(Field::DELETED) => assertion
+                .values
+                .push((FieldName::Known(Field::DELETED), Value::Flag(false))),
+            Change::MergedInto(id) => {
+                let survivor = context.qualify(id.as_str().into());
+                let survivor =
+                    survivor.map_or(Value::Null, |id| Value::Text(id.into_owned().into()));
+                assertion.values = vec![(FieldName::Known(Field::MERGED_INTO), survivor)];
+            }
+            _ => {}
+        }
+        Ok(Some(assertion))
+    }
+
+    /// What a message would assert, rule by rule and with the cells that were looked at.
+    pub fn explain(
+        &self,
+        topic: &str,
+        message: Message<'_>,
+        context: &Context<'_>,
+    ) -> Vec<Explained> {
+        let Some(value) = message.value else {
+            return Vec::new();
+        };
+        let items = document::items(value).unwrap_or_else(|bad| vec![(value, Err(bad))]);
+        let mut explained = Vec::new();
+        for (index, (_, item)) in (0..).zip(items) {
+            let rows = item.and_then(|item| self.rows((topic, message), item));
+            match rows {
+                Err(bad) => explained.push(Explained::Rejected { index, bad }),
+                Ok(rows) => {
+                    for row in rows {
+                        self.explain_row(&row, context, index, &mut explained);
+                    }
+                }
+            }
+        }
+        explained
+    }
+
+    fn explain_row(&self, row: &Row, context: &Context<'_>, index: u32, out: &mut Vec<Explained>) {
+        let table = || row.table.clone();
+        let rules = match self.rules(row) {
+            Ok(rules) if rules.is_empty() => {
+                return out.push(Explained::Ignored { table: table() });
+            }
+            Ok(rules) => rules,
+            Err(bad) => return out.push(Explained::Rejected { index, bad }),
+        };
+        for rule in rules {
+            let read = cells(rule, row).and_then(|cells| {
+                let assertion = self.assertion(rule, row, &cells, context, index)?;
+                Ok((assertion, cells))
+            });
+            out.push(match read {
+                Err(bad) => Explained::Rejected { index, bad },
+                Ok((None, _)) => Explained::NotRead {
+                    rule: rule.key.clone(),
+                    table: table(),
+                },
+                Ok((Some(assertion), cells)) => Explained::Read {
+                    rule: rule.key.clone(),
+                    table: table(),
+                    assertion,
+                    cells,
+                },
+            });
+        }
+    }
+}
+
+/// A cell that a rule looks at: the key that names its column, the column, and its text if it is there.
+pub type Cell = (String, String, Option<String>);
+
+/// What a message would assert, and why.
+#[derive(Debug)]
+pub enum Explained {
+    /// An item that can't be read.
+    Rejected {
+        /// Its index in the message.
+        index: u32,
+        /// Why.
+        bad: Bad,
+    },
+    /// A row of a table that the mapping ignores.
+    Ignored {
+        /// Which.
+        table: String,
+    },
+    /// A row that a rule doesn't read, as its condition doesn't hold.
+    NotRead {
+        /// The key of the rule.
+        rule: String,
+        /// The row's table.
+        table: String,
+    },
+    /// A row that a rule reads.
+    Read {
+        /// The key of the rule.
+        rule: String,
+        /// The row's table.
+        table: String,
+        /// What it asserts.
+        assertion: Assertion<'static>,
+        /// The cells that were looked at.
+        cells: Vec<Cell>,
+    },
+}
+
+/// The cells of a row that a rule looks at.
+fn cells(rule: &Rule, row: &Row) -> Result<Vec<Cell>, Bad> {
+    let columns = rule.columns();
+    let cells = columns.map(|(key, column)| {
+        let cell = cell::text(&row.columns, column)
+            .map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
+        Ok((key, column.to_owned(), cell))
+    });
+    cells.collect()
+}
+
+/// A member of an object.
+fn member<'j>(object: &'j Json, name: &str) -> Option<&'j Json> {
+    object
+        .as_object()?
+        .get(name)
+        .filter(|value| !value.is_null())
+}
+
+fn text_member<'j>(object: &'j Json, name: &str) -> Option<&'j str> {
+    member(object, name)?.as_str()
+}
+
+/// A whole number; those of documents are texts.
+fn whole(value: &Json) -> Option<i64> {
+    match value {
+        Json::Number(number) => number.as_i64(),
+        Json::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// Milliseconds as µs.
+fn micros(millis: i64) -> Option<i64> {
+    millis.checked_mul(1_000)
+}
+
+fn not_an_event(detail: impl Into<String>) -> Bad {
+    Bad::new(Reason::NotAnEvent, detail)
+}
+
+#[cfg(test)]
+mod tests;

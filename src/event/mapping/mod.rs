@@ -1,0 +1,135 @@
+//! The mapping: which columns of a source feed which canonical fields, and how a row becomes an assertion.
+//!
+//! It is applied to an abstract row, a look-up from names to texts, so that rows of a CSV file and messages of a feed are mapped alike.
+
+mod amount;
+mod condition;
+mod rule;
+mod source;
+mod time;
+
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use rule::RuleSpec;
+pub use rule::{Applied, Join, RowClock, Rule};
+
+use super::Schema;
+
+/// Why a mapping is refused; the message names the key and says what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MappingError {
+    /// It is no TOML, or has keys a mapping doesn't have.
+    #[error("the mapping can't be read: {0}")]
+    Unreadable(String),
+    /// It contradicts itself or names what isn't there.
+    #[error("{key}: {problem}")]
+    Wrong {
+        /// The key at fault, as it is written.
+        key: String,
+        /// What is wrong with it and what would be right.
+        problem: String,
+    },
+}
+
+impl MappingError {
+    /// A fault of one key.
+    pub fn wrong(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        MappingError::Wrong {
+            key: key.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// A mapping, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    definitions: Option<toml::Value>,
+    delimiter: Option<char>,
+    time_zone: Option<String>,
+    #[serde(default)]
+    ignore: Vec<String>,
+    #[serde(default)]
+    records: Vec<RuleSpec>,
+}
+
+/// A checked mapping: every entity, field and word in it exists.
+#[derive(Debug)]
+pub struct Mapping {
+    /// What the numbers mean, if the mapping says so: as it is written, for whoever knows definitions.
+    pub definitions: Option<toml::Value>,
+    /// What separates the cells of a row.
+    pub delimiter: u8,
+    /// The zone of times without an offset, if it is not the organisation's.
+    pub zone: Option<Tz>,
+    /// Tables, objects and events of a feed that no rule reads, knowingly.
+    pub ignore: Vec<String>,
+    /// How rows become records, in the order they are written.
+    pub rules: Vec<Rule>,
+}
+
+impl Mapping {
+    /// Reads and checks a mapping.
+    ///
+    /// # Errors
+    /// The first key that is wrong, and what would be right.
+    pub fn parse(toml: &str, schema: &Schema) -> Result<Mapping, MappingError> {
+        let spec: Spec =
+            toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
+        if spec.records.is_empty() && spec.definitions.is_none() {
+            return Err(MappingError::wrong(
+                "records",
+                "there is none; write a [[records]] table for every file, table or object whose rows are records, or at least [definitions]",
+            ));
+        }
+        let delimiter = spec.delimiter.unwrap_or(',');
+        if !delimiter.is_ascii() || delimiter == '"' {
+            return Err(MappingError::wrong(
+                "delimiter",
+                format!("`{delimiter}` can't separate cells; write one like `;` or `\\t`"),
+            ));
+        }
+        let zone = |name: String| {
+            name.parse::<Tz>().map_err(|_| {
+                let problem =
+                    format!("`{name}` is no IANA time zone; write it like `Europe/Berlin`");
+                MappingError::wrong("time_zone", problem)
+            })
+        };
+        let rules = spec
+            .records
+            .into_iter()
+            .enumerate()
+            .map(|(number, rule)| Rule::new(format!("records[{number}]"), rule, schema));
+        let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        if let Some(table) = spec
+            .ignore
+            .iter()
+            .find(|table| rules.iter().any(|rule| rule.reads(table)))
+        {
+            return Err(MappingError::wrong(
+                "ignore",
+                format!("`{table}` is read by a rule; take it out of one of the two"),
+            ));
+        }
+        Ok(Mapping {
+            definitions: spec.definitions,
+            delimiter: delimiter as u8,
+            zone: spec.time_zone.map(zone).transpose()?,
+            ignore: spec.ignore,
+            rules,
+        })
+    }
+
+    /// True if a file is read by a rule or joined by one.
+    pub fn names(&self, file: &str) -> bool {
+        self.rules.iter().any(|rule| {
+            rule.file() == Some(file) || rule.joins.iter().any(|join| join.file == file)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

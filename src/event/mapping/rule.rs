@@ -1,0 +1,360 @@
+//! Rules: how each row of a file, or of a feed's table, makes one record.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use serde::Deserialize;
+
+use super::MappingError;
+use super::condition::{Condition, Texts};
+use super::source::{Source, SourceSpec};
+use crate::event::decode::{Bad, Context, Reason};
+use crate::event::{
+    Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When,
+};
+use crate::window::Calendar;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleSpec {
+    file: Option<String>,
+    table: Option<String>,
+    entity: String,
+    id: String,
+    #[serde(default)]
+    when: BTreeMap<String, Texts>,
+    #[serde(default)]
+    otherwise: Otherwise,
+    #[serde(default)]
+    partial: bool,
+    time: Option<SourceSpec>,
+    #[serde(default)]
+    join: Vec<JoinSpec>,
+    #[serde(default)]
+    fields: BTreeMap<String, SourceSpec>,
+    #[serde(default)]
+    custom: BTreeMap<String, SourceSpec>,
+}
+
+/// What a row says of the record where the rule's condition does not hold.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Otherwise {
+    /// Nothing.
+    #[default]
+    Skip,
+    /// That it isn't there, or not any more: a row that may become another entity's.
+    Delete,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinSpec {
+    file: String,
+    on: String,
+    key: Option<String>,
+    #[serde(default)]
+    prefix: String,
+}
+
+/// How each row of a file or table makes one record.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its key in the mapping, for messages: `records[0]`.
+    pub key: String,
+    /// Where further columns come from.
+    pub joins: Vec<Join>,
+    from: Rows,
+    when: Condition,
+    otherwise: Otherwise,
+    /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
+    pub partial: bool,
+    entity: &'static EntitySpec,
+    id: String,
+    time: Option<Source>,
+    fields: Vec<(Field, Source)>,
+    custom: Vec<(String, Source)>,
+}
+
+/// Whose rows a rule reads.
+#[derive(Debug)]
+enum Rows {
+    /// A file's, by its base name.
+    File(String),
+    /// A feed's table, object or event.
+    Table(String),
+}
+
+/// Rows of another file, one to each value of a column.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// The base name of the other file.
+    pub file: String,
+    /// The column that says which of its rows.
+    pub on: String,
+    /// The column of the other file that holds the same.
+    pub key: String,
+    /// What is put before the names of the other file's columns.
+    pub prefix: String,
+}
+
+/// When a row was so, as its feed says; a time that the mapping names counts before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowClock {
+    /// The time (µs).
+    pub time: Option<i64>,
+    /// The feed's own order among rows of one time.
+    pub sequence: u64,
+}
+
+/// What a rule makes of a row.
+#[derive(Debug)]
+pub struct Applied<'a> {
+    /// What the row says.
+    pub assertion: Assertion<'a>,
+    /// How many amounts were rounded.
+    pub rounded: u32,
+}
+
+impl Rule {
+    pub(super) fn new(key: String, spec: RuleSpec, schema: &Schema) -> Result<Rule, MappingError> {
+        let from = match (spec.file, spec.table) {
+            (Some(file), None) => Rows::File(file),
+            (None, Some(table)) => Rows::Table(table),
+            _ => {
+                return Err(MappingError::wrong(
+                    key,
+                    "write either the `file` or the feed's `table` (or object, or event) whose rows it reads",
+                ));
+            }
+        };
+        let entity = schema.of_name(&spec.entity).ok_or_else(|| {
+            let known: Vec<&str> = schema.of_sources().map(|entity| entity.name).collect();
+            let known = known.join(", ");
+            MappingError::wrong(
+                format!("{key}.entity"),
+                format!("there is no entity `{}`; write one of {known}", spec.entity),
+            )
+        })?;
+        let mut fields = Vec::new();
+        for (name, source) in spec.fields {
+            let key = format!("{key}.fields.{name}");
+            let Some(field) = entity.field(&name) else {
+                let known = entity.fields.iter().map(|f| f.name);
+                let known = known.collect::<Vec<_>>().join(", ");
+                let problem = format!(
+                    "a {} has no field `{name}`; it has {known}; anything else goes under [records.custom]",
+                    entity.name
+                );
+                return Err(MappingError::wrong(key, problem));
+            };
+            fields.push((field, Source::new(&key, source.0, entity.spec(field))?));
+        }
+        let custom = spec.custom.into_iter().map(|(name, source)| {
+            let key = format!("{key}.custom.{name}");
+            Source::new(&key, source.0, entity.spec(Field(Field::FIRST_CUSTOM)))
+                .map(|source| (name, source))
+        });
+        let custom = custom.collect::<Result<_, _>>()?;
+        static TIME: FieldSpec = FieldSpec {
+            name: "time",
+            keep: Keep::Latest,
+            kind: Kind::When,
+        };
+        let time = spec
+            .time
+            .map(|source| Source::new(&format!("{key}.time"), source.0, &TIME))
+            .transpose()?;
+        let joins = spec.join.into_iter().map(|j| Join {
+            file: j.file,
+            key: j.key.unwrap_or_else(|| j.on.clone()),
+            on: j.on,
+            prefix: j.prefix,
+        });
+        let joins: Vec<Join> = joins.collect();
+        if matches!(from, Rows::Table(_)) && !joins.is_empty() {
+            return Err(MappingError::wrong(
+                format!("{key}.join"),
+                "rows of a feed can't be joined where they are read: their partners come in other messages",
+            ));
+        }
+        Ok(Rule {
+            joins,
+            from,
+            when: Condition::new(spec.when),
+            otherwise: spec.otherwise,
+            partial: spec.partial,
+            entity,
+            id: spec.id,
+            time,
+            fields,
+            custom,
+            key,
+        })
+    }
+
+    /// The base name of the file whose rows it reads, if it reads a file's.
+    pub fn file(&self) -> Option<&str> {
+        match &self.from {
+            Rows::File(file) => Some(file),
+            Rows::Table(_) => None,
+        }
+    }
+
+    /// True if it reads the rows of a feed's table, object or event.
+    pub fn reads(&self, table: &str) -> bool {
+        matches!(&self.from, Rows::Table(known) if known == table)
+    }
+
+    /// The entity its records are of.
+    pub fn entity(&self) -> &'static EntitySpec {
+        self.entity
+    }
+
+    /// True if the rule says when a row was so.
+    pub fn has_time(&self) -> bool {
+        self.time.is_some()
+    }
+
+    /// The columns it reads, each with the key that names it.
+    pub fn columns(&self) -> impl Iterator<Item = (String, &str)> {
+        let fields = self.fields.iter();
+        let fields = fields
+            .map(|(field, source)| (format!("fields.{}", self.entity.spec(*field).name), source));
+        let custom = self.custom.iter();
+        let custom = custom.map(|(name, source)| (format!("custom.{name}"), source));
+        let time = self.time.iter().map(|source| ("time".to_owned(), source));
+        let sources = fields.chain(custom).chain(time);
+        let columns = sources.flat_map(|(key, source)| {
+            let key = format!("{}.{key}", self.key);
+            source.columns().map(move |column| (key.clone(), column))
+        });
+        let when = self.when.columns();
+        let when = when.map(|column| (format!("{}.when.{column}", self.key), column));
+        let id = (format!("{}.id", self.key), self.id.as_str());
+        std::iter::once(id).chain(when).chain(columns)
+    }
+
+    /// What a row says. `cell` looks a column up: `None` where the row has no such cell, which asserts nothing; an empty cell asserts that
+    /// there is nothing. Without a time of its own the row is of its clock's, else of `context`'s. `None` if the rule doesn't read the row.
+    ///
+    /// # Errors
+    /// The reason and the field, with what would be right.
+    pub fn apply<'a>(
+        &'a self,
+        cell: impl Fn(&str) -> Option<&'a str>,
+        context: &Context<'_>,
+        (clock, index): (RowClock, u32),
+        calendar: &Calendar,
+    ) -> Result<Option<Applied<'a>>, Bad> {
+        let zone = calendar.zone();
+        if !self.when.holds(&cell) {
+            let says_nothing = self.otherwise == Otherwise::Skip || self.when.is_open(&cell);
+            return if says_nothing {
+                Ok(None)
+            } else {
+                self.delete(cell, context, (clock, index), calendar)
+                    .map(Some)
+            };
+        }
+        let (id, stamp) = self.identity(&cell, context, (clock, index), calendar)?;
+        let mut rounded = 0;
+        let mut values = Vec::with_capacity(self.fields.len() + self.custom.len());
+        for (field, source) in &self.fields {
+            // A part says nothing of the fields that it isn't.
+            if self.partial && !source.is_chosen(&cell) {
+                continue;
+            }
+            let Some(text) = source.text(&cell) else {
+                continue;
+            };
+            let spec = self.entity.spec(*field);
+            let (value, is_rounded) = source.read(spec, text, context.namespace, zone)?;
+            rounded += u32::from(is_rounded);
+            values.push((FieldName::Known(*field), value));
+        }
+        for (name, source) in &self.custom {
+            if self.partial && !source.is_chosen(&cell) {
+                continue;
+            }
+            let Some(text) = source.text(&cell) else {
+                continue;
+            };
+            let value = if text.is_empty() {
+                Value::Null
+            } else {
+                Value::Text(Cow::Borrowed(text))
+            };
+            values.push((FieldName::Custom(Cow::Borrowed(name)), value));
+        }
+        let assertion = Assertion {
+            entity: self.entity.entity,
+            id,
+            stamp,
+            values,
+        };
+        Ok(Some(Applied { assertion, rounded }))
+    }
+
+    /// That the record of a row isn't there any more: of the row only its id and time are read.
+    ///
+    /// # Errors
+    /// As [`Rule::apply`].
+    pub fn delete<'a>(
+        &'a self,
+        cell: impl Fn(&str) -> Option<&'a str>,
+        context: &Context<'_>,
+        (clock, index): (RowClock, u32),
+        calendar: &Calendar,
+    ) -> Result<Applied<'a>, Bad> {
+        let (id, stamp) = self.identity(&cell, context, (clock, index), calendar)?;
+        let deleted = (FieldName::Known(Field::DELETED), Value::Flag(true));
+        let assertion = Assertion {
+            entity: self.entity.entity,
+            id,
+            stamp,
+            values: vec![deleted],
+        };
+        Ok(Applied {
+            assertion,
+            rounded: 0,
+        })
+    }
+
+    fn identity<'a>(
+        &'a self,
+        cell: &impl Fn(&str) -> Option<&'a str>,
+        context: &Context<'_>,
+        (clock, index): (RowClock, u32),
+        calendar: &Calendar,
+    ) -> Result<(Cow<'a, str>, crate::event::Stamp), Bad> {
+        let id = cell(&self.id).and_then(|id| context.qualify(Cow::Borrowed(id.trim())));
+        let id = id.ok_or_else(|| {
+            Bad::new(
+                Reason::MissingId,
+                format!(
+                    "`{}` is empty, or means none; it is the record's id",
+                    self.id
+                ),
+            )
+        })?;
+        let time = self.time(cell, calendar.zone())?;
+        let time = time.map(|when| calendar.instant(when)).or(clock.time);
+        Ok((id, context.stamp(time, clock.sequence, index)?))
+    }
+
+    fn time<'a>(
+        &'a self,
+        cell: &impl Fn(&str) -> Option<&'a str>,
+        zone: Tz,
+    ) -> Result<Option<When>, Bad> {
+        let Some(source) = &self.time else {
+            return Ok(None);
+        };
+        match source.text(cell) {
+            None | Some("") => Ok(None),
+            Some(text) => source.when("time", text, zone).map(Some),
+        }
+    }
+}
