@@ -492,5 +492,5 @@ async fn a_feed_goes_through_kafka_and_clickhouse_and_what_it_cannot_read_is_a_d
         metrics.sum("dealpulse_dead_letters_total", "reason=\"not_an_event\""),
         1.0
     );
-    pipeline.stop().await;
+    drop(pipeline);
 }
