@@ -18,6 +18,8 @@ use dealpulse::definitions::Credit;
 use dealpulse::event::{Decimal, When};
 use dealpulse::metric::Catalogue;
 
+// Not every test that shares the oracle names cells.
+#[allow(unused_imports)]
 pub use cells::{Name, Numbers};
 use history::Event;
 

@@ -143,7 +143,7 @@ impl Prometheus {
         write(&directory, "prometheus.yml", &shortened(&config));
         fs::create_dir(directory.path().join("rules")).expect("a directory");
         for file in ["recording.yml", "sales.yml", "pipeline.yml"] {
-            let rules = read(&format!("deploy/prometheus/rules/{file}"));
+            let rules = read(format!("deploy/prometheus/rules/{file}"));
             write(&directory, &format!("rules/{file}"), &shortened(&rules));
         }
         let port = free_port();
