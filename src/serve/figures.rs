@@ -56,8 +56,8 @@ pub fn confidence(figure: &Figure) -> Option<String> {
     ))
 }
 
-/// A figure in a sentence: its currency with it, several currencies one after the other.
-pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
+/// A figure in a sentence: its currency with it, several currencies one after the other. What is converted is in the currency `reporting`.
+pub fn in_a_sentence(figures: &Figures, path: &str, reporting: &str) -> String {
     let mut found = find(figures, path);
     // All in one currency says it shorter than each in its own.
     if found
@@ -67,6 +67,7 @@ pub fn in_a_sentence(figures: &Figures, path: &str) -> String {
         found.retain(|(currency, _)| *currency == Some(REPORTING));
     }
     let words = found.iter().map(|(currency, figure)| match currency {
+        Some(REPORTING) => format!("{}\u{a0}{}", Escaped(reporting), written(figure)),
         Some(currency) => format!("{}\u{a0}{}", Escaped(currency), written(figure)),
         None => written(figure),
     });
@@ -153,11 +154,20 @@ mod tests {
             ("won", Figure::Count(3)),
         ];
         assert_eq!(
-            in_a_sentence(&figures, "amount.won"),
+            in_a_sentence(&figures, "amount.won", ""),
             "EUR\u{a0}1.00, USD\u{a0}2.00"
         );
-        assert_eq!(in_a_sentence(&figures, "won"), "3");
-        assert_eq!(in_a_sentence(&figures, "amount.lost"), "–");
+        let converted = BTreeMap::from([
+            ("EUR".to_owned(), amount(10_000)),
+            (REPORTING.to_owned(), amount(30_000)),
+        ]);
+        let converted = vec![("amount", Figure::ByCurrency(converted))];
+        assert_eq!(
+            in_a_sentence(&converted, "amount.won", "CHF"),
+            "CHF\u{a0}3.00"
+        );
+        assert_eq!(in_a_sentence(&figures, "won", ""), "3");
+        assert_eq!(in_a_sentence(&figures, "amount.lost", ""), "–");
     }
 
     #[test]

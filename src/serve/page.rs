@@ -5,7 +5,9 @@ use std::fmt::{self, Write};
 
 use super::figures::{Escaped, NO_VALUE, ago, confidence, first_sentence, in_a_sentence, written};
 use super::model::{Model, Snapshot};
-use crate::metric::{Column, Display, Figure, Figures, Group, Metric, WindowedValues, find};
+use crate::metric::{
+    Column, Display, Figure, Figures, Group, Metric, REPORTING, WindowedValues, find,
+};
 use crate::window::rolling::Window;
 use crate::window::{Dimension, Grain};
 
@@ -151,6 +153,7 @@ fn freshness(out: &mut String, model: &Model, snapshot: &Snapshot, choice: &Choi
 }
 
 fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Result {
+    let reporting = snapshot.side.rates.reporting();
     out.push_str("<nav aria-label=\"Window\">");
     for (number, window) in snapshot.reading.windows.iter().enumerate() {
         let address = choice.but(|c| c.window_label = window.label());
@@ -163,7 +166,7 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
             .total(choice.window)
             .filter(|total| !total.is_empty())
         {
-            card(out, &metric.display(), total)?;
+            card(out, &metric.display(), total, reporting)?;
         }
     }
     out.push_str("</div>");
@@ -214,8 +217,8 @@ fn link(out: &mut String, address: &str, text: &str, is_current: bool) -> fmt::R
 /// A headline longer than this is written smaller.
 const LONG: usize = 11;
 
-fn card(out: &mut String, display: &Display, total: &Figures) -> fmt::Result {
-    let headline = in_a_sentence(total, display.headline);
+fn card(out: &mut String, display: &Display, total: &Figures, reporting: &str) -> fmt::Result {
+    let headline = in_a_sentence(total, display.headline, reporting);
     write!(
         out,
         "<div class=\"card\"><h2>{}</h2><p class=\"figure{}\">{headline}",
@@ -235,20 +238,24 @@ fn card(out: &mut String, display: &Display, total: &Figures) -> fmt::Result {
         .iter()
         .filter(|remark| has_something(remark, total));
     for text in [&display.made_of].into_iter().chain(remarks) {
-        write!(out, "<p class=\"soft\">{}</p>", filled(text, total))?;
+        write!(
+            out,
+            "<p class=\"soft\">{}</p>",
+            filled(text, total, reporting)
+        )?;
     }
     out.push_str("</div>");
     Ok(())
 }
 
 /// A text with figures in place of the paths in braces.
-fn filled(text: &str, figures: &Figures) -> String {
+fn filled(text: &str, figures: &Figures, reporting: &str) -> String {
     let mut parts = text.split('{');
     let start = parts.next().unwrap_or_default().to_owned();
     parts
         .filter_map(|part| part.split_once('}'))
         .fold(start, |text, (path, rest)| {
-            text + &in_a_sentence(figures, path) + rest
+            text + &in_a_sentence(figures, path, reporting) + rest
         })
 }
 
@@ -302,6 +309,7 @@ fn table(
     metric: &dyn Metric,
     values: &WindowedValues,
 ) -> fmt::Result {
+    let reporting = snapshot.side.rates.reporting();
     let display = metric.display();
     let groups: &[Group] = values.windows.get(choice.window).map_or(&[], Vec::as_slice);
     let of_set = || groups.iter().filter(|g| g.set == choice.set && g.set != 0);
@@ -340,7 +348,13 @@ fn table(
     }
     out.push_str("</tr></thead><tbody>");
     if !total.is_empty() {
-        row(out, display.columns, "<span>All</span>", "", total)?;
+        row(
+            out,
+            display.columns,
+            ("<span>All</span>", ""),
+            total,
+            reporting,
+        )?;
     }
     let set = snapshot.definitions.set(choice.set);
     let is_people = set.is_some_and(|set| {
@@ -355,12 +369,13 @@ fn table(
             .map(|v| value(people.and_then(|side| side.hierarchy.name(v)).unwrap_or(v)))
             .collect::<Vec<_>>()
             .join(" · ");
+        let title = group.values.join(" · ");
         row(
             out,
             display.columns,
-            &name,
-            &group.values.join(" · "),
+            (&name, &title),
             &group.figures,
+            reporting,
         )?;
     }
     out.push_str("</tbody></table></div>");
@@ -401,9 +416,9 @@ fn why_empty(snapshot: &Snapshot, choice: &Choice, metric: &dyn Metric) -> &'sta
 fn row(
     out: &mut String,
     columns: &[Column],
-    name: &str,
-    title: &str,
+    (name, title): (&str, &str),
     figures: &Figures,
+    reporting: &str,
 ) -> fmt::Result {
     write!(
         out,
@@ -412,22 +427,28 @@ fn row(
     )?;
     for (i, column) in columns.iter().enumerate() {
         write!(out, "<td{}>", first(columns, i))?;
-        cell(out, column, figures)?;
+        cell(out, column, figures, reporting)?;
         out.push_str("</td>");
     }
     out.push_str("</tr>");
     Ok(())
 }
 
-fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
+fn cell(out: &mut String, column: &Column, figures: &Figures, reporting: &str) -> fmt::Result {
     let found = find(figures, column.path);
     if found.is_empty() {
         return write!(out, "<span class=\"none\">{NO_VALUE}</span>");
     }
     for (currency, figure) in found {
         out.push_str("<div>");
-        if let Some(currency) = currency {
-            write!(out, "<span class=\"code\">{}</span>", Escaped(currency))?;
+        match currency {
+            None => {}
+            Some(REPORTING) => write!(
+                out,
+                "<span class=\"code\">all in {}</span>",
+                Escaped(reporting)
+            )?,
+            Some(currency) => write!(out, "<span class=\"code\">{}</span>", Escaped(currency))?,
         }
         match (figure, figure.gauge()) {
             // What is nothing steps back, so that the eye finds what is something.
@@ -455,8 +476,8 @@ fn cell(out: &mut String, column: &Column, figures: &Figures) -> fmt::Result {
         write!(
             out,
             "<small>{} of {}</small>",
-            in_a_sentence(figures, numerator),
-            in_a_sentence(figures, denominator)
+            in_a_sentence(figures, numerator, reporting),
+            in_a_sentence(figures, denominator, reporting)
         )?;
     }
     Ok(())
