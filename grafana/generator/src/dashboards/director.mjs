@@ -7,6 +7,7 @@ import { quote } from './definitions.mjs';
 import { band, bar, barGauge, colour, coloured, joined, link, stat, table, timeseries, unit } from './panels.mjs';
 import { gauge, gaugeByValue, inDays, names, now, overTime, rows, selector, sqlRows, sqlSeries } from './queries.mjs';
 import { againstQuota, averageWonDeal, changeOfAmountWon, forecastByCategory } from './shared.mjs';
+import { stages } from './stages.mjs';
 import { watched } from './watched.mjs';
 
 const money = { currency: '$currency' };
@@ -55,6 +56,7 @@ export function director() {
     ['Who: sales race and quota', people()],
     ['Customers and contacts', customers()],
     ['How long: cycle length, and why deals are lost', cycle()],
+    ['How far: the stages', stages()],
   ]) {
     built.withRow(new RowBuilder(title));
     panels.forEach((panel) => built.withPanel(panel));
