@@ -162,7 +162,7 @@ async fn salesforces_objects_converge() {
         let fields = json!({"StageName": stage, "Probability": 100.0, "LastModifiedDate": "2026-03-04T10:00:00.000Z"});
         salesforce(
             "Opportunity",
-            "0065g00000ABCdeAAG",
+            "0065g00000ABCdeAAH",
             "UPDATE",
             commit,
             fields,
@@ -192,19 +192,19 @@ async fn salesforces_objects_converge() {
             "crm.sf",
             &Value::Null,
             &json!({
-                "ChangeEventHeader": {"entityName": "Opportunity", "recordIds": ["0065g00000ABCdeAAG"], "changeType": "UPDATE",
+                "ChangeEventHeader": {"entityName": "Opportunity", "recordIds": ["0065g00000ABCdeAAH"], "changeType": "UPDATE",
                     "commitTimestamp": 1_772_618_400_004_u64, "commitNumber": 10_735_374_850_u64, "sequenceNumber": 1, "changedFields": ["Amount"]},
                 "Amount": 13000.25, "Name": null, "StageName": null, "AccountId": null, "CloseDate": null,
             }),
         ),
         salesforce(
             "Opportunity",
-            "0065g00000ABCdfAAG",
+            "0065g00000ABCdfAAH",
             "CREATE",
             5,
             json!({"StageName": "Closed Lost", "CloseDate": "2026-03-21"}),
         ),
-        salesforce("Opportunity", "0065g00000ABCdfAAG", "DELETE", 6, json!({})),
+        salesforce("Opportunity", "0065g00000ABCdfAAH", "DELETE", 6, json!({})),
     ];
     let figures = converges(
         &feed(Format::SalesforceCdc, preset("salesforce")),
@@ -408,7 +408,7 @@ fn explain_shows_what_a_message_asserts_from_which_columns_and_what_was_never_se
     }
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.ndjson");
-    std::fs::write(&file, "{\"op\":\"u\",\"source\":{\"table\":\"issues\"},\"after\":{\"id\":1,\"tracker_id\":4,\"created_on\":\"soon\"}}\n").unwrap();
+    std::fs::write(&file, "{\"op\":\"u\",\"source\":{\"table\":\"issues\",\"ts_ms\":1772618400000},\"after\":{\"id\":1,\"tracker_id\":4,\"created_on\":\"soon\"}}\n").unwrap();
     let output = Command::new(DEALPULSE)
         .args([
             "explain",

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::files::{read_as_of, read_mapping};
+use super::dump::read_mapping;
+use super::files::read_as_of;
 use super::report::inputs::Inputs;
 use super::report::print;
 use super::report::rejects::Rejects;

@@ -1,13 +1,13 @@
 //! Dumps: the messages of a feed in a file, one a line. A line is the value alone, or an object with `topic`, `key`, `value`, `offset` and `timestamp` (ms), as
 //! consumers write them out. So a feed is tried before anything is installed.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::files::read_mapping;
 use crate::config::presets;
 use crate::event::decode::Context;
 use crate::event::feed::{Feed, Format, Message};
@@ -134,6 +134,16 @@ pub fn feed(
         anyhow!("--format {name} needs --mapping FILE (docs/mapping.md) or --preset NAME")
     })?;
     Ok(Some(Feed::new(format, mapping, calendar)))
+}
+
+/// The mapping in a file.
+///
+/// # Errors
+/// A file that can't be read, or a mapping that is refused.
+pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("can't read the mapping {}", path.display()))?;
+    Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ use crate::pipeline::owner::Owner;
 use crate::pipeline::restart::restore;
 use crate::pipeline::run_to_completion::run_to_completion;
 use crate::pipeline::{Epoch, Store};
-use crate::record::SCHEMA;
 use crate::window::Calendar;
 
 /// How many shards files are folded in: enough to go the same way as the pipeline, links between shards included.
@@ -176,12 +175,6 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
                 .max());
         }
     }
-}
-
-pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
-    let text = fs::read_to_string(path)
-        .with_context(|| format!("can't read the mapping {}", path.display()))?;
-    Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
 }
 
 fn definitions(options: &FileOptions, mapping: Option<&Mapping>) -> Result<Catalogue> {
