@@ -427,7 +427,9 @@ fn explain_shows_what_a_message_asserts_from_which_columns_and_what_was_never_se
         "{text}"
     );
     assert!(
-        text.contains("no message has `status_id`, which records[0].fields.stage names"),
+        text.contains(
+            "no message that is read has `status_id`, which records[0].fields.stage names"
+        ),
         "{text}"
     );
 }

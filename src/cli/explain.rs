@@ -158,7 +158,7 @@ struct Seen<'f> {
     asserted: usize,
     rejected: usize,
     reasons: BTreeMap<&'static str, usize>,
-    /// Columns the mapping names, by key, of which no message had one.
+    /// Columns the mapping names, by key, of which no message had one that could be read.
     missing: BTreeSet<(String, &'f str)>,
 }
 
@@ -204,7 +204,10 @@ impl<'f> Seen<'f> {
             let _ = writeln!(out, "  {count} {reason}");
         }
         for (key, column) in &self.missing {
-            let _ = writeln!(out, "  no message has `{column}`, which {key} names");
+            let _ = writeln!(
+                out,
+                "  no message that is read has `{column}`, which {key} names"
+            );
         }
     }
 }

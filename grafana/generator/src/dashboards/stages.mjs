@@ -23,7 +23,7 @@ export function stages() {
       fields: [
         ['Stage', { unit: unit.text }],
         ['Rate', { unit: unit.ratio, decimals: 1, ...bar, max: 1 }],
-        ['Of decided deals', { unit: unit.ratio, decimals: 1, 'custom.width': 120 }],
+        ['Of decided deals', { unit: unit.ratio, decimals: 1, 'custom.width': 140 }],
       ],
     }),
     table({
