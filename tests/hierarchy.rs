@@ -173,6 +173,39 @@ async fn look_up_now(stored: &Stored) {
 }
 
 #[tokio::test]
+async fn the_forecast_of_a_past_day_counts_for_the_managers_and_teams_of_that_day() {
+    let mut stored = Stored::new("hierarchy_forecast").await;
+    stored
+        .feed_at("2026-03-05T10:00:00Z", &company()[..8])
+        .await;
+    let data = json!({"status": "open", "owner_id": "ana", "expected_close_date": "2026-04-01", "amount": "7", "currency": "EUR"});
+    let open = event("deal", "D8", "2026-03-05T10:00:00Z", data);
+    stored.feed_at("2026-03-05T11:00:00Z", &[open]).await;
+    let ask = |dimension: &'static str, day: &'static str| {
+        let sql = format!(
+            "SELECT arraySort(groupArray((value[1], toString(pipeline)))) FROM forecast_daily WHERE dimension = '{dimension}' AND day = '{day}'"
+        );
+        let stored = &stored;
+        async move { texts(stored, &sql).await }
+    };
+    assert_eq!(
+        ask("manager", "2026-03-09").await,
+        "[]",
+        "nobody has a manager before the hierarchy is looked up"
+    );
+    look_up_now(&stored).await;
+    for (dimension, day, expected) in [
+        ("owner", "2026-03-09", "[('ana','7')]"),
+        ("manager", "2026-03-09", "[('cora','7'),('dora','7')]"),
+        ("manager", "2026-03-10", "[('cora','7'),('emil','7')]"),
+        ("org_unit", "2026-03-09", "[('europe','7'),('north','7')]"),
+        ("org_unit", "2026-03-10", "[('europe','7'),('south','7')]"),
+    ] {
+        assert_eq!(ask(dimension, day).await, expected, "{dimension} {day}");
+    }
+}
+
+#[tokio::test]
 async fn the_views_count_for_managers_and_teams_as_the_report_does() {
     let mut stored = Stored::new("hierarchy_views").await;
     stored.feed(&company()).await;

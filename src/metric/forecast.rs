@@ -179,6 +179,15 @@ impl Metric for Forecast {
         false
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "undated",
+            "period.cumulative.commit",
+            "period.cumulative.best_case",
+            "period.cumulative.pipeline",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(
@@ -206,14 +215,25 @@ impl Metric for Forecast {
             ),
             View::new(
                 "forecast_daily",
-                "SELECT day, expected_close, dimension, value, currency, sum(s.commit_deals) AS commit_deals,
-                    sum(s.best_case_deals) AS best_case_deals, sum(s.pipeline_deals) AS pipeline_deals, sum(s.omitted_deals) AS omitted_deals,
-                    sum(s.commit) AS commit, sum(s.best_case) AS best_case, sum(s.pipeline) AS pipeline, sum(s.omitted) AS omitted,
-                    sum(s.best_case_cumulative) AS best_case_cumulative, sum(s.pipeline_cumulative) AS pipeline_cumulative,
-                    sum(s.weighted) AS weighted
-                FROM (SELECT *, toUInt32(toDate32(since - 1, '{time_zone}')) AS from_day,
-                        toUInt32(toDate32(least(until, now('UTC')) - 1, '{time_zone}')) AS to_day FROM forecast_states) AS s
-                ARRAY JOIN arrayMap(d -> toDate(d), range(from_day, greatest(from_day, to_day))) AS day
+                "SELECT day, expected_close, line.1 AS dimension, line.2 AS value, currency, sum(d.commit_deals) AS commit_deals,
+                    sum(d.best_case_deals) AS best_case_deals, sum(d.pipeline_deals) AS pipeline_deals, sum(d.omitted_deals) AS omitted_deals,
+                    sum(d.commit) AS commit, sum(d.best_case) AS best_case, sum(d.pipeline) AS pipeline, sum(d.omitted) AS omitted,
+                    sum(d.best_case_cumulative) AS best_case_cumulative, sum(d.pipeline_cumulative) AS pipeline_cumulative,
+                    sum(d.weighted) AS weighted
+                FROM (SELECT s.*, day,
+                        arrayFilter(l -> l.3 <= toInt32(day) AND toInt32(day) < l.4, o.lines) AS known,
+                        arrayConcat(known, arrayFilter(l -> NOT has(known.1, l.1), [('manager', '', 0, 0), ('org_unit', '', 0, 0)])) AS all_known,
+                        arrayPushFront(
+                            arrayMap(l -> (l.1, [l.2]), if(s.dimension = 'owner' AND has_hierarchy, all_known, [])),
+                            (toString(s.dimension), s.value)) AS lines
+                    FROM (SELECT *, toUInt32(toDate32(since - 1, '{time_zone}')) AS from_day,
+                            toUInt32(toDate32(least(until, now('UTC')) - 1, '{time_zone}')) AS to_day,
+                            (SELECT count() FROM reporting_lines_by_minute) > 0 AS has_hierarchy
+                        FROM forecast_states) AS s
+                    ARRAY JOIN arrayMap(d -> toDate(d), range(from_day, greatest(from_day, to_day))) AS day
+                    LEFT JOIN (SELECT owner, groupArray((dimension, value, from_day, to_day)) AS lines
+                        FROM reporting_lines_by_minute GROUP BY owner) AS o ON o.owner = s.value[1]) AS d
+                ARRAY JOIN lines AS line
                 GROUP BY day, expected_close, dimension, value, currency",
             ),
         ]
