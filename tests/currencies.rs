@@ -100,6 +100,60 @@ fn an_amount_is_converted_at_the_rate_of_its_own_day_and_one_without_a_rate_leav
     assert_eq!(results["without_rate"], Value::Null);
 }
 
+fn payment(id: &str, account: &str, paid_at: &str, amount: &str, currency: &str) -> String {
+    let data = json!({"account_id": account, "paid_at": paid_at, "amount": amount, "currency": currency, "kind": "recurring"});
+    event("payment", id, data)
+}
+
+#[test]
+fn what_customers_are_worth_is_converted_as_of_their_acquisition_and_each_is_counted_once() {
+    let lines = vec![
+        payment("P1", "A", "2026-01-10", "100.00", "EUR"),
+        payment("P2", "A", "2026-03-05", "50.00", "USD"),
+        payment("P3", "B", "2026-03-05", "100.00", "USD"),
+        payment("P4", "C", "2026-03-05", "9000.00", "JPY"),
+        rate("R1", "USD", "2025-12-01", "2"),
+        rate("R2", "USD", "2026-03-01", "1.25"),
+    ];
+    let all = report(&lines, &["--reporting-currency", "EUR"])["metrics"].clone();
+    let clv = &all["clv"]["all"]["all"];
+    // 100 + 50 ÷ 2 of A, acquired in January, and 100 ÷ 1.25 of B; C has no rate.
+    let paid = &clv["lifetime"]["payments"];
+    let in_euro = &paid["reporting"];
+    assert_eq!(
+        (&in_euro["customers"], &in_euro["value"], &in_euro["mean"]),
+        (&json!(2), &json!("205.00"), &json!("102.50"))
+    );
+    assert_eq!(in_euro["median"], Value::Null);
+    assert_eq!(paid["USD"]["customers"], 2);
+    // Revenue is of the day it was paid: 100 + 50 ÷ 1.25 + 80.
+    assert_eq!(clv["revenue"]["reporting"]["earned"], "220.00");
+    assert_eq!(clv["without_rate"], 1, "the payment in yen");
+}
+
+#[test]
+fn a_rate_that_moves_is_not_taken_for_customers_who_pay_less() {
+    let lines = vec![
+        payment("P1", "A", "2026-02-10", "100.00", "EUR"),
+        payment("P2", "A", "2026-03-10", "100.00", "EUR"),
+        payment("P3", "B", "2026-02-10", "100.00", "USD"),
+        payment("P4", "B", "2026-03-10", "80.00", "USD"),
+        // The first day of the next month makes March a full one.
+        won("D1", "2026-04-01T10:00:00Z", "1.00", "EUR"),
+        rate("R1", "USD", "2025-12-01", "2"),
+        rate("R2", "USD", "2026-03-01", "1.25"),
+        rate("R3", "USD", "2026-03-05", "4"),
+    ];
+    let all = report(&lines, &["--reporting-currency", "EUR"])["metrics"].clone();
+    let retention = &all["retention"]["2026-03"]["all"]["amount"]["reporting"];
+    // Both months at the first of March's 1.25: 100 + 80 before, 100 + 64 again.
+    assert_eq!(
+        (&retention["base"], &retention["again"], &retention["kept"]),
+        (&json!("180.00"), &json!("164.00"), &json!("164.00"))
+    );
+    assert_eq!(retention["net"], 0.911111);
+}
+
 #[test]
 fn rates_can_come_from_a_file_whose_mistakes_are_named_with_their_line() {
     let dir = tempfile::tempdir().unwrap();
@@ -182,6 +236,8 @@ async fn the_read_model_converts_and_sums_up_the_hierarchy_as_the_database_does_
             reporting_currency: Some("EUR".into()),
             side_inputs_every: std::time::Duration::ZERO,
             clock: || END,
+            // What the database is asked for has no others.
+            top: usize::MAX,
             ..Refresh::default()
         },
         Telemetry::new(),
@@ -208,7 +264,7 @@ async fn the_read_model_converts_and_sums_up_the_hierarchy_as_the_database_does_
             watermark: END,
         };
         let plan = QueryPlan::new(ROLLING.to_vec(), now, &catalogue);
-        let sums = clickhouse.sums(1, &catalogue, &plan, &side).await.unwrap();
+        let mut sums = clickhouse.sums(1, &catalogue, &plan, &side).await.unwrap();
         let expected = sums.read(&plan, &catalogue).to_json(&catalogue);
         let found = snapshot.reading.to_json(&catalogue);
         assert_eq!(found, expected, "part {part}");

@@ -23,8 +23,9 @@ const BOOKINGS: usize = 1;
 const CUSTOMERS: usize = 2;
 const REVENUE: usize = 3;
 
-/// Measures of a customer's value.
+/// Measures of a customer's value: customers in each of their currencies, and in the first of them by its code alone.
 const VALUED: usize = 0;
+const ONCE: usize = 1;
 
 /// Measures of customers.
 const ACQUIRED: usize = 0;
@@ -51,7 +52,7 @@ impl Metric for Clv {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {
@@ -60,7 +61,9 @@ impl Metric for Clv {
          acquired: as stated, else their first won deal or payment, whichever came first. A payment without a margin counts whole, one without \
          an account in revenue only. Predicted: revenue earned in the window ÷ customers served (those at its start and those acquired in it) \
          ÷ churn (customers lost in the window ÷ customers at its start). No prediction where nobody was lost, where there were no customers \
-         at the start, and where the window's payments have several currencies that are not converted into one. A customer that churned and bought or paid later is not lost."
+         at the start, and where the window's payments have several currencies that are not converted into one. A customer that churned and bought \
+         or paid later is not lost. In the reporting currency: payments at the rate of their day; what customers are worth at the rate of the \
+         day they were acquired, each customer once, in the mean only."
     }
 
     fn display(&self) -> Display {
@@ -100,7 +103,7 @@ impl Metric for Clv {
             name: name.into(),
             cut_by: CutBy::ACCOUNT,
             grains: DAYS,
-            counts: &["customers"],
+            counts: &["customers", "customers_once"],
             sums: &["value"],
         };
         vec![
@@ -138,11 +141,20 @@ impl Metric for Clv {
             out.add(CUSTOMERS, lost, &account.dims).count(LOST);
         }
         for (rollup, tag) in [(PAYMENTS, EARNED_OF), (BOOKINGS, BOOKED_OF)] {
-            for (currency, total) in subject.totals(tag, ALL_TIME) {
+            let totals = subject.totals(tag, ALL_TIME);
+            // Shards number their symbols each in its own way; the codes are the same everywhere.
+            let symbols = subject.context.symbols;
+            let first = totals
+                .clone()
+                .map(|(code, _)| code)
+                .min_by_key(|code| symbols.text(*code));
+            for (currency, total) in totals {
                 // More than an amount can be is shown as the most it can be.
                 let total = total.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
                 let value = out.add(rollup, acquired, &account.dims).count(VALUED);
-                value.sampled_money(0, total, currency);
+                value
+                    .count_if(Some(currency) == first, ONCE)
+                    .sampled_money(0, total, currency);
             }
         }
     }
@@ -167,11 +179,17 @@ impl Metric for Clv {
     }
 
     fn converted(&self) -> &'static [(usize, &'static [usize])] {
-        &[(REVENUE, &[PAID, REFUNDED])]
+        &[
+            (REVENUE, &[PAID, REFUNDED]),
+            (PAYMENTS, &[VALUED]),
+            (BOOKINGS, &[VALUED]),
+        ]
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {
         &[
+            // The total says how many payments have no rate, a group how many of its customers.
+            (REVENUE, Span::Window),
             (PAYMENTS, Span::LocalDays),
             (PAYMENTS, Span::UpToEnd),
             (BOOKINGS, Span::LocalDays),
@@ -179,13 +197,19 @@ impl Metric for Clv {
             (CUSTOMERS, Span::LocalDays),
             (CUSTOMERS, Span::UpToStart),
             (CUSTOMERS, Span::UpToEnd),
-            (REVENUE, Span::Window),
         ]
     }
 
     fn read(&self, cells: &CellView<'_>) -> Figures {
         let mut figures = Figures::new();
-        let values = |rollup, span| by_currency(cells.by_currency(rollup, span), distribution);
+        let values = |rollup, span| {
+            let cells = holding(cells.by_currency(rollup, span));
+            let values = cells.map(|(code, cell)| {
+                let count = if code == REPORTING { ONCE } else { VALUED };
+                (code.clone(), Figure::Group(distribution(cell, count)))
+            });
+            Figure::ByCurrency(values.collect())
+        };
         let customers = |span| cells.cell(CUSTOMERS, span);
         if cells.has_panes(Span::LocalDays) {
             let window = customers(Span::LocalDays);
@@ -304,9 +328,9 @@ fn lost(account: &Account, subject: &Subject<'_>) -> Option<When> {
     lost.filter(is_last)
 }
 
-/// What customers are worth, of those valued in one currency.
-fn distribution(cell: &Cell) -> Figures {
-    let count = cell.counted(VALUED);
+/// What customers are worth, of those valued in one currency, whom a measure counts.
+fn distribution(cell: &Cell, count: usize) -> Figures {
+    let count = cell.counted(count);
     let mut figures = vec![
         ("customers", Figure::Count(count)),
         ("value", Figure::Money(cell.summed(0))),

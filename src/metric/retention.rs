@@ -40,7 +40,8 @@ impl Metric for Retention {
         "Recurring revenue of a full calendar month against the month before, customer by customer. The base is what customers paid in the month \
          before, if it is above 0. Net: what the same customers paid in the month ÷ base. Gross: the same, of each customer no more than in the \
          month before, and no less than 0 ÷ base. Only payments of the kind `recurring` that name an account count, by the time they were paid. \
-         A window that is no month shows the last full one."
+         A window that is no month shows the last full one. In the reporting currency both months are at the rate of the later one's first day, \
+         so that a rate that moves is not taken for customers who do; a customer that pays in several currencies counts in each."
     }
 
     fn display(&self) -> Display {
@@ -124,6 +125,10 @@ impl Metric for Retention {
                     .money(NEW, Some(amount(now)), currency);
             }
         }
+    }
+
+    fn converted(&self) -> &'static [(usize, &'static [usize])] {
+        &[(0, &[CUSTOMERS, CAME])]
     }
 
     fn spans(&self) -> &'static [(usize, Span)] {

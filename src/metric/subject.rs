@@ -94,7 +94,11 @@ impl<'a> Subject<'a> {
     }
 
     /// The totals that links added to under a tag in a period, by what they are of.
-    pub fn totals(&self, tag: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> + 'a {
+    pub fn totals(
+        &self,
+        tag: u16,
+        period: i64,
+    ) -> impl Iterator<Item = (Symbol, i128)> + Clone + 'a {
         self.inbox.totals().of(self.slot + tag, period)
     }
 

@@ -102,7 +102,7 @@ impl<T: Copy> Sorted<T> {
     }
 
     /// The items from the first one that does not lie before what `probe` looks for.
-    pub fn from(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
+    pub fn from(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> + Clone {
         let chunk = self
             .more
             .partition_point(|chunk| probe(&chunk.first) == Ordering::Less);

@@ -49,7 +49,7 @@ impl Totals {
     }
 
     /// The totals of a period, by what they are of.
-    pub fn of(&self, slot: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> {
+    pub fn of(&self, slot: u16, period: i64) -> impl Iterator<Item = (Symbol, i128)> + Clone {
         let from = self.0.from(move |total| {
             let (of_slot, of_period, _) = total.key;
             (of_slot, of_period).cmp(&(slot, period)).then(GREATER)

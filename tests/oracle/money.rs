@@ -109,12 +109,15 @@ impl<'e> Oracle<'e> {
             let of_wins = of_wins.map(|(_, _, deal)| (&deal.currency, deal.amount));
             let mut value = |rollup: &str, amounts: Vec<(&String, i128)>| {
                 let currencies: BTreeSet<&String> = amounts.iter().map(|(code, _)| *code).collect();
-                for currency in currencies {
+                for (number, currency) in currencies.into_iter().enumerate() {
                     let of_currency = amounts.iter().filter(|(code, _)| *code == currency);
                     let total: i128 = of_currency.map(|(_, amount)| amount).sum();
                     let rollup = (rollup, By::Account, &[Grain::Day][..]);
                     self.add(table, rollup, acquired, &dims, currency, |cell| {
                         cell.count(0);
+                        if number == 0 {
+                            cell.count(1);
+                        }
                         cell.sum(0, total);
                         *cell.sketch.entry(sketch::bucket(total as i64)).or_default() += 1;
                     });
