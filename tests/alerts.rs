@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dealpulse::alert::Random;
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
 use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Store};
 use dealpulse::serve::alerts::{Schedule, watch_forever};
 use dealpulse::serve::metrics;
@@ -103,8 +104,11 @@ impl Source for Rollups {
         Ok(self.clickhouse.epochs().await?.remove(0))
     }
 
-    async fn watermark(&self, _: &Epoch) -> Result<Option<i64>, OutsideError> {
-        Ok(self.watermark)
+    async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
+        Ok(Progress {
+            watermark: self.watermark,
+            flushed: Vec::new(),
+        })
     }
 
     async fn rows(

@@ -10,7 +10,9 @@ use dealpulse::clickhouse::migrate::{tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
+use dealpulse::record::Home;
 use dealpulse::serve::model::Snapshot;
 use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{OVERLAP, Refresh, Refresher, Source};
@@ -44,6 +46,8 @@ struct Written(Arc<Mutex<State>>);
 struct State {
     epoch: u32,
     rows: Vec<(Row<CellRow>, i64)>,
+    /// The next offsets of the shards.
+    flushed: Vec<(Home, u64)>,
     /// How many readings of all rows, and of new ones, there were.
     readings: [usize; 2],
     /// Rows that become visible between a reading of all and the next of new ones.
@@ -96,8 +100,11 @@ impl Source for Written {
         })
     }
 
-    async fn watermark(&self, _: &Epoch) -> Result<Option<i64>, OutsideError> {
-        Ok(Some(present()))
+    async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
+        Ok(Progress {
+            watermark: Some(present()),
+            flushed: self.0.lock().unwrap().flushed.clone(),
+        })
     }
 
     async fn rows(
@@ -130,11 +137,17 @@ struct Shown {
 
 impl Shown {
     fn new(compare_every: Duration) -> Shown {
+        Shown::with(Refresh {
+            compare_every,
+            ..Refresh::default()
+        })
+    }
+
+    fn with(refresh: Refresh) -> Shown {
         let (written, telemetry) = (Written::default(), Telemetry::new());
         let refresh = Refresh {
-            compare_every,
             clock: present,
-            ..Refresh::default()
+            ..refresh
         };
         Shown {
             refresher: Refresher::new(written.clone(), refresh, telemetry.clone()),
@@ -331,6 +344,37 @@ async fn a_refresh_with_nothing_new_reads_and_rebuilds_nothing() {
         &shown.snapshot().await.reading
     ));
     assert_eq!(shown.written.readings(), [1, 2]);
+}
+
+#[tokio::test]
+async fn as_long_as_nothing_is_flushed_no_rows_are_asked_for() {
+    let mut shown = Shown::with(Refresh {
+        compare_every: NEVER,
+        quiet: Duration::ZERO,
+        ..Refresh::default()
+    });
+    shown.written.write(&leads(3, 1), NOW);
+    assert_eq!(shown.leads().await, 3);
+    assert_eq!(shown.leads().await, 3);
+    assert_eq!(shown.written.readings(), [1, 0]);
+    // A flush writes its cells first, then its checkpoint.
+    shown.written.write(&leads(5, 2), NOW + 1);
+    shown.written.0.lock().unwrap().flushed = vec![(0, 2)];
+    assert_eq!(shown.leads().await, 5);
+    assert_eq!(shown.leads().await, 5);
+    assert_eq!(shown.written.readings(), [1, 1]);
+}
+
+#[tokio::test]
+async fn for_a_while_after_a_flush_rows_that_are_still_under_way_are_waited_for() {
+    let mut shown = Shown::new(NEVER);
+    shown.written.write(&leads(3, 1), NOW);
+    assert_eq!(shown.leads().await, 3);
+    // On another replica the checkpoint may be seen first.
+    shown.written.0.lock().unwrap().flushed = vec![(0, 2)];
+    assert_eq!(shown.leads().await, 3);
+    shown.written.write(&leads(5, 2), NOW + 1);
+    assert_eq!(shown.leads().await, 5);
 }
 
 #[tokio::test]

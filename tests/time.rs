@@ -11,7 +11,7 @@ use dealpulse::metric::versions;
 use dealpulse::pipeline::memory::{MemoryLog, MemoryStore};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
-use dealpulse::pipeline::watermark::watermark;
+use dealpulse::pipeline::watermark::progress;
 use dealpulse::pipeline::{Checkpoint, Epoch, Log, Store};
 use dealpulse::record::Home;
 use dealpulse::window::rolling::{Now, Window};
@@ -427,9 +427,10 @@ impl Shards {
     }
 
     async fn watermark(&self, now: i64) -> Option<i64> {
-        watermark(&self.epoch, now, &self.log, &self.store)
+        progress(&self.epoch, now, &self.log, &self.store)
             .await
             .expect("an answer")
+            .watermark
     }
 }
 

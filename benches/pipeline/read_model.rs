@@ -28,6 +28,7 @@ pub fn measure(sizes: Sizes, table: &mut Table) {
     let new = format!("refresh, {NEW_ROWS} new rows");
     for (what, cost, goal) in [
         ("first reading", costs.first, Goal::AtMost(500.0)),
+        ("refresh, a flush not long ago", costs.recent, Goal::None),
         ("refresh, nothing new", costs.idle, Goal::AtMost(10.0)),
         (new.as_str(), costs.new, Goal::AtMost(30.0)),
     ] {

@@ -24,7 +24,7 @@ use crate::metric::{Hierarchy, Rate};
 use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
-use crate::pipeline::watermark::watermark;
+use crate::pipeline::watermark::{Progress, progress};
 use crate::pipeline::{Epoch, OutsideError, Store};
 use crate::serve::alerts::{Schedule, watch_forever};
 use crate::serve::model::Model;
@@ -337,10 +337,11 @@ impl Source for Rollups {
             .ok_or_else(|| OutsideError::transient("reading the epochs", "there is none yet"))
     }
 
-    async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
+    async fn progress(&self, epoch: &Epoch) -> Result<Progress, OutsideError> {
         // The log is stamped by its broker's clock, so it is judged by ours and not by the organisation's.
         let log = self.logs.of(epoch)?;
-        let complete = watermark(epoch, wall_clock(), &log, &self.clickhouse).await?;
+        let progress = progress(epoch, wall_clock(), &log, &self.clickhouse).await?;
+        let complete = progress.watermark;
         // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an epoch that leaves it was in the store
         // before any shard went on.
         let stood_at = stood_at(&self.clickhouse.epochs().await?, epoch.epoch);
@@ -354,7 +355,10 @@ impl Source for Rollups {
         if let Some(watermark) = watermark {
             self.telemetry.set_watermark(watermark);
         }
-        Ok(watermark)
+        Ok(Progress {
+            watermark,
+            ..progress
+        })
     }
 
     async fn rows(

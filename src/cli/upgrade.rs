@@ -10,7 +10,7 @@ use crate::pipeline::catalogue::{VersionsOf, check_countable, left_by, stood_at}
 use crate::pipeline::epochs::{Epoch, Stage, building, current};
 use crate::pipeline::flush::retrying;
 use crate::pipeline::rebuild::{Form, rebuild};
-use crate::pipeline::watermark::watermark;
+use crate::pipeline::watermark::progress;
 use crate::pipeline::{OutsideError, Store};
 use crate::telemetry::wall_clock;
 
@@ -33,8 +33,8 @@ pub(super) async fn complete_up_to(
         return Ok(stood_at);
     }
     let log = parts.logs.of(epoch)?;
-    match watermark(epoch, wall_clock(), &log, &parts.store).await {
-        Ok(watermark) => Ok(watermark.unwrap_or_default()),
+    match progress(epoch, wall_clock(), &log, &parts.store).await {
+        Ok(progress) => Ok(progress.watermark.unwrap_or_default()),
         Err(error) if error.is_transient => Err(error),
         // A log that is damaged or deleted has no watermark.
         Err(_) => Ok(0),

@@ -161,8 +161,65 @@ impl Sums {
     }
 
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
-    pub fn read(mut self, plan: &QueryPlan, catalogue: &Catalogue) -> MetricValues {
+    pub fn read(&mut self, plan: &QueryPlan, catalogue: &Catalogue) -> MetricValues {
         self.put_converted();
+        self.read_groups(plan, catalogue, |metric, groups| metric.compare(groups))
+    }
+
+    /// Reads the values that are not shown as one group of each set, which has no values of its own: its cells are summed before anything
+    /// is read, so that a ratio is that of all of them. There is none in the sets of a hierarchy, whose groups overlap. Races leave it out.
+    pub fn read_others(
+        mut self,
+        plan: &QueryPlan,
+        catalogue: &Catalogue,
+        is_shown: impl Fn(usize, &[String]) -> bool,
+    ) -> MetricValues {
+        let kept = catalogue.sets.len();
+        for ((_, _, set), by_values) in &mut self.cells {
+            let set = usize::from(*set);
+            if set == 0 {
+                continue;
+            }
+            let mut others: BTreeMap<String, Cell> = BTreeMap::new();
+            for (values, by_currency) in std::mem::take(by_values) {
+                if set < kept && !is_shown(set, &values) {
+                    // What is in the reporting currency is rounded once, below.
+                    let own = by_currency.into_iter();
+                    for (currency, cell) in own.filter(|(code, _)| code != REPORTING) {
+                        others.entry(currency).or_default().merge(&cell);
+                    }
+                }
+            }
+            if !others.is_empty() {
+                by_values.insert(Vec::new(), others);
+            }
+        }
+        for ((_, _, set), by_values) in &mut self.converted {
+            let set = usize::from(*set);
+            let mut others = Converted::default();
+            for (values, sum) in std::mem::take(by_values) {
+                if set == 0 || (set < kept && !is_shown(set, &values)) {
+                    others.merge(&sum);
+                }
+            }
+            if !others.is_zero() {
+                by_values.insert(Vec::new(), others);
+            }
+        }
+        self.put_converted();
+        let mut read = self.read_groups(plan, catalogue, |_, _| {});
+        for groups in read.metrics.iter_mut().flat_map(|m| &mut m.windows) {
+            groups.retain(|group| group.set != 0);
+        }
+        read
+    }
+
+    fn read_groups(
+        &self,
+        plan: &QueryPlan,
+        catalogue: &Catalogue,
+        compare: impl Fn(&dyn Metric, &mut [Group]),
+    ) -> MetricValues {
         let mut metrics = Vec::new();
         for (position, metric) in catalogue.metrics().enumerate() {
             let base = catalogue.base(position);
@@ -171,7 +228,7 @@ impl Sums {
                 let mut groups = Vec::new();
                 for set in catalogue.readable_sets() {
                     let query = CellQuery {
-                        sums: &self,
+                        sums: self,
                         plan,
                         window,
                         base,
@@ -195,7 +252,7 @@ impl Sums {
                         });
                     }
                     if set != 0 {
-                        metric.compare(&mut groups[first..]);
+                        compare(metric, &mut groups[first..]);
                     }
                 }
                 windows.push(groups);
@@ -250,8 +307,19 @@ impl<'a> CellQuery<'a> {
         let read = metric.reads().iter();
         let read = read.filter_map(|(name, span)| Some((*self.plan.numbers.get(*name)?, *span)));
         let mut all = own.chain(read);
-        // What counts no records says nothing about how many there are.
-        let counts = |rollup| catalogue.converted(rollup).filter(|c| !c.is_empty());
+        // What counts no records says nothing about how many there are, nor does what this set does not have.
+        let set = match usize::from(self.set) {
+            kept if kept < catalogue.sets.len() => Some(self.set),
+            _ => catalogue.owners(),
+        };
+        let is_kept = |rollup| {
+            let mut placements = catalogue.placements(rollup).iter();
+            placements.any(|(kept, _)| Some(*kept) == set)
+        };
+        let counts = |rollup| {
+            let counts = catalogue.converted(rollup);
+            counts.filter(|c| !c.is_empty() && is_kept(rollup))
+        };
         let (rollup, span, counts) =
             all.find_map(|(rollup, span)| Some((rollup, span, counts(rollup)?)))?;
         let range = self.plan.index.get(&(self.window, span))?;
@@ -381,13 +449,25 @@ pub struct WindowedValues {
 pub struct Group {
     /// The grouping set; 0 is the total.
     pub set: usize,
-    /// The values of its dimensions.
+    /// The values of its dimensions; none for the total, and for the others of [`Sums::read_others`] together.
     pub values: Vec<String>,
     /// What was read.
     pub figures: Figures,
 }
 
 impl MetricValues {
+    /// Adds the groups of another reading of the same windows, of the metrics that are here.
+    pub fn add(&mut self, other: MetricValues) {
+        for more in other.metrics {
+            let Some(here) = self.metrics.iter_mut().find(|m| m.name == more.name) else {
+                continue;
+            };
+            for (groups, more) in here.windows.iter_mut().zip(more.windows) {
+                groups.extend(more);
+            }
+        }
+    }
+
     /// As JSON: metric → window → group → figures. A group is `all` or `dimension=value`, several joined by commas.
     pub fn to_json(&self, definitions: &Definitions) -> serde_json::Value {
         use serde_json::{Map, Value as Json};
@@ -410,11 +490,19 @@ impl MetricValues {
 }
 
 impl Group {
-    /// `all`, or `dimension=value`, several joined by commas.
+    /// True if it is what the values that are not shown make together.
+    pub fn is_others(&self) -> bool {
+        self.set != 0 && self.values.is_empty()
+    }
+
+    /// `all`, or `dimension=value`, several joined by commas; `dimension:others` for what is not shown.
     pub fn label(&self, definitions: &Definitions) -> String {
         let Some(set) = definitions.set(self.set).filter(|_| self.set != 0) else {
             return "all".into();
         };
+        if self.is_others() {
+            return format!("{}:others", definitions.set_name(self.set));
+        }
         let pairs = set
             .dimensions
             .iter()

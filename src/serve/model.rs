@@ -38,6 +38,8 @@ pub struct Snapshot {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Top {
     ranks: Vec<HashMap<Vec<String>, usize>>,
+    /// How many values of each set are not shown.
+    beyond: Vec<usize>,
 }
 
 impl Top {
@@ -57,6 +59,8 @@ impl Top {
                 }
             }
         }
+        let beyond = sizes.iter().map(|sizes| sizes.len().saturating_sub(count));
+        let beyond = beyond.collect();
         let rank = |sizes: BTreeMap<&[String], i64>| {
             // The map is in order of name and the sort is stable.
             let mut values: Vec<_> = sizes.into_iter().collect();
@@ -70,6 +74,7 @@ impl Top {
         };
         Top {
             ranks: sizes.into_iter().map(rank).collect(),
+            beyond,
         }
     }
 
@@ -86,12 +91,22 @@ impl Top {
         self.ranks.get(set).is_some_and(|ranks| !ranks.is_empty())
     }
 
-    /// The place of a group's values in the list of its set; `None` if they are not shown. The total always is.
+    /// How many values of a set are not shown one by one, of those any metric has in any window.
+    pub fn beyond(&self, set: usize) -> usize {
+        self.beyond.get(set).copied().unwrap_or_default()
+    }
+
+    /// The place of values in the list of their set; `None` if they are not in it.
+    pub fn place(&self, set: usize, values: &[String]) -> Option<usize> {
+        self.ranks.get(set)?.get(values).copied()
+    }
+
+    /// The place of a group in the list of its set; `None` if it is not shown. The total always is, and so are the others together, behind all.
     pub fn rank(&self, group: &Group) -> Option<usize> {
-        if group.set == 0 {
-            Some(0)
-        } else {
-            self.ranks.get(group.set)?.get(&group.values).copied()
+        match group.set {
+            0 => Some(0),
+            _ if group.is_others() => Some(usize::MAX),
+            set => self.place(set, &group.values),
         }
     }
 }

@@ -16,7 +16,9 @@ use crate::metric::{
     Catalogue, Hierarchy, MetricValues, QueryPlan, Rate, Rates, SideInputs, versions,
 };
 use crate::pipeline::catalogue::{VersionsOf, is_shown};
+use crate::pipeline::watermark::Progress;
 use crate::pipeline::{Epoch, OutsideError};
+use crate::record::Home;
 use crate::telemetry::{Telemetry, wall_clock};
 use crate::window::rolling::{Now, PaneRange, ROLLING};
 
@@ -24,19 +26,17 @@ use crate::window::rolling::{Now, PaneRange, ROLLING};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How far before the newest row seen rows are read again (µs): an insert is seen some time after it was stamped, on another replica later still.
 pub const OVERLAP: i64 = 5_000_000;
-/// When nothing new was seen for so long, what had been under way is there.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// Where the cells are read.
 pub trait Source: Send + Sync {
     /// The current epoch.
     fn current(&self) -> impl Future<Output = Result<Epoch, OutsideError>> + Send;
 
-    /// Up to when (µs) every shard of the epoch's log is folded and flushed; `None` before the first flush of all.
-    fn watermark(
+    /// How far the shards of the epoch's log are folded and flushed.
+    fn progress(
         &self,
         epoch: &Epoch,
-    ) -> impl Future<Output = Result<Option<i64>, OutsideError>> + Send;
+    ) -> impl Future<Output = Result<Progress, OutsideError>> + Send;
 
     /// Hands over the rows of the epoch within `reach`, at one moment. Several rows of one key may come, in any order.
     fn rows(
@@ -71,6 +71,8 @@ pub struct Refresh {
     pub every: Duration,
     /// The time between two readings of all rows, to compare.
     pub compare_every: Duration,
+    /// When nothing was flushed, and no new row was seen, for so long, what had been under way is there.
+    pub quiet: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
     /// The currency that amounts are converted into.
@@ -88,6 +90,7 @@ impl Default for Refresh {
         Refresh {
             every: Duration::from_secs(2),
             compare_every: Duration::from_secs(15 * 60),
+            quiet: Duration::from_secs(60),
             top: 20,
             reporting_currency: None,
             side_inputs_every: Duration::from_secs(60),
@@ -181,6 +184,9 @@ struct Held {
     /// When a row newer than all before was last seen.
     newest_seen_at: Instant,
     all_read_at: Instant,
+    /// How far the shards were flushed before the last reading, and since when.
+    flushed: Vec<(Home, u64)>,
+    flushed_at: Instant,
     /// What was last cut, by the ranges it was cut for.
     cut: Option<(Vec<PaneRange>, Arc<MetricValues>, Arc<Top>)>,
 }
@@ -212,7 +218,8 @@ impl<S: Source> Refresher<S> {
         let epoch = self.source.current().await?;
         let definitions = self.definitions(&epoch)?;
         // The watermark first: cells read after it are complete at least up to it.
-        let watermark = self.source.watermark(&epoch).await?;
+        let progress = self.source.progress(&epoch).await?;
+        let watermark = progress.watermark;
         let as_of = (self.refresh.clock)();
         let plan_at = |watermark| {
             let now = Now {
@@ -222,8 +229,8 @@ impl<S: Source> Refresher<S> {
             QueryPlan::new(ROLLING.to_vec(), now, &definitions)
         };
         let plan = plan_at(watermark.unwrap_or_default());
-        self.read(&epoch, &definitions, &plan, &plan_at(as_of))
-            .await?;
+        let plans = [&plan, &plan_at(as_of)];
+        self.read(&epoch, &definitions, progress, plans).await?;
         // `read` leaves cells or an error.
         let Some(held) = &mut self.held else {
             return Err(
@@ -236,7 +243,8 @@ impl<S: Source> Refresher<S> {
                 (reading.clone(), top.clone())
             }
             _ => {
-                let mut reading = held.cells.sums().read(&plan, &definitions);
+                let mut sums = held.cells.sums();
+                let mut reading = sums.read(&plan, &definitions);
                 let program = (self.refresh.catalogue)(&epoch.definitions);
                 reading.metrics.retain(|metric| {
                     let sources = definitions
@@ -245,8 +253,11 @@ impl<S: Source> Refresher<S> {
                     let mut sources = sources.into_iter().flatten();
                     sources.all(|source| is_shown(&epoch, source.name(), &program))
                 });
-                let reading = Arc::new(reading);
-                let top = Arc::new(Top::of(&reading, &definitions, self.refresh.top));
+                let top = Top::of(&reading, &definitions, self.refresh.top);
+                reading.add(sums.read_others(&plan, &definitions, |set, values| {
+                    top.place(set, values).is_some()
+                }));
+                let (reading, top) = (Arc::new(reading), Arc::new(top));
                 held.cut = Some((plan.ranges.clone(), reading.clone(), top.clone()));
                 (reading, top)
             }
@@ -326,9 +337,11 @@ impl<S: Source> Refresher<S> {
         &mut self,
         epoch: &Epoch,
         definitions: &Catalogue,
-        plan: &QueryPlan,
-        without_lag: &QueryPlan,
+        progress: Progress,
+        plans: [&QueryPlan; 2],
     ) -> Result<(), RefreshError> {
+        // A watermark that comes back to the present must not find its cohorts missing: all that is read reaches as far without its lag.
+        let [plan, _] = plans;
         let side = self.side_inputs(epoch).await?;
         let is_usable = self
             .held
@@ -340,17 +353,23 @@ impl<S: Source> Refresher<S> {
             .is_some_and(|held| held.all_read_at.elapsed() >= self.refresh.compare_every);
         if is_usable && !is_due {
             // The new rows are taken into the cells at once; a reading that is cut short is done again from the same time.
-            if let Some(held) = &mut self.held {
-                held.read_new(&self.source, epoch, None).await?;
+            if let Some(held) = &mut self.held
+                && !held.is_quiet(&progress, self.refresh.quiet)
+            {
+                held.read_new(&self.source, epoch, self.refresh.quiet, None)
+                    .await?;
+                held.follow(progress);
             }
             return Ok(());
         }
-        // A watermark that comes back to the present must not find its cohorts missing.
-        let reach = Reach::around(&[plan, without_lag]);
+        let reach = Reach::around(&plans);
         let mut all = Held::read_all(&self.source, epoch, definitions, reach, side).await?;
+        all.follow(progress);
         if is_usable && let Some(before) = &mut self.held {
             // Both take what has come since: what differs then was missed for good.
-            let since = before.read_new(&self.source, epoch, Some(&mut all)).await?;
+            let since = before
+                .read_new(&self.source, epoch, self.refresh.quiet, Some(&mut all))
+                .await?;
             let differences = before.cells.differences(&all.cells, since);
             if differences > 0 {
                 self.telemetry
@@ -389,8 +408,26 @@ impl Held {
             newest,
             newest_seen_at: all_read_at,
             all_read_at,
+            flushed: Vec::new(),
+            flushed_at: all_read_at,
             cut: None,
         })
+    }
+
+    /// True if nothing can have been written that is not read: nothing was flushed since the last reading, and that long enough ago for rows
+    /// that were still under way to a replica.
+    fn is_quiet(&self, progress: &Progress, quiet: Duration) -> bool {
+        self.flushed == progress.flushed
+            && self.flushed_at.elapsed() >= quiet
+            && self.newest_seen_at.elapsed() >= quiet
+    }
+
+    /// Notes how far the shards were flushed before what was read.
+    fn follow(&mut self, progress: Progress) {
+        if self.flushed != progress.flushed {
+            self.flushed = progress.flushed;
+            self.flushed_at = Instant::now();
+        }
     }
 
     /// Takes what was written since the last time, into `also` as well; returns since when that is. Rows older than the column
@@ -399,9 +436,10 @@ impl Held {
         &mut self,
         source: &impl Source,
         epoch: &Epoch,
+        quiet: Duration,
         mut also: Option<&mut Held>,
     ) -> Result<i64, OutsideError> {
-        let after = if self.newest_seen_at.elapsed() >= QUIET {
+        let after = if self.newest_seen_at.elapsed() >= quiet {
             self.newest
         } else {
             (self.newest - OVERLAP).max(0)

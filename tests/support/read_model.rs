@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{Refresh, Refresher, Source};
@@ -38,11 +39,14 @@ impl Source for Database {
             .ok_or_else(|| OutsideError::transient("a test", "there is no epoch"))
     }
 
-    async fn watermark(&self, epoch: &Epoch) -> Result<Option<i64>, OutsideError> {
-        self.0
-            .checkpoints(epoch.generation, epoch.partitions)
-            .await?;
-        Ok(Some(wall_clock()))
+    async fn progress(&self, epoch: &Epoch) -> Result<Progress, OutsideError> {
+        let checkpoints = self.0.checkpoints(epoch.generation, epoch.partitions);
+        let flushed = checkpoints.await?.into_iter();
+        let flushed = flushed.map(|(shard, checkpoint)| (shard, checkpoint.next_offset));
+        Ok(Progress {
+            watermark: Some(wall_clock()),
+            flushed: flushed.collect(),
+        })
     }
 
     async fn rows(
@@ -79,7 +83,9 @@ pub struct Costs {
     pub rows_held: usize,
     /// The first reading.
     pub first: [Duration; 3],
-    /// A refresh with nothing new, the mean of many.
+    /// A refresh just after that, which still waits for rows under way, the mean of many.
+    pub recent: [Duration; 3],
+    /// A refresh when nothing was flushed for a while, the mean of many.
     pub idle: [Duration; 3],
     /// A refresh with so many new rows, the mean of a few.
     pub new: [Duration; 3],
@@ -109,7 +115,15 @@ pub async fn measure(clickhouse: &ClickHouse, pid: u32, rows: u64, new: u64) -> 
     let first = timed(pid, 1, &mut refresher).await;
     // The second also compiles nothing any more.
     const IDLE: u32 = 40;
-    let idle = timed(pid, IDLE, &mut refresher).await;
+    let recent = timed(pid, IDLE, &mut refresher).await;
+    let quiet = Refresh {
+        quiet: Duration::ZERO,
+        ..Refresh::default()
+    };
+    let mut quiet = Refresher::new(Database(clickhouse.clone()), quiet, Telemetry::new());
+    timed(pid, 1, &mut quiet).await;
+    let idle = timed(pid, IDLE, &mut quiet).await;
+    drop(quiet);
     let mut fresh = [Duration::ZERO; 3];
     const TIMES: u32 = 8;
     for time in 1..=TIMES {
@@ -122,6 +136,7 @@ pub async fn measure(clickhouse: &ClickHouse, pid: u32, rows: u64, new: u64) -> 
     Costs {
         rows_held: refresher.rows_held(),
         first,
+        recent,
         idle,
         new: fresh,
     }
