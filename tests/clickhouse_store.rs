@@ -691,7 +691,7 @@ async fn views_of_the_metrics_sum_to_what_is_read() {
         },
         &kept.definitions,
     );
-    let sums = kept
+    let mut sums = kept
         .clickhouse
         .sums(1, &kept.definitions, &plan, &SideInputs::default())
         .await

@@ -288,6 +288,7 @@ fn every_metric_of_the_pipeline_is_explained() {
         [
             "watermark_age_seconds",
             "data_age_seconds",
+            "values_beyond_top",
             "watermark_timestamp_seconds",
         ]
         .map(|name| format!("dealpulse_{name}")),

@@ -13,6 +13,7 @@ use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
 use dealpulse::metric::{Catalogue, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
+use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError};
 use dealpulse::serve::model::Model;
 use dealpulse::serve::reach::Reach;
@@ -58,8 +59,11 @@ impl Source for Rollups {
         Ok(Epoch::first(self.definitions.clone(), 3))
     }
 
-    async fn watermark(&self, _: &Epoch) -> Result<Option<i64>, OutsideError> {
-        Ok(Some(self.watermark))
+    async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
+        Ok(Progress {
+            watermark: Some(self.watermark),
+            flushed: Vec::new(),
+        })
     }
 
     async fn rows(
@@ -331,7 +335,7 @@ impl Scrape {
         self.series
             .keys()
             .filter(|(_, l)| l.get("dimension").is_some_and(|d| d == dimension))
-            .map(|(_, l)| l["value"].as_str())
+            .filter_map(|(_, l)| Some(l.get("value")?.as_str()))
             .collect()
     }
 }
@@ -384,7 +388,15 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
     let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
     for (metric, windows) in expected["metrics"].as_object().unwrap() {
         // What goes by the quarter, whatever the window, is there once, for `qtd`: E's quarter is that of the fixture's windows.
-        let depends = catalogue.metric(metric).unwrap().depends_on_window();
+        let known = catalogue.metric(metric).unwrap();
+        let depends = known.depends_on_window();
+        // Of a group, what its table shows.
+        let columns = known.display().columns.iter();
+        let columns = columns.flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)]);
+        let of_groups = columns.flatten().chain(known.gauges().iter().copied());
+        let of_groups: BTreeSet<String> = of_groups
+            .map(|path| format!("{metric}_{}", path.replace('.', "_")))
+            .collect();
         let windows_shown: &[(&str, &str)] = match depends {
             true => &[("28d", "28d"), ("90d", "90d")],
             false => &[("90d", "qtd")],
@@ -398,7 +410,7 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
                     ("dimension", dimension),
                     ("value", value),
                 ];
-                compare(&scrape, metric, figures, &labels, &mut compared);
+                compare(&scrape, metric, figures, &labels, &of_groups, &mut compared);
             }
         }
     }
@@ -411,6 +423,7 @@ fn compare(
     path: &str,
     expected: &Value,
     labels: &[(&str, &str)],
+    of_groups: &BTreeSet<String>,
     compared: &mut u32,
 ) {
     let expected = match expected {
@@ -430,9 +443,13 @@ fn compare(
                         path,
                         figure,
                         &[labels, &[(label, name)]].concat(),
+                        of_groups,
                         compared,
                     ),
-                    None => compare(scrape, &format!("{path}_{name}"), figure, labels, compared),
+                    None => {
+                        let path = format!("{path}_{name}");
+                        compare(scrape, &path, figure, labels, of_groups, compared);
+                    }
                 }
             }
             return;
@@ -441,7 +458,9 @@ fn compare(
         Value::String(money) => Some(money.parse().unwrap()),
         number => number.as_f64(),
     };
-    *compared += 1;
+    let is_total = labels.contains(&("dimension", "all"));
+    let expected = expected.filter(|_| is_total || of_groups.contains(path));
+    *compared += u32::from(expected.is_some());
     // Gauges are in base units and leave `_count` to histograms.
     let (name, unit) = match (path.strip_suffix("_days"), path.strip_suffix("_count")) {
         (Some(stem), _) => (format!("{stem}_seconds"), 86_400.0),
@@ -567,18 +586,35 @@ async fn hostile_values_are_escaped_in_gauges_and_page() {
 }
 
 #[tokio::test]
-async fn only_the_greatest_values_of_a_dimension_are_shown_and_the_rest_is_counted() {
+async fn the_greatest_values_of_a_dimension_are_shown_and_the_others_together() {
     let more: Vec<String> = (0..3)
         .flat_map(|i| (0..10 + i).map(move |n| lead(&format!("L-{i}-{n}"), &format!("big-{i}"))))
         .collect();
     let served = Served::new(&more, 2, Duration::from_secs(30), false).await;
     let scrape = served.scrape().await;
-    assert_eq!(scrape.values("source"), BTreeSet::from(["big-1", "big-2"]));
+    assert_eq!(
+        scrape.values("source"),
+        BTreeSet::from(["big-1", "big-2", "(other)"])
+    );
     assert_eq!(scrape.values("all"), BTreeSet::from(["all"]));
-    // Of the window's sources, the example's four and big-0 are counted and not named.
+    let beyond = scrape.get("values_beyond_top", &[("dimension", "source")]);
+    assert_eq!(beyond, Some(7.0), "of any window");
+    // The others' numbers are summed before a ratio is made of them.
+    let of = |name: &str, value| scrape.of_source(name, "90d", value).unwrap_or_default();
+    let all = |name: &str| scrape.total(name, "90d").unwrap();
+    for name in ["close_rate_leads", "close_rate_won"] {
+        let shown = of(name, "big-1") + of(name, "big-2") + of(name, "(other)");
+        assert_eq!(shown, all(name), "{name}");
+    }
+    assert_eq!(
+        of("close_rate_rate", "(other)"),
+        all("close_rate_won") / of("close_rate_leads", "(other)")
+    );
+    assert!(all("close_rate_won") > 0.0);
+    // Of the window's sources, the example's four and big-0 have one row together.
     let page = served.get("/?window=28d&by=source").await.body;
     assert!(
-        page.contains(">big-2<") && !page.contains(">big-0<") && page.contains("and 5 more"),
+        page.contains(">big-2<") && !page.contains(">big-0<") && page.contains(">5 more<"),
         "{page}"
     );
 }

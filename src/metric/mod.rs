@@ -160,6 +160,12 @@ pub trait Metric: Sync {
         true
     }
 
+    /// The figures of a group that have a gauge besides those of its table, by their paths. Of the total every figure has one; of each of many
+    /// groups that would be more than anybody looks at.
+    fn gauges(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// How much of a group there is in this window: what the values of a dimension are ranked by.
     fn weight(&self, _figures: &Figures) -> i64 {
         0

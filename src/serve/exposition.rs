@@ -4,16 +4,22 @@ use prometheus::proto::{Gauge, LabelPair, Metric as Series, MetricFamily, Metric
 
 /// How a record without a value is labelled.
 const NO_VALUE: &str = "(none)";
+/// How the values that are not shown one by one are labelled together.
+const OTHERS: &str = "(other)";
 
-/// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas.
+/// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas, `(other)` for a group
+/// without any.
 pub fn value_label(values: &[String]) -> String {
     let word = |value: &String| match value.as_str() {
         "" => NO_VALUE.to_owned(),
-        // A real value that reads like the word for none, or like that word escaped.
-        value if value.trim_start_matches('\\') == NO_VALUE => format!("\\{value}"),
+        // A real value that reads like one of these words, or like one escaped.
+        value if [NO_VALUE, OTHERS].contains(&value.trim_start_matches('\\')) => {
+            format!("\\{value}")
+        }
         value => value.to_owned(),
     };
     match values {
+        [] => OTHERS.to_owned(),
         [one] => word(one),
         several => several
             .iter()
@@ -63,7 +69,10 @@ mod tests {
 
     #[test]
     fn different_values_have_different_labels() {
-        let groups: [&[&str]; 10] = [
+        let groups: [&[&str]; 13] = [
+            &[],
+            &["(other)"],
+            &["\\(other)"],
             &[""],
             &["(none)"],
             &["\\(none)"],

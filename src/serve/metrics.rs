@@ -9,7 +9,7 @@ use super::alert_gauges;
 use super::exposition::{gauge, label, series, value_label};
 use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
-use crate::metric::{Catalogue, Figure};
+use crate::metric::{Catalogue, Column, Figure, Metric};
 use crate::telemetry::Telemetry;
 use crate::window::Dimension;
 use crate::window::calendar::DAY;
@@ -40,6 +40,7 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
                 [series(Vec::new(), watermark as f64 / 1e6)],
             ));
         }
+        families.push(values_beyond(&snapshot));
         families.extend(names_of_owners(&snapshot));
         families.extend(business(&snapshot));
     }
@@ -47,6 +48,18 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
         families.extend(alert_gauges::gauges(&alerts));
     }
     TextEncoder::new().encode_to_string(&families)
+}
+
+/// How many values of each dimension are in `(other)`, or in the sets of a hierarchy left out.
+fn values_beyond(snapshot: &Snapshot) -> MetricFamily {
+    let catalogue = &snapshot.definitions;
+    let sets = catalogue.readable_sets().filter(|set| *set != 0);
+    let series = sets.map(|set| {
+        let dimension = label("dimension", catalogue.set_name(set));
+        series(vec![dimension], snapshot.top.beyond(set) as f64)
+    });
+    let help = "Values of a dimension that have no series of their own.";
+    gauge("dealpulse_values_beyond_top", help, series)
 }
 
 /// What the owners and managers that are shown are called, to be joined with their series by `value`; nothing where no name is known.
@@ -73,12 +86,13 @@ fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
     (!named.is_empty()).then(|| gauge("dealpulse_owner_info", help, named))
 }
 
-/// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown.
-/// No series where there is no value, such as a ratio whose denominator is 0.
+/// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown;
+/// of groups those figures that their metric's table shows, and what it names besides. No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for metric in &snapshot.reading.metrics {
         let depends = snapshot.definitions.metric(metric.name);
+        let of_groups = depends.map(figures_of_groups).unwrap_or_default();
         let depends = depends.is_none_or(|metric| metric.depends_on_window());
         let windows = snapshot.reading.windows.iter().zip(&metric.windows);
         for (window, groups) in
@@ -103,6 +117,9 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
                         let Some(value) = in_base_unit(figure) else {
                             return;
                         };
+                        if group.set != 0 && !of_groups.contains(path.join(".").as_str()) {
+                            return;
+                        }
                         let mut labels = labels.to_vec();
                         labels.extend(part.map(|(name, value)| label(name, value.to_owned())));
                         let name = name_of(metric.name, path, figure);
@@ -124,6 +141,19 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
         }
     }
     families.into_values().collect()
+}
+
+/// The figures of a group that have a gauge, by their paths.
+fn figures_of_groups(metric: &dyn Metric) -> BTreeSet<&'static str> {
+    let of_column = |column: &Column| {
+        let counts = column
+            .of
+            .map(|(numerator, denominator)| [numerator, denominator]);
+        std::iter::once(column.path).chain(counts.into_iter().flatten())
+    };
+    let columns = metric.display().columns.iter().flat_map(of_column);
+    let others = ["without_rate"].iter().chain(metric.gauges()).copied();
+    columns.chain(others).collect()
 }
 
 /// `dealpulse_<metric>_<path>`. Prometheus wants base units, so days are seconds, and keeps `_count` for histograms.

@@ -322,7 +322,8 @@ fn table(
         _ => i64::MAX,
     };
     rows.sort_by_key(|(place, group)| (in_race(group), *place));
-    let more = of_set().count() - rows.len();
+    let more = of_set().filter(|g| !g.is_others()).count()
+        - rows.iter().filter(|(_, g)| !g.is_others()).count();
     let Some(total) = values.total(choice.window) else {
         out.push_str("<p class=\"soft\">Nothing in this window.</p>");
         return Ok(());
@@ -362,13 +363,16 @@ fn table(
         set.dimensions.iter().all(|d| people.contains(d))
     });
     let people = is_people.then_some(&snapshot.side);
+    let has_others = rows.iter().any(|(_, group)| group.is_others());
     for (_, group) in &rows {
-        let name = group
-            .values
-            .iter()
-            .map(|v| value(people.and_then(|side| side.hierarchy.name(v)).unwrap_or(v)))
-            .collect::<Vec<_>>()
-            .join(" · ");
+        let words = group.values.iter();
+        let words =
+            words.map(|v| value(people.and_then(|side| side.hierarchy.name(v)).unwrap_or(v)));
+        let name = if group.is_others() {
+            format!("<span>{more} more</span>")
+        } else {
+            words.collect::<Vec<_>>().join(" · ")
+        };
         let title = group.values.join(" · ");
         row(
             out,
@@ -388,10 +392,14 @@ fn table(
         )?;
     }
     if more > 0 {
-        write!(
-            out,
-            "<p class=\"soft more\">and {more} more; shown are those with the most leads and decided deals in 90 days</p>"
-        )?;
+        // Groups that overlap, as a manager's and that of who reports to him, have no sum.
+        let words = "shown are those with the most leads and decided deals in 90 days";
+        let text = if has_others {
+            format!("{words}; the {more} others together in one row")
+        } else {
+            format!("and {more} more; {words}")
+        };
+        write!(out, "<p class=\"soft more\">{text}</p>")?;
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl<'d> Answer<'d> {
         let mut reading = MetricValues::default();
         for windows in windows.chunks(AT_A_TIME) {
             let plan = QueryPlan::new(windows.to_vec(), now, definitions);
-            let sums = clickhouse.sums(epoch, definitions, &plan, side).await?;
+            let mut sums = clickhouse.sums(epoch, definitions, &plan, side).await?;
             let part = sums.read(&plan, definitions);
             reading.windows.extend(part.windows);
             if reading.metrics.is_empty() {
