@@ -7,6 +7,7 @@ mod bare;
 mod deals;
 mod hot;
 mod memory;
+mod metrics;
 mod path;
 mod process;
 mod read_model;
@@ -50,6 +51,7 @@ enum Row {
     HotAccount,
     HotLead,
     Memory,
+    Metrics,
     Restart,
     ReadModel,
     Whole,
@@ -110,6 +112,9 @@ fn main() -> ExitCode {
     }
     if is_wanted(Row::Memory) {
         memory::measure(sizes, &mut table);
+    }
+    if is_wanted(Row::Metrics) {
+        metrics::measure(sizes, &mut table);
     }
     if is_wanted(Row::Restart) {
         restart::measure(sizes, &mut table);

@@ -78,7 +78,7 @@ fn rows(name: &str, runs: impl Iterator<Item = [f64; 5]>, goal: f64, table: &mut
     }
 }
 
-fn total(steps: &[f64; 5]) -> f64 {
+pub fn total(steps: &[f64; 5]) -> f64 {
     steps.iter().sum()
 }
 
@@ -91,8 +91,12 @@ fn bare_parse(events: &[GeneratedEvent]) -> f64 {
 
 /// One run: µs an event of each step.
 fn once(events: &[GeneratedEvent]) -> [f64; 5] {
+    run(&mut Fold::new(), events)
+}
+
+/// One run into an empty shard: µs an event of each step.
+pub fn run(fold: &mut Fold, events: &[GeneratedEvent]) -> [f64; 5] {
     let mut seconds = [0.0; 5];
-    let mut fold = Fold::new();
     for (flush, chunk) in events.chunks(EVENTS_A_FLUSH).enumerate() {
         for (number, chunk) in chunk.chunks(EVENTS_A_MESSAGE).enumerate() {
             let first = flush * EVENTS_A_FLUSH + number * EVENTS_A_MESSAGE;
@@ -103,10 +107,10 @@ fn once(events: &[GeneratedEvent]) -> [f64; 5] {
                 messages.iter().for_each(|message| fold.fold(message))
             });
         }
-        flush_once(&mut fold, &mut seconds);
+        flush_once(fold, &mut seconds);
     }
     // What links touched after the last event.
-    flush_once(&mut fold, &mut seconds);
+    flush_once(fold, &mut seconds);
     seconds.map(|seconds| seconds * 1e6 / events.len() as f64)
 }
 

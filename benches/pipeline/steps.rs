@@ -93,8 +93,12 @@ pub struct Fold {
 
 impl Fold {
     pub fn new() -> Self {
+        Fold::with(definitions())
+    }
+
+    pub fn with(catalogue: Arc<Catalogue>) -> Self {
         Fold {
-            shard: Shard::new(&[(1, definitions())]),
+            shard: Shard::new(&[(1, catalogue)]),
             version: 0,
         }
     }
