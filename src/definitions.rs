@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use crate::record::stages::MOST_STAGES;
+use crate::record::passage::MOST_STAGES;
 pub use crate::record::{Credit, ForecastCategory};
 use crate::window::{
     CANONICAL, CUSTOM, Calendar, DERIVED, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,

@@ -38,6 +38,7 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(14, "reporting lines", "0014_reporting_lines"),
     migration!(15, "splits", "0015_splits"),
     migration!(16, "the state of hours", "0016_hourly"),
+    migration!(17, "stages", "0017_stages"),
 ];
 
 /// The views that those of the metrics are made from.

@@ -1,6 +1,6 @@
 //! The schema: every entity there is, and its fields by name, found with one look in a table that is built once from what is declared.
 
-use super::schema::{Entity, EntitySpec, Field, FieldSpec, Placement};
+use super::schema::{Entity, EntitySpec, Field, FieldSpec};
 
 /// Four times as many slots as an entity may have fields, so that most names are found at the first.
 const SLOTS: usize = 4 * Field::FIRST_CUSTOM as usize;
@@ -86,7 +86,7 @@ impl Schema {
     /// The entities that sources describe; the others are our own.
     pub fn of_sources(&self) -> impl Iterator<Item = &'static EntitySpec> {
         let specs = self.entities.iter().copied();
-        specs.filter(|spec| spec.placement == Placement::Home)
+        specs.filter(|spec| spec.is_asserted())
     }
 
     /// The entity an event type or a mapping names.

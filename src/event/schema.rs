@@ -20,6 +20,8 @@ pub enum SideInput {
     Alias,
     /// It starts an epoch.
     EpochStart,
+    /// It says what a stage of deals stands for.
+    Stage,
 }
 
 /// How the values of a field are kept.
@@ -105,6 +107,14 @@ pub struct EntitySpec {
 }
 
 impl EntitySpec {
+    /// True if sources say something of it; the rest is made here.
+    pub fn is_asserted(&self) -> bool {
+        matches!(
+            self.placement,
+            Placement::Home | Placement::Everywhere(SideInput::Stage)
+        )
+    }
+
     /// The field of a canonical name.
     pub fn field(&self, name: &str) -> Option<Field> {
         self.fields

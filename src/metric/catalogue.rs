@@ -8,7 +8,7 @@ use super::subject::TAGS;
 use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
 use crate::definitions::{BadDefinition, Credit, Definitions, DefinitionsSpec};
 use crate::event::{DECIMAL_ONE, Entity};
-use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, Status};
+use crate::record::{CompiledDefinitions, Exclusion, SCHEMA, StageMeanings, Status};
 use crate::symbol::Symbols;
 use crate::window::Grain;
 use crate::window::rolling::Span;
@@ -70,6 +70,15 @@ impl Catalogue {
     /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't exist; a group no metric can be cut by.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
         Self::with(spec, BUILT_IN.to_vec())
+    }
+
+    /// The same without one metric, so that it can be seen what it costs. What is read from its cells is nothing then.
+    ///
+    /// # Errors
+    /// As [`Catalogue::new`].
+    pub fn without(spec: DefinitionsSpec, metric: &str) -> Result<Self, BadDefinition> {
+        let others = BUILT_IN.iter().filter(|known| known.name() != metric);
+        Self::with(spec, others.copied().collect())
     }
 
     fn with(
@@ -301,12 +310,16 @@ impl Catalogue {
             let status = Status::parse(meaning.status.as_deref()?)?;
             Some((symbols.intern(stage), status))
         });
-        let stages = stages.collect();
+        let statuses = stages.collect();
         let probabilities = spec.stages.iter().filter_map(|(stage, meaning)| {
             let probability = (meaning.probability? * DECIMAL_ONE as f64).round() as i64;
             Some((symbols.intern(stage), probability))
         });
         let probabilities = probabilities.collect();
+        let defined = StageMeanings {
+            statuses,
+            probabilities,
+        };
         let stage_order = spec.stage_order.iter();
         let stage_order = stage_order.map(|stage| symbols.intern(stage)).collect();
         let exclusions = spec.exclude.iter().flat_map(|(metric, exclusions)| {
@@ -326,9 +339,9 @@ impl Catalogue {
         CompiledDefinitions {
             calendar: self.definitions.calendar.clone(),
             credit: spec.credit,
-            stages,
+            stages: defined.clone(),
+            defined,
             stage_order,
-            probabilities,
             categories: spec
                 .forecast_categories
                 .iter()

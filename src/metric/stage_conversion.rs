@@ -8,7 +8,7 @@ use super::{
 };
 use crate::event::Entity;
 use crate::record::Status;
-use crate::record::stages::MOST_STAGES;
+use crate::record::passage::MOST_STAGES;
 use crate::window::Cell;
 use crate::window::rolling::Span;
 

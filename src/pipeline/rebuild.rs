@@ -181,6 +181,9 @@ async fn copy_records(
         // Every shard has it, and every shard is sent it: that of the merged record's own home is enough.
         Placement::Everywhere(SideInput::Alias) => alias::merged(&record.id)
             .is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
+        Placement::Everywhere(SideInput::Stage) => {
+            home(record.entity, &record.id, from.partitions) == shard
+        }
         Placement::Home => true,
     });
     let whole: Vec<RecordMessage<'_>> = records

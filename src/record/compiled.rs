@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Aliases, CustomFields, Key, Record, Status, declared};
+use super::{Aliases, CustomFields, Key, Record, StageMeanings, Stages, Status, declared};
 use crate::event::{Decimal, Entity, Field};
 use crate::symbol::{Symbol, Symbols};
 use crate::window::{Calendar, Dimension, Dims};
@@ -78,12 +78,12 @@ pub struct CompiledDefinitions {
     pub calendar: Calendar,
     /// Who is credited.
     pub credit: Credit,
-    /// What stages stand for.
-    pub stages: FxHashMap<Symbol, Status>,
+    /// What stages stand for by the definitions.
+    pub defined: StageMeanings,
+    /// The same, with what the records of stages say.
+    pub stages: StageMeanings,
     /// The stages a deal passes on its way to be won, in their order.
     pub stage_order: Vec<Symbol>,
-    /// How likely deals of a stage are won, in ten-thousandths.
-    pub probabilities: FxHashMap<Symbol, i64>,
     /// What categories of the source's stand for.
     pub categories: FxHashMap<Symbol, ForecastCategory>,
     /// What is left out.
@@ -93,19 +93,27 @@ pub struct CompiledDefinitions {
 }
 
 impl CompiledDefinitions {
-    /// The status a stage stands for, if the definitions say so.
+    /// Takes over what the records of stages say. True if that changed something.
+    pub fn learn(&mut self, stages: &Stages, symbols: &Symbols) -> bool {
+        let all = stages.add_to(&self.defined, symbols);
+        let is_news = all != self.stages;
+        self.stages = all;
+        is_news
+    }
+
+    /// The status a stage stands for, if anything says so.
     pub fn status_of_stage(&self, stage: Symbol) -> Option<Status> {
-        self.stages.get(&stage).copied()
+        self.stages.statuses.get(&stage).copied()
     }
 
     /// True if a stage stands for a status or a probability, so that its clock is compared with theirs.
     pub fn compares_stages(&self) -> bool {
-        !self.has_no_stages() || !self.probabilities.is_empty()
+        !self.has_no_stages() || !self.stages.probabilities.is_empty()
     }
 
     /// True if no stage stands for a status, so that stages need not be looked at.
     pub fn has_no_stages(&self) -> bool {
-        self.stages.is_empty()
+        self.stages.statuses.is_empty()
     }
 
     /// The fields of an entity of which a change of value may change a number or a link, a bit each.

@@ -3,7 +3,7 @@
 use super::declaration::fields;
 use super::lead::LeadOrigin;
 use super::link::{self, Link, Projection, Slots};
-use super::stages::StagePassage;
+use super::passage::StagePassage;
 use super::status::StatusFields;
 use super::{
     Credit, Declaration, Held, Inbox, Key, LinkOutcome, ReadContext, Readable, Reading, Record,
@@ -228,7 +228,7 @@ pub struct Outlook {
 impl Outlook {
     fn new(record: &Record, stage: Symbol, context: ReadContext<'_>) -> Self {
         let own = record.decimal(PROBABILITY);
-        let of_stage = context.compiled.probabilities.get(&stage).copied();
+        let of_stage = context.compiled.stages.probabilities.get(&stage).copied();
         let said = |field| Some(record.history(field).next_back()?.0);
         let probability = match (own, of_stage) {
             (Some(_), Some(of_stage)) if said(PROBABILITY) < said(STAGE) => Some(of_stage),

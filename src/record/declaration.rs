@@ -106,6 +106,11 @@ impl Declaration {
         fields.fold(0, |mask, f| mask | f.bit())
     }
 
+    /// True if it is read by what stages stand for.
+    pub fn reads_stages(&self) -> bool {
+        !self.reads_clock_with_stages.is_empty()
+    }
+
     /// The fields that name other records, a bit each.
     pub fn reference_mask(&self) -> u64 {
         self.references

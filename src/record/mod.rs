@@ -16,6 +16,7 @@ pub mod invoice;
 pub mod lead;
 pub mod link;
 mod old_links;
+pub mod passage;
 pub mod payment;
 pub mod quota;
 pub mod rate;
@@ -23,7 +24,7 @@ pub mod rate;
 mod record;
 mod sorted;
 pub mod split;
-pub mod stages;
+pub mod stage;
 mod status;
 pub mod team;
 mod totals;
@@ -40,6 +41,7 @@ pub use declaration::{Declaration, LinkOutcome, Readable, TrackedFields};
 pub use inbox::{Affected, Inbox, Mark, Marks, Received};
 pub use link::{Link, Projection};
 pub use record::{Cut, Effect, Record};
+pub use stage::{StageMeanings, Stages};
 pub use status::{Status, StatusRun};
 pub use totals::{TotalKey, Totals};
 pub use value::{Held, Stamped};
@@ -67,6 +69,7 @@ declaration::entities! {
     11 TEAM team;
     12 RATE rate;
     13 SPLIT split Split split;
+    14 STAGE stage;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.

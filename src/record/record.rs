@@ -1,15 +1,17 @@
 //! The record: one CRM entity as its sources described it, a join-semilattice of assertions.
 
+mod read;
+
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
 use super::HISTORY_CLOCKS;
-use super::value::{Element, Held, Packed, Stamped};
+use super::value::{Element, Held, Packed};
 use super::words::{Full, Spilled, Words};
-use crate::event::{Clock, EntitySpec, Field, Keep, Stamp, When};
-use crate::symbol::{Symbol, Symbols};
+use crate::event::{Clock, EntitySpec, Field, Keep, Stamp};
+use crate::symbol::Symbols;
 
 /// One CRM entity as its sources described it.
 ///
@@ -405,123 +407,6 @@ impl Record {
         self.words.copy_from(&other.words);
         self.first = other.first;
         self.rare.clone_from(&other.rare);
-    }
-
-    /// The greatest clock of the values it holds.
-    pub fn last_clock(&self) -> Option<Clock> {
-        (0..self.elements.len()).map(|i| self.clock(i)).max()
-    }
-
-    /// The value that counts for a field: of those at the greatest clock, the one whose smallest origin is greatest.
-    /// `None` if nothing was ever asserted, `Some(Held::Null)` if it was cleared.
-    pub fn asserted(&self, field: Field) -> Option<(Clock, Held)> {
-        let last = self.range_from(0, field).last()?;
-        Some((self.clock(last), self.held(last)))
-    }
-
-    /// The value that counts for a field, `Null` if there is none.
-    pub fn latest(&self, field: Field) -> Held {
-        self.latest_before(self.elements.partition_point(|e| e.field() <= field), field)
-    }
-
-    /// The same where it is known before which position the field ends.
-    fn latest_before(&self, end: usize, field: Field) -> Held {
-        match self.elements[..end].last() {
-            Some(last) if last.field() == field => last.held(self.words.all()),
-            _ => Held::Null,
-        }
-    }
-
-    /// The values that count for the first fields, one a field, in order of field: all in one walk.
-    pub fn latest_of_first(&self, fields: usize) -> impl ExactSizeIterator<Item = Held> {
-        let mut at = 0;
-        (0..fields).map(move |field| {
-            let field = Field(field as u16);
-            let rest = self.elements[at..].iter();
-            at += rest.take_while(|e| e.field() <= field).count();
-            self.latest_before(at, field)
-        })
-    }
-
-    /// The text that counts for a field; blank if there is none.
-    pub fn text(&self, field: Field) -> Symbol {
-        if let Held::Text(symbol) = self.latest(field) {
-            symbol
-        } else {
-            Symbol::BLANK
-        }
-    }
-
-    /// The instant or date that counts for a field.
-    pub fn when(&self, field: Field) -> Option<When> {
-        if let Held::When(when) = self.latest(field) {
-            Some(when)
-        } else {
-            None
-        }
-    }
-
-    /// The decimal that counts for a field, in ten-thousandths.
-    pub fn decimal(&self, field: Field) -> Option<i64> {
-        if let Held::Decimal(decimal) = self.latest(field) {
-            Some(decimal.0)
-        } else {
-            None
-        }
-    }
-
-    /// The custom fields that something was asserted of.
-    pub fn custom_fields(&self) -> impl Iterator<Item = Field> {
-        let start = self
-            .elements
-            .partition_point(|e| e.field().0 < Field::FIRST_CUSTOM);
-        let custom = &self.elements[start..];
-        custom
-            .iter()
-            .enumerate()
-            .filter(|(i, e)| *i == 0 || custom[i - 1].field() != e.field())
-            .map(|(_, e)| e.field())
-    }
-
-    /// Everything kept of a field with its clocks, oldest first; of a `Latest` field, the tied values.
-    pub fn history(&self, field: Field) -> impl DoubleEndedIterator<Item = (Clock, Held)> {
-        self.range_from(0, field)
-            .map(|i| (self.clock(i), self.held(i)))
-    }
-
-    /// As [`Record::history`], with where each value was read.
-    pub fn stamped(
-        &self,
-        field: Field,
-        symbols: &Symbols,
-    ) -> impl DoubleEndedIterator<Item = Stamped> {
-        self.range_from(0, field).map(|i| Stamped {
-            stamp: self.stamp(i, symbols),
-            held: self.held(i),
-        })
-    }
-
-    /// What was cut off the histories.
-    pub fn cuts(&self) -> &[Cut] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.cuts)
-    }
-
-    /// The smallest clock that ever asserted anything.
-    pub fn first(&self) -> Option<Clock> {
-        (self.first != NEVER).then(|| Clock {
-            time: self.first,
-            sequence: self.rare.as_ref().map_or(0, |rare| rare.first_sequence),
-        })
-    }
-
-    /// Deleted, and not restored since.
-    pub fn is_deleted(&self) -> bool {
-        self.latest(Field::DELETED) == Held::Flag(true)
-    }
-
-    /// Something was asserted of it, and it is not deleted.
-    pub fn exists(&self) -> bool {
-        self.first != NEVER && !self.is_deleted()
     }
 
     /// Bytes this record holds outside its own struct.

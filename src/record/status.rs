@@ -39,7 +39,7 @@ impl Status {
         ["open", "won", "lost"][self as usize]
     }
 
-    fn of(symbol: Symbol) -> Status {
+    pub(super) fn of(symbol: Symbol) -> Status {
         match symbol {
             Symbol::WON => Status::Won,
             Symbol::LOST => Status::Lost,

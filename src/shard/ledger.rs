@@ -13,7 +13,7 @@ use crate::event::Entity;
 use crate::metric::{Catalogue, Contributions, Sent, Subject};
 use crate::record::{
     Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, ReadContext, Reading,
-    Received, declared,
+    Received, Stages, declared,
 };
 use crate::symbol::Symbols;
 use crate::window::{Cell, CellKey};
@@ -80,11 +80,18 @@ impl Open {
 }
 
 impl Ledger {
-    pub(super) fn new(epoch: u32, catalogue: Arc<Catalogue>, symbols: &mut Symbols) -> Self {
+    pub(super) fn new(
+        epoch: u32,
+        catalogue: Arc<Catalogue>,
+        stages: &Stages,
+        symbols: &mut Symbols,
+    ) -> Self {
+        let mut compiled = catalogue.compile(symbols);
+        compiled.learn(stages, symbols);
         Ledger {
             epoch,
             begun: false,
-            compiled: catalogue.compile(symbols),
+            compiled,
             cells: Cells::new(&catalogue),
             catalogue,
             inboxes: FxHashMap::default(),
@@ -118,6 +125,16 @@ impl Ledger {
     /// Its definitions, in the shard's symbols.
     pub(super) fn compiled(&self) -> &CompiledDefinitions {
         &self.compiled
+    }
+
+    /// Takes over what the records of stages say. Gives back what records were read by before, if that changed something.
+    pub(super) fn learn(
+        &mut self,
+        stages: &Stages,
+        symbols: &Symbols,
+    ) -> Option<CompiledDefinitions> {
+        let before = self.compiled.clone();
+        self.compiled.learn(stages, symbols).then_some(before)
     }
 
     /// The cells, zeros included until they are taken.

@@ -7,6 +7,7 @@ mod cells;
 mod changes;
 pub mod columns;
 mod difference;
+mod fold;
 mod fold_input;
 mod ledger;
 mod record_rows;
@@ -15,30 +16,25 @@ mod references;
 mod restore;
 mod rows;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 pub use cell_rows::{CellRow, CellRows};
-use changes::{Noted, Tracked};
-use fold_input::{Asserted, Foldable, Whole};
+use changes::Noted;
+pub use fold::Unfolded;
 pub use ledger::Ledger;
-use ledger::{Names, Open};
+use ledger::Names;
 pub use record_rows::RecordRow;
 use records::Records;
 use references::References;
 pub use rows::{ChangeRow, LinkRow, OutLink, Touched};
 
-use crate::codec::{Damaged, Reader};
-use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
-use crate::event::{Batch, Entity, Placement, SideInput};
+use crate::event::Entity;
+use crate::event::wire::Name;
 use crate::metric::Catalogue;
 use crate::record::{
-    Aliases, CustomFields, Effect, Key, Link, Reading, Received, Record, SCHEMA, declared,
-    read_link,
+    Aliases, CompiledDefinitions, CustomFields, Key, Reading, Record, Stages, declared,
 };
-use crate::symbol::{Symbol, Symbols};
+use crate::symbol::Symbols;
 
 /// The state of one partition of the log.
 #[derive(Default)]
@@ -47,6 +43,7 @@ pub struct Shard {
     customs: CustomFields,
     records: Records,
     aliases: Aliases,
+    stages: Stages,
     references: References,
     ledgers: Vec<Ledger>,
     /// By entity, which changes need a look at what a record contributes, in any epoch.
@@ -80,26 +77,19 @@ pub struct Counters {
     pub overflowed: u64,
 }
 
-/// Why a message is not folded.
-#[derive(Debug, thiserror::Error)]
-pub enum Unfolded {
-    /// It isn't one of this version's.
-    #[error(transparent)]
-    Unreadable(#[from] WireError),
-    /// It is of an epoch this shard has no definitions for.
-    #[error("a message of the internal log is of epoch {0}, whose definitions are not known here")]
-    UnknownEpoch(u32),
+/// The side inputs as they were before a message; those that it did not change are not given.
+#[derive(Clone, Copy)]
+struct Before<'a> {
+    aliases: Option<&'a Aliases>,
+    /// By epoch.
+    compiled: Option<&'a [CompiledDefinitions]>,
 }
 
-/// A record as it was before a message, kept until the message is folded whole.
-struct Previous {
-    key: Key,
-    record: Record,
-    effect: Effect,
-    /// The root of something it names, or of itself, is another one now.
-    is_moved: bool,
-    /// The greatest event time of its assertions in the message (µs).
-    time: i64,
+impl Before<'_> {
+    const NOTHING: Before<'static> = Before {
+        aliases: None,
+        compiled: None,
+    };
 }
 
 impl Shard {
@@ -117,7 +107,7 @@ impl Shard {
     pub fn learn(&mut self, epoch: u32, catalogue: Arc<Catalogue>) {
         self.newest = self.newest.max(epoch);
         if self.ledgers.iter().all(|ledger| ledger.epoch() != epoch) {
-            let ledger = Ledger::new(epoch, catalogue, &mut self.symbols);
+            let ledger = Ledger::new(epoch, catalogue, &self.stages, &mut self.symbols);
             self.ledgers.push(ledger);
             self.compile_masks();
         }
@@ -128,6 +118,25 @@ impl Shard {
         self.newest = self.newest.max(epoch);
         self.ledgers.retain(|ledger| ledger.epoch() != epoch);
         self.compile_masks();
+    }
+
+    /// Reads records by what the records of stages say. Gives back what each epoch's were read by before, if that changed something.
+    fn learn_stages(&mut self) -> Option<Vec<CompiledDefinitions>> {
+        let (stages, symbols) = (&self.stages, &self.symbols);
+        let ledgers = self.ledgers.iter_mut();
+        let before = ledgers.map(|ledger| {
+            let before = ledger.learn(stages, symbols);
+            (
+                before.is_some(),
+                before.unwrap_or_else(|| ledger.compiled().clone()),
+            )
+        });
+        let (changed, before): (Vec<bool>, Vec<CompiledDefinitions>) = before.unzip();
+        if !changed.contains(&true) {
+            return None;
+        }
+        self.compile_masks();
+        Some(before)
     }
 
     fn compile_masks(&mut self) {
@@ -141,241 +150,6 @@ impl Shard {
             mask
         };
         self.masks = Entity::ALL.iter().map(of_entity).collect();
-    }
-
-    /// Folds one message of the log: all of it, before any cell, link or change is taken.
-    ///
-    /// `version` is the offset after the message; `append_time` (µs) is when the log took it.
-    ///
-    /// # Errors
-    /// If the message isn't one of this version's, or of an epoch that is not known here. Nothing of it is folded then.
-    pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), Unfolded> {
-        let message = wire::read(message, &SCHEMA)?;
-        if let Some(epoch) = self.unknown_epoch(&message) {
-            return Err(Unfolded::UnknownEpoch(epoch));
-        }
-        match message {
-            Message::Assertions(batch) => self.fold_batch(version, append_time, &batch),
-            Message::Links(links) => self.fold_links(&links).map_err(WireError::from)?,
-            Message::Records(records) => {
-                let records = records
-                    .iter()
-                    .map(|record| self.whole(record))
-                    .collect::<Result<Vec<_>, _>>()?;
-                self.fold_inputs(version, append_time, &records);
-            }
-        }
-        Ok(())
-    }
-
-    /// The first epoch in a message that this shard does not know.
-    fn unknown_epoch(&self, message: &Message<'_>) -> Option<u32> {
-        match message {
-            Message::Assertions(batch) => {
-                let starts = batch.entries().iter();
-                let mut epochs = starts
-                    .filter(|entry| entry.entity == Entity::EPOCH)
-                    .filter_map(|entry| batch.text(entry.id).parse().ok());
-                epochs.find(|epoch| *epoch > self.newest)
-            }
-            Message::Links(links) => links
-                .iter()
-                .map(|link| link.epoch)
-                .find(|epoch| *epoch > self.newest),
-            Message::Records(_) => None,
-        }
-    }
-
-    fn whole(&mut self, message: &RecordMessage<'_>) -> Result<Whole, WireError> {
-        let Name { entity, id } = &message.name;
-        let (customs, symbols) = (&mut self.customs, &mut self.symbols);
-        let record = Record::from_bytes(entity.spec(), &message.state, customs, symbols);
-        let record = record.map_err(|error| WireError::Record {
-            entity: entity.name(),
-            id: id.clone().into_owned(),
-            problem: error.to_string(),
-        })?;
-        let id = self.symbols.intern(id);
-        Ok(Whole {
-            key: Key {
-                entity: *entity,
-                id,
-            },
-            record,
-        })
-    }
-
-    fn fold_batch(&mut self, version: u64, append_time: i64, batch: &Batch<'_>) {
-        let texts = batch.texts().iter();
-        let symbols: Vec<Symbol> = texts.map(|text| self.symbols.intern(text)).collect();
-        let entries = batch.entries().iter();
-        let inputs: Vec<Asserted<'_>> = entries
-            .map(|entry| Asserted {
-                batch,
-                symbols: &symbols,
-                entry,
-            })
-            .collect();
-        self.fold_inputs(version, append_time, &inputs);
-    }
-
-    fn fold_inputs(&mut self, version: u64, append_time: i64, inputs: &[impl Foldable]) {
-        let mut touched: Vec<Previous> = Vec::with_capacity(inputs.len());
-        let mut index: FxHashMap<u32, usize> = FxHashMap::default();
-        let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
-        for input in inputs {
-            let key = input.key();
-            let number = self.records.number(key);
-            match key.entity.placement() {
-                Placement::Home => {}
-                Placement::Everywhere(SideInput::Alias) => {
-                    if self.fold_one(number, input).changed {
-                        aliases.push(key.id);
-                    }
-                    continue;
-                }
-                Placement::Everywhere(SideInput::EpochStart) => {
-                    // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
-                    self.fold_one(number, input);
-                    begun.push(key.id);
-                    continue;
-                }
-            }
-            let at = *index.entry(number).or_insert_with(|| {
-                let mut record = self.spare.pop().unwrap_or_default();
-                record.copy_from(self.records.at(number));
-                touched.push(Previous {
-                    key,
-                    record,
-                    effect: Effect::default(),
-                    is_moved: false,
-                    time: 0,
-                });
-                touched.len() - 1
-            });
-            let effect = self.fold_one(number, input);
-            touched[at].effect.merge(effect);
-            touched[at].time = touched[at].time.max(input.time());
-        }
-        for previous in &touched {
-            self.refer(previous);
-        }
-        let before = (!aliases.is_empty()).then(|| self.fold_aliases(&aliases, &mut touched));
-        for previous in &touched {
-            self.apply_difference(previous, before.as_ref());
-            self.record_change(previous, version, append_time);
-        }
-        for epoch in begun {
-            self.begin(epoch);
-        }
-        self.spare
-            .extend(touched.into_iter().map(|previous| previous.record));
-        self.spare.truncate(SPARE);
-    }
-
-    /// Folds one input into its record.
-    fn fold_one(&mut self, number: u32, input: &impl Foldable) -> Effect {
-        self.counters.assertions += 1;
-        let effect = input.fold(self, number);
-        self.counters.overflowed += u64::from(effect.overflowed);
-        if effect.changed {
-            self.records.touch(number);
-        } else {
-            self.counters.unchanged += 1;
-        }
-        effect
-    }
-
-    /// An epoch begins: every cell and every link of it is worked out, and touched, so that the next flush writes all of it.
-    fn begin(&mut self, id: Symbol) {
-        let epoch = self.symbols.text(id).parse::<u32>().ok();
-        let mut ledgers = self.ledgers.iter();
-        let Some(number) = ledgers.position(|ledger| Some(ledger.epoch()) == epoch) else {
-            return;
-        };
-        if !self.ledgers[number].has_begun() {
-            self.ledgers[number].begin();
-            self.work_out(number, |ledger, key, reading, names| {
-                ledger.establish(key, reading, names);
-                ledger.send_all(key, reading);
-            });
-        }
-    }
-
-    /// Applies the changed alias records. Every record whose links point elsewhere through it is touched. Gives back the aliases as
-    /// they were: what a record said before went to the roots of that time.
-    fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Previous>) -> Aliases {
-        let before = self.aliases.clone();
-        for id in alias_ids {
-            let (entity, id) = (Entity::ALIAS, *id);
-            if let Some(record) = self.records.get(Key { entity, id }) {
-                self.aliases.learn(id, record, &mut self.symbols);
-            }
-        }
-        let moved = before.moved(&self.aliases, &self.symbols);
-        let senders: BTreeSet<Key> = moved
-            .into_iter()
-            .flat_map(|key| self.references.senders(key))
-            .collect();
-        for key in senders {
-            match touched.iter_mut().find(|previous| previous.key == key) {
-                Some(previous) => previous.is_moved = true,
-                None => touched.push(Previous {
-                    key,
-                    record: self.records.get(key).cloned().unwrap_or_default(),
-                    effect: Effect::default(),
-                    is_moved: true,
-                    time: 0,
-                }),
-            }
-        }
-        before
-    }
-
-    /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
-    fn fold_links(&mut self, links: &[LinkMessage<'_>]) -> Result<(), Damaged> {
-        // Read all before folding any, so that a damaged one leaves nothing half done.
-        let contents: Vec<Option<Link>> = links
-            .iter()
-            .map(|message| read_link(&mut Reader::new(&message.content), &mut self.symbols))
-            .collect::<Result<_, _>>()?;
-        let mut open: Vec<(usize, Open)> = Vec::new();
-        let mut index: FxHashMap<(usize, Key), usize> = FxHashMap::default();
-        for (message, link) in links.iter().zip(contents) {
-            self.counters.links += 1;
-            let (target, sender) = (self.key(&message.target), self.key(&message.sender));
-            if Self::reads_root_of(target, sender) {
-                self.references.add_received(sender, target);
-            }
-            let mut ledgers = self.ledgers.iter();
-            let Some(number) = ledgers.position(|ledger| ledger.epoch() == message.epoch) else {
-                continue;
-            };
-            let received = Received {
-                sender,
-                version: message.version,
-                link,
-            };
-            if !self.ledgers[number].has_begun() {
-                let (ledger, names) = self.ledger(number);
-                ledger.receive(target, received, names);
-                continue;
-            }
-            let at = *index.entry((number, target)).or_insert_with(|| {
-                let reading = self.read(number, target);
-                let (ledger, names) = self.ledger(number);
-                open.push((number, ledger.open(target, reading, names)));
-                open.len() - 1
-            });
-            let (ledger, names) = self.ledger(number);
-            ledger.receive_into(&mut open[at].1, received, names);
-        }
-        for (number, open) in open {
-            let reading = self.read(number, open.key());
-            let (ledger, names) = self.ledger(number);
-            ledger.close(open, reading, names);
-        }
-        Ok(())
     }
 
     /// True if a merge of the sender changes how the target is read.
@@ -413,18 +187,20 @@ impl Shard {
     /// A record of this shard as an epoch reads it; one that was never asserted, but that links were sent to, is empty.
     fn read(&self, number: usize, key: Key) -> Reading {
         match self.records.get(key) {
-            Some(record) => self.read_as(number, key, record, &self.aliases),
-            None => self.read_as(number, key, &Record::default(), &self.aliases),
+            Some(record) => self.read_as(number, key, record, Before::NOTHING),
+            None => self.read_as(number, key, &Record::default(), Before::NOTHING),
         }
     }
 
-    fn read_as(&self, number: usize, key: Key, record: &Record, aliases: &Aliases) -> Reading {
+    /// The same of a record that is given, by the side inputs as they were before a message where they are given.
+    fn read_as(&self, number: usize, key: Key, record: &Record, before: Before<'_>) -> Reading {
         let ledger = &self.ledgers[number];
         let names = Names {
-            aliases,
+            aliases: before.aliases.unwrap_or(&self.aliases),
             ..self.names()
         };
-        let context = names.context(ledger.compiled());
+        let compiled = before.compiled.map(|compiled| &compiled[number]);
+        let context = names.context(compiled.unwrap_or(ledger.compiled()));
         (declared(key.entity).read)(key, record, ledger.inbox(key), context)
     }
 
@@ -438,76 +214,6 @@ impl Shard {
                 id,
             })
         })
-    }
-
-    /// Notes which records a record names now instead of those it named.
-    fn refer(&mut self, previous: &Previous) {
-        let entity = previous.key.entity;
-        if previous.effect.values & declared(entity).reference_mask() == 0 {
-            return;
-        }
-        let Some(now) = self.records.get(previous.key) else {
-            return;
-        };
-        for named in Self::stated(&previous.record, entity) {
-            self.references.remove(named, previous.key);
-        }
-        for named in Self::stated(now, entity) {
-            self.references.add(named, previous.key);
-        }
-    }
-
-    /// Takes back what a record contributed and said before a message and adds what it does now. `before` are the aliases as they were.
-    fn apply_difference(&mut self, previous: &Previous, before: Option<&Aliases>) {
-        // Without an epoch there are no masks, and nothing to look at.
-        let mask = self.masks.get(usize::from(previous.key.entity.0));
-        let mask = mask.copied().unwrap_or_default();
-        let effect = previous.effect;
-        let is_relevant = previous.is_moved
-            || effect.values & mask.values != 0
-            || effect.repeated & mask.clocks != 0
-            || effect.custom && mask.customs
-            || effect.began;
-        if !is_relevant {
-            return;
-        }
-        let key = previous.key;
-        for number in 0..self.ledgers.len() {
-            if !self.ledgers[number].has_begun() {
-                continue;
-            }
-            let aliases = before.unwrap_or(&self.aliases);
-            let old = self.read_as(number, key, &previous.record, aliases);
-            let new = self.read(number, key);
-            if old != new {
-                let (ledger, names) = self.ledger(number);
-                let open = ledger.open(key, old, names);
-                ledger.close(open, new, names);
-            }
-        }
-    }
-
-    fn record_change(&mut self, previous: &Previous, version: u64, append_time: i64) {
-        let entity = previous.key.entity;
-        if previous.effect.values & declared(entity).tracked.mask() == 0 {
-            return;
-        }
-        let before = Tracked::of(&previous.record, entity);
-        let Some(record) = self.records.get(previous.key) else {
-            return;
-        };
-        let now = Tracked::of(record, entity);
-        if now == before {
-            return;
-        }
-        self.changes.push(Noted {
-            key: previous.key,
-            version,
-            append_time,
-            event_time: previous.time,
-            before,
-            now,
-        });
     }
 
     /// How many rows are waiting to be written.
@@ -613,9 +319,6 @@ impl Shard {
                 .sum::<usize>()
     }
 }
-
-/// How many copies of records are kept to be used again: as many as a message has assertions.
-const SPARE: usize = 512;
 
 #[cfg(test)]
 mod tests;

@@ -89,6 +89,11 @@ impl Records {
         self.keys[number as usize]
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Every key.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
         self.keys.iter().copied()

@@ -2,7 +2,7 @@
 
 use super::cell_rows::CellRow;
 use super::ledger::Names;
-use super::{Ledger, Shard};
+use super::{Before, Ledger, Shard};
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::LinkMessage;
 use crate::event::{Entity, Placement, SideInput};
@@ -26,6 +26,9 @@ impl Shard {
             Placement::Home => {}
             Placement::Everywhere(SideInput::Alias) => {
                 self.aliases.learn(id, &record, &mut self.symbols);
+            }
+            Placement::Everywhere(SideInput::Stage) => {
+                self.stages.learn(id, &record);
             }
             Placement::Everywhere(SideInput::EpochStart) => {
                 let epoch = self.symbols.text(id).parse::<u32>().ok();
@@ -69,6 +72,7 @@ impl Shard {
     /// Works the cells out anew from records and links, all restored. Nothing is touched by it.
     pub fn finish_restore(&mut self) {
         self.references.finish_restore();
+        self.learn_stages();
         for number in 0..self.ledgers.len() {
             self.ledgers[number].clear_cells();
             if self.ledgers[number].has_begun() {
@@ -86,29 +90,54 @@ impl Shard {
         number: usize,
         mut work: impl FnMut(&mut Ledger, Key, &Reading, Names<'_>),
     ) {
-        for key in self.in_order_of_time(number) {
-            let reading = self.read(number, key);
+        let unrecorded: Vec<Key> = self.unrecorded(number).collect();
+        let first = self.records.len() as u32;
+        for at in self.in_order_of_time(number, &unrecorded) {
+            let (key, reading) = match at.checked_sub(first) {
+                None => {
+                    let (key, record) = (self.records.key(at), self.records.at(at));
+                    (key, self.read_as(number, key, record, Before::NOTHING))
+                }
+                Some(at) => {
+                    let key = unrecorded[at as usize];
+                    (key, self.read(number, key))
+                }
+            };
             let (ledger, names) = self.ledger(number);
             work(ledger, key, &reading, names);
         }
     }
 
-    /// Everything that contributes in an epoch, in order of time: records of one time share their cells, which then are at hand.
-    fn in_order_of_time(&self, number: usize) -> impl Iterator<Item = Key> + use<> {
+    /// Everything that contributes in an epoch, by number, in order of time: records of one time share their cells, which then are at hand.
+    /// Records come before what is none.
+    fn in_order_of_time(
+        &self,
+        number: usize,
+        unrecorded: &[Key],
+    ) -> impl Iterator<Item = u32> + use<> {
         let context = self.names().context(self.ledgers[number].compiled());
-        let instant = |key: Key| self.read(number, key).last_instant(context);
-        let subjects = self.subjects(number).into_iter();
-        let mut timed: Vec<(Option<i64>, Key)> = subjects.map(|key| (instant(key), key)).collect();
+        // In the order in which they are stored, without a look-up.
+        let records = self.records.iter();
+        let records =
+            records.map(|(key, record)| self.read_as(number, key, record, Before::NOTHING));
+        let others = unrecorded.iter().map(|key| self.read(number, *key));
+        let instants = records
+            .chain(others)
+            .map(|reading| reading.last_instant(context));
+        let mut timed: Vec<(Option<i64>, u32)> = instants.zip(0..).collect();
         timed.sort_unstable();
-        timed.into_iter().map(|(_, key)| key)
+        timed.into_iter().map(|(_, at)| at)
+    }
+
+    /// What is known only by links to it.
+    fn unrecorded(&self, ledger: usize) -> impl Iterator<Item = Key> {
+        let targets = self.ledgers[ledger].targets();
+        targets.filter(|key| self.records.get(*key).is_none())
     }
 
     /// Everything that contributes in an epoch: the records, and what is known only by links to it.
     fn subjects(&self, ledger: usize) -> Vec<Key> {
-        let by_links = self.ledgers[ledger]
-            .targets()
-            .filter(|key| self.records.get(*key).is_none());
-        self.records.keys().chain(by_links).collect()
+        self.records.keys().chain(self.unrecorded(ledger)).collect()
     }
 
     /// The cells of an epoch as the records that are `wanted` make them, worked out from the restored facts. What the shard itself
@@ -119,7 +148,7 @@ impl Shard {
             return Vec::new();
         };
         let catalogue = self.ledgers[number].catalogue().clone();
-        let mut cells = Ledger::new(epoch, catalogue, &mut self.symbols);
+        let mut cells = Ledger::new(epoch, catalogue, &self.stages, &mut self.symbols);
         let names = self.names();
         let subjects = self.subjects(number).into_iter();
         for key in subjects.filter(|key| wanted(key.entity, self.symbols.text(key.id))) {

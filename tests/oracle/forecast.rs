@@ -1,7 +1,7 @@
 //! What open deals promise, what is to be sold, and what is lost.
 
 use dealpulse::definitions::ForecastCategory;
-use dealpulse::event::{Decimal, When};
+use dealpulse::event::When;
 use dealpulse::window::Grain;
 
 use super::cells::{By, HOURS_AND_DAYS, Table};
@@ -19,9 +19,7 @@ impl<'e> Oracle<'e> {
         }
         let stage = self.text("deal", id, "stage");
         let own = self.decimal("deal", id, "probability");
-        let meaning = self.definitions.spec.stages.get(&stage);
-        let of_stage = meaning.and_then(|meaning| meaning.probability);
-        let of_stage = of_stage.map(|p| i128::from(Decimal::parse(&p.to_string()).unwrap().0));
+        let of_stage = self.probability_of_stage(&stage);
         let said = |field| {
             self.history("deal", id, field)
                 .last()

@@ -137,6 +137,16 @@ const DEAL: &[(&str, Values)] = &[
     ("custom.tier", TIERS),
     ("merged_into", DEALS),
 ];
+/// What the CRM's own table of stages says, some of it against the definitions.
+const STAGE: &[(&str, Values)] = &[
+    (
+        "status",
+        &[Some("won"), Some("lost"), Some("open"), Some("won"), None],
+    ),
+    ("probability", &[Some("0.6"), Some("0.05"), None]),
+    ("stage", &[Some("offer"), Some("talks"), Some(""), None]),
+    ("name", &[Some("Offer"), Some("Angebot"), None]),
+];
 const ACCOUNT: &[(&str, Values)] = &[
     ("became_customer_at", WHENS),
     ("churned_at", WHENS),
@@ -357,6 +367,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         2 => of("invoice", ids("invoice"), INVOICE),
         1 => of("quota", ids("quota"), QUOTA),
         3 => of("split", ids("split"), SPLIT),
+        1 => of("stage", ids("stage"), STAGE),
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -378,6 +389,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "invoice" => ["I1", "I2", "I3"],
         "quota" => ["Q1", "Q2", "Q3"],
         "split" => ["S1", "S2", "S3"],
+        "stage" => ["offer", "talks", "unmapped"],
         _ => ["A1", "A2", "A3"],
     }
 }

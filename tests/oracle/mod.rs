@@ -178,7 +178,6 @@ impl<'e> Oracle<'e> {
 
     /// Every status a deal was said to have, oldest first.
     fn statuses(&self, id: &'e str) -> Vec<(Clock, u8, u64, &'static str)> {
-        let stages = &self.definitions.spec.stages;
         let word = |text: &str| {
             ["won", "lost"]
                 .into_iter()
@@ -187,10 +186,7 @@ impl<'e> Oracle<'e> {
         };
         let mut asserted: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
         for s in self.history("deal", id, "stage") {
-            if let Some(status) = s
-                .value
-                .and_then(|stage| stages.get(stage)?.status.as_deref())
-            {
+            if let Some(status) = s.value.and_then(|stage| self.status_of_stage(stage)) {
                 asserted.push((s.clock, 0, s.origin, word(status)));
             }
         }

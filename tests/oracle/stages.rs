@@ -1,11 +1,40 @@
 //! How deals go through the stages of the order.
 
-use dealpulse::event::When;
+use dealpulse::event::{Decimal, When};
 
 use super::cells::{By, HOURS_AND_DAYS, Table};
 use super::{Clock, Deal, Oracle};
 
 impl<'e> Oracle<'e> {
+    /// What the definitions, else the records of stages say of a stage: of its records those that say something, the smallest id of them.
+    fn of_stage(&self, stage: &str, field: &str) -> Option<&'e str> {
+        let ids = self.ids("stage").into_iter();
+        let live = ids.filter(|id| !self.is_deleted("stage", id));
+        let name = |id: &'e str| {
+            let stated = self.latest("stage", id, "stage");
+            stated.filter(|stated| !stated.is_empty()).unwrap_or(id)
+        };
+        let named = live.filter(|id| name(id) == stage);
+        let mut said = named.filter_map(|id| self.latest("stage", id, field));
+        said.next()
+    }
+
+    /// The status a stage stands for, if anything says so.
+    pub(super) fn status_of_stage(&self, stage: &str) -> Option<&'e str> {
+        let defined = self.definitions.spec.stages.get(stage);
+        let defined = defined.and_then(|meaning| meaning.status.as_deref());
+        defined.or_else(|| self.of_stage(stage, "status"))
+    }
+
+    /// How likely a deal in a stage is won, in ten-thousandths.
+    pub(super) fn probability_of_stage(&self, stage: &str) -> Option<i128> {
+        let ten_thousandths = |text: &str| i128::from(Decimal::parse(text).expect("a number").0);
+        let defined = self.definitions.spec.stages.get(stage);
+        let defined = defined.and_then(|meaning| meaning.probability);
+        let defined = defined.map(|p| ten_thousandths(&p.to_string()));
+        defined.or_else(|| self.of_stage(stage, "probability").map(ten_thousandths))
+    }
+
     pub(super) fn of_stages(&self, id: &'e str, deal: &Deal, table: &mut Table) {
         let spec = &self.definitions.spec;
         if spec.stage_order.is_empty() {
@@ -30,8 +59,7 @@ impl<'e> Oracle<'e> {
             .map(|stage| is_won || first[stage..].iter().any(Option::is_some))
             .collect();
         let closes = |stage: &str| {
-            let meaning = spec.stages.get(stage);
-            let status = meaning.and_then(|meaning| meaning.status.as_deref());
+            let status = self.status_of_stage(stage);
             ["won", "lost"].contains(&status.unwrap_or_default())
         };
         let is_unmapped = said.iter().any(|(_, stage)| {

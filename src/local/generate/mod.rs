@@ -24,6 +24,7 @@ mod quota;
 mod random;
 mod rate;
 mod split;
+mod stage;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -42,8 +43,8 @@ pub struct GeneratorConfig {
     /// The same seed and configuration give the same bytes.
     pub seed: u64,
     /// About how many deals are created between start and end, at most some hundred millions; leads (about four and a
-    /// half a deal), accounts, contacts, activities, invoices and payments follow from it. Staff, quotas and exchange rates
-    /// don't depend on it.
+    /// half a deal), accounts, contacts, activities, invoices and payments follow from it. Staff, quotas, stages and
+    /// exchange rates don't depend on it.
     pub deals: u64,
     /// When the stream begins. There are staff, customers and subscriptions by then, and no open deals.
     pub start: DateTime<Utc>,

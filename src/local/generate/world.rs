@@ -192,6 +192,7 @@ impl World {
                 self.introduce_staff(at);
                 self.introduce_quotas(at);
                 self.introduce_rates(at);
+                self.introduce_stages(at);
                 self.open_month(at);
             }
             Task::Month => self.open_month(at),

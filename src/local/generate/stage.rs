@@ -1,0 +1,19 @@
+//! The CRM's own table of stages.
+
+use super::deal::STAGES;
+use super::world::World;
+
+impl World {
+    /// The stages there are, each with its probability. Whether a deal is won or lost its own status says.
+    pub(super) fn introduce_stages(&mut self, at: i64) {
+        for (stage, probability, _) in STAGES {
+            let name = stage[..1].to_uppercase() + &stage[1..];
+            let event = self
+                .event("stage", "upserted", stage.to_owned(), at)
+                .text("stage", stage)
+                .text("name", &name)
+                .number("probability", probability);
+            self.publish(event);
+        }
+    }
+}
