@@ -114,18 +114,53 @@ pub fn mapping(file: Option<&Path>, preset: Option<&str>) -> Result<Option<Mappi
     ))
 }
 
-/// The feed of a format, if one is named.
-///
-/// # Errors
-/// A format there is none of, or one without a mapping.
-pub fn feed(
-    format: Option<&str>,
-    mapping: Option<Mapping>,
-    calendar: &Calendar,
-) -> Result<Option<Feed>> {
-    let Some(name) = format else {
-        return Ok(None);
-    };
+/// How files are read: as the tables of a mapping, or as the dumps of a feed.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What the columns of tables mean; files that it doesn't name are events.
+    pub tables: Option<Mapping>,
+    /// How the messages of dumps are read.
+    pub feed: Option<Feed>,
+    topic: Option<String>,
+}
+
+impl Reading {
+    /// By the format that is named, if one is, and the topic of messages whose lines don't name one.
+    ///
+    /// # Errors
+    /// A format there is none of, or one without a mapping.
+    pub fn new(
+        format: Option<&str>,
+        topic: Option<&str>,
+        mapping: Option<Mapping>,
+        calendar: &Calendar,
+    ) -> Result<Reading> {
+        let reading = Reading {
+            topic: topic.map(str::to_owned),
+            ..Reading::default()
+        };
+        Ok(match format {
+            Some(format) => Reading {
+                feed: Some(feed(format, mapping, calendar)?),
+                ..reading
+            },
+            None => Reading {
+                tables: mapping,
+                ..reading
+            },
+        })
+    }
+
+    /// The topic of the messages in a file of this name whose lines don't name one: by default the file's name without its ending.
+    pub fn topic_of(&self, file: &str) -> String {
+        let endings = [".ndjson", ".jsonl", ".json"].iter();
+        let stem = endings.filter_map(|end| file.strip_suffix(end)).next();
+        let topic = self.topic.as_deref().or(stem);
+        topic.unwrap_or(file).to_owned()
+    }
+}
+
+fn feed(name: &str, mapping: Option<Mapping>, calendar: &Calendar) -> Result<Feed> {
     let Some(format) = Format::of_name(name) else {
         let known = Format::ALL.map(Format::name).join(", ");
         bail!("--format `{name}`: there is none; write one of {known}");
@@ -133,14 +168,14 @@ pub fn feed(
     let mapping = mapping.ok_or_else(|| {
         anyhow!("--format {name} needs --mapping FILE (docs/mapping.md) or --preset NAME")
     })?;
-    Ok(Some(Feed::new(format, mapping, calendar)))
+    Ok(Feed::new(format, mapping, calendar))
 }
 
 /// The mapping in a file.
 ///
 /// # Errors
 /// A file that can't be read, or a mapping that is refused.
-pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
+fn read_mapping(path: &Path) -> Result<Mapping> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the mapping {}", path.display()))?;
     Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))

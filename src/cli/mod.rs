@@ -16,5 +16,6 @@ pub mod rebuild;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+mod seen;
 mod stored;
 mod upgrade;
