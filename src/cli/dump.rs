@@ -12,6 +12,7 @@ use crate::config::presets;
 use crate::event::decode::Context;
 use crate::event::feed::{Feed, Format, Message};
 use crate::event::mapping::Mapping;
+use crate::kafka::sample::Sampled;
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 
@@ -70,6 +71,17 @@ impl Dumped {
         Message {
             key: self.key.as_deref(),
             value: self.value.as_deref(),
+        }
+    }
+
+    /// The same as one of Kafka's messages.
+    pub fn sampled(self, topic: String) -> Sampled {
+        Sampled {
+            topic,
+            key: self.key,
+            value: self.value,
+            timestamp: self.timestamp.and_then(|millis| millis.checked_mul(1_000)),
+            is_binary_event: false,
         }
     }
 

@@ -11,6 +11,7 @@ mod dump;
 pub mod explain;
 mod files;
 pub mod generate;
+pub mod init;
 pub mod local_broker;
 pub mod rebuild;
 pub mod reconcile;

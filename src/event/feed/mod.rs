@@ -9,6 +9,7 @@ mod document;
 mod hubspot;
 mod pipedrive;
 mod plain;
+pub mod recognise;
 mod salesforce;
 mod segment;
 
