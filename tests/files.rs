@@ -245,7 +245,7 @@ fn the_delimiter_is_found_in_the_header_and_an_ambiguous_one_is_refused() {
 
     let table = "a,b;c\n1,2;3\n";
     let said = refused(table, MAPPING);
-    assert!(said.contains("its header may be separated by `,` (1 times) or `;` (1 times): write `delimiter = \",\"` in the mapping"), "{said}");
+    assert!(said.contains("its header may be separated by `,` (2 columns) or `;` (2 columns): write `delimiter = \",\"` in the mapping"), "{said}");
     let said = refused(table, &format!("delimiter = \";\"\n{MAPPING}"));
     assert!(
         said.contains("there is no column `Ref` in deals.csv; there are a,b, c"),
@@ -359,7 +359,25 @@ fn a_dump_gives_the_same_however_it_is_packed_and_encoded_also_from_a_pipe() {
         assert_eq!(report("dump.ndjson", &bytes, None).0, plain);
         assert_eq!(report("-", b"", Some(&bytes)).0, plain);
     }
+    // In a file the format is recognised, and said.
     let packed = gz(dump.as_bytes());
+    let files = Files::new(&[("dump.ndjson.gz", &packed)]);
+    let path = files.path("dump.ndjson.gz");
+    let arguments = ["report", &path, "--preset", "salesforce", "--json"];
+    let output = dealpulse(&arguments, None);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let mut found: Json =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
+    found["input"]["files"] = Json::Null;
+    assert_eq!(found, plain);
+    assert!(
+        said.contains("dump.ndjson.gz: its messages are read as salesforce-cdc"),
+        "{said}"
+    );
+    let output = dealpulse(&["report", "-", "--preset", "salesforce"], Some(&packed));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("name the --format of its messages"), "{said}");
     let files = Files::new(&[("cut.ndjson.gz", &packed[..packed.len() - 10])]);
     let output = dealpulse(
         &[&["report", &files.path("cut.ndjson.gz")], &options[..]].concat(),

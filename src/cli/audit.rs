@@ -37,14 +37,15 @@ pub struct Audit {
     /// What the columns of CSV files, or of a feed, mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE")]
     pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
+    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
+    /// the mapping is a feed's]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
     /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
     #[arg(long, value_name = "NAME", conflicts_with = "mapping")]
     pub preset: Option<String>,
     /// The topic of messages whose lines don't name one [default: the file's name without its ending]
-    #[arg(long, value_name = "TOPIC", requires = "format")]
+    #[arg(long, value_name = "TOPIC")]
     pub topic: Option<String>,
     /// When the export was made: a date or an RFC 3339 instant [default: the time of its latest event]
     #[arg(long, value_name = "TIME")]
@@ -85,7 +86,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
         .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
     let (format, topic) = (args.format.as_deref(), args.topic.as_deref());
-    let reading = Reading::new(format, topic, mapping, calendar)?;
+    let reading = Reading::new(format, topic, mapping, &args.against, calendar)?;
     let mut inputs =
         Inputs::open(&args.against, &reading, as_of, calendar, rejects)?.qualified(namespace);
 

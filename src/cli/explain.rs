@@ -6,10 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::dump::{self, Dumped, Reading};
-use super::report::inputs::{base_name, context, open_lines};
+use super::dump::{self, Dumped, Reading, base_name, open_lines, told};
+use super::report::inputs::context;
 use super::report::print;
-use super::report::table::told;
 use super::seen::Seen;
 use super::stored::DIFFERS;
 use crate::event::feed::Explained;
@@ -26,9 +25,9 @@ pub struct Explain {
     /// Messages of the feed, one a line: the value alone, or an object with topic, key, value, offset and timestamp; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
-    #[arg(long)]
-    pub format: String,
+    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised in the first file]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
     /// What the columns of the feed mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub mapping: Option<PathBuf>,
@@ -58,12 +57,15 @@ pub async fn run(args: Explain) -> Result<ExitCode> {
     })?;
     let calendar = Calendar::new(zone, 1);
     let reading = Reading::new(
-        Some(&args.format),
+        args.format.as_deref(),
         args.topic.as_deref(),
         mapping,
+        &args.files,
         &calendar,
     )?;
-    let feed = reading.feed.as_ref().context("--format is missing")?;
+    let feed = reading.feed.as_ref().context(
+        "explain reads the messages of a feed: name its --mapping FILE (docs/mapping.md) or --preset NAME",
+    )?;
     let mut seen = Seen::new(feed);
     let mut text = String::new();
     for file in &args.files {

@@ -36,7 +36,8 @@ pub struct FileOptions {
     /// What the columns of CSV files mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", requires = "files")]
     pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
+    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
+    /// the mapping is a feed's]
     #[arg(long, value_name = "FORMAT", requires = "files")]
     pub format: Option<String>,
     /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
@@ -48,7 +49,7 @@ pub struct FileOptions {
     )]
     pub preset: Option<String>,
     /// The topic of messages whose lines don't name one [default: the file's name without its ending]
-    #[arg(long, value_name = "TOPIC", requires = "format")]
+    #[arg(long, value_name = "TOPIC", requires = "files")]
     pub topic: Option<String>,
     /// The IANA time zone days are read in [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE", requires = "files")]
@@ -98,7 +99,7 @@ pub async fn fold_files(
     let rejects = Rejects::new(options.rejects.as_deref())?;
     let calendar = &definitions.calendar;
     let (format, topic) = (options.format.as_deref(), options.topic.as_deref());
-    let reading = Reading::new(format, topic, mapping, calendar)?;
+    let reading = Reading::new(format, topic, mapping, files, calendar)?;
     let mut inputs = Inputs::open(files, &reading, as_of, calendar, rejects)?;
     if let Some(dir) = &options.data_dir {
         check_empty(dir)?;

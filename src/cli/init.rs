@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::dump::{Dumped, Reading};
-use super::report::inputs::{base_name, context, open_lines};
+use super::dump::{Dumped, Reading, base_name, open_lines};
+use super::report::inputs::context;
 use super::report::print;
 use super::seen::Seen;
 use crate::config::{Config, Environment, Kafka};
@@ -167,7 +167,13 @@ fn of_files(args: &Init) -> Result<Vec<Sampled>> {
         [topic] => Some(topic.as_str()),
         _ => bail!("--sample: write one --topic, that of the lines that name none"),
     };
-    let reading = Reading::new(None, topic, None, &Calendar::new(chrono_tz::Tz::UTC, 1))?;
+    let reading = Reading::new(
+        None,
+        topic,
+        None,
+        &[],
+        &Calendar::new(chrono_tz::Tz::UTC, 1),
+    )?;
     let mut samples: Vec<Sampled> = Vec::new();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for file in &args.sample {

@@ -5,7 +5,7 @@ pub(super) mod grid;
 pub(super) mod inputs;
 mod metric_table;
 pub(super) mod rejects;
-pub(super) mod table;
+mod table;
 mod tables;
 
 use std::io::{self, Write};

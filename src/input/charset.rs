@@ -48,7 +48,8 @@ impl Charset {
         mut parts: impl Iterator<Item = &'p [u8]> + Clone,
         line: u64,
     ) -> bool {
-        if parts.clone().all(<[u8]>::is_ascii) {
+        let is_settled = matches!(self.known, Known::Utf8 | Known::Decoded(_, true));
+        if is_settled || parts.clone().all(<[u8]>::is_ascii) {
             return false;
         }
         let is_utf8 = || parts.clone().all(is_utf8);

@@ -40,7 +40,7 @@ pub(super) fn find(start: &[u8], wanted: &BTreeSet<&str>) -> Result<u8, String> 
         [(delimiter, _)] => Ok(*delimiter),
         _ => {
             let counts = best.iter().map(|(delimiter, cells)| {
-                format!("{} ({} times)", shown(*delimiter), cells.len() - 1)
+                format!("{} ({} columns)", shown(*delimiter), cells.len())
             });
             let counts: Vec<String> = counts.collect();
             Err(format!(
@@ -106,7 +106,7 @@ mod tests {
         let problem = find(header, &BTreeSet::new()).unwrap_err();
         assert_eq!(
             problem,
-            "its header may be separated by `,` (1 times) or `;` (2 times): write `delimiter = \",\"` in the mapping, or whichever it is"
+            "its header may be separated by `,` (2 columns) or `;` (3 columns): write `delimiter = \",\"` in the mapping, or whichever it is"
         );
         assert!(find(header, &BTreeSet::from(["Nothing"])).is_err());
         for wanted in ["Ref", "Amount, EUR", "Größe"] {

@@ -83,10 +83,15 @@ impl Table {
         let header = reader
             .byte_headers()
             .map_err(|error| content(format!("its header can't be read: {error}")))?;
-        charset.look(header.iter(), 1);
+        let line = header.position().map_or(1, csv::Position::line);
+        let is_windows = charset.look(header.iter(), line);
+        let name_of = |column| match is_windows {
+            true => windows_1252(column),
+            false => String::from_utf8_lossy(column),
+        };
         let columns: Vec<String> = header
             .iter()
-            .map(|column| windows_1252(column).trim().to_owned())
+            .map(|column| name_of(column).trim().to_owned())
             .collect();
         if columns.iter().all(String::is_empty) {
             return Err(content(

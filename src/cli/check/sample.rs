@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value as Json, json};
 
-use crate::cli::dump::Dumped;
-use crate::cli::report::inputs::{base_name, context, open_lines};
-use crate::cli::report::table::told;
+use crate::cli::dump::{Dumped, base_name, open_lines, told};
+use crate::cli::report::inputs::context;
 use crate::cli::seen::Seen;
 use crate::config::{Config, Topic};
 use crate::event::decode::cloudevents;

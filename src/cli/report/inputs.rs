@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 
 use super::grid::grouped;
 use super::rejects::{Counts, Rejects};
-use super::table::{Table, TableReader, told};
-use crate::cli::dump::{Dumped, Reading};
+use super::table::{Table, TableReader};
+use crate::cli::dump::{Dumped, LIMIT, Reading, base_name, open_lines, told};
 use crate::event::Assertion;
 use crate::event::decode::{Bad, Context, Reason, Rounded, cloudevents};
 use crate::event::feed::Feed;
@@ -21,8 +21,6 @@ use crate::window::Calendar;
 
 /// How many rows are routed together.
 const PIECE: usize = 1_000;
-/// The longest line or row taken, in bytes: a file's events may be larger than a broker's messages, but not without bounds.
-const LIMIT: usize = 16 << 20;
 
 /// The files, in the order they were named, with what was read out of them so far.
 pub struct Inputs<'m> {
@@ -422,23 +420,6 @@ fn check_files(
     Ok(())
 }
 
-/// The name of a file in a mapping: as it is, or without the end that says how it is packed.
-pub fn base_name(path: &Path, mapping: Option<&Mapping>) -> String {
-    let name = path
-        .file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy();
-    let unpacked = [".gz", ".zst"]
-        .iter()
-        .find_map(|end| name.strip_suffix(end));
-    match unpacked {
-        Some(unpacked) if !mapping.is_some_and(|mapping| mapping.names(&name)) => {
-            unpacked.to_owned()
-        }
-        _ => name.into_owned(),
-    }
-}
-
 fn is_table(name: &str) -> bool {
     let extension = Path::new(name).extension();
     extension.is_some_and(|extension| {
@@ -446,12 +427,4 @@ fn is_table(name: &str) -> bool {
             .iter()
             .any(|table| extension.eq_ignore_ascii_case(table))
     })
-}
-
-/// Opens a file of messages; what is found out about it goes to standard error.
-///
-/// # Errors
-/// A file that can't be read.
-pub fn open_lines(path: &Path, told: Told) -> Result<Lines> {
-    Ok(Lines::open(path, told, LIMIT, |line| eprintln!("{line}"))?)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use csv::{ByteRecord, StringRecord};
 
+use crate::cli::dump::told;
 use crate::event::decode::{Bad, Context, Reason};
 use crate::event::mapping::{Applied, Join, Mapping, RowClock, Rule};
 use crate::event::{FieldName, Value};
@@ -121,15 +122,6 @@ impl Table {
         let mut seen = HashSet::new();
         let columns = self.columns.iter().map(String::as_str);
         columns.filter(|column| !seen.insert(*column)).collect()
-    }
-}
-
-/// What is known of a file by its mapping.
-pub fn told(mapping: &Mapping, base: &str) -> input::Told {
-    let form = mapping.form(base);
-    input::Told {
-        encoding: form.encoding,
-        delimiter: form.delimiter,
     }
 }
 
