@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use dealpulse::config::presets::{NAMES, TEMPLATES};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value as Json, json};
 use support::clickhouse::DEALPULSE;
@@ -138,6 +139,34 @@ fn the_feeds_of_crms_are_recognised_with_their_presets() {
 }
 
 #[test]
+fn every_sample_of_a_preset_is_recognised_as_that_preset() {
+    let mut seen = 0;
+    for entry in fs::read_dir("tests/fixtures/feeds").unwrap() {
+        let sample = entry.unwrap().path();
+        let name = sample.file_stem().unwrap().to_str().unwrap();
+        let made = Made::of_file(&sample, &[], tempfile::tempdir().unwrap());
+        let config = made.file("dealpulse.toml");
+        if NAMES.contains(&name) {
+            assert_eq!(made.code, 0, "{name}: {}", made.said);
+            let expected = format!("preset = \"{name}\"\n");
+            let topics = config.matches("[[topics]]").count();
+            assert_eq!(config.matches(&expected).count(), topics, "{config}");
+        } else if TEMPLATES.contains(&name) {
+            assert_eq!(made.code, 5, "{name}: {}", made.said);
+            assert!(config.contains(&format!("mapping = \"{name}.toml\"\n")));
+        } else {
+            assert_eq!(made.code, 5, "{name}: {}", made.said);
+            assert!(made.said.contains("no preset has these tables"));
+            continue;
+        }
+        let (code, checked) = made.check(None);
+        assert_eq!(code, 0, "{name}: {checked}");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn events_of_ours_need_no_mapping_and_topics_may_differ() {
     let directory = tempfile::tempdir().unwrap();
     let made = Made::of_file(
@@ -177,7 +206,7 @@ fn a_redmine_is_recognised_and_its_own_numbers_are_asked_for() {
     );
     assert!(
         made.said
-            .contains("to be decided: rm.public.custom_values, rm.public.issue"),
+            .contains("to be decided: rm.public.custom_values, rm.public.issues, rm.public.trackers and 1 more: in the preset redmine"),
         "{}",
         made.said
     );

@@ -135,6 +135,15 @@ pub async fn run(args: Init) -> Result<ExitCode> {
     })
 }
 
+/// Some names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    match names.len().saturating_sub(SHOWN) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
+}
+
 fn properties(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     let pairs = pairs.iter().map(|pair| {
         let (name, value) = pair
@@ -207,7 +216,7 @@ impl Draft {
             .iter()
             .map(|topic| (*topic).to_owned())
             .collect();
-        let names = topics.join(", ");
+        let names = listed(&topics);
         match group.shape {
             Shape::Events => {
                 eprintln!("{names}: events of ours (cloudevents)");
@@ -227,7 +236,7 @@ impl Draft {
     }
 
     fn add_feed(&mut self, group: &Group<'_>, topics: Vec<String>, choice: &Choice) -> Result<()> {
-        let (format, names) = (choice.format, topics.join(", "));
+        let (format, names) = (choice.format, listed(&topics));
         let tables: Vec<&str> = choice.tables.keys().map(String::as_str).collect();
         eprintln!(
             "{names}: {}, with rows of {}",

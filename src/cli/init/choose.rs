@@ -179,7 +179,8 @@ fn match_preset(
     let mut most = 0;
     for (table, observed) in tables {
         let matched = matched(&mapping, table, observed);
-        if matched > 0 || mapping.ignore.contains(table) {
+        let is_read = mapping.rules.iter().any(|rule| rule.reads(table));
+        if is_read || mapping.ignore.contains(table) {
             known.tables.insert(table.clone());
         }
         known.score += matched;
