@@ -13,6 +13,7 @@ pub mod config;
 pub mod definitions;
 pub mod event;
 pub mod health;
+pub mod input;
 pub mod kafka;
 pub mod lifetime;
 pub mod local;

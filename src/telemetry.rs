@@ -43,6 +43,8 @@ pub struct Telemetry {
     pub dead_letters: IntCounterVec,
     /// Unknown fields, by topic. They are not stored in the records.
     pub unknown_fields: IntCounterVec,
+    /// Amounts that were rounded to four places, as a mapping allows, by topic, table and column.
+    pub amounts_rounded: IntCounterVec,
     /// High watermark − committed offset, by consumer group, topic and partition.
     pub consumer_lag: IntGaugeVec,
     /// Assertions folded, also those that changed nothing.
@@ -121,6 +123,11 @@ impl Telemetry {
                 "unknown_fields_total",
                 "Fields that no mapping knows.",
                 &["topic"],
+            ),
+            amounts_rounded: names.counters(
+                "amounts_rounded_total",
+                "Amounts rounded to four places, as the mapping allows.",
+                &["topic", "table", "column"],
             ),
             consumer_lag: names.gauges(
                 "consumer_lag",

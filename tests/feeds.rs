@@ -494,5 +494,10 @@ async fn a_feed_goes_through_kafka_and_clickhouse_and_what_it_cannot_read_is_a_d
         metrics.sum("dealpulse_dead_letters_total", "reason=\"not_an_event\""),
         1.0
     );
+    let of_values = "table=\"custom_values\",topic=\"rm.public.custom_values\"";
+    assert_eq!(
+        metrics.sum("dealpulse_amounts_rounded_total", of_values),
+        1.0
+    );
     drop(pipeline);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up; those of one line know nothing of each other.
 const LAYERS: &[&[&str]] = &[
-    &["codec", "symbol", "lifetime"],
+    &["codec", "symbol", "lifetime", "input"],
     &["window"],
     &["event"],
     &["record"],

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::dump::read_mapping;
+use super::dump::{self, Reading};
 use super::files::read_as_of;
 use super::report::inputs::Inputs;
 use super::report::print;
@@ -31,12 +31,22 @@ pub struct Audit {
     /// The configuration
     #[arg(long, default_value = "dealpulse.toml")]
     pub config: PathBuf,
-    /// The export: NDJSON events, or CSV tables that --mapping explains; - is standard input
+    /// The export: NDJSON events, CSV tables that --mapping explains, or with --format the dump of a feed; - is standard input
     #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
     pub against: Vec<PathBuf>,
-    /// What the columns of CSV files mean (TOML, see docs/mapping.md)
+    /// What the columns of CSV files, or of a feed, mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE")]
     pub mapping: Option<PathBuf>,
+    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
+    /// the mapping is a feed's]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
+    #[arg(long, value_name = "NAME", conflicts_with = "mapping")]
+    pub preset: Option<String>,
+    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
     /// When the export was made: a date or an RFC 3339 instant [default: the time of its latest event]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<String>,
@@ -64,7 +74,7 @@ pub struct Audit {
 pub async fn run(args: Audit) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let namespace = namespace(args.namespace.as_deref(), &config)?;
-    let mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
+    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref())?;
     let chosen = chosen(&args.fields)?;
     let (epoch, live) = epoch(&clickhouse, None).await?;
     let definitions = live.definitions;
@@ -75,14 +85,10 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
         .map(|text| read_as_of(text, calendar))
         .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
-    let mut inputs = Inputs::open(
-        &args.against,
-        (mapping.as_ref(), None),
-        as_of,
-        calendar,
-        rejects,
-    )?
-    .qualified(namespace);
+    let (format, topic) = (args.format.as_deref(), args.topic.as_deref());
+    let reading = Reading::new(format, topic, mapping, &args.against, calendar)?;
+    let mut inputs =
+        Inputs::open(&args.against, &reading, as_of, calendar, rejects)?.qualified(namespace);
 
     let shards = fold(&mut inputs, epoch.partitions)?;
     let (tally, rejected) = inputs.finish()?;

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+mod sample;
+
 use super::report::grid::{Cell, Grid, grouped};
 use super::report::print;
 use super::stored::{DIFFERS, epoch, open};
@@ -14,10 +16,11 @@ use crate::clickhouse::ClickHouse;
 use crate::metric::Catalogue;
 use crate::pipeline::Epoch;
 use crate::window::{Dimension, Grain};
+use sample::Samples;
 
 /// Check a configuration, and estimate the cells and the memory of its groups from the records in its database
 ///
-/// Ends with 0 if it is sound, with 4 if a group is finer than the records it sums up, with 1 if it can't be used.
+/// Ends with 0 if it is sound, with 4 if a group is finer than the records it sums up or something of the samples can't be read, with 1 if it can't be used.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The configuration
@@ -26,6 +29,9 @@ pub struct Check {
     /// Ask no database: check the configuration alone
     #[arg(long)]
     pub offline: bool,
+    /// Messages of the topics, one a line as for `explain`: name every mapped field that none of them has, and what could not be read
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub sample: Vec<PathBuf>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -57,7 +63,11 @@ struct Estimate {
 /// If the configuration can't be used, or the database can't be read. Nothing is printed then.
 pub async fn run(args: Check) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
-    let catalogue = Catalogue::new(config.definitions).context("the definitions")?;
+    let catalogue = Catalogue::new(config.definitions.clone()).context("the definitions")?;
+    let samples = match args.sample.is_empty() {
+        true => None,
+        false => Some(Samples::read(&args.sample, &config)?),
+    };
     let mut groups: Vec<Group> = (0..catalogue.sets.len())
         .map(|set| Group {
             name: catalogue.set_name(set),
@@ -78,9 +88,10 @@ pub async fn run(args: Check) -> Result<ExitCode> {
         (Some(cells), Some(records)) => cells.most > records,
         _ => false,
     };
-    let code = match groups.iter().any(is_too_fine) {
-        true => ExitCode::from(DIFFERS),
-        false => ExitCode::SUCCESS,
+    let are_read = samples.as_ref().is_none_or(Samples::are_read);
+    let code = match are_read && !groups.iter().any(is_too_fine) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(DIFFERS),
     };
     if args.json {
         let groups = groups.iter().map(|group| {
@@ -96,10 +107,16 @@ pub async fn run(args: Check) -> Result<ExitCode> {
         let groups: Vec<Value> = groups.collect();
         print(&format!(
             "{:#}\n",
-            json!({"records": records, "groups": groups})
+            json!({
+                "records": records,
+                "groups": groups,
+                "samples": samples.as_ref().map(Samples::to_json),
+            })
         ))?;
     } else {
-        print(&to_text(&args, &groups, records, is_too_fine))?;
+        let samples = samples.as_ref().map(Samples::to_text);
+        let text = to_text(&args, &groups, records, is_too_fine);
+        print(&(text + &samples.unwrap_or_default()))?;
     }
     Ok(code)
 }

@@ -1,19 +1,26 @@
 //! Dumps: the messages of a feed in a file, one a line. A line is the value alone, or an object with `topic`, `key`, `value`, `offset` and `timestamp` (ms), as
 //! consumers write them out. So a feed is tried before anything is installed.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::presets;
 use crate::event::decode::Context;
+use crate::event::feed::recognise::Shape;
 use crate::event::feed::{Feed, Format, Message};
 use crate::event::mapping::Mapping;
+use crate::input::{Lines, Told};
+use crate::kafka::sample::Sampled;
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
+
+/// The longest line or row taken, in bytes: a file's events may be larger than a broker's messages, but not without bounds.
+pub const LIMIT: usize = 16 << 20;
 
 /// A message as a file holds it.
 pub struct Dumped {
@@ -73,6 +80,17 @@ impl Dumped {
         }
     }
 
+    /// The same as one of Kafka's messages.
+    pub fn sampled(self, topic: String) -> Sampled {
+        Sampled {
+            topic,
+            key: self.key,
+            value: self.value,
+            timestamp: self.timestamp.and_then(|millis| millis.checked_mul(1_000)),
+            is_binary_event: false,
+        }
+    }
+
     /// Where and when it was read, by what the line says; by `context`, where it doesn't.
     pub fn context<'c>(&self, context: Context<'c>) -> Context<'c> {
         Context {
@@ -114,36 +132,142 @@ pub fn mapping(file: Option<&Path>, preset: Option<&str>) -> Result<Option<Mappi
     ))
 }
 
-/// The feed of a format, if one is named.
-///
-/// # Errors
-/// A format there is none of, or one without a mapping.
-pub fn feed(
-    format: Option<&str>,
-    mapping: Option<Mapping>,
-    calendar: &Calendar,
-) -> Result<Option<Feed>> {
-    let Some(name) = format else {
+/// How files are read: as the tables of a mapping, or as the dumps of a feed.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// What the columns of tables mean; files that it doesn't name are events.
+    pub tables: Option<Mapping>,
+    /// How the messages of dumps are read.
+    pub feed: Option<Feed>,
+    topic: Option<String>,
+}
+
+impl Reading {
+    /// By the format that is named, and the topic of messages whose lines don't name one. Where no format is named, and the mapping is a feed's, it is
+    /// recognised in the first of the files.
+    ///
+    /// # Errors
+    /// A format there is none of, or one without a mapping; a file that can't be read or recognised.
+    pub fn new(
+        format: Option<&str>,
+        topic: Option<&str>,
+        mapping: Option<Mapping>,
+        files: &[PathBuf],
+        calendar: &Calendar,
+    ) -> Result<Reading> {
+        let topic = topic.map(str::to_owned);
+        let is_feeds = |mapping: &Mapping| {
+            let mut rules = mapping.rules.iter();
+            !mapping.rules.is_empty() && rules.all(|rule| rule.table().is_some())
+        };
+        let format = match (format, &mapping) {
+            (Some(name), _) => Some(named(name)?),
+            (None, Some(mapping)) if is_feeds(mapping) => recognise(files, mapping)?,
+            (None, _) => None,
+        };
+        let Some(format) = format else {
+            return Ok(Reading {
+                tables: mapping,
+                feed: None,
+                topic,
+            });
+        };
+        let mapping = mapping.with_context(|| {
+            let name = format.name();
+            format!("--format {name} needs --mapping FILE (docs/mapping.md) or --preset NAME")
+        })?;
+        Ok(Reading {
+            tables: None,
+            feed: Some(Feed::new(format, mapping, calendar)),
+            topic,
+        })
+    }
+
+    /// The topic of the messages in a file of this name whose lines don't name one: by default the file's name without its ending.
+    pub fn topic_of(&self, file: &str) -> String {
+        let endings = [".ndjson", ".jsonl", ".json"].iter();
+        let stem = endings.filter_map(|end| file.strip_suffix(end)).next();
+        let topic = self.topic.as_deref().or(stem);
+        topic.unwrap_or(file).to_owned()
+    }
+}
+
+fn named(name: &str) -> Result<Format> {
+    let known = || Format::ALL.map(Format::name).join(", ");
+    Format::of_name(name)
+        .with_context(|| format!("--format `{name}`: there is none; write one of {}", known()))
+}
+
+/// The format of most of the messages at the start of the first file, which is said; none for events of ours.
+fn recognise(files: &[PathBuf], mapping: &Mapping) -> Result<Option<Format>> {
+    let Some(file) = files.first() else {
         return Ok(None);
     };
-    let Some(format) = Format::of_name(name) else {
-        let known = Format::ALL.map(Format::name).join(", ");
-        bail!("--format `{name}`: there is none; write one of {known}");
-    };
-    let mapping = mapping.ok_or_else(|| {
-        anyhow!("--format {name} needs --mapping FILE (docs/mapping.md) or --preset NAME")
-    })?;
-    Ok(Some(Feed::new(format, mapping, calendar)))
+    let name = file.display();
+    // Of a pipe nothing can be read twice.
+    ensure!(
+        file.is_file(),
+        "{name}: name the --format of its messages; it is recognised in files alone"
+    );
+    let base = base_name(file, None);
+    let mut lines = Lines::open(file, told(mapping, &base), LIMIT, |_| ())?;
+    let mut counts: BTreeMap<Shape, usize> = BTreeMap::new();
+    for (_, line) in lines.next_piece()?.unwrap_or_default() {
+        let dumped = Dumped::of(&line);
+        if let Some(shape) = dumped.message().value.and_then(Shape::of) {
+            *counts.entry(shape).or_default() += 1;
+        }
+    }
+    match counts.iter().max_by_key(|(_, count)| **count) {
+        Some((Shape::Events, _)) => Ok(None),
+        Some((Shape::Feed(format), _)) => {
+            eprintln!("{name}: its messages are read as {}", format.name());
+            Ok(Some(*format))
+        }
+        _ => bail!("{name}: the format of its messages is not recognised; name it with --format"),
+    }
 }
 
 /// The mapping in a file.
 ///
 /// # Errors
 /// A file that can't be read, or a mapping that is refused.
-pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
+fn read_mapping(path: &Path) -> Result<Mapping> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the mapping {}", path.display()))?;
     Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
+}
+
+/// What is known of a file of this name by its mapping.
+pub fn told(mapping: &Mapping, base: &str) -> Told {
+    let form = mapping.form(base);
+    Told {
+        encoding: form.encoding,
+        delimiter: form.delimiter,
+    }
+}
+
+/// The name of a file in a mapping: as it is, or without the end that says how it is packed.
+pub fn base_name(path: &Path, mapping: Option<&Mapping>) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let name = name.to_string_lossy();
+    let unpacked = [".gz", ".zst"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    match unpacked {
+        Some(unpacked) if !mapping.is_some_and(|mapping| mapping.names(&name)) => {
+            unpacked.to_owned()
+        }
+        _ => name.into_owned(),
+    }
+}
+
+/// Opens a file of messages; what is found out about it goes to standard error.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn open_lines(path: &Path, told: Told) -> Result<Lines> {
+    Ok(Lines::open(path, told, LIMIT, |line| eprintln!("{line}"))?)
 }
 
 #[cfg(test)]

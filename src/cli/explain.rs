@@ -1,17 +1,17 @@
 //! `dealpulse explain`: what each message of a feed would assert, column by column, and why. Nothing is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::dump::{self, Dumped};
-use super::report::inputs::{context, lines};
+use super::dump::{self, Dumped, Reading, base_name, open_lines, told};
+use super::report::inputs::context;
 use super::report::print;
+use super::seen::Seen;
 use super::stored::DIFFERS;
-use crate::event::feed::{Explained, Feed};
+use crate::event::feed::Explained;
 use crate::event::{FieldName, Value, When};
 use crate::record::topic_number;
 use crate::window::Calendar;
@@ -25,18 +25,18 @@ pub struct Explain {
     /// Messages of the feed, one a line: the value alone, or an object with topic, key, value, offset and timestamp; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
-    #[arg(long)]
-    pub format: String,
+    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised in the first file]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
     /// What the columns of the feed mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub mapping: Option<PathBuf>,
     /// The mapping of a well-known source: salesforce, hubspot, pipedrive
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
-    /// The topic of messages whose lines don't name one
-    #[arg(long, default_value = "sample")]
-    pub topic: String,
+    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
+    #[arg(long, value_name = "TOPIC")]
+    pub topic: Option<String>,
     /// The IANA time zone of times without an offset [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
@@ -56,25 +56,40 @@ pub async fn run(args: Explain) -> Result<ExitCode> {
         anyhow::anyhow!("--time-zone `{zone}` is no IANA time zone; write it like `Europe/Berlin`")
     })?;
     let calendar = Calendar::new(zone, 1);
-    let feed = dump::feed(Some(&args.format), mapping, &calendar)?;
-    let feed = feed.ok_or_else(|| anyhow::anyhow!("--format is missing"))?;
-    let mut seen = Seen::new(&feed);
+    let reading = Reading::new(
+        args.format.as_deref(),
+        args.topic.as_deref(),
+        mapping,
+        &args.files,
+        &calendar,
+    )?;
+    let feed = reading.feed.as_ref().context(
+        "explain reads the messages of a feed: name its --mapping FILE (docs/mapping.md) or --preset NAME",
+    )?;
+    let mut seen = Seen::new(feed);
     let mut text = String::new();
     for file in &args.files {
-        for (number, line) in lines(file)? {
-            let dumped = Dumped::of(&line);
-            let topic = dumped.topic.clone().unwrap_or_else(|| args.topic.clone());
-            let context = dumped.context(context(topic_number(&topic), 0, number, None));
-            let explained = feed.explain(&topic, dumped.message(), &context);
-            if seen.messages < args.show {
-                let _ = writeln!(text, "line {number}, topic {topic}");
-                explained.iter().for_each(|item| show(&mut text, item));
+        let base = base_name(file, None);
+        let mut lines = open_lines(file, told(feed.mapping(), &base))?;
+        while let Some(piece) = lines.next_piece()? {
+            for (number, line) in piece {
+                let dumped = Dumped::of(&line);
+                let topic = dumped
+                    .topic
+                    .clone()
+                    .unwrap_or_else(|| reading.topic_of(&base));
+                let context = dumped.context(context(topic_number(&topic), 0, number, None));
+                let explained = feed.explain(&topic, dumped.message(), &context);
+                if seen.messages < args.show {
+                    let _ = writeln!(text, "line {number}, topic {topic}");
+                    explained.iter().for_each(|item| show(&mut text, item));
+                }
+                seen.note(&explained);
             }
-            seen.note(&explained);
         }
     }
     ensure!(seen.messages > 0, "there is no message in the files");
-    seen.summary(&mut text);
+    let _ = write!(text, "\n{}", seen.to_text());
     print(&text)?;
     Ok(if seen.rejected > 0 {
         ExitCode::from(DIFFERS)
@@ -97,6 +112,7 @@ fn show(out: &mut String, item: &Explained) {
             table,
             assertion,
             cells,
+            rounded,
         } => {
             let spec = assertion.entity.spec();
             let clock = assertion.stamp.clock;
@@ -132,7 +148,13 @@ fn show(out: &mut String, item: &Explained) {
                 } else {
                     from.join(", ")
                 };
-                let _ = writeln!(out, "    {name} = {}    from {from}", written(value));
+                let is_rounded = rounded.iter().any(|one| one.field == name);
+                let note = if is_rounded {
+                    ", rounded to four places"
+                } else {
+                    ""
+                };
+                let _ = writeln!(out, "    {name} = {}    from {from}{note}", written(value));
             }
             Ok(())
         }
@@ -149,65 +171,5 @@ fn written(value: &Value<'_>) -> String {
         Value::When(When::Instant(micros)) => chrono::DateTime::from_timestamp_micros(*micros)
             .unwrap_or_default()
             .to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-    }
-}
-
-/// What was seen of all messages.
-struct Seen<'f> {
-    messages: usize,
-    asserted: usize,
-    rejected: usize,
-    reasons: BTreeMap<&'static str, usize>,
-    /// Columns the mapping names, by key, of which no message had one that could be read.
-    missing: BTreeSet<(String, &'f str)>,
-}
-
-impl<'f> Seen<'f> {
-    fn new(feed: &'f Feed) -> Seen<'f> {
-        let columns = feed.mapping().rules.iter().flat_map(|rule| rule.columns());
-        Seen {
-            messages: 0,
-            asserted: 0,
-            rejected: 0,
-            reasons: BTreeMap::new(),
-            missing: columns.collect(),
-        }
-    }
-
-    fn note(&mut self, explained: &[Explained]) {
-        self.messages += 1;
-        for item in explained {
-            match item {
-                Explained::Rejected { bad, .. } => {
-                    self.rejected += 1;
-                    *self.reasons.entry(bad.reason.name()).or_default() += 1;
-                }
-                Explained::Read { cells, .. } => {
-                    self.asserted += 1;
-                    for (key, column, _) in cells.iter().filter(|(.., cell)| cell.is_some()) {
-                        self.missing
-                            .retain(|(known, named)| known != key || named != column);
-                    }
-                }
-                Explained::Ignored { .. } | Explained::NotRead { .. } => {}
-            }
-        }
-    }
-
-    fn summary(&self, out: &mut String) {
-        let _ = writeln!(
-            out,
-            "\n{} messages: {} records asserted, {} items rejected",
-            self.messages, self.asserted, self.rejected
-        );
-        for (reason, count) in &self.reasons {
-            let _ = writeln!(out, "  {count} {reason}");
-        }
-        for (key, column) in &self.missing {
-            let _ = writeln!(
-                out,
-                "  no message that is read has `{column}`, which {key} names"
-            );
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::dump;
+use super::dump::{self, Reading};
 use super::report::inputs::{Inputs, Tally};
 use super::report::rejects::{Counts, Rejects};
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
@@ -36,7 +36,8 @@ pub struct FileOptions {
     /// What the columns of CSV files mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", requires = "files")]
     pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment
+    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
+    /// the mapping is a feed's]
     #[arg(long, value_name = "FORMAT", requires = "files")]
     pub format: Option<String>,
     /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
@@ -47,6 +48,9 @@ pub struct FileOptions {
         conflicts_with = "mapping"
     )]
     pub preset: Option<String>,
+    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
+    #[arg(long, value_name = "TOPIC", requires = "files")]
+    pub topic: Option<String>,
     /// The IANA time zone days are read in [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE", requires = "files")]
     pub time_zone: Option<String>,
@@ -93,20 +97,10 @@ pub async fn fold_files(
         .map(|text| read_as_of(text, &definitions.calendar))
         .transpose()?;
     let rejects = Rejects::new(options.rejects.as_deref())?;
-    let (mapping, feed) = match &options.format {
-        Some(format) => {
-            let calendar = &definitions.calendar;
-            (None, dump::feed(Some(format), mapping, calendar)?)
-        }
-        None => (mapping, None),
-    };
-    let mut inputs = Inputs::open(
-        files,
-        (mapping.as_ref(), feed.as_ref()),
-        as_of,
-        &definitions.calendar,
-        rejects,
-    )?;
+    let calendar = &definitions.calendar;
+    let (format, topic) = (options.format.as_deref(), options.topic.as_deref());
+    let reading = Reading::new(format, topic, mapping, files, calendar)?;
+    let mut inputs = Inputs::open(files, &reading, as_of, calendar, rejects)?;
     if let Some(dir) = &options.data_dir {
         check_empty(dir)?;
     }

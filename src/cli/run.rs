@@ -264,6 +264,11 @@ pub(super) fn parts(config: &Arc<Config>, clock: Clock) -> Parts<ClickHouse> {
     let telemetry = Telemetry::new();
     for topic in &config.topics {
         telemetry.count_from_zero(&topic.name);
+        let rules = topic.feed.iter().flat_map(|feed| &feed.mapping().rules);
+        for (table, column) in rules.flat_map(|rule| rule.rounds()) {
+            let rounded = &telemetry.amounts_rounded;
+            rounded.with_label_values(&[topic.name.as_str(), table, column]);
+        }
     }
     Parts {
         config: config.clone(),

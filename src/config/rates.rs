@@ -1,8 +1,10 @@
 //! Exchange rates from a file, for those who have no topic of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::event::{When, is_currency, rate};
+use crate::input::{Table, Told};
 use crate::metric::Rate;
 
 /// Reads a CSV file with the columns `day`, `base`, `currency` and `rate`: one unit of the base is so many of the currency from that day on.
@@ -11,12 +13,13 @@ use crate::metric::Rate;
 /// The file, the line, and what would be right.
 pub fn read_rates(path: &Path) -> Result<Vec<Rate>, String> {
     let shown = path.display();
-    let mut reader = csv::Reader::from_path(path).map_err(|error| format!("{shown}: {error}"))?;
-    let names = reader
-        .headers()
-        .map_err(|error| format!("{shown}: {error}"))?;
+    let wanted = BTreeSet::from(["day", "base", "currency", "rate"]);
+    let mut table = Table::open(path, Told::default(), &wanted, |line| {
+        tracing::info!("{line}")
+    })
+    .map_err(|error| error.to_string())?;
     let place = |name: &str| {
-        let found = names.iter().position(|known| known.trim() == name);
+        let found = table.columns.iter().position(|known| known == name);
         found.ok_or_else(|| {
             format!("{shown}: there is no column `{name}`; write day,base,currency,rate")
         })
@@ -28,10 +31,11 @@ pub fn read_rates(path: &Path) -> Result<Vec<Rate>, String> {
         place("rate")?,
     ];
     let mut rates = Vec::new();
-    for row in reader.records() {
-        let row = row.map_err(|error| format!("{shown}: {error}"))?;
+    while let Some(row) = table.next_row().map_err(|error| error.to_string())? {
         let line = row.position().map_or(0, |position| position.line());
-        let [day, base, currency, number] = places.map(|at| row.get(at).unwrap_or_default().trim());
+        let cell = |at: usize| String::from_utf8_lossy(row.get(at).unwrap_or_default());
+        let cells = places.map(cell);
+        let [day, base, currency, number] = cells.each_ref().map(|cell| cell.trim());
         let bad = |what: &str, text: &str, expected: &str| {
             format!("{shown}:{line}: {what} is `{text}`; expected {expected}")
         };

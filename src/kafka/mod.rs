@@ -13,6 +13,7 @@ mod member;
 pub mod origin;
 pub mod rebuild;
 pub mod route;
+pub mod sample;
 
 pub use lag::watch_lag;
 pub use log::{KafkaLog, Logs};

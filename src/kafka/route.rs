@@ -299,6 +299,12 @@ impl Router {
                     .with_label_values(&[&topic.name])
                     .inc_by(u64::from(decoded.unknown_fields));
             }
+            for rounded in &decoded.rounded {
+                telemetry
+                    .amounts_rounded
+                    .with_label_values(&[&topic.name, &rounded.table, &rounded.column])
+                    .inc();
+            }
             let input = Input::of(message);
             for rejected in decoded.rejected {
                 batch.dead_letters.push((

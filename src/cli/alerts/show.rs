@@ -74,6 +74,7 @@ fn head(read: &Read, title: &str) -> String {
             grouped(&tally.assertions.to_string()),
             grouped(&rejected.to_string())
         ));
+        out.push_str(&tally.rounded_to_text());
     }
     out
 }

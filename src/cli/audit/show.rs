@@ -54,6 +54,7 @@ pub fn to_text(audit: &Audit, export: &Export<'_>, most: usize) -> String {
             number(tally.unknown_fields)
         ));
     }
+    out.push_str(&tally.rounded_to_text());
     let cells = |numbers: &[u64]| {
         numbers
             .iter()

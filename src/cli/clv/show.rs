@@ -78,6 +78,7 @@ pub fn to_text(shown: &Shown<'_>) -> String {
             count(tally.assertions),
             count(rejected)
         ));
+        out.push_str(&tally.rounded_to_text());
     }
     for estimate in &shown.estimates.currencies {
         out.push_str(&of_currency(estimate, weeks, shown.most));

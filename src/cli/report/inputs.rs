@@ -1,27 +1,26 @@
 //! The files of a report, read a piece at a time into messages of the log.
 
-use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value as Json, json};
 
+use super::grid::grouped;
 use super::rejects::{Counts, Rejects};
-use super::table::{Table, TableReader, open_file};
-use crate::cli::dump::Dumped;
+use super::table::{Table, TableReader};
+use crate::cli::dump::{Dumped, LIMIT, Reading, base_name, open_lines, told};
 use crate::event::Assertion;
-use crate::event::decode::{Bad, Context, Reason, cloudevents};
+use crate::event::decode::{Bad, Context, Reason, Rounded, cloudevents};
 use crate::event::feed::Feed;
 use crate::event::mapping::Mapping;
+use crate::input::{Lines, Told};
 use crate::pipeline::route::partition_by_home;
 use crate::record::{Home, SCHEMA, topic_number};
 use crate::window::Calendar;
 
-/// How many lines or rows are routed together.
+/// How many rows are routed together.
 const PIECE: usize = 1_000;
-/// The longest line or row taken, in bytes: a file's events may be larger than a broker's messages, but not without bounds.
-const LIMIT: usize = 16 << 20;
 
 /// The files, in the order they were named, with what was read out of them so far.
 pub struct Inputs<'m> {
@@ -51,6 +50,8 @@ pub struct Tally {
     pub assertions: u64,
     /// Fields no entity has.
     pub unknown_fields: u64,
+    /// How many amounts were rounded to four places, by file or table and column.
+    pub rounded: BTreeMap<(String, String), u64>,
     /// The greatest time of an event (µs).
     pub latest: Option<i64>,
 }
@@ -62,6 +63,10 @@ impl Tally {
             .iter()
             .map(|(reason, count)| (reason.name().to_owned(), (*count).into()))
             .collect();
+        let mut rounded: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        for ((table, column), count) in &self.rounded {
+            rounded.entry(table).or_default().insert(column, *count);
+        }
         json!({
             "files": self.files,
             "lines": self.lines,
@@ -69,7 +74,27 @@ impl Tally {
             "assertions": self.assertions,
             "unknown_fields": self.unknown_fields,
             "rejected": rejected,
+            "rounded": rounded,
         })
+    }
+
+    /// A line about the amounts that were rounded; blank if there are none.
+    pub fn rounded_to_text(&self) -> String {
+        let columns = self.rounded.iter();
+        let columns = columns.map(|((table, column), count)| {
+            format!("{} in {table} {column}", grouped(&count.to_string()))
+        });
+        let columns: Vec<String> = columns.collect();
+        match columns.is_empty() {
+            true => String::new(),
+            false => format!("  amounts rounded to four places: {}\n", columns.join(", ")),
+        }
+    }
+
+    fn round(&mut self, rounded: Vec<Rounded>) {
+        for one in rounded {
+            *self.rounded.entry((one.table, one.column)).or_default() += 1;
+        }
     }
 }
 
@@ -91,15 +116,13 @@ struct Source<'m> {
 }
 
 enum Kind<'m> {
-    Events {
-        reader: Box<dyn BufRead + Send>,
-        line: u64,
-    },
+    Events(Lines),
     Table(Box<TableReader<'m>>),
     Feed {
-        reader: Box<dyn BufRead + Send>,
-        line: u64,
+        lines: Lines,
         feed: &'m Feed,
+        /// The topic of messages whose lines don't name one.
+        topic: String,
     },
 }
 
@@ -110,12 +133,13 @@ impl<'m> Inputs<'m> {
     /// A file that can't be opened, a table no mapping explains, a mapping that doesn't fit the tables.
     pub fn open(
         files: &[PathBuf],
-        (mapping, feed): (Option<&'m Mapping>, Option<&'m Feed>),
+        reading: &'m Reading,
         as_of: Option<i64>,
         calendar: &'m Calendar,
         rejects: Rejects,
     ) -> Result<Inputs<'m>> {
-        let tables = mapped(files, mapping)?;
+        let (mapping, feed) = (reading.tables.as_ref(), reading.feed.as_ref());
+        let mut tables = mapped(files, mapping)?;
         if let Some(mapping) = mapping {
             check_files(mapping, &tables, as_of)?;
         }
@@ -123,7 +147,7 @@ impl<'m> Inputs<'m> {
         let mut names = Vec::new();
         for path in files {
             let name = path.display().to_string();
-            let base = base_name(path);
+            let base = base_name(path, mapping);
             let topic = topic_number(&base);
             let partition = sources
                 .iter()
@@ -131,24 +155,24 @@ impl<'m> Inputs<'m> {
                 .count() as u32;
             let source = match mapping.filter(|mapping| mapping.names(&base)) {
                 None if let Some(feed) = feed => Some(Kind::Feed {
-                    reader: open(path)?,
-                    line: 0,
+                    lines: open_lines(path, told(feed.mapping(), &base))?,
                     feed,
+                    topic: reading.topic_of(&base),
                 }),
                 // None, if it is only joined by others.
-                Some(mapping) => TableReader::open(path, &base, mapping, &tables)?
+                Some(mapping) => TableReader::open(&base, mapping, &mut tables)?
                     .map(|reader| Kind::Table(Box::new(reader))),
-                None if is_table(path) && mapping.is_some() => {
+                None if is_table(&base) && mapping.is_some() => {
                     eprintln!("{name}: the mapping doesn't name it, so it is passed over");
                     continue;
                 }
-                None if is_table(path) => bail!(
+                None if is_table(&base) => bail!(
                     "{name} is a table: give the meaning of its columns with --mapping FILE (docs/mapping.md)"
                 ),
-                None => Some(Kind::Events {
-                    reader: open(path)?,
-                    line: 0,
-                }),
+                None => {
+                    let told = mapping.map_or_else(Told::default, |mapping| told(mapping, &base));
+                    Some(Kind::Events(open_lines(path, told)?))
+                }
             };
             sources.extend(source.map(|kind| Source {
                 name: name.clone(),
@@ -196,10 +220,8 @@ impl<'m> Inputs<'m> {
                 name: &name,
             };
             let messages = match &mut source.kind {
-                Kind::Events { reader, line } => {
-                    let lines = read_lines(reader.as_mut(), line)
-                        .with_context(|| format!("{name} can't be read on"))?;
-                    let Some(lines) = lines else {
+                Kind::Events(lines) => {
+                    let Some(lines) = lines.next_piece()? else {
                         self.at += 1;
                         continue;
                     };
@@ -216,10 +238,12 @@ impl<'m> Inputs<'m> {
                     heard.note(&assertions);
                     partition_by_home(&assertions, shards)
                 }
-                Kind::Feed { reader, line, feed } => {
-                    let lines = read_lines(reader.as_mut(), line)
-                        .with_context(|| format!("{name} can't be read on"))?;
-                    let Some(lines) = lines else {
+                Kind::Feed {
+                    lines,
+                    feed,
+                    topic: feed_topic,
+                } => {
+                    let Some(lines) = lines.next_piece()? else {
                         self.at += 1;
                         continue;
                     };
@@ -227,12 +251,13 @@ impl<'m> Inputs<'m> {
                     for (number, line) in &lines {
                         heard.tally.lines += 1;
                         let dumped = Dumped::of(line);
-                        let topic = dumped.topic.as_deref().unwrap_or(&name);
+                        let topic = dumped.topic.as_deref().unwrap_or(feed_topic);
                         let context = dumped.context(context(*number));
                         let decoded = feed.decode(topic, dumped.message(), &context);
                         for rejected in &decoded.rejected {
                             heard.reject(*number, rejected.index, &rejected.bad, rejected.raw)?;
                         }
+                        heard.tally.round(decoded.rounded);
                         let owned = decoded.assertions.into_iter();
                         assertions.extend(owned.map(Assertion::into_owned));
                     }
@@ -240,9 +265,7 @@ impl<'m> Inputs<'m> {
                     partition_by_home(&assertions, shards)
                 }
                 Kind::Table(table) => {
-                    let rows = table
-                        .read(PIECE)
-                        .with_context(|| format!("{name} can't be read on"))?;
+                    let rows = table.read(PIECE)?;
                     if rows.is_empty() {
                         self.at += 1;
                         continue;
@@ -264,7 +287,10 @@ impl<'m> Inputs<'m> {
                             .enumerate()
                         {
                             match asserted {
-                                Ok(assertion) => assertions.push(assertion),
+                                Ok(applied) => {
+                                    heard.tally.round(applied.rounded);
+                                    assertions.push(applied.assertion);
+                                }
                                 Err(bad) => {
                                     heard.reject(row.line, index as u32, &bad, &table.raw(row))?
                                 }
@@ -339,7 +365,7 @@ fn mapped(files: &[PathBuf], mapping: Option<&Mapping>) -> Result<HashMap<String
         return Ok(tables);
     };
     for path in files {
-        let base = base_name(path);
+        let base = base_name(path, Some(mapping));
         if !mapping.names(&base) {
             continue;
         }
@@ -347,7 +373,7 @@ fn mapped(files: &[PathBuf], mapping: Option<&Mapping>) -> Result<HashMap<String
             .rules
             .iter()
             .any(|rule| rule.joins.iter().any(|join| join.file == base));
-        let table = Table::read(path, mapping.delimiter, is_joined)?;
+        let table = Table::open(path, &base, mapping, is_joined)?;
         ensure!(
             tables.insert(base.clone(), table).is_none(),
             "two files are called {base}: give the one that the mapping means"
@@ -394,91 +420,11 @@ fn check_files(
     Ok(())
 }
 
-fn base_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn is_table(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| {
+fn is_table(name: &str) -> bool {
+    let extension = Path::new(name).extension();
+    extension.is_some_and(|extension| {
         ["csv", "tsv"]
             .iter()
             .any(|table| extension.eq_ignore_ascii_case(table))
     })
-}
-
-fn open(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(BufReader::with_capacity(1 << 16, io::stdin())));
-    }
-    let file = open_file(path)?;
-    Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
-}
-
-/// All lines of a file that aren't blank, with their numbers.
-///
-/// # Errors
-/// A file that can't be read.
-pub fn lines(path: &Path) -> Result<Vec<Line>> {
-    let mut reader = open(path)?;
-    let (mut number, mut all) = (0, Vec::new());
-    while let Some(lines) = read_lines(reader.as_mut(), &mut number)
-        .with_context(|| format!("{} can't be read on", path.display()))?
-    {
-        all.extend(lines);
-    }
-    Ok(all)
-}
-
-/// A line's number, from 1, and its text.
-type Line = (u64, Vec<u8>);
-
-/// The next lines that aren't blank, with their numbers; `None` at the end.
-fn read_lines(
-    reader: &mut (dyn BufRead + Send),
-    number: &mut u64,
-) -> io::Result<Option<Vec<Line>>> {
-    let (mut lines, mut size) = (Vec::new(), 0);
-    while lines.len() < PIECE && size < LIMIT {
-        let mut line = Vec::new();
-        // One byte above the limit is enough for the decoder to see that the line is too long; the rest of it is skipped.
-        if reader.take(LIMIT as u64 + 1).read_until(b'\n', &mut line)? == 0 {
-            return Ok((!lines.is_empty()).then_some(lines));
-        }
-        if line.len() > LIMIT && !line.ends_with(b"\n") {
-            reader.skip_until(b'\n')?;
-        }
-        *number += 1;
-        let start = if *number == 1 && line.starts_with(b"\xef\xbb\xbf") {
-            3
-        } else {
-            0
-        };
-        let text = line[start..].trim_ascii();
-        if !text.is_empty() {
-            size += text.len();
-            lines.push((*number, text.to_vec()));
-        }
-    }
-    Ok(Some(lines))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_lines_of_any_length_and_passes_over_blank_ones() {
-        let long = vec![b'x'; LIMIT + 10];
-        let text = [b"\xef\xbb\xbf{}\r\n\n  \n".as_slice(), &long, b"\nlast"].concat();
-        let mut number = 0;
-        let mut reader: Box<dyn BufRead + Send> = Box::new(io::Cursor::new(text));
-        let mut read = Vec::new();
-        while let Some(lines) = read_lines(reader.as_mut(), &mut number).unwrap() {
-            read.extend(lines.into_iter().map(|(number, line)| (number, line.len())));
-        }
-        assert_eq!(read, [(1, 2), (4, LIMIT + 1), (5, 4)]);
-    }
 }

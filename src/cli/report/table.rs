@@ -1,33 +1,26 @@
 //! Tables: CSV files, their rows joined by keys and read through a mapping.
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use csv::{ByteRecord, StringRecord};
 
+use crate::cli::dump::told;
 use crate::event::decode::{Bad, Context, Reason};
-use crate::event::mapping::{Join, Mapping, RowClock, Rule};
-use crate::event::{Assertion, FieldName, Value};
+use crate::event::mapping::{Applied, Join, Mapping, RowClock, Rule};
+use crate::event::{FieldName, Value};
+use crate::input::{self, InputError};
 use crate::record::Field;
 use crate::window::Calendar;
 
-/// Opens a file; a directory opens too, and can't be read, so it is refused here.
-pub fn open_file(path: &Path) -> Result<File> {
-    let file = File::open(path).with_context(|| format!("can't open {}", path.display()))?;
-    ensure!(
-        !file.metadata().is_ok_and(|about| about.is_dir()),
-        "{} is a directory: name the files in it",
-        path.display()
-    );
-    Ok(file)
-}
-
-/// A table's columns, and its rows if others join it.
+/// A table: its columns, and its rows, which are in memory if others join them.
 pub struct Table {
     columns: Vec<String>,
-    rows: Vec<StringRecord>,
+    delimiter: u8,
+    joined: Vec<StringRecord>,
+    /// Its rows as they are read, if none of them is in memory.
+    unread: Option<Box<input::Table>>,
 }
 
 /// One row.
@@ -42,11 +35,26 @@ pub struct Row {
 
 /// Reads a file's rows and what its rules make of them.
 pub struct TableReader<'m> {
-    reader: csv::Reader<File>,
+    rows: Unread,
     delimiter: u8,
     width: usize,
     number: u64,
     rules: Vec<Bound<'m>>,
+}
+
+/// The rows that are still to come.
+enum Unread {
+    Held(std::vec::IntoIter<StringRecord>),
+    File(Box<input::Table>),
+}
+
+impl Unread {
+    fn next(&mut self) -> Result<Option<ByteRecord>, InputError> {
+        match self {
+            Unread::Held(rows) => Ok(rows.next().map(StringRecord::into_byte_record)),
+            Unread::File(table) => table.next_row(),
+        }
+    }
 }
 
 /// A rule bound to the columns of the tables it reads.
@@ -69,54 +77,66 @@ enum Cell {
     Joined(usize, usize),
 }
 
-fn reader(path: &Path, delimiter: u8) -> Result<csv::Reader<File>> {
-    Ok(csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .flexible(true)
-        .from_reader(open_file(path)?))
-}
-
 impl Table {
-    /// Reads a table's columns, with its rows if `whole`.
+    /// Opens a table as the mapping says, with its rows in memory if `is_joined`.
     ///
     /// # Errors
-    /// The file can't be read, or has no header.
-    pub fn read(path: &Path, delimiter: u8, whole: bool) -> Result<Table> {
-        let name = path.display();
-        let mut reader = reader(path, delimiter)?;
-        let header = reader
-            .headers()
-            .with_context(|| format!("the header of {name} can't be read"))?;
-        let columns: Vec<String> = header
-            .iter()
-            .map(|column| column.trim().to_owned())
-            .collect();
-        ensure!(
-            columns.iter().any(|column| !column.is_empty()),
-            "{name} has no header: its first line must name the columns"
-        );
-        let rows = if whole {
-            reader.records().collect::<Result<_, _>>()
-        } else {
-            Ok(Vec::new())
-        };
+    /// The file can't be read, or has no header; a delimiter that is ambiguous.
+    pub fn open(path: &Path, base: &str, mapping: &Mapping, is_joined: bool) -> Result<Table> {
+        let told = told(mapping, base);
+        let mut table = input::Table::open(path, told, &mapping.columns_of(base), |line| {
+            eprintln!("{line}")
+        })?;
+        let (columns, delimiter) = (table.columns.clone(), table.delimiter);
+        if !is_joined {
+            return Ok(Table {
+                columns,
+                delimiter,
+                joined: Vec::new(),
+                unread: Some(Box::new(table)),
+            });
+        }
+        let mut rows = Vec::new();
+        while let Some(row) = table.next_row()? {
+            let line = row.position().map_or(0, csv::Position::line);
+            let row =
+                StringRecord::from_byte_record(row).map_err(|error| error.utf8_error().clone());
+            let problem = || {
+                format!(
+                    "{}:{line} is not UTF-8, as the lines before it are; {MEND}",
+                    path.display()
+                )
+            };
+            rows.push(row.with_context(problem)?);
+        }
         Ok(Table {
             columns,
-            rows: rows.with_context(|| format!("{name} can't be read"))?,
+            delimiter,
+            joined: rows,
+            unread: None,
         })
+    }
+
+    /// The columns whose names others have, too.
+    fn twice(&self) -> HashSet<&str> {
+        let mut seen = HashSet::new();
+        let columns = self.columns.iter().map(String::as_str);
+        columns.filter(|column| !seen.insert(*column)).collect()
     }
 }
 
+/// What to do about text that can't be read.
+const MEND: &str = "mend it, or write the file's `encoding` in the mapping";
+
 impl<'m> TableReader<'m> {
-    /// Opens a file for the rules that read it; `None` if there are none.
+    /// A reader of a file for the rules that read it, which takes its rows out of the tables; `None` if there are no rules.
     ///
     /// # Errors
-    /// A column of a rule that no table has.
+    /// A column of a rule that no table has, or one that a table has twice.
     pub fn open(
-        path: &Path,
         base: &str,
         mapping: &'m Mapping,
-        tables: &HashMap<String, Table>,
+        tables: &mut HashMap<String, Table>,
     ) -> Result<Option<TableReader<'m>>> {
         let rules = mapping
             .rules
@@ -124,14 +144,17 @@ impl<'m> TableReader<'m> {
             .filter(|rule| rule.file() == Some(base))
             .map(|rule| Bound::new(rule, tables))
             .collect::<Result<Vec<_>>>()?;
-        if rules.is_empty() {
+        let Some(table) = tables.get_mut(base).filter(|_| !rules.is_empty()) else {
             return Ok(None);
-        }
-        let width = tables.get(base).map_or(0, |table| table.columns.len());
+        };
+        let rows = match table.unread.take() {
+            Some(file) => Unread::File(file),
+            None => Unread::Held(table.joined.clone().into_iter()),
+        };
         Ok(Some(TableReader {
-            reader: reader(path, mapping.delimiter)?,
-            delimiter: mapping.delimiter,
-            width,
+            rows,
+            delimiter: table.delimiter,
+            width: table.columns.len(),
             number: 0,
             rules,
         }))
@@ -141,13 +164,12 @@ impl<'m> TableReader<'m> {
     ///
     /// # Errors
     /// The file can't be read on.
-    pub fn read(&mut self, count: usize) -> csv::Result<Vec<Row>> {
+    pub fn read(&mut self, count: usize) -> Result<Vec<Row>, InputError> {
         let mut rows = Vec::new();
         while rows.len() < count {
-            let mut bytes = ByteRecord::new();
-            if !self.reader.read_byte_record(&mut bytes)? {
+            let Some(bytes) = self.rows.next()? else {
                 break;
-            }
+            };
             let line = bytes.position().map_or(0, csv::Position::line);
             rows.push(Row {
                 bytes,
@@ -165,7 +187,7 @@ impl<'m> TableReader<'m> {
         row: &'r Row,
         context: &Context<'_>,
         calendar: &Calendar,
-    ) -> Vec<Result<Assertion<'r>, Bad>> {
+    ) -> Vec<Result<Applied<'r>, Bad>> {
         let bad = |detail: String| vec![Err(Bad::new(Reason::NotAnEvent, detail))];
         if row
             .bytes
@@ -185,7 +207,7 @@ impl<'m> TableReader<'m> {
             .position(|cell| std::str::from_utf8(cell).is_err())
         {
             return bad(format!(
-                "cell {} is not UTF-8; write the file as UTF-8",
+                "cell {} is not UTF-8, as the rest of the file is; {MEND}",
                 column + 1
             ));
         }
@@ -239,8 +261,28 @@ impl<'m> Bound<'m> {
                     add(format!("{}{name}", join.prefix), Cell::Joined(number, i))
                 });
         }
+        // A name that is twice in one table is nobody's; but only if it is asked for.
+        let twice = |cell: &Cell, column: &str| {
+            let (file, column) = match cell {
+                Cell::Own(_) => (own, column),
+                Cell::Joined(number, _) => {
+                    let join = &rule.joins[*number];
+                    (
+                        join.file.as_str(),
+                        column.strip_prefix(join.prefix.as_str()).unwrap_or(column),
+                    )
+                }
+            };
+            let table = tables.get(file)?;
+            table.twice().contains(column).then(|| {
+                format!("the header of {file} has `{column}` twice: rename one of the two")
+            })
+        };
         let find = |key: &str, column: &str| match columns.get(column) {
-            Some(cell) => Ok(*cell),
+            Some(cell) => match twice(cell, column) {
+                Some(problem) => bail!("{key}: {problem}"),
+                None => Ok(*cell),
+            },
             None => {
                 let mut known: Vec<&str> = columns.keys().map(String::as_str).collect();
                 known.sort_unstable();
@@ -287,7 +329,7 @@ impl<'m> Bound<'m> {
         context: &Context<'_>,
         index: u32,
         calendar: &Calendar,
-    ) -> Result<Option<Assertion<'r>>, Bad> {
+    ) -> Result<Option<Applied<'r>>, Bad> {
         let mut partners: Vec<Option<&'r StringRecord>> = Vec::with_capacity(self.joins.len());
         for join in &self.joins {
             let key = cell(row, &partners, join.on).unwrap_or_default().trim();
@@ -299,16 +341,16 @@ impl<'m> Bound<'m> {
                 .and_then(|at| cell(row, &partners, *at))
         };
         let at = (RowClock::default(), index);
-        let Some(applied) = self.rule.apply(look_up, context, at, calendar)? else {
+        let Some(mut applied) = self.rule.apply(look_up, context, at, calendar)? else {
             return Ok(None);
         };
-        let mut assertion = applied.assertion;
         // A row of an export is there, so its record is: one that was deleted before has come back.
         let deleted = FieldName::Known(Field::DELETED);
-        if !assertion.values.iter().any(|(name, _)| *name == deleted) {
-            assertion.values.push((deleted, Value::Flag(false)));
+        let values = &mut applied.assertion.values;
+        if !values.iter().any(|(name, _)| *name == deleted) {
+            values.push((deleted, Value::Flag(false)));
         }
-        Ok(Some(assertion))
+        Ok(Some(applied))
     }
 }
 
@@ -340,8 +382,14 @@ fn by_key(
             table.columns.join(", ")
         );
     };
-    let mut rows = HashMap::with_capacity(table.rows.len());
-    for row in &table.rows {
+    ensure!(
+        !table.twice().contains(join.key.as_str()),
+        "{key}.key: the header of {} has `{}` twice: rename one of the two",
+        join.file,
+        join.key
+    );
+    let mut rows = HashMap::with_capacity(table.joined.len());
+    for row in &table.joined {
         let value = row.get(column).unwrap_or_default().trim();
         if !value.is_empty() && rows.insert(value.to_owned(), row.clone()).is_some() {
             bail!(

@@ -86,7 +86,7 @@ fn heading(answer: &Answer<'_>, tally: &Tally, rejected: &Counts) -> String {
             plural(tally.unknown_fields, "value")
         ));
     }
-    out
+    out + &tally.rounded_to_text()
 }
 
 impl Answer<'_> {

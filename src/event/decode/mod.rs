@@ -198,6 +198,19 @@ pub struct Decoded<'a> {
     pub rejected: Vec<Rejected<'a>>,
     /// Fields no entity has; passed over, so that a source may say more than is asked.
     pub unknown_fields: u32,
+    /// Amounts that were rounded, as a mapping allows.
+    pub rounded: Vec<Rounded>,
+}
+
+/// An amount that was rounded to four places.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rounded {
+    /// The file or table it is of.
+    pub table: String,
+    /// Its column there.
+    pub column: String,
+    /// The field it became.
+    pub field: &'static str,
 }
 
 /// What every decoder turns times into: µs since the epoch. A date alone is no time of an event.

@@ -9,18 +9,19 @@ mod document;
 mod hubspot;
 mod pipedrive;
 mod plain;
+pub mod recognise;
 mod salesforce;
 mod segment;
 
 use serde_json::Value as Json;
 
-use super::decode::{Bad, Context, Decoded, Reason, Rejected};
+use super::decode::{Bad, Context, Decoded, Reason, Rejected, Rounded};
 use super::mapping::{Applied, Mapping, RowClock, Rule};
 use super::{Assertion, Field, FieldName, Value};
 use crate::window::Calendar;
 
 /// How a feed's messages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// Any JSON: an object, or an array of them, each a row; columns are members, or JSON pointers.
     Json,
@@ -62,6 +63,18 @@ impl Format {
     /// The format of a name.
     pub fn of_name(name: &str) -> Option<Format> {
         Format::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The rows of an item of a message.
+    fn rows(self, (topic, message): (&str, Message<'_>), item: Json) -> Result<Vec<Row>, Bad> {
+        match self {
+            Format::Json => plain::rows(item, topic),
+            Format::Debezium => debezium::rows(item, topic, message),
+            Format::SalesforceCdc => salesforce::rows(item),
+            Format::HubspotWebhook => hubspot::rows(item),
+            Format::PipedriveWebhook => pipedrive::rows(item),
+            Format::Segment => segment::rows(item),
+        }
     }
 }
 
@@ -156,7 +169,10 @@ impl Feed {
         for (index, (raw, item)) in (0..).zip(items) {
             let read = item.and_then(|item| self.item((topic, message), item, context, index));
             match read {
-                Ok(assertions) => decoded.assertions.extend(assertions),
+                Ok(read) => {
+                    decoded.assertions.extend(read.assertions);
+                    decoded.rounded.extend(read.rounded);
+                }
                 Err(bad) => decoded.rejected.push(Rejected { index, bad, raw }),
             }
         }
@@ -170,26 +186,18 @@ impl Feed {
         item: Json,
         context: &Context<'_>,
         index: u32,
-    ) -> Result<Vec<Assertion<'static>>, Bad> {
-        let mut assertions = Vec::new();
-        for row in self.rows(at, item)? {
+    ) -> Result<Decoded<'static>, Bad> {
+        let mut decoded = Decoded::default();
+        for row in self.format.rows(at, item)? {
             for rule in self.rules(&row)? {
                 let cells = cells(rule, &row)?;
-                assertions.extend(self.assertion(rule, &row, &cells, context, index)?);
+                if let Some(said) = self.assertion(rule, &row, &cells, context, index)? {
+                    decoded.assertions.push(said.0);
+                    decoded.rounded.extend(said.1);
+                }
             }
         }
-        Ok(assertions)
-    }
-
-    fn rows(&self, (topic, message): (&str, Message<'_>), item: Json) -> Result<Vec<Row>, Bad> {
-        match self.format {
-            Format::Json => plain::rows(item, topic),
-            Format::Debezium => debezium::rows(item, topic, message),
-            Format::SalesforceCdc => salesforce::rows(item),
-            Format::HubspotWebhook => hubspot::rows(item),
-            Format::PipedriveWebhook => pipedrive::rows(item),
-            Format::Segment => segment::rows(item),
-        }
+        Ok(decoded)
     }
 
     /// The rules that read a row's table; none of one that the mapping ignores.
@@ -206,7 +214,7 @@ impl Feed {
         Ok(rules)
     }
 
-    /// What a rule makes of a row whose cells are looked up; none if it doesn't read it.
+    /// What a rule makes of a row whose cells are looked up, and the amounts it rounded; none if it doesn't read it.
     fn assertion(
         &self,
         rule: &Rule,
@@ -214,7 +222,7 @@ impl Feed {
         cells: &[Cell],
         context: &Context<'_>,
         index: u32,
-    ) -> Result<Option<Assertion<'static>>, Bad> {
+    ) -> Result<Option<(Assertion<'static>, Vec<Rounded>)>, Bad> {
         let look_up = |name: &str| {
             let (.., cell) = cells.iter().find(|(_, column, _)| column == name)?;
             cell.as_deref()
@@ -228,7 +236,11 @@ impl Feed {
         } else {
             rule.apply(look_up, context, at, &self.calendar)?
         };
-        let Some(Applied { assertion, .. }) = applied else {
+        let Some(Applied {
+            assertion,
+            mut rounded,
+        }) = applied
+        else {
             return Ok(None);
         };
         let mut assertion = assertion.into_owned();
@@ -246,10 +258,11 @@ impl Feed {
                 let survivor =
                     survivor.map_or(Value::Null, |id| Value::Text(id.into_owned().into()));
                 assertion.values = vec![(FieldName::Known(Field::MERGED_INTO), survivor)];
+                rounded.clear();
             }
             _ => {}
         }
-        Ok(Some(assertion))
+        Ok(Some((assertion, rounded)))
     }
 
     /// What a message would assert, rule by rule and with the cells that were looked at.
@@ -265,7 +278,7 @@ impl Feed {
         let items = document::items(value).unwrap_or_else(|bad| vec![(value, Err(bad))]);
         let mut explained = Vec::new();
         for (index, (_, item)) in (0..).zip(items) {
-            let rows = item.and_then(|item| self.rows((topic, message), item));
+            let rows = item.and_then(|item| self.format.rows((topic, message), item));
             match rows {
                 Err(bad) => explained.push(Explained::Rejected { index, bad }),
                 Ok(rows) => {
@@ -289,8 +302,8 @@ impl Feed {
         };
         for rule in rules {
             let read = cells(rule, row).and_then(|cells| {
-                let assertion = self.assertion(rule, row, &cells, context, index)?;
-                Ok((assertion, cells))
+                let said = self.assertion(rule, row, &cells, context, index)?;
+                Ok((said, cells))
             });
             out.push(match read {
                 Err(bad) => Explained::Rejected { index, bad },
@@ -298,11 +311,12 @@ impl Feed {
                     rule: rule.key.clone(),
                     table: table(),
                 },
-                Ok((Some(assertion), cells)) => Explained::Read {
+                Ok((Some((assertion, rounded)), cells)) => Explained::Read {
                     rule: rule.key.clone(),
                     table: table(),
                     assertion,
                     cells,
+                    rounded,
                 },
             });
         }
@@ -344,6 +358,8 @@ pub enum Explained {
         assertion: Assertion<'static>,
         /// The cells that were looked at.
         cells: Vec<Cell>,
+        /// The amounts that were rounded.
+        rounded: Vec<Rounded>,
     },
 }
 

@@ -8,7 +8,10 @@ mod rule;
 mod source;
 mod time;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono_tz::Tz;
+use encoding_rs::Encoding;
 use serde::Deserialize;
 
 use rule::RuleSpec;
@@ -48,6 +51,9 @@ impl MappingError {
 struct Spec {
     definitions: Option<toml::Value>,
     delimiter: Option<char>,
+    encoding: Option<String>,
+    #[serde(default)]
+    files: BTreeMap<String, FileSpec>,
     time_zone: Option<String>,
     #[serde(default)]
     ignore: Vec<String>,
@@ -55,13 +61,56 @@ struct Spec {
     records: Vec<RuleSpec>,
 }
 
+/// How one file is written.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpec {
+    delimiter: Option<char>,
+    encoding: Option<String>,
+}
+
+/// How a file is written, as far as the mapping says; the rest is found in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FileForm {
+    /// What separates the cells of a row.
+    pub delimiter: Option<u8>,
+    /// How its characters are written.
+    pub encoding: Option<&'static Encoding>,
+}
+
+impl FileForm {
+    fn new(table: &str, spec: FileSpec) -> Result<FileForm, MappingError> {
+        let delimiter = spec
+            .delimiter
+            .map(|delimiter| match u8::try_from(delimiter) {
+                Ok(byte) if byte.is_ascii() && byte != b'"' => Ok(byte),
+                _ => Err(MappingError::wrong(
+                    format!("{table}delimiter"),
+                    format!("`{delimiter}` can't separate cells; write one like `;` or `\\t`"),
+                )),
+            });
+        let encoding = spec.encoding.map(|name| {
+            Encoding::for_label_no_replacement(name.as_bytes()).ok_or_else(|| {
+                MappingError::wrong(
+                    format!("{table}encoding"),
+                    format!("`{name}` is no encoding; write one like `utf-8`, `windows-1252`, `utf-16le` or `iso-8859-2`"),
+                )
+            })
+        });
+        Ok(FileForm {
+            delimiter: delimiter.transpose()?,
+            encoding: encoding.transpose()?,
+        })
+    }
+}
+
 /// A checked mapping: every entity, field and word in it exists.
 #[derive(Debug)]
 pub struct Mapping {
     /// What the numbers mean, if the mapping says so: as it is written, for whoever knows definitions.
     pub definitions: Option<toml::Value>,
-    /// What separates the cells of a row.
-    pub delimiter: u8,
+    form: FileForm,
+    files: BTreeMap<String, FileForm>,
     /// The zone of times without an offset, if it is not the organisation's.
     pub zone: Option<Tz>,
     /// Tables, objects and events of a feed that no rule reads, knowingly.
@@ -78,19 +127,24 @@ impl Mapping {
     pub fn parse(toml: &str, schema: &Schema) -> Result<Mapping, MappingError> {
         let spec: Spec =
             toml::from_str(toml).map_err(|error| MappingError::Unreadable(error.to_string()))?;
-        if spec.records.is_empty() && spec.definitions.is_none() {
+        if spec.records.is_empty() && spec.definitions.is_none() && spec.encoding.is_none() {
             return Err(MappingError::wrong(
                 "records",
                 "there is none; write a [[records]] table for every file, table or object whose rows are records, or at least [definitions]",
             ));
         }
-        let delimiter = spec.delimiter.unwrap_or(',');
-        if !delimiter.is_ascii() || delimiter == '"' {
-            return Err(MappingError::wrong(
-                "delimiter",
-                format!("`{delimiter}` can't separate cells; write one like `;` or `\\t`"),
-            ));
-        }
+        let form = FileForm::new(
+            "",
+            FileSpec {
+                delimiter: spec.delimiter,
+                encoding: spec.encoding,
+            },
+        )?;
+        let files = spec.files.into_iter().map(|(name, spec)| {
+            let form = FileForm::new(&format!("files.\"{name}\"."), spec)?;
+            Ok((name, form))
+        });
+        let files = files.collect::<Result<BTreeMap<_, _>, MappingError>>()?;
         let zone = |name: String| {
             name.parse::<Tz>().map_err(|_| {
                 let problem =
@@ -114,13 +168,51 @@ impl Mapping {
                 format!("`{table}` is read by a rule; take it out of one of the two"),
             ));
         }
-        Ok(Mapping {
+        let mapping = Mapping {
             definitions: spec.definitions,
-            delimiter: delimiter as u8,
+            form,
+            files,
             zone: spec.time_zone.map(zone).transpose()?,
             ignore: spec.ignore,
             rules,
-        })
+        };
+        // The dumps of a feed may have any names.
+        let is_of_files = mapping.rules.iter().all(|rule| rule.file().is_some());
+        let mut files = mapping.files.keys();
+        match files.find(|file| is_of_files && !mapping.names(file)) {
+            Some(file) => Err(MappingError::wrong(
+                format!("files.\"{file}\""),
+                "no rule reads or joins a file of this name",
+            )),
+            None => Ok(mapping),
+        }
+    }
+
+    /// How a file of this base name is written.
+    pub fn form(&self, file: &str) -> FileForm {
+        let own = self.files.get(file).copied().unwrap_or_default();
+        FileForm {
+            delimiter: own.delimiter.or(self.form.delimiter),
+            encoding: own.encoding.or(self.form.encoding),
+        }
+    }
+
+    /// The names of the columns that are looked for in a file: by the rules that read it, and by those that join it to another.
+    pub fn columns_of(&self, file: &str) -> BTreeSet<&str> {
+        let mut columns = BTreeSet::new();
+        for rule in &self.rules {
+            let names = || rule.columns().map(|(_, column)| column);
+            if rule.file() == Some(file) {
+                columns.extend(names());
+                columns.extend(rule.joins.iter().map(|join| join.on.as_str()));
+                continue;
+            }
+            for join in rule.joins.iter().filter(|join| join.file == file) {
+                columns.extend(names().filter_map(|name| name.strip_prefix(join.prefix.as_str())));
+                columns.insert(&join.key);
+            }
+        }
+        columns
     }
 
     /// True if a file is read by a rule or joined by one.

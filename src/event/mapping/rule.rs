@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::MappingError;
 use super::condition::{Condition, Texts};
 use super::source::{Source, SourceSpec};
-use crate::event::decode::{Bad, Context, Reason};
+use crate::event::decode::{Bad, Context, Reason, Rounded};
 use crate::event::{
     Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When,
 };
@@ -113,8 +113,8 @@ pub struct RowClock {
 pub struct Applied<'a> {
     /// What the row says.
     pub assertion: Assertion<'a>,
-    /// How many amounts were rounded.
-    pub rounded: u32,
+    /// The amounts that were rounded.
+    pub rounded: Vec<Rounded>,
 }
 
 impl Rule {
@@ -202,9 +202,38 @@ impl Rule {
         }
     }
 
+    /// The feed's table, object or event whose rows it reads, if it reads a feed's.
+    pub fn table(&self) -> Option<&str> {
+        match &self.from {
+            Rows::Table(table) => Some(table),
+            Rows::File(_) => None,
+        }
+    }
+
+    /// The column with the record's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// True if it reads the rows of a feed's table, object or event.
     pub fn reads(&self, table: &str) -> bool {
         matches!(&self.from, Rows::Table(known) if known == table)
+    }
+
+    /// The file whose rows it reads, by its base name, or the table.
+    fn source(&self) -> &str {
+        match &self.from {
+            Rows::File(name) | Rows::Table(name) => name,
+        }
+    }
+
+    /// The columns whose amounts may be rounded, each with the name of its file or table.
+    pub fn rounds(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sources = self.fields.iter().map(|(_, source)| source);
+        let columns = sources
+            .filter(|source| source.rounds())
+            .flat_map(Source::own_columns);
+        columns.map(|column| (self.source(), column))
     }
 
     /// The entity its records are of.
@@ -259,7 +288,7 @@ impl Rule {
             };
         }
         let (id, stamp) = self.identity(&cell, context, (clock, index), calendar)?;
-        let mut rounded = 0;
+        let mut rounded = Vec::new();
         let mut values = Vec::with_capacity(self.fields.len() + self.custom.len());
         for (field, source) in &self.fields {
             // A part says nothing of the fields that it isn't.
@@ -271,7 +300,13 @@ impl Rule {
             };
             let spec = self.entity.spec(*field);
             let (value, is_rounded) = source.read(spec, text, context.namespace, zone)?;
-            rounded += u32::from(is_rounded);
+            if is_rounded {
+                rounded.push(Rounded {
+                    table: self.source().to_owned(),
+                    column: source.column(&cell).unwrap_or_default().to_owned(),
+                    field: spec.name,
+                });
+            }
             values.push((FieldName::Known(*field), value));
         }
         for (name, source) in &self.custom {
@@ -318,7 +353,7 @@ impl Rule {
         };
         Ok(Applied {
             assertion,
-            rounded: 0,
+            rounded: Vec::new(),
         })
     }
 

@@ -96,6 +96,15 @@ enum From {
     Value(String),
 }
 
+impl From {
+    fn column(&self) -> Option<&str> {
+        match self {
+            From::Column(column) => Some(column),
+            From::Value(_) => None,
+        }
+    }
+}
+
 impl Source {
     /// Checks a source of a field.
     ///
@@ -195,13 +204,25 @@ impl Source {
 
     /// The columns it looks at.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.cases.iter().flat_map(|case| {
-            let own = match &case.from {
-                From::Column(column) => Some(column.as_str()),
-                From::Value(_) => None,
-            };
-            case.when.columns().chain(own)
-        })
+        self.cases
+            .iter()
+            .flat_map(|case| case.when.columns().chain(case.from.column()))
+    }
+
+    /// The columns its values come from.
+    pub fn own_columns(&self) -> impl Iterator<Item = &str> {
+        self.cases.iter().filter_map(|case| case.from.column())
+    }
+
+    /// True if it may round.
+    pub fn rounds(&self) -> bool {
+        self.notation.round
+    }
+
+    /// The column its value comes from in a row.
+    pub fn column<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> Option<&str> {
+        let chosen = self.cases.iter().find(|case| case.when.holds(cell))?;
+        chosen.from.column()
     }
 
     /// Its text in a row, mapped; `None` where the row doesn't have the cells that tell. Where no case holds it is blank.

@@ -251,11 +251,44 @@ fn names_every_column_it_reads() {
     );
     assert_eq!(
         (
-            mapping.delimiter,
-            mapping.definitions.unwrap()["time_zone"].as_str().unwrap()
+            mapping.form("deals.csv").delimiter,
+            mapping.definitions.as_ref().unwrap()["time_zone"]
+                .as_str()
+                .unwrap()
         ),
-        (b';', "Europe/Berlin")
+        (Some(b';'), "Europe/Berlin")
     );
+    assert_eq!(
+        mapping.columns_of("people.csv"),
+        [
+            "begun", "changed", "ended", "key", "phase", "seller", "tier", "worth"
+        ]
+        .into()
+    );
+}
+
+#[test]
+fn how_files_are_written_is_said_of_all_and_of_each() {
+    let mapping = format!(
+        "delimiter = \"\\t\"\nencoding = \"Latin1\"\n[files.\"people.csv\"]\ndelimiter = \"|\"\n[files.\"deals.csv\"]\nencoding = \"utf-8\"\n{DEALS}"
+    );
+    let mapping = Mapping::parse(&mapping, &crate::record::SCHEMA).unwrap();
+    let form = |file: &str| {
+        let form = mapping.form(file);
+        (
+            form.delimiter,
+            form.encoding.map(|encoding| encoding.name()),
+        )
+    };
+    assert_eq!(form("people.csv"), (Some(b'|'), Some("windows-1252")));
+    assert_eq!(form("deals.csv"), (Some(b'\t'), Some("UTF-8")));
+    assert_eq!(form("another"), (Some(b'\t'), Some("windows-1252")));
+    let of = |file: &str, line: &str| problem(&format!("[files.\"{file}\"]\n{line}\n{DEALS}"));
+    assert!(of("deals.csv", "encoding = \"ebcdic\"").starts_with(
+        "files.\"deals.csv\".encoding: `ebcdic` is no encoding; write one like `utf-8`"
+    ));
+    assert!(of("deals.csv", "delimiter = '\"'").starts_with("files.\"deals.csv\".delimiter"));
+    assert!(of("deal.csv", "").contains("files.\"deal.csv\": no rule reads or joins"));
 }
 
 #[test]
