@@ -31,7 +31,7 @@ pub struct Explain {
     /// What the columns of the feed mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub mapping: Option<PathBuf>,
-    /// The mapping of a well-known source: salesforce, hubspot, pipedrive
+    /// The mapping of a well-known source: salesforce, hubspot, pipedrive, odoo, suitecrm, espocrm, web-form, woocommerce, shopify
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
     /// The topic of messages whose lines don't name one
