@@ -64,7 +64,10 @@ pub struct Audit {
 pub async fn run(args: Audit) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let namespace = namespace(args.namespace.as_deref(), &config)?;
-    let mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
+    let mapping = args.mapping.as_deref();
+    let mapping = mapping
+        .map(|path| read_mapping(path, config.hash_key.as_ref()))
+        .transpose()?;
     let chosen = chosen(&args.fields)?;
     let (epoch, live) = epoch(&clickhouse, None).await?;
     let definitions = live.definitions;

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::presets;
+use crate::config::{self, presets};
 use crate::event::decode::Context;
 use crate::event::feed::{Feed, Format, Message};
-use crate::event::mapping::Mapping;
+use crate::event::mapping::{HashKey, Mapping};
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 
@@ -103,15 +103,13 @@ fn document(raw: &RawValue) -> Option<Vec<u8>> {
 /// A file that can't be read or is refused, a preset there is none of.
 pub fn mapping(file: Option<&Path>, preset: Option<&str>) -> Result<Option<Mapping>> {
     let Some(preset) = preset else {
-        return file.map(read_mapping).transpose();
+        return file.map(|file| read_mapping(file, None)).transpose();
     };
     let known = presets::NAMES.join(", ");
     let text = presets::text(preset)
         .ok_or_else(|| anyhow!("--preset `{preset}`: there is none; write one of {known}"))?;
-    let mapping = Mapping::parse(text, &SCHEMA);
-    Ok(Some(
-        mapping.context("a preset of this version is refused")?,
-    ))
+    let mapping = Mapping::parse(text, &SCHEMA).context("a preset of this version is refused")?;
+    Ok(Some(with_key(mapping, None)?))
 }
 
 /// The feed of a format, if one is named.
@@ -136,14 +134,26 @@ pub fn feed(
     Ok(Some(Feed::new(format, mapping, calendar)))
 }
 
-/// The mapping in a file.
+/// The mapping in a file. If it hashes, then with this key, else with the environment's.
 ///
 /// # Errors
 /// A file that can't be read, or a mapping that is refused.
-pub(super) fn read_mapping(path: &Path) -> Result<Mapping> {
+pub(super) fn read_mapping(path: &Path, key: Option<&HashKey>) -> Result<Mapping> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the mapping {}", path.display()))?;
-    Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
+    let mapping = Mapping::parse(&text, &SCHEMA)
+        .map_err(anyhow::Error::from)
+        .and_then(|mapping| with_key(mapping, key));
+    mapping.with_context(|| format!("{} is refused", path.display()))
+}
+
+fn with_key(mapping: Mapping, key: Option<&HashKey>) -> Result<Mapping> {
+    let environment = std::env::vars().collect();
+    let key = match key {
+        Some(key) => Some(key.clone()),
+        None => config::hash_key(&environment).map_err(|problem| anyhow!(problem))?,
+    };
+    Ok(config::keyed(mapping, key.as_ref())?)
 }
 
 #[cfg(test)]
