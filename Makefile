@@ -11,6 +11,7 @@ include mk/kafka.mk
 include mk/prometheus.mk
 include mk/grafana.mk
 include mk/deploy.mk
+include mk/fuzz.mk
 
 # Cargo names its own target directory; CARGO_TARGET_DIR is not changed, and cargo runs the binary so that its path need not be known.
 CARGO ?= cargo
@@ -27,10 +28,11 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 test: build-tools engines prometheus-tools grafana-packages deploy-tools ## run every test, including those against real Kafka, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
-soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories, alerts over thousands of years
+soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories, alerts over thousands of years, fuzzing
 	$(CARGO) test --release --locked --features soak --test soak -- --nocapture --test-threads=1
 	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test simulation -- --nocapture
 	$(CARGO) test --release --locked --features soak --test alert_simulation -- --nocapture
+	$(MAKE) fuzz
 
 # All rows take some minutes; `make bench ARGS='--only path --quick'` takes seconds.
 bench: build-tools engines ## measure time, memory and CPU against their goals (docs/benchmarks.md)

@@ -10,14 +10,17 @@ use serde::Deserialize;
 
 use crate::definitions::DefinitionsSpec;
 use crate::event::feed::Feed;
+use crate::event::mapping::HashKey;
 use check::Checker;
 use raw::{Raw, apply_environment};
 
 mod check;
+mod personal;
 pub mod presets;
 mod rates;
 mod raw;
 
+pub use personal::{HASH_KEY, hash_key, keyed};
 pub use rates::{read_rates, reporting_currency};
 
 /// The configuration can't be used; the message names the file, the line and the fix.
@@ -74,6 +77,8 @@ pub struct Config {
     pub log: LogTopic,
     /// The topic dead letters go to.
     pub dead_letters: String,
+    /// The key that personal data is hashed with.
+    pub hash_key: Option<HashKey>,
     /// ClickHouse.
     pub clickhouse: Access,
     /// The definitions of the metrics.
@@ -152,8 +157,21 @@ pub struct Topic {
     pub max_message_bytes: usize,
     /// How its messages are read, if they are no events of ours.
     pub feed: Option<Arc<Feed>>,
-    /// The hash of its mapping: another one reads the topic otherwise.
+    /// The hash of its mapping, and of the key that it hashes with: another one reads the topic otherwise.
     pub mapping: Option<String>,
+    /// What the dead letters keep of its messages.
+    pub kept: Kept,
+}
+
+/// What the dead letters keep of a topic's messages.
+#[derive(Debug, Clone)]
+pub enum Kept {
+    /// All of them, as they were read.
+    Whole,
+    /// All but what the mapping hashes, of which they keep the hash; what can't be read is withheld.
+    Redacted(HashKey),
+    /// Their length and a hash.
+    Withheld(HashKey),
 }
 
 impl Topic {

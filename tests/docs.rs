@@ -351,6 +351,7 @@ fn all_keys() -> BTreeSet<String> {
         ("topics.", "version = 1\n[[topics]]\n?\n"),
         ("log.", "version = 1\n[log]\n?\n"),
         ("dead_letters.", "version = 1\n[dead_letters]\n?\n"),
+        ("personal_data.", "version = 1\n[personal_data]\n?\n"),
         ("clickhouse.", "version = 1\n[clickhouse]\n?\n"),
         ("definitions.", "version = 1\n[definitions]\n?\n"),
         (
@@ -426,7 +427,7 @@ fn what_the_example_only_mentions_is_taken_too() {
     });
     // Passwords and mappings are read from their files, which are not there; a preset is of a feed, and the example's topic is none.
     let is_elsewhere = |line: &&str| {
-        let keys = ["password_file", "mapping", "preset"];
+        let keys = ["password_file", "hash_key_file", "mapping", "preset"];
         keys.iter().any(|key| line.starts_with(key))
     };
     let file: Vec<&str> = uncommented.filter(|line| !is_elsewhere(line)).collect();

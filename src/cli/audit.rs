@@ -74,7 +74,8 @@ pub struct Audit {
 pub async fn run(args: Audit) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let namespace = namespace(args.namespace.as_deref(), &config)?;
-    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref())?;
+    let key = config.hash_key.as_ref();
+    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref(), key)?;
     let chosen = chosen(&args.fields)?;
     let (epoch, live) = epoch(&clickhouse, None).await?;
     let definitions = live.definitions;

@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::config::presets;
+use crate::config::{self, presets};
 use crate::event::decode::Context;
 use crate::event::feed::recognise::Shape;
 use crate::event::feed::{Feed, Format, Message};
-use crate::event::mapping::Mapping;
+use crate::event::mapping::{HashKey, Mapping};
 use crate::input::{Lines, Told};
 use crate::kafka::sample::Sampled;
 use crate::record::{SCHEMA, topic_number};
@@ -115,21 +115,23 @@ fn document(raw: &RawValue) -> Option<Vec<u8>> {
     }
 }
 
-/// The mapping of a file or a preset, if one is named.
+/// The mapping of a file or a preset, if one is named. If it hashes, then with this key, else with the environment's.
 ///
 /// # Errors
 /// A file that can't be read or is refused, a preset there is none of.
-pub fn mapping(file: Option<&Path>, preset: Option<&str>) -> Result<Option<Mapping>> {
+pub fn mapping(
+    file: Option<&Path>,
+    preset: Option<&str>,
+    key: Option<&HashKey>,
+) -> Result<Option<Mapping>> {
     let Some(preset) = preset else {
-        return file.map(read_mapping).transpose();
+        return file.map(|file| read_mapping(file, key)).transpose();
     };
     let known = presets::NAMES.join(", ");
     let text = presets::text(preset)
         .ok_or_else(|| anyhow!("--preset `{preset}`: there is none; write one of {known}"))?;
-    let mapping = Mapping::parse(text, &SCHEMA);
-    Ok(Some(
-        mapping.context("a preset of this version is refused")?,
-    ))
+    let mapping = Mapping::parse(text, &SCHEMA).context("a preset of this version is refused")?;
+    Ok(Some(with_key(mapping, key)?))
 }
 
 /// How files are read: as the tables of a mapping, or as the dumps of a feed.
@@ -232,10 +234,22 @@ fn recognise(files: &[PathBuf], mapping: &Mapping) -> Result<Option<Format>> {
 ///
 /// # Errors
 /// A file that can't be read, or a mapping that is refused.
-fn read_mapping(path: &Path) -> Result<Mapping> {
+fn read_mapping(path: &Path, key: Option<&HashKey>) -> Result<Mapping> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("can't read the mapping {}", path.display()))?;
-    Mapping::parse(&text, &SCHEMA).with_context(|| format!("{} is refused", path.display()))
+    let mapping = Mapping::parse(&text, &SCHEMA)
+        .map_err(anyhow::Error::from)
+        .and_then(|mapping| with_key(mapping, key));
+    mapping.with_context(|| format!("{} is refused", path.display()))
+}
+
+fn with_key(mapping: Mapping, key: Option<&HashKey>) -> Result<Mapping> {
+    let environment = std::env::vars().collect();
+    let key = match key {
+        Some(key) => Some(key.clone()),
+        None => config::hash_key(&environment).map_err(|problem| anyhow!(problem))?,
+    };
+    Ok(config::keyed(mapping, key.as_ref())?)
 }
 
 /// What is known of a file of this name by its mapping.

@@ -31,7 +31,7 @@ pub struct Explain {
     /// What the columns of the feed mean (TOML, see docs/mapping.md)
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub mapping: Option<PathBuf>,
-    /// The mapping of a well-known source: salesforce, hubspot, pipedrive
+    /// The mapping of a well-known source: salesforce, hubspot, pipedrive, odoo, suitecrm, espocrm, web-form, woocommerce, shopify
     #[arg(long, value_name = "NAME")]
     pub preset: Option<String>,
     /// The topic of messages whose lines don't name one [default: the file's name without its ending]
@@ -50,7 +50,7 @@ pub struct Explain {
 /// # Errors
 /// A format, mapping or file that can't be read; no message at all.
 pub async fn run(args: Explain) -> Result<ExitCode> {
-    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref())?;
+    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref(), None)?;
     let zone = args.time_zone.as_deref().unwrap_or("UTC");
     let zone = zone.parse().map_err(|_| {
         anyhow::anyhow!("--time-zone `{zone}` is no IANA time zone; write it like `Europe/Berlin`")

@@ -91,7 +91,7 @@ pub async fn fold_files(
     options: &FileOptions,
     as_of: Option<&str>,
 ) -> Result<Folded> {
-    let mapping = dump::mapping(options.mapping.as_deref(), options.preset.as_deref())?;
+    let mapping = dump::mapping(options.mapping.as_deref(), options.preset.as_deref(), None)?;
     let definitions = Arc::new(definitions(options, mapping.as_ref())?);
     let as_of = as_of
         .map(|text| read_as_of(text, &definitions.calendar))

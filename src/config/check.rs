@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rates::reporting_currency;
-use super::raw::{Raw, RawTopic};
+use super::raw::{Raw, RawKept, RawTopic};
 use super::{
-    Access, CLOUDEVENTS, Config, ConfigError, Environment, Kafka, LogTopic, Topic, presets,
+    Access, CLOUDEVENTS, Config, ConfigError, Environment, HASH_KEY, Kafka, Kept, LogTopic, Topic,
+    keyed, presets,
 };
 use crate::event::feed::{Feed, Format};
-use crate::event::mapping::Mapping;
+use crate::event::mapping::{HashKey, Mapping};
 use crate::metric::Catalogue;
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
@@ -42,7 +43,16 @@ impl Checker<'_> {
         }
         let catalogue = Catalogue::new(raw.definitions.clone())
             .map_err(|bad| self.bad(&format!("definitions.{}", bad.key), bad.problem))?;
-        let topics = self.topics(&raw, &catalogue.calendar)?;
+        let hash_key = self.secret(
+            "personal_data.hash_key_file",
+            HASH_KEY,
+            raw.personal_data.hash_key_file.as_deref(),
+            environment,
+        )?;
+        let hash_key = hash_key.map(|secret| HashKey::new(&secret)).transpose();
+        let hash_key =
+            hash_key.map_err(|problem| self.bad("personal_data.hash_key_file", problem))?;
+        let topics = self.topics(&raw, &catalogue.calendar, hash_key.as_ref())?;
         if raw
             .log
             .partitions
@@ -120,6 +130,7 @@ impl Checker<'_> {
                 verify: raw.log.verify,
             },
             dead_letters: raw.dead_letters.topic,
+            hash_key,
             clickhouse: Access {
                 url: raw.clickhouse.url,
                 database: raw.clickhouse.database,
@@ -144,7 +155,12 @@ impl Checker<'_> {
         })
     }
 
-    fn topics(&self, raw: &Raw, calendar: &Calendar) -> Result<Vec<Topic>, ConfigError> {
+    fn topics(
+        &self,
+        raw: &Raw,
+        calendar: &Calendar,
+        hash_key: Option<&HashKey>,
+    ) -> Result<Vec<Topic>, ConfigError> {
         if raw.topics.is_empty() {
             return Err(self.bad(
                 "topics",
@@ -155,7 +171,8 @@ impl Checker<'_> {
         for (i, topic) in raw.topics.iter().enumerate() {
             let key = |part: &str| format!("topics[{i}].{part}");
             self.check_name(&key("name"), &topic.name)?;
-            let (feed, mapping) = self.feed(topic, &key, calendar)?;
+            let (feed, mapping) = self.feed(topic, &key, calendar, hash_key)?;
+            let kept = self.kept(topic, &key, feed.as_deref(), hash_key)?;
             if let Some(namespace) = &topic.id_namespace {
                 let is_plain = !namespace.is_empty()
                     && namespace
@@ -188,6 +205,7 @@ impl Checker<'_> {
                 max_message_bytes: topic.max_message_bytes.max(1),
                 feed,
                 mapping,
+                kept,
             });
         }
         // With all or none, no plain id can look like a qualified one.
@@ -209,6 +227,7 @@ impl Checker<'_> {
         topic: &RawTopic,
         key: &dyn Fn(&str) -> String,
         calendar: &Calendar,
+        hash_key: Option<&HashKey>,
     ) -> Result<(Option<Arc<Feed>>, Option<String>), ConfigError> {
         let source = match (&topic.mapping, &topic.preset) {
             (Some(_), Some(_)) => {
@@ -259,11 +278,37 @@ impl Checker<'_> {
                 })?
             }
         };
-        let mapping = Mapping::parse(&text, &SCHEMA)
-            .map_err(|error| self.bad(&key(part), format!("{name} is refused: {error}")))?;
-        let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+        let mapping = Mapping::parse(&text, &SCHEMA).and_then(|mapping| keyed(mapping, hash_key));
+        let mapping =
+            mapping.map_err(|error| self.bad(&key(part), format!("{name} is refused: {error}")))?;
+        let mut hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+        // Another key makes other values, as another mapping does.
+        if let Some(hash_key) = hash_key.filter(|_| mapping.hashes().is_some()) {
+            hash = format!("{hash}-{}", hash_key.fingerprint());
+        }
         let feed = Feed::new(format, mapping, calendar);
         Ok((Some(Arc::new(feed)), Some(hash)))
+    }
+
+    /// What the dead letters keep of a topic's messages.
+    fn kept(
+        &self,
+        topic: &RawTopic,
+        key: &dyn Fn(&str) -> String,
+        feed: Option<&Feed>,
+        hash_key: Option<&HashKey>,
+    ) -> Result<Kept, ConfigError> {
+        if topic.dead_letters == RawKept::Whole {
+            return Ok(Kept::Whole);
+        }
+        let bad = |problem: String| Err(self.bad(&key("dead_letters"), problem));
+        let hashes = feed.is_some_and(|feed| feed.mapping().hashes().is_some());
+        match (topic.dead_letters, hash_key.cloned()) {
+            (RawKept::Redacted, _) if !hashes => bad("`redacted` keeps hashes of what the mapping hashes, and it hashes nothing; write `hash = true` in the mapping (docs/mapping.md), or `withheld`".into()),
+            (_, None) => bad(format!("what is left out is known by a keyed hash; put a key of at least 32 characters into {HASH_KEY}, or into a file that [personal_data] hash_key_file names")),
+            (RawKept::Withheld, Some(key)) => Ok(Kept::Withheld(key)),
+            (_, Some(key)) => Ok(Kept::Redacted(key)),
+        }
     }
 
     fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {
@@ -298,7 +343,7 @@ impl Checker<'_> {
             self.bad(
                 key,
                 format!(
-                    "{}: {error}; put the password there, or into {variable}",
+                    "{}: {error}; put it there, or into {variable}",
                     file.display()
                 ),
             )

@@ -22,6 +22,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub dead_letters: RawDeadLetters,
     #[serde(default)]
+    pub personal_data: RawPersonalData,
+    #[serde(default)]
     pub clickhouse: RawClickHouse,
     #[serde(default)]
     pub definitions: DefinitionsSpec,
@@ -45,6 +47,18 @@ pub(super) struct RawTopic {
     pub id_namespace: Option<String>,
     #[serde(default = "one_mebibyte")]
     pub max_message_bytes: usize,
+    #[serde(default)]
+    pub dead_letters: RawKept,
+}
+
+/// What the dead letters keep of a topic's messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawKept {
+    #[default]
+    Whole,
+    Redacted,
+    Withheld,
 }
 
 fn cloudevents() -> String {
@@ -71,6 +85,9 @@ raw!(RawKafka { brokers: String = "127.0.0.1:9092".into(), group: String = "deal
 raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: Option<u32> = None, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
 raw!(RawDeadLetters {
     topic: String = "dealpulse.dead-letters".into()
+});
+raw!(RawPersonalData {
+    hash_key_file: Option<PathBuf> = None
 });
 raw!(RawClickHouse {
     url: String = "http://127.0.0.1:8123".into(),

@@ -100,7 +100,7 @@ fn every_contradiction_is_refused_with_its_line_and_the_fix() {
         (
             "[log]",
             "[clickhouse]\npassword_file = \"/nowhere/secret\"\n[log]",
-            "put the password there, or into DEALPULSE_CLICKHOUSE_PASSWORD",
+            "put it there, or into DEALPULSE_CLICKHOUSE_PASSWORD",
         ),
         (
             "[[topics]]\nname = \"crm.eu\"",
@@ -123,4 +123,87 @@ fn an_unknown_key_is_refused_with_its_place() {
         problem.contains("line 4") && problem.contains("unknown field `brokres`"),
         "{problem}"
     );
+}
+
+/// The problem of a configuration whose only topic is a web form's with this mapping.
+fn with_mapping(mapping: &str, more: &str, environment: &Environment) -> Result<Config, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dealpulse.toml");
+    std::fs::write(dir.path().join("forms.toml"), mapping).unwrap();
+    let text = format!(
+        "version = 1\n[[topics]]\nname = \"forms\"\nformat = \"json\"\nmapping = \"forms.toml\"\n{more}"
+    );
+    Config::parse(&text, &path, environment).map_err(|error| error.to_string())
+}
+
+const HASHING: &str =
+    "[[records]]\ntable = \"forms\"\nentity = \"lead\"\nid = { column = \"email\", hash = true }\n";
+
+#[test]
+fn hashing_needs_a_key_of_the_environment_or_a_file_and_another_key_is_another_mapping() {
+    let none = Environment::new();
+    let refused = with_mapping(HASHING, "", &none).unwrap_err();
+    for expected in [
+        "dealpulse.toml:5: topics[0].mapping",
+        "records[0].id: `hash` needs a key",
+        "DEALPULSE_HASH_KEY",
+        "hash_key_file",
+    ] {
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let with = |secret: &str| Environment::from([(HASH_KEY.to_owned(), secret.to_owned())]);
+    let (one, two) = ("1".repeat(32), "2".repeat(32));
+    let config = with_mapping(HASHING, "", &with(&one)).unwrap();
+    assert!(!format!("{config:?}").contains(&one), "never printed");
+    let other = with_mapping(HASHING, "", &with(&two)).unwrap();
+    assert_ne!(config.topics[0].mapping, other.topics[0].mapping);
+    assert!(!config.topics[0].mapping.as_ref().unwrap().contains(&one));
+    let short = with_mapping(HASHING, "", &with("secret")).unwrap_err();
+    assert!(short.contains("the key has 6 characters"), "{short}");
+    let plain = HASHING.replace(", hash = true", "");
+    let mapping = |key| {
+        with_mapping(&plain, "", &key).unwrap().topics[0]
+            .mapping
+            .clone()
+    };
+    assert_eq!(
+        mapping(with(&one)),
+        mapping(none),
+        "nothing is hashed with it"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    std::fs::write(&file, format!("{one}\n")).unwrap();
+    let section = format!("[personal_data]\nhash_key_file = \"{}\"\n", file.display());
+    let of_file = with_mapping(HASHING, &section, &Environment::new()).unwrap();
+    assert_eq!(of_file.topics[0].mapping, config.topics[0].mapping);
+}
+
+#[test]
+fn dead_letters_are_redacted_only_where_something_is_hashed_with_a_key() {
+    let key = Environment::from([(HASH_KEY.to_owned(), "1".repeat(32))]);
+    let kept = |config: Config| config.topics[0].kept.clone();
+    let redacted = "dead_letters = \"redacted\"\n";
+    assert!(matches!(
+        kept(with_mapping(HASHING, redacted, &key).unwrap()),
+        Kept::Redacted(_)
+    ));
+    let plain = HASHING.replace(", hash = true", "");
+    let refused = with_mapping(&plain, redacted, &key).unwrap_err();
+    assert!(
+        refused.contains(":6: topics[0].dead_letters: `redacted` keeps hashes"),
+        "{refused}"
+    );
+    let withheld = "dead_letters = \"withheld\"\n";
+    assert!(matches!(
+        kept(with_mapping(&plain, withheld, &key).unwrap()),
+        Kept::Withheld(_)
+    ));
+    let refused = with_mapping(&plain, withheld, &Environment::new()).unwrap_err();
+    assert!(refused.contains("DEALPULSE_HASH_KEY"), "{refused}");
+    assert!(matches!(
+        kept(with_mapping(&plain, "", &key).unwrap()),
+        Kept::Whole
+    ));
 }

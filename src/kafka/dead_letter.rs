@@ -1,11 +1,14 @@
 //! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written before the input offset moves.
 
 pub mod read;
+mod redaction;
 pub mod replay;
 
 use rdkafka::Message;
 use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
+
+pub use redaction::Redaction;
 
 use super::client::{self, Hearing, Producer, outside};
 use super::origin::{self, Origin, header::PREFIX, owned};
@@ -20,6 +23,8 @@ pub mod header {
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
     pub const DETAIL: &str = "dealpulse-detail";
+    /// What was taken out of it: [`super::Redaction::name`].
+    pub const REDACTED: &str = "dealpulse-redacted";
     /// Makes a message without a value the mark that a dead letter was replayed: `partition:offset` of the dead letter.
     pub const REPLAYED: &str = "dealpulse-replayed";
 }
@@ -77,6 +82,8 @@ pub struct DeadLetter {
     pub detail: String,
     /// The item's bytes; the message's, if it is not a batch.
     pub raw: Vec<u8>,
+    /// What was taken out of key, headers and bytes, if something was.
+    pub redaction: Option<Redaction>,
 }
 
 impl DeadLetter {
@@ -98,6 +105,7 @@ impl DeadLetter {
             reason: rejected.bad.reason.name().to_owned(),
             detail: rejected.bad.detail,
             raw: rejected.raw.to_vec(),
+            redaction: None,
         }
     }
 
@@ -113,6 +121,7 @@ impl DeadLetter {
             reason: origin::text(&headers, header::REASON)?.to_owned(),
             detail: origin::text(&headers, header::DETAIL)?.to_owned(),
             raw: message.payload().unwrap_or_default().to_vec(),
+            redaction: origin::text(&headers, header::REDACTED).map(Redaction::of_name),
         })
     }
 
@@ -137,9 +146,13 @@ impl DeadLetter {
             (header::REASON, self.reason.as_bytes()),
             (header::DETAIL, self.detail.as_bytes()),
         ];
+        let redacted = self
+            .redaction
+            .map(|redaction| (header::REDACTED, redaction.name().as_bytes()));
         let headers = self
             .own_headers()
             .chain(why)
+            .chain(redacted)
             .chain(origin.iter().map(|(name, value)| (*name, value.as_bytes())));
         let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic)
             .payload(&self.raw)

@@ -248,6 +248,7 @@ mod tests {
             max_message_bytes: 1_000,
             feed: None,
             mapping: None,
+            kept: crate::config::Kept::Whole,
         }
     }
 

@@ -310,7 +310,7 @@ impl Router {
                 batch.dead_letters.push((
                     input.clone(),
                     message.offset(),
-                    DeadLetter::new(message, &headers, origin, rejected),
+                    DeadLetter::new(message, &headers, origin, rejected).kept_by(topic),
                 ));
             }
             assertions.extend(decoded.assertions);

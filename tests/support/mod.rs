@@ -7,6 +7,7 @@ pub mod crm;
 pub mod customers;
 pub mod events;
 pub mod faults;
+pub mod feeds;
 pub mod figures;
 pub mod handover;
 pub mod kafka;

@@ -65,6 +65,8 @@ pub struct Setup {
     pub namespace: Option<&'static str>,
     /// The format of every topic's messages and the mapping that reads them, if they are no events of ours.
     pub feed: Option<(&'static str, &'static str)>,
+    /// The mapping hashes, with the key of the fixtures, and the dead letters are redacted.
+    pub is_redacted: bool,
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
@@ -94,6 +96,7 @@ impl Setup {
             on_upgrade: None,
             namespace: None,
             feed: None,
+            is_redacted: false,
             properties: CLASSIC.to_vec(),
         }
     }
@@ -132,10 +135,17 @@ impl Setup {
         let feed = self.feed.map_or_else(String::new, |(format, mapping)| {
             format!("format = \"{format}\"\nmapping = \"{mapping}\"\n")
         });
+        let (kept, personal_data) = if self.is_redacted {
+            let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hash-key");
+            let section = format!("[personal_data]\nhash_key_file = \"{key}\"\n");
+            ("dead_letters = \"redacted\"\n", section)
+        } else {
+            ("", String::new())
+        };
         let topics: String = self
             .topics
             .iter()
-            .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}{feed}"))
+            .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}{kept}{feed}"))
             .collect();
         let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
             format!("on_upgrade = \"{on_upgrade}\"\n")
@@ -147,7 +157,7 @@ impl Setup {
             .collect();
         format!(
             "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
-             [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n\
+             [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n{personal_data}\
              [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n\
              [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n{on_upgrade}\
              [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = {refresh_milliseconds}\n"

@@ -22,6 +22,7 @@ const BYTES: usize = 16 << 20;
 enum Outcome {
     Replayed,
     StillBad(&'static str),
+    Withheld,
     NoTopic,
     Refused(String),
 }
@@ -82,6 +83,7 @@ impl Work {
                 }
             }
             Verdict::StillBad(bad) => self.count(Outcome::StillBad(bad.reason.name()), &stored),
+            Verdict::Withheld => self.count(Outcome::Withheld, &stored),
             Verdict::NoTopic => self.count(Outcome::NoTopic, &stored),
         }
         Ok(())
@@ -136,6 +138,9 @@ impl Work {
                 Outcome::StillBad(reason) => {
                     format!("{count} of `{topic}` are still bad and stay: {reason}\n")
                 }
+                Outcome::Withheld => format!(
+                    "{count} of `{topic}` stay: their bytes were withheld; let the source send these messages again\n"
+                ),
                 Outcome::NoTopic => format!(
                     "{count} of `{topic}` stay: the topic is not in the configuration; name it under [[topics]]\n"
                 ),

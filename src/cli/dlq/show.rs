@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
+use crate::kafka::dead_letter::Redaction;
 use crate::kafka::dead_letter::read::{State, StoredDeadLetter};
 
 /// How many characters of a dead letter's bytes are shown.
@@ -48,13 +49,18 @@ fn start(bytes: &[u8]) -> String {
 /// A dead letter for people: three lines.
 pub fn text(stored: &StoredDeadLetter) -> String {
     let (dead_letter, origin) = (&stored.dead_letter, stored.dead_letter.origin);
-    let state = if stored.state == State::Open {
+    let mut notes = Vec::new();
+    if stored.state != State::Open {
+        notes.push(stored.state.name());
+    }
+    notes.extend(dead_letter.redaction.map(Redaction::name));
+    let notes = if notes.is_empty() {
         String::new()
     } else {
-        format!(" ({})", stored.state.name())
+        format!(" ({})", notes.join(", "))
     };
     format!(
-        "{}{state}  {}  {}\n    of {} partition {} offset {} item {}, attempt {}: {}\n    {}",
+        "{}{notes}  {}  {}\n    of {} partition {} offset {} item {}, attempt {}: {}\n    {}",
         stored.at,
         time(origin.timestamp).unwrap_or_else(|| "no time".to_owned()),
         safe(dead_letter.reason.as_bytes()),
@@ -92,6 +98,7 @@ pub fn json(stored: &StoredDeadLetter) -> Value {
         "timestamp": time(origin.timestamp),
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
+        "redacted": dead_letter.redaction.map(Redaction::name),
         "key": dead_letter.key.as_deref().map(bytes),
         "headers": headers,
         "raw": bytes(&dead_letter.raw),
@@ -196,6 +203,7 @@ mod tests {
             reason: "bad_money".into(),
             detail: "`amount` is \u{1b}[31m12,50".into(),
             raw: raw.to_vec(),
+            redaction: None,
         };
         StoredDeadLetter {
             at: At {
@@ -214,6 +222,10 @@ mod tests {
                         `amount` is \\u{1b}[31m12,50\n    {\"amount\":\"12,50\"}";
         assert_eq!(shown, expected);
         assert!(text(&stored(b"", State::Replayed)).starts_with("0:17 (replayed)  "));
+        let mut redacted = stored(b"", State::Replayed);
+        redacted.dead_letter.redaction = Some(Redaction::Hashed);
+        assert!(text(&redacted).starts_with("0:17 (replayed, hashed)  "));
+        assert_eq!(json(&redacted)["redacted"], "hashed");
     }
 
     #[test]

@@ -37,11 +37,13 @@ pub enum Reason {
     Gone,
     /// The source says that something changed, and not what.
     Gap,
+    /// A dead letter was redacted, and what is left of it is not enough.
+    Redacted,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::NotJson,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
@@ -54,6 +56,7 @@ impl Reason {
         Reason::TooLarge,
         Reason::Gone,
         Reason::Gap,
+        Reason::Redacted,
     ];
 
     /// Its name in dead letters and gauges.
@@ -71,6 +74,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::Gone => "gone",
             Reason::Gap => "gap",
+            Reason::Redacted => "redacted",
         }
     }
 

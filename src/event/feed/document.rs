@@ -1,6 +1,7 @@
 //! Documents: JSON whose numbers stay the texts they were written as. A number of a document may be an amount, and an amount is never a float.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -70,6 +71,65 @@ fn tree(raw: &RawValue, depth: usize) -> Result<Json, Bad> {
     }
 }
 
+/// Where, in the bytes of a message, the value is that a JSON pointer leads to in one of its items: several places where members of one name are repeated.
+pub(super) fn spans(message: &[u8], item: &[u8], pointer: &str) -> Vec<Range<usize>> {
+    let tokens = pointer.split('/').skip(1);
+    let tokens = tokens.map(|token| token.replace("~1", "/").replace("~0", "~"));
+    let mut found: Vec<&RawValue> = serde_json::from_slice(item).into_iter().collect();
+    for token in tokens {
+        found = found
+            .into_iter()
+            .flat_map(|raw| children(raw))
+            .filter_map(|(name, raw)| (name == token).then_some(raw))
+            .collect();
+    }
+    // The values are parts of the message: their addresses lie in it.
+    let start = |raw: &RawValue| raw.get().as_ptr() as usize - message.as_ptr() as usize;
+    let spans = found.into_iter();
+    spans
+        .map(|raw| start(raw)..start(raw) + raw.get().len())
+        .collect()
+}
+
+/// The members of an object, or the items of an array by their numbers.
+fn children(raw: &RawValue) -> Vec<(String, &RawValue)> {
+    match raw.get().as_bytes().first() {
+        Some(b'{') => {
+            serde_json::from_str(raw.get()).map_or(Vec::new(), |Members(members)| members)
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+            let items = items.into_iter().enumerate();
+            items.map(|(index, raw)| (index.to_string(), raw)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The JSON pointers of all values of a document that are neither objects nor arrays.
+pub(super) fn leaves(document: &Json) -> Vec<String> {
+    let under = |token: &str, value: &Json| {
+        let token = token.replace('~', "~0").replace('/', "~1");
+        let leaves = leaves(value).into_iter();
+        leaves
+            .map(|rest| format!("/{token}{rest}"))
+            .collect::<Vec<_>>()
+    };
+    match document {
+        Json::Object(members) => members
+            .iter()
+            .flat_map(|(name, v)| under(name, v))
+            .collect(),
+        Json::Array(items) => {
+            let items = items.iter().enumerate();
+            items
+                .flat_map(|(index, v)| under(&index.to_string(), v))
+                .collect()
+        }
+        _ => vec![String::new()],
+    }
+}
+
 /// The members of an object, each as it is written; of two with one name the last counts.
 struct Members<'d>(Vec<(String, &'d RawValue)>);
 
@@ -106,6 +166,22 @@ mod tests {
         });
         assert_eq!(read(text.as_bytes()).unwrap(), expected);
         assert_eq!(read(b"7").unwrap(), json!("7"));
+    }
+
+    #[test]
+    fn a_value_is_found_in_the_bytes_wherever_its_name_is_repeated() {
+        let text = r#"[ 7, {"a": {"b/c": [1, "x\u0041"], "d": 2}, "a": {"b/c": [3]}} ]"#;
+        let items = items(text.as_bytes()).unwrap();
+        let at = |pointer: &str| {
+            let spans = spans(text.as_bytes(), items[1].0, pointer).into_iter();
+            spans.map(|span| &text[span]).collect::<Vec<_>>()
+        };
+        assert_eq!(at("/a/b~1c/1"), [r#""x\u0041""#]);
+        assert_eq!(at("/a/b~1c/0"), ["1", "3"]);
+        assert_eq!(at("/a/d"), ["2"]);
+        assert_eq!(at("/a/x"), [""; 0]);
+        let leaves = leaves(&json!({"a": {"b/c": [1, "x"]}, "d": null}));
+        assert_eq!(leaves, ["/a/b~1c/0", "/a/b~1c/1", "/d"]);
     }
 
     #[test]

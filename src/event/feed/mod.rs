@@ -10,13 +10,15 @@ mod hubspot;
 mod pipedrive;
 mod plain;
 pub mod recognise;
+mod redact;
 mod salesforce;
 mod segment;
 
+pub use redact::Redacted;
 use serde_json::Value as Json;
 
 use super::decode::{Bad, Context, Decoded, Reason, Rejected, Rounded};
-use super::mapping::{Applied, Mapping, RowClock, Rule};
+use super::mapping::{Applied, Mapping, RowClock, Rule, is_mark};
 use super::{Assertion, Field, FieldName, Value};
 use crate::window::Calendar;
 
@@ -254,7 +256,7 @@ impl Feed {
                 .values
                 .push((FieldName::Known(Field::DELETED), Value::Flag(false))),
             Change::MergedInto(id) => {
-                let survivor = context.qualify(id.as_str().into());
+                let survivor = context.qualify(rule.id_of(id)?.into());
                 let survivor =
                     survivor.map_or(Value::Null, |id| Value::Text(id.into_owned().into()));
                 assertion.values = vec![(FieldName::Known(Field::MERGED_INTO), survivor)];
@@ -364,11 +366,18 @@ pub enum Explained {
 }
 
 /// The cells of a row that a rule looks at.
+///
+/// # Errors
+/// A value that has no text; one that was redacted and is read in the clear.
 fn cells(rule: &Rule, row: &Row) -> Result<Vec<Cell>, Bad> {
     let columns = rule.columns();
     let cells = columns.map(|(key, column)| {
         let cell = cell::text(&row.columns, column)
             .map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
+        if cell.as_deref().is_some_and(is_mark) && !rule.hashed().any(|hashed| hashed == column) {
+            let problem = format!("{key}: `{column}` was redacted; the mapping hashed it then, and reads it in the clear now");
+            return Err(Bad::new(Reason::Redacted, problem));
+        }
         Ok((key, column.to_owned(), cell))
     });
     cells.collect()

@@ -9,6 +9,9 @@ use serde_json::{Map, Value as Json};
 use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason, short};
 
+/// What the records of one event may come to together: far more than any does, as each has all fields of the event.
+const MOST_BYTES: usize = 4 << 20;
+
 pub(super) fn rows(value: Json) -> Result<Vec<Row>, Bad> {
     let value = envelope(value);
     let Some(header) = member(&value, "ChangeEventHeader").filter(|header| header.is_object())
@@ -53,6 +56,16 @@ pub(super) fn rows(value: Json) -> Result<Vec<Row>, Bad> {
         sequence: sequence(header),
     };
     let columns = said(&value, header, &change);
+    if ids.len() > 1 {
+        let size = Json::Object(columns.clone()).to_string().len();
+        if ids.len().saturating_mul(size) > MOST_BYTES {
+            let detail = format!(
+                "{kind} of {} records of {entity} with {size} bytes each: more than {MOST_BYTES} together; read these records again",
+                ids.len()
+            );
+            return Err(Bad::new(Reason::TooLarge, detail));
+        }
+    }
     let rows = ids.into_iter().map(|id| {
         let mut columns = columns.clone();
         columns.insert("Id".into(), Json::String(long_id(&id)));

@@ -4,6 +4,7 @@
 
 mod amount;
 mod condition;
+mod personal;
 mod rule;
 mod source;
 mod time;
@@ -14,6 +15,7 @@ use chrono_tz::Tz;
 use encoding_rs::Encoding;
 use serde::Deserialize;
 
+pub use personal::{HashKey, is_mark};
 use rule::RuleSpec;
 pub use rule::{Applied, Join, RowClock, Rule};
 
@@ -158,6 +160,7 @@ impl Mapping {
             .enumerate()
             .map(|(number, rule)| Rule::new(format!("records[{number}]"), rule, schema));
         let rules = rules.collect::<Result<Vec<_>, _>>()?;
+        check_hashed(&rules)?;
         if let Some(table) = spec
             .ignore
             .iter()
@@ -215,12 +218,79 @@ impl Mapping {
         columns
     }
 
+    /// The first key that keeps a hash, if one does: such a mapping needs a key to hash with.
+    pub fn hashes(&self) -> Option<String> {
+        let mut uses = self.rules.iter().flat_map(Rule::uses);
+        uses.find_map(|(key, _, hashed)| hashed.map(|_| key))
+    }
+
+    /// The mapping with a key to hash with.
+    ///
+    /// # Errors
+    /// It hashes, and there is no key; `fix` says where to put one.
+    pub fn with_key(mut self, key: Option<&HashKey>, fix: &str) -> Result<Self, MappingError> {
+        match (key, self.hashes()) {
+            (None, Some(hashed)) => {
+                let problem = format!("`hash` needs a key to hash with; {fix}");
+                return Err(MappingError::wrong(hashed, problem));
+            }
+            (None, None) => {}
+            (Some(key), _) => {
+                let hashing = self.rules.iter_mut().flat_map(Rule::hashing);
+                hashing.for_each(|hashing| hashing.key = Some(key.clone()));
+            }
+        }
+        Ok(self)
+    }
+
     /// True if a file is read by a rule or joined by one.
     pub fn names(&self, file: &str) -> bool {
         self.rules.iter().any(|rule| {
             rule.file() == Some(file) || rule.joins.iter().any(|join| join.file == file)
         })
     }
+}
+
+/// A column as a JSON pointer: a name is that of a member.
+pub fn pointer(column: &str) -> String {
+    if column.starts_with('/') {
+        column.to_owned()
+    } else {
+        format!("/{}", column.replace('~', "~0").replace('/', "~1"))
+    }
+}
+
+/// A column is hashed everywhere in the same rows, and alike: a dead letter that is redacted has one hash of it and nothing else.
+fn check_hashed(rules: &[Rule]) -> Result<(), MappingError> {
+    for (rule, other) in rules
+        .iter()
+        .flat_map(|rule| rules.iter().map(move |o| (rule, o)))
+    {
+        if !rule.reads_rows_of(other) {
+            continue;
+        }
+        let hashed = rule
+            .uses()
+            .filter_map(|(key, column, by)| Some((key, column, by?)));
+        for (key, column, by) in hashed {
+            let mut uses = other
+                .uses()
+                .filter(|used| pointer(used.1) == pointer(column));
+            let wrong = uses.find(|(.., used)| !used.is_some_and(|used| used.hashes_like(by)));
+            if let Some((wrong, _, used)) = wrong {
+                let problem = match used {
+                    None => format!(
+                        "`{column}` is hashed for {key}, so it can't be read in the clear here; hash it here, too, or nowhere"
+                    ),
+                    Some(_) => format!(
+                        "`{column}` is hashed otherwise for {key}; write the same `ignore_case` and `map`"
+                    ),
+                };
+                return Err(MappingError::wrong(wrong, problem));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

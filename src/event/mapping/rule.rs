@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use chrono_tz::Tz;
 use serde::Deserialize;
 
-use super::MappingError;
 use super::condition::{Condition, Texts};
+use super::personal::Hashing;
 use super::source::{Source, SourceSpec};
+use super::{MappingError, pointer};
 use crate::event::decode::{Bad, Context, Reason, Rounded};
 use crate::event::{
     Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When,
@@ -21,7 +22,7 @@ pub(super) struct RuleSpec {
     file: Option<String>,
     table: Option<String>,
     entity: String,
-    id: String,
+    id: SourceSpec,
     #[serde(default)]
     when: BTreeMap<String, Texts>,
     #[serde(default)]
@@ -71,14 +72,14 @@ pub struct Rule {
     /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
     pub partial: bool,
     entity: &'static EntitySpec,
-    id: String,
+    id: Source,
     time: Option<Source>,
     fields: Vec<(Field, Source)>,
     custom: Vec<(String, Source)>,
 }
 
 /// Whose rows a rule reads.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Rows {
     /// A file's, by its base name.
     File(String),
@@ -186,7 +187,7 @@ impl Rule {
             otherwise: spec.otherwise,
             partial: spec.partial,
             entity,
-            id: spec.id,
+            id: Source::of_id(&format!("{key}.id"), spec.id.0)?,
             time,
             fields,
             custom,
@@ -248,6 +249,11 @@ impl Rule {
 
     /// The columns it reads, each with the key that names it.
     pub fn columns(&self) -> impl Iterator<Item = (String, &str)> {
+        self.uses().map(|(key, column, _)| (key, column))
+    }
+
+    /// The columns it reads, each with the key that names it and with the source that hashes it; without one it is read in the clear.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (String, &str, Option<&Source>)> {
         let fields = self.fields.iter();
         let fields = fields
             .map(|(field, source)| (format!("fields.{}", self.entity.spec(*field).name), source));
@@ -257,12 +263,62 @@ impl Rule {
         let sources = fields.chain(custom).chain(time);
         let columns = sources.flat_map(|(key, source)| {
             let key = format!("{}.{key}", self.key);
-            source.columns().map(move |column| (key.clone(), column))
+            source
+                .uses()
+                .map(move |(column, hashed)| (key.clone(), column, hashed))
         });
         let when = self.when.columns();
-        let when = when.map(|column| (format!("{}.when.{column}", self.key), column));
-        let id = (format!("{}.id", self.key), self.id.as_str());
-        std::iter::once(id).chain(when).chain(columns)
+        let when = when.map(|column| (format!("{}.when.{column}", self.key), column, None));
+        let id = self.id.uses();
+        let id = id.map(|(column, hashed)| (format!("{}.id", self.key), column, hashed));
+        id.chain(when).chain(columns)
+    }
+
+    /// True if two rules read the same rows.
+    pub(super) fn reads_rows_of(&self, other: &Rule) -> bool {
+        self.from == other.from
+    }
+
+    /// The columns of which it keeps hashes.
+    pub fn hashed(&self) -> impl Iterator<Item = &str> {
+        self.uses()
+            .filter_map(|(_, column, hashed)| hashed.map(|_| column))
+    }
+
+    /// True if its records are known by hashes of their ids.
+    pub fn hashes_id(&self) -> bool {
+        self.id.uses().any(|(_, hashed)| hashed.is_some())
+    }
+
+    /// What stands for the text of a column in a dead letter; none of a column that isn't hashed.
+    ///
+    /// # Errors
+    /// There is no key to hash with.
+    pub fn mark(&self, column: &str, text: &str) -> Result<Option<String>, Bad> {
+        let column = pointer(column);
+        let hashed = self
+            .uses()
+            .find_map(|(_, known, hashed)| hashed.filter(|_| pointer(known) == column));
+        hashed.map(|source| source.mark(text)).transpose()
+    }
+
+    /// An id as its records have it: hashed, if the rule hashes it.
+    ///
+    /// # Errors
+    /// There is no key to hash with.
+    pub fn id_of(&self, id: &str) -> Result<String, Bad> {
+        let cell = |_: &str| Some(id);
+        let found = self.id.find(&cell);
+        let kept = found.map(|found| self.id.kept(found)).transpose()?;
+        Ok(kept.unwrap_or_default().into_owned())
+    }
+
+    /// Everything that hashes.
+    pub(super) fn hashing(&mut self) -> impl Iterator<Item = &mut Hashing> {
+        let fields = self.fields.iter_mut().map(|(_, source)| source);
+        let custom = self.custom.iter_mut().map(|(_, source)| source);
+        let sources = fields.chain(custom).chain(std::iter::once(&mut self.id));
+        sources.map(Source::hashing)
     }
 
     /// What a row says. `cell` looks a column up: `None` where the row has no such cell, which asserts nothing; an empty cell asserts that
@@ -295,11 +351,11 @@ impl Rule {
             if self.partial && !source.is_chosen(&cell) {
                 continue;
             }
-            let Some(text) = source.text(&cell) else {
+            let Some(found) = source.find(&cell) else {
                 continue;
             };
             let spec = self.entity.spec(*field);
-            let (value, is_rounded) = source.read(spec, text, context.namespace, zone)?;
+            let (value, is_rounded) = source.read(spec, found, context.namespace, zone)?;
             if is_rounded {
                 rounded.push(Rounded {
                     table: self.source().to_owned(),
@@ -313,13 +369,13 @@ impl Rule {
             if self.partial && !source.is_chosen(&cell) {
                 continue;
             }
-            let Some(text) = source.text(&cell) else {
+            let Some(found) = source.find(&cell) else {
                 continue;
             };
-            let value = if text.is_empty() {
+            let value = if found.text.is_empty() {
                 Value::Null
             } else {
-                Value::Text(Cow::Borrowed(text))
+                Value::Text(source.kept(found)?)
             };
             values.push((FieldName::Custom(Cow::Borrowed(name)), value));
         }
@@ -364,15 +420,13 @@ impl Rule {
         (clock, index): (RowClock, u32),
         calendar: &Calendar,
     ) -> Result<(Cow<'a, str>, crate::event::Stamp), Bad> {
-        let id = cell(&self.id).and_then(|id| context.qualify(Cow::Borrowed(id.trim())));
+        let id = self.id.find(cell);
+        let id = id.map(|found| self.id.kept(found)).transpose()?;
+        let id = id.and_then(|id| context.qualify(id));
         let id = id.ok_or_else(|| {
-            Bad::new(
-                Reason::MissingId,
-                format!(
-                    "`{}` is empty, or means none; it is the record's id",
-                    self.id
-                ),
-            )
+            let column = self.id.columns().next().unwrap_or_default();
+            let problem = format!("`{column}` is empty, or means none; it is the record's id");
+            Bad::new(Reason::MissingId, problem)
         })?;
         let time = self.time(cell, calendar.zone())?;
         let time = time.map(|when| calendar.instant(when)).or(clock.time);
@@ -387,9 +441,11 @@ impl Rule {
         let Some(source) = &self.time else {
             return Ok(None);
         };
-        match source.text(cell) {
-            None | Some("") => Ok(None),
-            Some(text) => source.when("time", text, zone).map(Some),
+        match source.find(cell) {
+            Some(found) if !found.text.is_empty() => {
+                source.when("time", found.text, zone).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 }

@@ -12,9 +12,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use super::MappingError;
 use super::amount::Notation;
 use super::condition::{Condition, Texts};
+use super::personal::Hashing;
 use super::time::Format;
 use crate::event::decode::{Bad, Reason, read_text, short};
-use crate::event::{FieldSpec, Kind, Value, When};
+use crate::event::{FieldSpec, Keep, Kind, Value, When};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +36,8 @@ pub(super) struct SourceTable {
     round: bool,
     #[serde(default)]
     percent: bool,
+    #[serde(default)]
+    hash: bool,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +47,8 @@ struct CaseSpec {
     when: BTreeMap<String, Texts>,
     column: Option<String>,
     value: Option<String>,
+    #[serde(default)]
+    hash: bool,
 }
 
 /// `"column"`, or a table.
@@ -81,6 +86,7 @@ pub(super) struct Source {
     formats: Vec<Format>,
     zone: Option<Tz>,
     notation: Notation,
+    hashing: Hashing,
 }
 
 /// A value, where a condition holds.
@@ -88,6 +94,17 @@ pub(super) struct Source {
 struct Case {
     when: Condition,
     from: From,
+    /// A hash of the value is kept, not the value.
+    hash: bool,
+}
+
+/// What a source finds in a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'a> {
+    /// The text, mapped.
+    pub text: &'a str,
+    /// A hash of it is kept.
+    hash: bool,
 }
 
 #[derive(Debug)]
@@ -129,6 +146,14 @@ impl Source {
         let is_number = matches!(field.kind, Kind::Money | Kind::Fraction);
         if !is_number && (spec.decimal.is_some() || spec.grouping.is_some() || spec.round) {
             return wrong("decimal", format!("`{}` is no number", field.name));
+        }
+        let hashes = spec.hash || spec.cases.iter().any(|case| case.hash);
+        if hashes && !matches!(field.kind, Kind::Text | Kind::Reference) {
+            let problem = format!(
+                "`{}` is no text and no id; only these are hashed",
+                field.name
+            );
+            return wrong("hash", problem);
         }
         if spec.percent && field.kind != Kind::Fraction {
             return wrong("percent", format!("`{}` is no share", field.name));
@@ -176,9 +201,31 @@ impl Source {
                 round: spec.round,
                 percent: spec.percent,
             },
+            hashing: Hashing {
+                ignore_case: spec.ignore_case,
+                key: None,
+            },
         };
         source.check_words(key, field)?;
         Ok(source)
+    }
+
+    /// Checks the source of an id: a column, hashed or not.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn of_id(key: &str, spec: SourceTable) -> Result<Source, MappingError> {
+        static ID: FieldSpec = FieldSpec {
+            name: "id",
+            keep: Keep::Latest,
+            kind: Kind::Text,
+        };
+        let is_column = spec.column.is_some() && spec.cases.is_empty() && spec.map.is_empty();
+        if !is_column || spec.ignore_case && !spec.hash {
+            let problem = "an id is a column: write its name, or { column = \"…\", hash = true, ignore_case = true } to keep its hash";
+            return Err(MappingError::wrong(key, problem));
+        }
+        Source::new(key, spec, &ID)
     }
 
     /// A word that the field will refuse in every row is better refused once, here.
@@ -204,9 +251,18 @@ impl Source {
 
     /// The columns it looks at.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.cases
-            .iter()
-            .flat_map(|case| case.when.columns().chain(case.from.column()))
+        self.uses().map(|(column, _)| column)
+    }
+
+    /// The columns it looks at, each with how it is hashed; those read in the clear without.
+    pub fn uses(&self) -> impl Iterator<Item = (&str, Option<&Source>)> {
+        self.cases.iter().flat_map(move |case| {
+            let own = match &case.from {
+                From::Column(column) => Some((column.as_str(), case.hash.then_some(self))),
+                From::Value(_) => None,
+            };
+            case.when.columns().map(|column| (column, None)).chain(own)
+        })
     }
 
     /// The columns its values come from.
@@ -225,20 +281,56 @@ impl Source {
         chosen.from.column()
     }
 
-    /// Its text in a row, mapped; `None` where the row doesn't have the cells that tell. Where no case holds it is blank.
-    pub fn text<'a>(&'a self, cell: &impl Fn(&str) -> Option<&'a str>) -> Option<&'a str> {
+    /// How it hashes.
+    pub fn hashing(&mut self) -> &mut Hashing {
+        &mut self.hashing
+    }
+
+    /// What it finds in a row; `None` where the row doesn't have the cells that tell. Where no case holds it is blank.
+    pub fn find<'a>(&'a self, cell: &impl Fn(&str) -> Option<&'a str>) -> Option<Found<'a>> {
         for case in &self.cases {
             if case.when.is_open(cell) {
                 return None;
             }
             if case.when.holds(cell) {
-                return match &case.from {
-                    From::Value(value) => Some(value),
-                    From::Column(column) => cell(column).map(|text| self.mapped(text.trim())),
+                let text = match &case.from {
+                    From::Value(value) => value,
+                    From::Column(column) => self.mapped(cell(column)?.trim()),
                 };
+                let hash = case.hash;
+                return Some(Found { text, hash });
             }
         }
-        Some("")
+        let (text, hash) = ("", false);
+        Some(Found { text, hash })
+    }
+
+    /// What is kept of a text: itself, or its hash.
+    ///
+    /// # Errors
+    /// [`Reason::Redacted`] for a hash of another key.
+    pub fn kept<'a>(&self, found: Found<'a>) -> Result<Cow<'a, str>, Bad> {
+        if found.hash && !is_none(found.text) {
+            self.hashing.kept(found.text)
+        } else {
+            Ok(Cow::Borrowed(found.text))
+        }
+    }
+
+    /// What stands for the text of a hashed column in a dead letter, so that the source finds the same in it.
+    ///
+    /// # Errors
+    /// There is no key.
+    pub fn mark(&self, text: &str) -> Result<String, Bad> {
+        match self.mapped(text.trim()) {
+            none if is_none(none) => Ok(none.to_owned()),
+            text => self.hashing.mark(text),
+        }
+    }
+
+    /// True if two sources hash a text alike.
+    pub fn hashes_like(&self, other: &Source) -> bool {
+        self.ignore_case == other.ignore_case && self.map == other.map
     }
 
     /// True if a case holds.
@@ -255,17 +347,18 @@ impl Source {
         found.map_or(text, String::as_str)
     }
 
-    /// Reads a text as the field demands; the second is true if an amount was rounded.
+    /// Reads what it found as the field demands; the second is true if an amount was rounded.
     ///
     /// # Errors
     /// The reason and the field, with what would be right.
     pub fn read<'a>(
         &self,
         field: &FieldSpec,
-        text: &'a str,
+        found: Found<'a>,
         namespace: Option<&str>,
         zone: Tz,
     ) -> Result<(Value<'a>, bool), Bad> {
+        let text = found.text;
         if text.is_empty() {
             return Ok((Value::Null, false));
         }
@@ -290,7 +383,7 @@ impl Source {
                 let value = read_text(field, Cow::Owned(number.to_string()), namespace)?;
                 Ok((value, is_rounded))
             }
-            _ => Ok((read_text(field, Cow::Borrowed(text), namespace)?, false)),
+            _ => Ok((read_text(field, self.kept(found)?, namespace)?, false)),
         }
     }
 
@@ -319,10 +412,21 @@ impl Source {
     }
 }
 
+/// True of what is no text, and no id of anything.
+fn is_none(text: &str) -> bool {
+    matches!(text, "" | "0")
+}
+
 fn cases(key: &str, spec: &SourceTable) -> Result<Vec<Case>, MappingError> {
-    let from = |key: &str, column: &Option<String>, value: &Option<String>| match (column, value) {
+    let from = |key: &str, column: &Option<String>, value: &Option<String>, hash: bool| match (
+        column, value,
+    ) {
         (Some(column), None) => Ok(From::Column(column.clone())),
-        (None, Some(value)) => Ok(From::Value(value.clone())),
+        (None, Some(value)) if !hash => Ok(From::Value(value.clone())),
+        (None, Some(_)) => Err(MappingError::wrong(
+            format!("{key}.hash"),
+            "a constant `value` is nobody's; hash a `column`",
+        )),
         _ => Err(MappingError::wrong(
             key,
             "write either the `column` the value comes from or a constant `value`",
@@ -337,7 +441,8 @@ fn cases(key: &str, spec: &SourceTable) -> Result<Vec<Case>, MappingError> {
         }
         return Ok(vec![Case {
             when: Condition::default(),
-            from: from(key, &spec.column, &spec.value)?,
+            from: from(key, &spec.column, &spec.value, spec.hash)?,
+            hash: spec.hash,
         }]);
     }
     if spec.column.is_some() || spec.value.is_some() {
@@ -346,10 +451,18 @@ fn cases(key: &str, spec: &SourceTable) -> Result<Vec<Case>, MappingError> {
             "write either `cases` or a `column` or `value`; a last case without `when` counts where no other does",
         ));
     }
+    if spec.hash {
+        return Err(MappingError::wrong(
+            format!("{key}.hash"),
+            "write it into the cases whose `column` is hashed",
+        ));
+    }
     let cases = spec.cases.iter().enumerate().map(|(number, case)| {
+        let key = format!("{key}.cases[{number}]");
         Ok(Case {
             when: Condition::new(case.when.clone()),
-            from: from(&format!("{key}.cases[{number}]"), &case.column, &case.value)?,
+            from: from(&key, &case.column, &case.value, case.hash)?,
+            hash: case.hash,
         })
     });
     cases.collect()

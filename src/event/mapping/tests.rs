@@ -236,6 +236,122 @@ fn a_wrong_mapping_is_refused_with_the_key_and_the_fix() {
     assert!(problem(&format!("delimiter = \"→\"\n{DEALS}")).starts_with("delimiter"));
 }
 
+fn keyed(mapping: &str) -> Mapping {
+    let key = HashKey::new("00112233445566778899aabbccddeeff").unwrap();
+    let mapping = Mapping::parse(mapping, &crate::record::SCHEMA).unwrap();
+    mapping.with_key(Some(&key), "").unwrap()
+}
+
+#[test]
+fn of_a_hashed_column_only_the_hash_is_kept() {
+    let mapping = DEALS
+        .replace(
+            "\"seller\"\ncurrency",
+            "{ column = \"seller\", hash = true }\ncurrency",
+        )
+        .replace(
+            "tier = \"tier\"",
+            "tier = { column = \"tier\", hash = true, ignore_case = true }",
+        );
+    let mapping = keyed(&mapping);
+    let kept = |seller, tier| {
+        let cells = [("key", "D"), ("seller", seller), ("tier", tier)];
+        let said = read(&mapping, &cells).unwrap();
+        (said["owner_id"].clone(), said["custom.tier"].clone())
+    };
+    let (owner, tier) = kept(" Ana", " GOLD ");
+    assert_eq!(owner.len(), "Text(\"\")".len() + 32);
+    assert!(!owner.contains("Ana") && !tier.to_lowercase().contains("gold"));
+    assert_eq!(kept("Ana", "gold"), (owner.clone(), tier.clone()));
+    assert_ne!(
+        kept("ana", "gold").0,
+        owner,
+        "case counts unless it is said"
+    );
+    assert_eq!(kept("gold", "gold").0, tier, "a text has one hash");
+    assert_eq!(
+        kept("", " "),
+        ("Null".into(), "Null".into()),
+        "nothing stays nothing"
+    );
+    assert_eq!(kept("0", "x").0, "Null", "an id that means none");
+}
+
+#[test]
+fn an_id_may_be_hashed_and_a_case_alone() {
+    let mapping = keyed(
+        &DEALS
+            .replace("id = \"key\"", "id = { column = \"key\", hash = true, ignore_case = true }")
+            .replace("amount = \"worth\"", "account_id = { cases = [{ when = { phase = \"x\" }, column = \"worth\", hash = true }, { column = \"ended\" }] }")
+            .replace("closed_at = { column = \"ended\", format = \"epoch_ms\" }", ""),
+    );
+    let of = |key, phase| {
+        let cells = [
+            ("key", key),
+            ("phase", phase),
+            ("worth", "w"),
+            ("ended", "e"),
+        ];
+        let said = read(&mapping, &cells);
+        said.map(|said| (said["id"].clone(), said["account_id"].clone()))
+    };
+    let (id, account) = of("Kim@x", "won").unwrap();
+    assert_eq!((id.len(), account.as_str()), (32, "Text(\"e\")"));
+    assert_eq!(of("KIM@x ", "won").unwrap().0, id);
+    assert_eq!(of("0", "won").unwrap_err().reason, Reason::MissingId);
+    let hashed = DEALS.replace("amount = \"worth\"", "account_id = { cases = [{ when = { phase = \"Signed\" }, column = \"worth\", hash = true }, { column = \"ended\" }] }");
+    let mapping = keyed(&hashed);
+    let said = read(
+        &mapping,
+        &[("key", "D"), ("phase", "Signed"), ("worth", "w")],
+    )
+    .unwrap();
+    assert_eq!(said["account_id"].len(), "Text(\"\")".len() + 32);
+}
+
+#[test]
+fn hashes_that_could_not_be_kept_are_refused() {
+    let with = |to: &str| problem(&DEALS.replace("owner_id = \"seller\"", to));
+    assert!(
+        with("probability = { column = \"p\", hash = true }")
+            .starts_with("records[0].fields.probability.hash: `probability` is no text and no id")
+    );
+    assert!(
+        with("name = { value = \"x\", hash = true }")
+            .starts_with("records[0].fields.name.hash: a constant")
+    );
+    assert!(
+        with("name = { column = \"worth\", hash = true }").starts_with(
+            "records[0].fields.amount: `worth` is hashed for records[0].fields.name, so it can't be read in the clear here"
+        )
+    );
+    assert!(
+        with("name = { column = \"n\", hash = true }\nproduct = { column = \"/n\", hash = true, ignore_case = true }")
+            .contains("hashed otherwise for records[0].fields.name")
+    );
+    assert!(
+        problem(&DEALS.replace("\"key\"", "{ column = \"key\", ignore_case = true }"))
+            .starts_with("records[0].id: an id is a column")
+    );
+    let mapping = DEALS.replace(
+        "tier = \"tier\"",
+        "tier = { column = \"tier\", hash = true }",
+    );
+    let mapping = Mapping::parse(&mapping, &crate::record::SCHEMA).unwrap();
+    let cells = [("key", "D"), ("tier", "gold")];
+    let bad = read(&mapping, &cells).unwrap_err();
+    assert_eq!(
+        bad.reason,
+        Reason::Redacted,
+        "without a key nothing is kept"
+    );
+    let refused = mapping.with_key(None, "write one").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "records[0].custom.tier: `hash` needs a key to hash with; write one"
+    );
+}
+
 #[test]
 fn names_every_column_it_reads() {
     let mapping = Mapping::parse(

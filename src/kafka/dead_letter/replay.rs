@@ -5,7 +5,7 @@ use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
 use super::read::{At, StoredDeadLetter};
-use super::{DeadLetter, Producers, header};
+use super::{DeadLetter, Producers, Redaction, header};
 use crate::config::{Config, Topic};
 use crate::event::decode::{Bad, Reason};
 use crate::kafka::client::outside;
@@ -19,6 +19,8 @@ pub enum Verdict {
     Readable,
     /// It is still bad, for this reason.
     StillBad(Bad),
+    /// Its bytes were withheld, so that there is nothing to replay.
+    Withheld,
     /// Its topic is not in the configuration any more.
     NoTopic,
 }
@@ -27,6 +29,9 @@ pub enum Verdict {
 pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
     if dead_letter.reason == Reason::Gone.name() {
         return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to replay
+    }
+    if dead_letter.redaction == Some(Redaction::Withheld) {
+        return Verdict::Withheld;
     }
     let Some(topic) = topics.iter().find(|topic| topic.name == dead_letter.topic) else {
         return Verdict::NoTopic;
@@ -140,6 +145,7 @@ async fn twice<F: Future<Output = Result<(), OutsideError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Kept;
     use crate::kafka::origin::Origin;
     use crate::record::topic_number;
 
@@ -163,6 +169,7 @@ mod tests {
             reason: "too_large".into(),
             detail,
             raw: raw.into(),
+            redaction: None,
         }
     }
 
@@ -176,6 +183,7 @@ mod tests {
                 max_message_bytes: limit,
                 feed: None,
                 mapping: None,
+                kept: Kept::Whole,
             }],
             now,
         )

@@ -1,0 +1,4 @@
+//! Mappings.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dealpulse_fuzz::mapping(data));

@@ -1,0 +1,6 @@
+//! Messages of a feed of this format.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    dealpulse_fuzz::feed(dealpulse::event::feed::Format::PipedriveWebhook, data);
+});
