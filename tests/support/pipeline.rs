@@ -65,6 +65,8 @@ pub struct Setup {
     pub namespace: Option<&'static str>,
     /// The format of every topic's messages and the mapping that reads them, if they are no events of ours.
     pub feed: Option<(&'static str, &'static str)>,
+    /// The tables of the topics as they are written, and what goes with them, if the topics are not all alike.
+    pub inputs: Option<String>,
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
@@ -94,6 +96,7 @@ impl Setup {
             on_upgrade: None,
             namespace: None,
             feed: None,
+            inputs: None,
             properties: CLASSIC.to_vec(),
         }
     }
@@ -137,6 +140,7 @@ impl Setup {
             .iter()
             .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}{feed}"))
             .collect();
+        let topics = self.inputs.as_ref().unwrap_or(&topics);
         let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
             format!("on_upgrade = \"{on_upgrade}\"\n")
         });

@@ -8,6 +8,7 @@ use super::read::{At, StoredDeadLetter};
 use super::{DeadLetter, Producers, header};
 use crate::config::{Config, Topic};
 use crate::event::decode::{Bad, Reason};
+use crate::event::feed::avro::Schemas;
 use crate::kafka::client::outside;
 use crate::kafka::origin::owned;
 use crate::pipeline::OutsideError;
@@ -23,15 +24,15 @@ pub enum Verdict {
     NoTopic,
 }
 
-/// Decides what the route would do with a dead letter at `now` (µs).
-pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
+/// Decides what the route would do with a dead letter at `now` (µs), by the schemas that are known.
+pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], schemas: &Schemas, now: i64) -> Verdict {
     if dead_letter.reason == Reason::Gone.name() {
         return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to replay
     }
     let Some(topic) = topics.iter().find(|topic| topic.name == dead_letter.topic) else {
         return Verdict::NoTopic;
     };
-    let decoded = dead_letter.decode(topic, now);
+    let decoded = dead_letter.decode(topic, schemas, now);
     match decoded.rejected.into_iter().next() {
         Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
         _ => Verdict::Readable,
@@ -140,6 +141,7 @@ async fn twice<F: Future<Output = Result<(), OutsideError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Encoding;
     use crate::kafka::origin::Origin;
     use crate::record::topic_number;
 
@@ -174,9 +176,11 @@ mod tests {
                 number: topic_number("crm"),
                 namespace: None,
                 max_message_bytes: limit,
+                encoding: Encoding::Json,
                 feed: None,
                 mapping: None,
             }],
+            &Schemas::default(),
             now,
         )
     }
@@ -193,7 +197,7 @@ mod tests {
             panic!("it is in the future")
         };
         assert_eq!(bad.reason, Reason::FutureTime);
-        assert_eq!(judge(&good, &[], 0), Verdict::NoTopic);
+        assert_eq!(judge(&good, &[], &Schemas::default(), 0), Verdict::NoTopic);
     }
 
     #[test]
