@@ -8,6 +8,7 @@ SHELL := /bin/sh
 include mk/prerequisites.mk
 include mk/engines.mk
 include mk/kafka.mk
+include mk/connect.mk
 include mk/prometheus.mk
 include mk/grafana.mk
 include mk/deploy.mk
@@ -25,7 +26,7 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 	$(CARGO) build --release --locked
 	$(CARGO) run --quiet --release --locked -- demo
 
-test: build-tools engines prometheus-tools grafana-packages deploy-tools ## run every test, including those against real Kafka, ClickHouse and Prometheus
+test: build-tools engines connect-engine postgresql-tools prometheus-tools grafana-packages deploy-tools ## run every test, including those against real Kafka, Debezium, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
 soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories, alerts over thousands of years, fuzzing
@@ -46,7 +47,7 @@ build: build-tools ## build the release binary
 	$(CARGO) build --release --locked
 
 clean-cache: ## remove the engines that were installed
-	rm -rf '$(LIBCHDB_DIR)' '$(KAFKA_DIR)' '$(KAFKA_DIR).part' '$(DEPLOY_TOOLS_DIR)'
+	rm -rf '$(LIBCHDB_DIR)' '$(KAFKA_DIR)' '$(KAFKA_DIR).part' '$(CONNECT_DIR)' '$(REGISTRY_DIR)' '$(DEPLOY_TOOLS_DIR)'
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | sort -u | while IFS='|' read -r target words; do \

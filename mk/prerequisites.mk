@@ -6,7 +6,7 @@
 
 .PHONY: prerequisites build-tools rust engine-tools kafka-tools
 
-prerequisites: build-tools engine-tools kafka-tools prometheus-tools node-tools pip ## check everything that has to be on the machine; on Debian as root, install it
+prerequisites: build-tools engine-tools kafka-tools connect-tools postgresql-tools prometheus-tools node-tools pip ## check everything that has to be on the machine; on Debian as root, install it
 
 # $(call install,WHAT FOR,SHELL THAT LISTS DEBIAN PACKAGES IN $$missing): one apt-get for all of them. `a|b` is a where there is one.
 # policy-rc.d keeps Debian from starting as a service what is installed as a program.

@@ -73,6 +73,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// The input topics.
     pub topics: Vec<Topic>,
+    /// Where the schemas of topics in Avro are.
+    pub schema_registry: Option<SchemaRegistry>,
     /// The internal log.
     pub log: LogTopic,
     /// The topic dead letters go to.
@@ -144,6 +146,34 @@ impl std::fmt::Debug for Kafka {
     }
 }
 
+/// The address of a schema registry and the user.
+#[derive(Clone)]
+pub struct SchemaRegistry {
+    /// `http://host:port` or `https://…`, with whatever its paths begin with.
+    pub url: String,
+    /// Blank if it needs none.
+    pub username: String,
+    /// Never printed.
+    pub password: String,
+}
+
+impl std::fmt::Debug for SchemaRegistry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} as {:?}", self.url, self.username)
+    }
+}
+
+/// How the messages of a topic are encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// JSON.
+    #[default]
+    Json,
+    /// Avro in the wire format of schema registries.
+    Avro,
+}
+
 /// One input topic.
 #[derive(Debug, Clone)]
 pub struct Topic {
@@ -155,6 +185,8 @@ pub struct Topic {
     pub namespace: Option<String>,
     /// The longest message taken.
     pub max_message_bytes: usize,
+    /// How its messages are encoded.
+    pub encoding: Encoding,
     /// How its messages are read, if they are no events of ours.
     pub feed: Option<Arc<Feed>>,
     /// The hash of its mapping, and of the key that it hashes with: another one reads the topic otherwise.

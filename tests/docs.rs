@@ -349,6 +349,7 @@ fn all_keys() -> BTreeSet<String> {
         ("", "?\nversion = 1\n"),
         ("kafka.", "version = 1\n[kafka]\n?\n"),
         ("topics.", "version = 1\n[[topics]]\n?\n"),
+        ("schema_registry.", "version = 1\n[schema_registry]\n?\n"),
         ("log.", "version = 1\n[log]\n?\n"),
         ("dead_letters.", "version = 1\n[dead_letters]\n?\n"),
         ("personal_data.", "version = 1\n[personal_data]\n?\n"),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::rates::reporting_currency;
 use super::raw::{Raw, RawKept, RawTopic};
 use super::{
-    Access, CLOUDEVENTS, Config, ConfigError, Environment, HASH_KEY, Kafka, Kept, LogTopic, Topic,
-    keyed, presets,
+    Access, CLOUDEVENTS, Config, ConfigError, Encoding, Environment, HASH_KEY, Kafka, Kept,
+    LogTopic, SchemaRegistry, Topic, keyed, presets,
 };
 use crate::event::feed::{Feed, Format};
 use crate::event::mapping::{HashKey, Mapping};
@@ -115,6 +115,7 @@ impl Checker<'_> {
             raw.clickhouse.password_file.as_deref(),
             environment,
         )?;
+        let schema_registry = self.schema_registry(&raw, environment)?;
         Ok(Config {
             kafka: Kafka {
                 brokers: raw.kafka.brokers,
@@ -122,6 +123,7 @@ impl Checker<'_> {
                 properties,
             },
             topics,
+            schema_registry,
             log: LogTopic {
                 topic: raw.log.topic,
                 partitions: raw.log.partitions,
@@ -203,6 +205,7 @@ impl Checker<'_> {
                 number,
                 namespace: topic.id_namespace.clone(),
                 max_message_bytes: topic.max_message_bytes.max(1),
+                encoding: topic.encoding,
                 feed,
                 mapping,
                 kept,
@@ -238,6 +241,10 @@ impl Checker<'_> {
             (None, None) => None,
         };
         if topic.format == CLOUDEVENTS {
+            if topic.encoding != Encoding::Json {
+                let problem = "events of ours are JSON; write the topic's `format`";
+                return Err(self.bad(&key("encoding"), problem));
+            }
             return match source {
                 None => Ok((None, None)),
                 Some((part, _)) => Err(self.bad(
@@ -309,6 +316,50 @@ impl Checker<'_> {
             (RawKept::Withheld, Some(key)) => Ok(Kept::Withheld(key)),
             (_, Some(key)) => Ok(Kept::Redacted(key)),
         }
+    }
+
+    /// The schema registry, which topics in Avro need.
+    fn schema_registry(
+        &self,
+        raw: &Raw,
+        environment: &Environment,
+    ) -> Result<Option<SchemaRegistry>, ConfigError> {
+        let mut topics = raw.topics.iter();
+        let avro = topics.position(|topic| topic.encoding == Encoding::Avro);
+        let Some(url) = &raw.schema_registry.url else {
+            return match avro {
+                None => Ok(None),
+                Some(i) => Err(self.bad(
+                    &format!("topics[{i}].encoding"),
+                    "messages in Avro need the `url` of a [schema_registry]",
+                )),
+            };
+        };
+        let is_address = ["http://", "https://"].iter().any(|scheme| {
+            let rest = url.strip_prefix(scheme);
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']))
+        });
+        if !is_address {
+            return Err(self.bad(
+                "schema_registry.url",
+                // Not what was written, where it may hold a password.
+                match url.contains('@') {
+                    true => "write the registry's address like http://127.0.0.1:8081, and the user beside it, as `username` and `password_file`".to_owned(),
+                    false => format!("`{url}`; write the registry's address like http://127.0.0.1:8081"),
+                },
+            ));
+        }
+        let password = self.secret(
+            "schema_registry.password_file",
+            "DEALPULSE_SCHEMA_REGISTRY_PASSWORD",
+            raw.schema_registry.password_file.as_deref(),
+            environment,
+        )?;
+        Ok(Some(SchemaRegistry {
+            url: url.trim_end_matches('/').to_owned(),
+            username: raw.schema_registry.username.clone(),
+            password: password.unwrap_or_default(),
+        }))
     }
 
     fn check_name(&self, key: &str, name: &str) -> Result<(), ConfigError> {

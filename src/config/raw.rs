@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{CLOUDEVENTS, Environment, OnUpgrade};
+use super::{CLOUDEVENTS, Encoding, Environment, OnUpgrade};
 use crate::definitions::DefinitionsSpec;
 
 /// The file as it is written.
@@ -17,6 +17,8 @@ pub(super) struct Raw {
     pub kafka: RawKafka,
     #[serde(default)]
     pub topics: Vec<RawTopic>,
+    #[serde(default)]
+    pub schema_registry: RawSchemaRegistry,
     #[serde(default)]
     pub log: RawLog,
     #[serde(default)]
@@ -39,6 +41,8 @@ pub(super) struct RawTopic {
     pub name: String,
     #[serde(default = "cloudevents")]
     pub format: String,
+    #[serde(default)]
+    pub encoding: Encoding,
     #[serde(default)]
     pub mapping: Option<PathBuf>,
     #[serde(default)]
@@ -82,6 +86,7 @@ macro_rules! raw {
 }
 
 raw!(RawKafka { brokers: String = "127.0.0.1:9092".into(), group: String = "dealpulse".into(), password_file: Option<PathBuf> = None, properties: BTreeMap<String, String> = BTreeMap::new() });
+raw!(RawSchemaRegistry { url: Option<String> = None, username: String = String::new(), password_file: Option<PathBuf> = None });
 raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: Option<u32> = None, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
 raw!(RawDeadLetters {
     topic: String = "dealpulse.dead-letters".into()
@@ -111,9 +116,13 @@ raw!(RawServe {
 
 /// What the environment overrides: DEALPULSE_ and the key, in capitals.
 pub(super) fn apply_environment(raw: &mut Raw, environment: &Environment) {
-    let overrides: [(&str, &mut String); 7] = [
+    let overrides: [(&str, &mut String); 8] = [
         ("DEALPULSE_KAFKA_BROKERS", &mut raw.kafka.brokers),
         ("DEALPULSE_KAFKA_GROUP", &mut raw.kafka.group),
+        (
+            "DEALPULSE_SCHEMA_REGISTRY_USERNAME",
+            &mut raw.schema_registry.username,
+        ),
         ("DEALPULSE_CLICKHOUSE_URL", &mut raw.clickhouse.url),
         (
             "DEALPULSE_CLICKHOUSE_DATABASE",
@@ -127,5 +136,8 @@ pub(super) fn apply_environment(raw: &mut Raw, environment: &Environment) {
         if let Some(given) = environment.get(name) {
             value.clone_from(given);
         }
+    }
+    if let Some(url) = environment.get("DEALPULSE_SCHEMA_REGISTRY_URL") {
+        raw.schema_registry.url = Some(url.clone());
     }
 }

@@ -36,6 +36,18 @@ fn the_environment_goes_over_the_file_and_secrets_are_never_shown() {
             "DEALPULSE_CLICKHOUSE_PASSWORD".to_owned(),
             "hunter3".to_owned(),
         ),
+        (
+            "DEALPULSE_SCHEMA_REGISTRY_URL".to_owned(),
+            "https://registry/ccompat/".to_owned(),
+        ),
+        (
+            "DEALPULSE_SCHEMA_REGISTRY_USERNAME".to_owned(),
+            "me".to_owned(),
+        ),
+        (
+            "DEALPULSE_SCHEMA_REGISTRY_PASSWORD".to_owned(),
+            "hunter4".to_owned(),
+        ),
     ]);
     let config = Config::parse(GOOD, Path::new("x"), &environment).unwrap();
     assert_eq!(
@@ -46,6 +58,15 @@ fn the_environment_goes_over_the_file_and_secrets_are_never_shown() {
         ("other:1", "hunter3")
     );
     assert_eq!(config.kafka.properties["sasl.password"], "hunter2");
+    let registry = config.schema_registry.as_ref().unwrap();
+    assert_eq!(
+        (
+            registry.url.as_str(),
+            registry.username.as_str(),
+            registry.password.as_str()
+        ),
+        ("https://registry/ccompat", "me", "hunter4")
+    );
     assert!(!format!("{config:?}").contains("hunter"));
 }
 
@@ -106,6 +127,26 @@ fn every_contradiction_is_refused_with_its_line_and_the_fix() {
             "[[topics]]\nname = \"crm.eu\"",
             "[[topics]]\nformat = \"xml\"\nname = \"crm.eu\"",
             "topics[0].format: `xml` is no format",
+        ),
+        (
+            "name = \"crm.us\"",
+            "name = \"crm.us\"\nencoding = \"avro\"",
+            "dealpulse.toml:12: topics[1].encoding: events of ours are JSON",
+        ),
+        (
+            "name = \"crm.us\"",
+            "name = \"crm.us\"\nencoding = \"avro\"\nformat = \"json\"\npreset = \"hubspot\"",
+            "dealpulse.toml:12: topics[1].encoding: messages in Avro need the `url` of a [schema_registry]",
+        ),
+        (
+            "[log]",
+            "[schema_registry]\nurl = \"registry:8081\"\n[log]",
+            "dealpulse.toml:15: schema_registry.url: `registry:8081`; write the registry's address",
+        ),
+        (
+            "[log]",
+            "[schema_registry]\nurl = \"http://me:hunter2@registry\"\n[log]",
+            "write the registry's address like http://127.0.0.1:8081, and the user beside it",
         ),
     ] {
         let problem = problem(from, to);

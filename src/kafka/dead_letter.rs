@@ -15,6 +15,7 @@ use super::origin::{self, Origin, header::PREFIX, owned};
 use crate::config::{Kafka, Topic};
 use crate::event::decode::cloudevents::Header;
 use crate::event::decode::{Decoded, Rejected};
+use crate::event::feed::avro::Schemas;
 use crate::pipeline::OutsideError;
 
 /// The names of the headers a dead letter carries besides those of its message and its [`origin::header`]s.
@@ -126,12 +127,13 @@ impl DeadLetter {
     }
 
     /// The decoded item as it is replayed to its topic.
-    pub fn decode(&self, topic: &Topic, now: i64) -> Decoded<'_> {
+    pub fn decode(&self, topic: &Topic, schemas: &Schemas, now: i64) -> Decoded<'_> {
         let headers: Vec<Header<'_>> = self.own_headers().collect();
         self.origin.next_attempt().decode(
             topic,
             (self.key.as_deref(), Some(&self.raw)),
             &headers,
+            schemas,
             now,
         )
     }

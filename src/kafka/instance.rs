@@ -286,6 +286,7 @@ impl<S: Store + Clone + 'static> Instance<S> {
             kafka: config.kafka.clone(),
             group,
             topics,
+            schema_registry: config.schema_registry.clone(),
             old_log,
             log: logs.of(target)?,
             partitions: target.partitions,

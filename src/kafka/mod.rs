@@ -1,4 +1,4 @@
-//! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log; dead letters.
+//! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log; dead letters; the schema registry.
 
 pub mod admin;
 mod backoff;
@@ -12,6 +12,7 @@ mod log;
 mod member;
 pub mod origin;
 pub mod rebuild;
+pub mod registry;
 pub mod route;
 pub mod sample;
 

@@ -4,10 +4,10 @@
 use rdkafka::message::{Headers, OwnedHeaders};
 use rdkafka::{Message, Timestamp};
 
-use crate::config::Topic;
+use crate::config::{Encoding, Topic};
 use crate::event::decode::cloudevents::{self, Header};
 use crate::event::decode::{Context, Decoded};
-use crate::event::feed;
+use crate::event::feed::{self, avro::Schemas};
 
 /// The names of the headers that hold an origin.
 pub mod header {
@@ -118,12 +118,13 @@ impl Origin {
         }
     }
 
-    /// Decodes a message of this origin. An item of a batch that comes back alone keeps its index.
+    /// Decodes a message of this origin, one in Avro by the schemas that are known. An item of a batch that comes back alone keeps its index.
     pub fn decode<'m>(
         &self,
         topic: &Topic,
         (key, payload): (Option<&'m [u8]>, Option<&'m [u8]>),
         headers: &[Header<'m>],
+        schemas: &Schemas,
         now: i64,
     ) -> Decoded<'m> {
         let context = Context {
@@ -145,7 +146,10 @@ impl Origin {
                     key,
                     value: payload,
                 };
-                feed.decode(&topic.name, message, &context)
+                match topic.encoding {
+                    Encoding::Json => feed.decode(&topic.name, message, &context),
+                    Encoding::Avro => feed.decode_avro(&topic.name, message, schemas, &context),
+                }
             }
         };
         if self.index > 0 {
@@ -246,6 +250,7 @@ mod tests {
             number: topic_number("crm"),
             namespace: None,
             max_message_bytes: 1_000,
+            encoding: Encoding::Json,
             feed: None,
             mapping: None,
             kept: crate::config::Kept::Whole,
@@ -330,7 +335,13 @@ mod tests {
     #[test]
     fn an_item_that_comes_back_alone_keeps_its_index_and_its_time() {
         let item = br#"{"specversion":"1.0","type":"crm.lead.upserted","subject":"L-1","data":{"status":"open"}}"#;
-        let decoded = PLACE.decode(&topic(), (None, Some(item)), &[], i64::MAX);
+        let decoded = PLACE.decode(
+            &topic(),
+            (None, Some(item)),
+            &[],
+            &Schemas::default(),
+            i64::MAX,
+        );
         let stamp = decoded.assertions[0].stamp;
         assert_eq!(
             (
@@ -346,7 +357,13 @@ mod tests {
             (topic_number("crm"), 1_772_618_400_000_000)
         );
 
-        let bad = PLACE.decode(&topic(), (None, Some(b"{")), &[], i64::MAX);
+        let bad = PLACE.decode(
+            &topic(),
+            (None, Some(b"{")),
+            &[],
+            &Schemas::default(),
+            i64::MAX,
+        );
         assert_eq!(
             (bad.rejected[0].index, bad.rejected[0].bad.reason),
             (2, Reason::NotJson)

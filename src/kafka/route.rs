@@ -20,7 +20,8 @@ use super::backoff::Backoff;
 use super::dead_letter::{DeadLetter, Producers};
 use super::log::KafkaLog;
 use super::origin::{self, Origin};
-use crate::config::{Kafka, Topic};
+use super::registry::{self, Registry};
+use crate::config::{Kafka, SchemaRegistry, Topic};
 use crate::health::Health;
 use crate::pipeline::flush::{backoff, retrying};
 use crate::pipeline::route::partition_by_home;
@@ -53,6 +54,8 @@ pub struct Routing {
     pub group: String,
     /// The input topics.
     pub topics: Vec<Topic>,
+    /// Where the schemas of topics in Avro are.
+    pub schema_registry: Option<SchemaRegistry>,
     /// The log of an older generation, to be carried over in place of topics.
     pub old_log: Option<String>,
     /// The log that is written.
@@ -99,10 +102,12 @@ impl Route {
             topic: routing.dead_letters.clone(),
             telemetry: routing.telemetry.clone(),
         };
+        let registry = Registry::new(routing.schema_registry.as_ref())?;
         let (stop, runtime) = (Arc::new(AtomicBool::new(false)), Handle::current());
         let router = Router {
             routing,
             group: Arc::new(group),
+            registry,
             writer,
             runtime,
             stop: stop.clone(),
@@ -142,6 +147,7 @@ struct OnItsWay {
 struct Router {
     routing: Routing,
     group: Arc<Group>,
+    registry: Registry,
     writer: Writer,
     runtime: Handle,
     stop: Arc<AtomicBool>,
@@ -254,8 +260,10 @@ impl Router {
     }
 
     /// Decodes messages and spreads what they assert over the homes, so that few large messages go to the log.
-    fn batch(&self, messages: &[BorrowedMessage<'_>]) -> Result<Batch, OutsideError> {
+    /// Those of a partition that waits for a schema are passed over; they are read again.
+    fn batch(&mut self, messages: &[BorrowedMessage<'_>]) -> Result<Batch, OutsideError> {
         let (now, telemetry) = ((self.routing.clock)(), &self.routing.telemetry);
+        let deadline = Instant::now() + registry::TURN;
         let mut batch = Batch::default();
         let mut assertions = Vec::with_capacity(messages.len());
         for message in messages {
@@ -282,9 +290,26 @@ impl Router {
             else {
                 continue;
             };
+            let (input, of) = (Input::of(message), (message.key(), message.payload()));
+            let worker = self.workers.get(&input);
+            if worker.is_some_and(|worker| worker.waits_at().is_some()) {
+                continue;
+            }
+            // Messages in JSON need nothing, and there are many of them.
+            if topic.encoding == Encoding::Avro {
+                let prepared = self.registry.prepare(topic, of, deadline);
+                if let Err(error) = self.runtime.block_on(prepared) {
+                    let worker = self.workers.entry(input).or_default();
+                    worker.wait_for_schema(message.offset(), error.to_string());
+                    continue;
+                }
+                if let Some(worker) = self.workers.get_mut(&input) {
+                    worker.has_schema();
+                }
+            }
             let headers = origin::headers(message);
             let origin = Origin::of(message, &headers);
-            let decoded = origin.decode(topic, (message.key(), message.payload()), &headers, now);
+            let decoded = origin.decode(topic, of, &headers, self.registry.schemas(), now);
             telemetry
                 .events_routed
                 .with_label_values(&[&topic.name])
@@ -305,7 +330,6 @@ impl Router {
                     .with_label_values(&[&topic.name, &rounded.table, &rounded.column])
                     .inc();
             }
-            let input = Input::of(message);
             for rejected in decoded.rejected {
                 batch.dead_letters.push((
                     input.clone(),
@@ -387,12 +411,19 @@ impl Router {
         Ok(true)
     }
 
-    /// Commits what is done, pauses partitions whose dead letters wait, and reports which are paused.
+    /// Commits what is done, pauses partitions that wait, goes back to where one has waited for a schema, and reports which are paused.
     fn look_at_partitions(&mut self) {
         let mut commits = Vec::new();
         for (input, worker) in &mut self.workers {
             worker.look();
             commits.extend(worker.commit().map(|offset| (input, offset)));
+            if let Some(offset) = worker.waits_at().filter(|_| self.registry.is_due())
+                && worker.is_paused
+                && self.group.seek(input, offset)
+            {
+                self.next.insert(input.clone(), offset);
+                worker.try_again();
+            }
             let should_pause = worker.should_pause();
             if should_pause != worker.is_paused {
                 worker.is_paused = self.group.pause(input, should_pause);
@@ -400,7 +431,7 @@ impl Router {
             let problem = worker.problem();
             if problem != worker.reported {
                 if problem.is_none() {
-                    tracing::info!(%input, "its dead letters are written; it goes on");
+                    tracing::info!(%input, "nothing waits any more; it goes on");
                 }
                 self.routing.health.set(&input.to_string(), problem.clone());
                 worker.reported = problem;

@@ -27,6 +27,13 @@ const JARS: &str = include_str!("../kafka/jars.sha256");
 const READY_WITHIN: Duration = Duration::from_secs(90);
 /// Another program may take a free port between our looking and the broker's binding.
 const START_ATTEMPTS: usize = 3;
+/// The `log4j2.properties` of a server: everything to its standard output.
+pub const LOGGING: &str = "rootLogger.level=INFO\n\
+    rootLogger.appenderRef.console.ref=console\n\
+    appender.console.type=Console\n\
+    appender.console.name=console\n\
+    appender.console.layout.type=PatternLayout\n\
+    appender.console.layout.pattern=%d %p %m (%c)%n\n";
 const CLUSTER_ID: &str = "ZGVhbHB1bHNlLXRlc3RzIQ";
 
 /// One running broker, also its own controller.
@@ -331,41 +338,51 @@ pub fn free_port() -> u16 {
     }
 }
 
-fn jar_directory() -> PathBuf {
+/// The directory of an engine, by its name in the cache; it has all of these files, a line each, as `sha256sum` wrote them.
+///
+/// # Panics
+/// When one is missing, with the target that installs it.
+pub fn engine_directory(name: &str, files: &str, target: &str) -> PathBuf {
     let cache = std::env::var_os("DEALPULSE_CACHE")
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cache/dealpulse")))
         .expect("DEALPULSE_CACHE or a home directory");
-    let directory = cache.join("kafka-4.4.0");
-    let missing = JARS
+    let directory = cache.join(name);
+    let missing = files
         .lines()
         .filter_map(|line| line.split_whitespace().nth(1))
-        .find(|jar| !directory.join(jar).is_file());
-    if let Some(jar) = missing {
+        .find(|file| !directory.join(file).is_file());
+    if let Some(file) = missing {
         panic!(
-            "{jar} is not in {}: run make kafka-engine",
+            "{file} is not in {}: run make {target}",
             directory.display()
         );
     }
     directory
 }
 
-fn java(directory: &Path) -> Command {
+/// Java in a directory with a `log4j2.properties`, with the settings that let a small server start soon.
+pub fn java(directory: &Path) -> Command {
     let mut command = Command::new("java");
     command
         .current_dir(directory)
         .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         .args(["-Xms256m", "-Xmx512m"])
         .arg("-Dlog4j2.configurationFile=log4j2.properties")
-        .arg("-cp")
-        .arg(jar_directory().join("*"))
         .stdin(Stdio::null());
     command
 }
 
-async fn format(directory: &Path) {
+fn java_with_jars(directory: &Path) -> Command {
+    let jars = engine_directory("kafka-4.4.0", JARS, "kafka-engine");
     let mut command = java(directory);
+    command.arg("-cp").arg(jars.join("*"));
+    command
+}
+
+async fn format(directory: &Path) {
+    let mut command = java_with_jars(directory);
     command
         .args(["kafka.tools.StorageTool", "format", "--standalone"])
         .args(["-t", CLUSTER_ID, "-c", "server.properties"]);
@@ -387,7 +404,7 @@ fn launch(directory: &Path) -> (Child, Watchdog) {
         .append(true)
         .open(directory.join("broker.log"))
         .expect("a log file");
-    let broker = java(directory)
+    let broker = java_with_jars(directory)
         .args(["kafka.Kafka", "server.properties"])
         .stdout(log.try_clone().expect("a second handle on the log"))
         .stderr(log)
@@ -430,15 +447,9 @@ fn write_configuration(directory: &Path, port: u16, controller: u16, properties:
     for (key, value) in properties {
         server.push_str(&format!("{key}={value}\n"));
     }
-    let logging = "rootLogger.level=INFO\n\
-                   rootLogger.appenderRef.console.ref=console\n\
-                   appender.console.type=Console\n\
-                   appender.console.name=console\n\
-                   appender.console.layout.type=PatternLayout\n\
-                   appender.console.layout.pattern=%d %p %m (%c)%n\n";
     for (name, text) in [
         ("server.properties", server.as_str()),
-        ("log4j2.properties", logging),
+        ("log4j2.properties", LOGGING),
     ] {
         fs::write(directory.join(name), text).expect("the broker's configuration can be written");
     }

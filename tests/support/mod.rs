@@ -3,6 +3,7 @@
 
 pub mod clickhouse;
 pub mod clients;
+pub mod connect;
 pub mod crm;
 pub mod customers;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod handover;
 pub mod kafka;
 pub mod monitoring;
 pub mod pipeline;
+pub mod postgres;
 pub mod pure;
 pub mod read_model;
 pub mod reference;

@@ -67,6 +67,8 @@ pub struct Setup {
     pub feed: Option<(&'static str, &'static str)>,
     /// The mapping hashes, with the key of the fixtures, and the dead letters are redacted.
     pub is_redacted: bool,
+    /// The tables of the topics as they are written, and what goes with them, if the topics are not all alike.
+    pub inputs: Option<String>,
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
@@ -97,6 +99,7 @@ impl Setup {
             namespace: None,
             feed: None,
             is_redacted: false,
+            inputs: None,
             properties: CLASSIC.to_vec(),
         }
     }
@@ -147,6 +150,7 @@ impl Setup {
             .iter()
             .map(|topic| format!("[[topics]]\nname = \"{topic}\"\n{namespace}{limit}{kept}{feed}"))
             .collect();
+        let topics = self.inputs.as_ref().unwrap_or(&topics);
         let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
             format!("on_upgrade = \"{on_upgrade}\"\n")
         });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use tokio::runtime::Handle;
@@ -10,6 +11,7 @@ use super::{Replay, show};
 use crate::config::Config;
 use crate::kafka::dead_letter::read::{At, DeadLetters, State, StoredDeadLetter};
 use crate::kafka::dead_letter::replay::{self, Verdict, judge};
+use crate::kafka::registry::{self, Registry};
 use crate::telemetry::wall_clock;
 
 /// How many dead letters are replayed together.
@@ -33,6 +35,7 @@ pub fn run(args: &Replay) -> Result<()> {
     let dead_letters = DeadLetters::open(&config.kafka, &config.dead_letters)?;
     let mut work = Work {
         replay: replay::Replay::new(&config)?,
+        registry: Registry::new(config.schema_registry.as_ref())?,
         dry_run: args.dry_run,
         readable: Vec::new(),
         bytes: 0,
@@ -66,6 +69,7 @@ pub fn run(args: &Replay) -> Result<()> {
 
 struct Work {
     replay: replay::Replay,
+    registry: Registry,
     dry_run: bool,
     readable: Vec<StoredDeadLetter>,
     bytes: usize,
@@ -74,7 +78,15 @@ struct Work {
 
 impl Work {
     fn take(&mut self, stored: StoredDeadLetter, config: &Config) -> Result<()> {
-        match judge(&stored.dead_letter, &config.topics, wall_clock()) {
+        let dead_letter = &stored.dead_letter;
+        let mut topics = config.topics.iter();
+        if let Some(topic) = topics.find(|topic| topic.name == dead_letter.topic) {
+            let message = (dead_letter.key.as_deref(), Some(dead_letter.raw.as_slice()));
+            let deadline = Instant::now() + registry::TURN;
+            Handle::current().block_on(self.registry.prepare(topic, message, deadline))?;
+        }
+        let schemas = self.registry.schemas();
+        match judge(dead_letter, &config.topics, schemas, wall_clock()) {
             Verdict::Readable => {
                 self.bytes += stored.dead_letter.size();
                 self.readable.push(stored);

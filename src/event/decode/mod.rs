@@ -15,6 +15,10 @@ pub use scalar::read_text;
 pub enum Reason {
     /// Not JSON at all.
     NotJson,
+    /// Not Avro in the wire format of schema registries, or not as its schema says.
+    NotAvro,
+    /// Avro by a schema that the registry doesn't have, or that can't be used.
+    UnknownSchema,
     /// JSON, but not an event of the topic's format.
     NotAnEvent,
     /// An entity or action that does not exist.
@@ -43,8 +47,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 15] = [
         Reason::NotJson,
+        Reason::NotAvro,
+        Reason::UnknownSchema,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
         Reason::MissingId,
@@ -63,6 +69,8 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Reason::NotJson => "not_json",
+            Reason::NotAvro => "not_avro",
+            Reason::UnknownSchema => "unknown_schema",
             Reason::NotAnEvent => "not_an_event",
             Reason::UnknownEntity => "unknown_entity",
             Reason::MissingId => "missing_id",

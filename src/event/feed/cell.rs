@@ -45,13 +45,17 @@ fn decimal(object: &Json) -> Option<String> {
 
 /// The bytes of a whole number, the greatest first, in two's complement, as a decimal of so many places.
 pub(super) fn unscaled(base64: &str, scale: i64) -> Option<String> {
-    let bytes = STANDARD.decode(base64).ok()?;
+    decimal_of(&STANDARD.decode(base64).ok()?, scale)
+}
+
+/// The same of the bytes themselves.
+pub(super) fn decimal_of(bytes: &[u8], scale: i64) -> Option<String> {
     if bytes.is_empty() || bytes.len() > 16 || !(0..=30).contains(&scale) {
         return None;
     }
     let sign = if bytes[0] & 0x80 == 0 { 0 } else { 0xff };
     let mut all = [sign; 16];
-    all[16 - bytes.len()..].copy_from_slice(&bytes);
+    all[16 - bytes.len()..].copy_from_slice(bytes);
     let number = i128::from_be_bytes(all);
     let digits = format!(
         "{:0>width$}",

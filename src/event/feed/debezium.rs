@@ -1,5 +1,5 @@
 //! Debezium's change events of PostgreSQL and MySQL: <https://debezium.io/documentation/reference/stable/connectors/postgresql.html>. With a schema beside
-//! the payload or without, wrapped in an envelope or flattened by `ExtractNewRecordState`.
+//! the payload or without, as JSON or Avro, wrapped in an envelope or flattened by `ExtractNewRecordState`.
 //!
 //! The order of the changes of one instant is the log's own: the LSN, or file and position of the binlog. A delete names the key alone, whatever else it
 //! shows: of a table without `REPLICA IDENTITY FULL` the other columns are blanks and zeros. A row of a snapshot is of the snapshot's time.
@@ -7,20 +7,19 @@
 use serde_json::{Map, Value as Json};
 
 use super::cell::unscaled;
-use super::document;
-use super::{Change, Clock, Message, Row, member, micros, not_an_event, text_member, whole};
+use super::{Change, Clock, Key, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason};
 
-pub(super) fn rows(value: Json, topic: &str, message: Message<'_>) -> Result<Vec<Row>, Bad> {
+pub(super) fn rows(value: Json, topic: &str, key: Key<'_>) -> Result<Vec<Row>, Bad> {
     let (schema, value) = payload(value);
     if !value.is_object() {
         return Err(not_an_event("the payload is no object"));
     }
     let row = match text_member(&value, "op") {
         Some(op) if member(&value, "source").is_some() => {
-            wrapped(op, &value, schema.as_ref(), message)?
+            wrapped(op, &value, schema.as_ref(), key)?
         }
-        _ => Some(flattened(value, schema.as_ref(), topic, message)?),
+        _ => Some(flattened(value, schema.as_ref(), topic, key)?),
     };
     Ok(row.into_iter().collect())
 }
@@ -44,7 +43,7 @@ fn wrapped(
     op: &str,
     value: &Json,
     schema: Option<&Json>,
-    message: Message<'_>,
+    key: Key<'_>,
 ) -> Result<Option<Row>, Bad> {
     let source = member(value, "source").cloned().unwrap_or_default();
     let table = text_member(&source, "table").or_else(|| text_member(&source, "collection"));
@@ -62,7 +61,7 @@ fn wrapped(
     };
     let (change, columns) = match op {
         "r" | "c" | "u" => (Change::Written, image("after")),
-        "d" => (Change::Deleted, with_key(image("before"), message)),
+        "d" => (Change::Deleted, with_key(image("before"), key)),
         "t" => {
             return Err(Bad::new(
                 Reason::NotAnEvent,
@@ -97,7 +96,7 @@ fn flattened(
     mut value: Json,
     schema: Option<&Json>,
     topic: &str,
-    message: Message<'_>,
+    key: Key<'_>,
 ) -> Result<Row, Bad> {
     scale(&mut value, schema);
     let text = |name: &str| text_member(&value, name).map(str::to_owned);
@@ -127,7 +126,7 @@ fn flattened(
             Change::Written
         },
         columns: if is_deleted {
-            with_key(value, message)
+            with_key(value, key)
         } else {
             value
         },
@@ -139,9 +138,8 @@ fn flattened(
 }
 
 /// A row with the columns of the message's key, which are right also where the row's are not.
-fn with_key(row: Json, message: Message<'_>) -> Json {
-    let key = message.key.and_then(|key| document::read(key).ok());
-    let key = key.map(|key| payload(key).1);
+fn with_key(row: Json, key: Key<'_>) -> Json {
+    let key = key.read().map(|key| payload(key).1);
     let mut columns = match row {
         Json::Object(columns) => columns,
         _ => Map::new(),

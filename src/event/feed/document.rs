@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use crate::event::decode::{Bad, Reason};
 
 /// How deep objects and arrays may lie in each other: no feed needs as much, and a message that does costs more than it says.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 
 /// An item of a message: its bytes, and what they say or why they say nothing.
 pub(super) type Item<'m> = (&'m [u8], Result<Json, Bad>);

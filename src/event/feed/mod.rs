@@ -3,6 +3,7 @@
 //! A format knows how its source says what: which table a row is of, when and in which order it was so, which of its columns are said at
 //! all, and that a record is gone. What the columns mean, only the mapping knows.
 
+pub mod avro;
 mod cell;
 mod debezium;
 mod document;
@@ -21,6 +22,7 @@ use super::decode::{Bad, Context, Decoded, Reason, Rejected, Rounded};
 use super::mapping::{Applied, Mapping, RowClock, Rule, is_mark};
 use super::{Assertion, Field, FieldName, Value};
 use crate::window::Calendar;
+use avro::Schemas;
 
 /// How a feed's messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,10 +70,10 @@ impl Format {
     }
 
     /// The rows of an item of a message.
-    fn rows(self, (topic, message): (&str, Message<'_>), item: Json) -> Result<Vec<Row>, Bad> {
+    fn rows(self, (topic, key): (&str, Key<'_>), item: Json) -> Result<Vec<Row>, Bad> {
         match self {
             Format::Json => plain::rows(item, topic),
-            Format::Debezium => debezium::rows(item, topic, message),
+            Format::Debezium => debezium::rows(item, topic, key),
             Format::SalesforceCdc => salesforce::rows(item),
             Format::HubspotWebhook => hubspot::rows(item),
             Format::PipedriveWebhook => pipedrive::rows(item),
@@ -87,6 +89,32 @@ pub struct Message<'m> {
     pub key: Option<&'m [u8]>,
     /// Its value; none of a tombstone.
     pub value: Option<&'m [u8]>,
+}
+
+impl<'m> Message<'m> {
+    fn key(self) -> Key<'m> {
+        Key {
+            bytes: self.key,
+            schemas: None,
+        }
+    }
+}
+
+/// A message's key, as it is encoded. Beside a value in Avro there may be a key in JSON.
+#[derive(Debug, Clone, Copy)]
+struct Key<'m> {
+    bytes: Option<&'m [u8]>,
+    schemas: Option<&'m Schemas>,
+}
+
+impl Key<'_> {
+    /// The document it is; none if it can't be read.
+    fn read(self) -> Option<Json> {
+        let bytes = self.bytes?;
+        let avro = self.schemas.map(|schemas| avro::read(bytes, schemas));
+        avro.and_then(Result::ok)
+            .or_else(|| document::read(bytes).ok())
+    }
 }
 
 /// What a message says of one thing.
@@ -160,16 +188,11 @@ impl Feed {
         let Some(value) = message.value else {
             return decoded;
         };
-        let size = value.len();
-        let items = if size > context.limit {
-            let detail = format!("{size} bytes; the topic's limit is {}", context.limit);
-            Err(Bad::new(Reason::TooLarge, detail))
-        } else {
-            document::items(value)
-        };
+        let items = within_limit(value, context).and_then(|()| document::items(value));
         let items = items.unwrap_or_else(|bad| vec![(value, Err(bad))]);
         for (index, (raw, item)) in (0..).zip(items) {
-            let read = item.and_then(|item| self.item((topic, message), item, context, index));
+            let read =
+                item.and_then(|item| self.item((topic, message.key()), item, context, index));
             match read {
                 Ok(read) => {
                     decoded.assertions.extend(read.assertions);
@@ -181,10 +204,39 @@ impl Feed {
         decoded
     }
 
+    /// The same of a message in Avro, which is one item, by the schemas that its value and its key name.
+    pub fn decode_avro<'m>(
+        &self,
+        topic: &str,
+        message: Message<'m>,
+        schemas: &Schemas,
+        context: &Context<'_>,
+    ) -> Decoded<'m> {
+        let mut decoded = Decoded::default();
+        let Some(raw) = message.value else {
+            return decoded;
+        };
+        let key = Key {
+            schemas: Some(schemas),
+            ..message.key()
+        };
+        let read = within_limit(raw, context)
+            .and_then(|()| avro::read(raw, schemas))
+            .and_then(|item| self.item((topic, key), item, context, 0));
+        match read {
+            Ok(read) => {
+                decoded.assertions = read.assertions;
+                decoded.rounded = read.rounded;
+            }
+            Err(bad) => decoded.rejected.push(Rejected { index: 0, bad, raw }),
+        }
+        decoded
+    }
+
     /// What one item asserts: all of it, or nothing.
     fn item(
         &self,
-        at: (&str, Message<'_>),
+        at: (&str, Key<'_>),
         item: Json,
         context: &Context<'_>,
         index: u32,
@@ -280,7 +332,7 @@ impl Feed {
         let items = document::items(value).unwrap_or_else(|bad| vec![(value, Err(bad))]);
         let mut explained = Vec::new();
         for (index, (_, item)) in (0..).zip(items) {
-            let rows = item.and_then(|item| self.format.rows((topic, message), item));
+            let rows = item.and_then(|item| self.format.rows((topic, message.key()), item));
             match rows {
                 Err(bad) => explained.push(Explained::Rejected { index, bad }),
                 Ok(rows) => {
@@ -381,6 +433,15 @@ fn cells(rule: &Rule, row: &Row) -> Result<Vec<Cell>, Bad> {
         Ok((key, column.to_owned(), cell))
     });
     cells.collect()
+}
+
+fn within_limit(value: &[u8], context: &Context<'_>) -> Result<(), Bad> {
+    let (size, limit) = (value.len(), context.limit);
+    if size > limit {
+        let detail = format!("{size} bytes; the topic's limit is {limit}");
+        return Err(Bad::new(Reason::TooLarge, detail));
+    }
+    Ok(())
 }
 
 /// A member of an object.

@@ -155,7 +155,7 @@ pub fn observe(
 ) {
     let items = message.value.map(document::items);
     for (_, item) in items.into_iter().flatten().flatten() {
-        let rows = item.and_then(|item| format.rows((topic, message), item));
+        let rows = item.and_then(|item| format.rows((topic, message.key()), item));
         for row in rows.into_iter().flatten() {
             let table = tables.entry(row.table).or_default();
             table.rows += 1;

@@ -33,7 +33,10 @@ impl Feed {
         let (mut splices, mut marks) = (Splices::new(), BTreeSet::new());
         for (raw, item) in &items {
             let item = item.as_ref().ok()?;
-            let rows = self.rows((topic, message), item.clone()).ok()?;
+            let rows = self
+                .format
+                .rows((topic, message.key()), item.clone())
+                .ok()?;
             for (rule, column) in self.hashed(&rows) {
                 // A delete's columns may be those of the key alone.
                 for row in &rows {
@@ -110,8 +113,8 @@ impl Feed {
             let (Ok(before), Ok(left)) = (&before.1, &left.1) else {
                 return false;
             };
-            let rows = self.rows((topic, message), before.clone());
-            let left = self.rows((topic, after), left.clone());
+            let rows = self.format.rows((topic, message.key()), before.clone());
+            let left = self.format.rows((topic, after.key()), left.clone());
             let (Ok(rows), Ok(left)) = (rows, left) else {
                 return false;
             };

@@ -8,6 +8,7 @@ use super::read::{At, StoredDeadLetter};
 use super::{DeadLetter, Producers, Redaction, header};
 use crate::config::{Config, Topic};
 use crate::event::decode::{Bad, Reason};
+use crate::event::feed::avro::Schemas;
 use crate::kafka::client::outside;
 use crate::kafka::origin::owned;
 use crate::pipeline::OutsideError;
@@ -25,8 +26,8 @@ pub enum Verdict {
     NoTopic,
 }
 
-/// Decides what the route would do with a dead letter at `now` (µs).
-pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
+/// Decides what the route would do with a dead letter at `now` (µs), by the schemas that are known.
+pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], schemas: &Schemas, now: i64) -> Verdict {
     if dead_letter.reason == Reason::Gone.name() {
         return Verdict::StillBad(Bad::new(Reason::Gone, dead_letter.detail.clone())); // there are no bytes to replay
     }
@@ -36,7 +37,7 @@ pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], now: i64) -> Verdict {
     let Some(topic) = topics.iter().find(|topic| topic.name == dead_letter.topic) else {
         return Verdict::NoTopic;
     };
-    let decoded = dead_letter.decode(topic, now);
+    let decoded = dead_letter.decode(topic, schemas, now);
     match decoded.rejected.into_iter().next() {
         Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
         _ => Verdict::Readable,
@@ -145,7 +146,7 @@ async fn twice<F: Future<Output = Result<(), OutsideError>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Kept;
+    use crate::config::{Encoding, Kept};
     use crate::kafka::origin::Origin;
     use crate::record::topic_number;
 
@@ -181,10 +182,12 @@ mod tests {
                 number: topic_number("crm"),
                 namespace: None,
                 max_message_bytes: limit,
+                encoding: Encoding::Json,
                 feed: None,
                 mapping: None,
                 kept: Kept::Whole,
             }],
+            &Schemas::default(),
             now,
         )
     }
@@ -201,7 +204,7 @@ mod tests {
             panic!("it is in the future")
         };
         assert_eq!(bad.reason, Reason::FutureTime);
-        assert_eq!(judge(&good, &[], 0), Verdict::NoTopic);
+        assert_eq!(judge(&good, &[], &Schemas::default(), 0), Verdict::NoTopic);
     }
 
     #[test]

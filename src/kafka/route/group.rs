@@ -183,6 +183,18 @@ impl Group {
         }
     }
 
+    /// Goes back to an offset of a partition that is paused. False if that can't be done now.
+    pub fn seek(&self, input: &Input, offset: i64) -> bool {
+        let to = Offset::Offset(offset);
+        let sought = self
+            .consumer
+            .seek(&input.topic, input.partition, to, ANSWER_TIMEOUT);
+        if let Err(error) = &sought {
+            tracing::warn!(%error, %input, offset, "a partition can't be read again from where it waits; trying again");
+        }
+        sought.is_ok()
+    }
+
     /// Up to where inputs were done when they were given to this member; those without a commit are left out.
     ///
     /// # Errors

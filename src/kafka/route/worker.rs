@@ -1,5 +1,5 @@
 //! A worker: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
-//! committed. Partitions don't wait for each other: one whose dead letters can't be written is paused, and the others go on.
+//! committed. Partitions don't wait for each other: one whose dead letters can't be written, or whose schema can't be fetched, is paused, and the others go on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,6 +72,14 @@ fn lock(failure: &Failure) -> MutexGuard<'_, Option<String>> {
     failure.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A message that can't be decoded before its schema is fetched.
+struct LacksSchema {
+    offset: i64,
+    why: String,
+    /// It is read again.
+    is_tried_again: bool,
+}
+
 /// One input partition.
 #[derive(Default)]
 pub struct PartitionWorker {
@@ -86,6 +94,8 @@ pub struct PartitionWorker {
     /// The offset committed last.
     committed: Option<i64>,
     failure: Failure,
+    /// The offset of the message whose schema can't be fetched yet, and why.
+    lacks_schema: Option<LacksSchema>,
     /// Nothing more is read of it for now.
     pub is_paused: bool,
     /// The problem that is known outside.
@@ -129,6 +139,34 @@ impl PartitionWorker {
         self.routed = Some(offset);
     }
 
+    /// The message at `offset` can't be decoded yet, as its schema can't be fetched; nothing from there on is routed until it is read again.
+    pub fn wait_for_schema(&mut self, offset: i64, why: String) {
+        self.lacks_schema = Some(LacksSchema {
+            offset,
+            why,
+            is_tried_again: false,
+        });
+    }
+
+    /// The offset at which it waits for a schema, if it does.
+    pub fn waits_at(&self) -> Option<i64> {
+        let waits = self.lacks_schema.as_ref();
+        let waits = waits.filter(|lacks| !lacks.is_tried_again);
+        waits.map(|lacks| lacks.offset)
+    }
+
+    /// It is read again from where it has waited for a schema.
+    pub fn try_again(&mut self) {
+        if let Some(lacks) = &mut self.lacks_schema {
+            lacks.is_tried_again = true;
+        }
+    }
+
+    /// A message of it can be decoded.
+    pub fn has_schema(&mut self) {
+        self.lacks_schema = None;
+    }
+
     /// Takes note of what was written since. A write that ended otherwise, by a panic, is never taken for done.
     pub fn look(&mut self) {
         while let Some(done) = self.writes.try_join_next() {
@@ -151,14 +189,21 @@ impl PartitionWorker {
         !self.waiting.is_empty() && lock(&self.failure).is_none()
     }
 
-    /// Whether it should be paused: too much waits, or can't be written. It stays so until nothing waits any more.
+    /// Whether it should be paused: it waits for a schema, or too much waits to be written, or can't be. It stays so until nothing waits any more.
     pub fn should_pause(&self) -> bool {
         let is_full = self.writes.len() > DEAD_LETTERS || self.bytes > LETTER_BYTES;
-        !self.waiting.is_empty() && (self.is_paused || is_full || lock(&self.failure).is_some())
+        self.waits_at().is_some()
+            || !self.waiting.is_empty()
+                && (self.is_paused || is_full || lock(&self.failure).is_some())
     }
 
-    /// Where it waits and why, if its dead letters can't be written.
+    /// Where it waits and why, if its dead letters can't be written or a schema can't be fetched.
     pub fn problem(&self) -> Option<String> {
+        if let Some(LacksSchema { offset, why, .. }) = &self.lacks_schema {
+            return Some(format!(
+                "it waits at offset {offset} until its schema can be fetched: {why}"
+            ));
+        }
         let (offset, _) = self.waiting.first_key_value()?;
         let why = lock(&self.failure);
         Some(format!(

@@ -1,0 +1,305 @@
+//! Topics in Avro, through real Kafka and ClickHouse: a schema registry that is away, slow to know or wrong loses no message and holds up no other topic.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use dealpulse::event::decode::Context;
+use dealpulse::event::feed::avro::{Schema, Schemas};
+use dealpulse::event::feed::{Feed, Format, Message};
+use dealpulse::event::mapping::Mapping;
+use dealpulse::record::SCHEMA;
+use dealpulse::window::Calendar;
+use serde_json::json;
+use support::kafka::free_port;
+use support::pipeline::{Setup, engines};
+use support::pure::context;
+
+const DEAL: &str = r#"{"type":"record","name":"Deal","fields":[{"name":"id","type":"string"},
+    {"name":"amount","type":["null",{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}]}]}"#;
+const MAPPING: &str = "time_zone = \"UTC\"\n[[records]]\ntable = \"TABLE\"\nentity = \"deal\"\nid = \"id\"\n[records.fields]\namount = \"amount\"\n";
+
+/// A registry for a test: what it answers at which path to whoever has the password, and how often it was asked.
+#[derive(Clone, Default)]
+struct FakeRegistry {
+    answers: Arc<Mutex<BTreeMap<String, String>>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeRegistry {
+    fn has(&self, id: u32, answer: serde_json::Value) {
+        let path = format!("/ccompat/schemas/ids/{id}");
+        self.answers
+            .lock()
+            .unwrap()
+            .insert(path, answer.to_string());
+    }
+
+    fn asked_for(&self, id: u32) -> usize {
+        let path = format!("/ccompat/schemas/ids/{id}");
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|asked| **asked == path).count()
+    }
+
+    async fn answer(
+        State(registry): State<FakeRegistry>,
+        headers: HeaderMap,
+        uri: Uri,
+    ) -> (StatusCode, String) {
+        // `dealpulse:hunter2`
+        let is_known = headers
+            .get("authorization")
+            .is_some_and(|given| given == "Basic ZGVhbHB1bHNlOmh1bnRlcjI=");
+        if !is_known {
+            return (StatusCode::UNAUTHORIZED, String::new());
+        }
+        registry.asked.lock().unwrap().push(uri.path().to_owned());
+        match registry.answers.lock().unwrap().get(uri.path()) {
+            Some(answer) => (StatusCode::OK, answer.clone()),
+            None if uri.path().starts_with("/ccompat/schemas/ids/") => (
+                StatusCode::NOT_FOUND,
+                json!({"error_code": 40403, "message": "Schema not found"}).to_string(),
+            ),
+            None => (StatusCode::NOT_FOUND, "no such page".to_owned()),
+        }
+    }
+
+    async fn listen(&self, port: u16) {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port));
+        let listener = listener.await.expect("the port was free");
+        let router = Router::new()
+            .fallback(FakeRegistry::answer)
+            .with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+}
+
+/// A deal in the wire format, written with a schema.
+fn deal(schema: u32, id: &str, cents: i16) -> Vec<u8> {
+    let mut message = vec![0];
+    message.extend(schema.to_be_bytes());
+    message.push(id.len() as u8 * 2);
+    message.extend(id.bytes());
+    message.extend([2, 4]);
+    message.extend(cents.to_be_bytes());
+    message
+}
+
+async fn deals(setup: &Setup) -> String {
+    let sql = "SELECT arrayStringConcat(groupArray(concat(id, '=', ifNull(toString(amount), '?'))), ' ') FROM \
+               (SELECT id, amount FROM deals FINAL WHERE deleted = 0 ORDER BY id)";
+    let found = setup.store().fetch("the deals", sql, "TSVRaw").await;
+    String::from_utf8(found.unwrap().trim_ascii().to_vec()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_waits_for_its_schema_and_others_go_on() {
+    let engines = engines().await;
+    let (port, files) = (free_port(), tempfile::tempdir().unwrap());
+    let (encoded, plain) = ("waiting.avro", "waiting.plain");
+    let mut inputs = format!(
+        "[schema_registry]\nurl = \"http://127.0.0.1:{port}/ccompat/\"\nusername = \"dealpulse\"\npassword_file = \"{}\"\n",
+        files.path().join("password").display()
+    );
+    std::fs::write(files.path().join("password"), "hunter2\n").unwrap();
+    for (topic, encoding, partitions) in [(encoded, "avro", 2), (plain, "json", 1)] {
+        let mapping = files.path().join(topic);
+        std::fs::write(&mapping, MAPPING.replace("TABLE", topic)).unwrap();
+        inputs += &format!(
+            "[[topics]]\nname = \"{topic}\"\nformat = \"json\"\nencoding = \"{encoding}\"\nmapping = \"{}\"\n",
+            mapping.display()
+        );
+        engines.kafka.create_topic(topic, partitions, &[]).await;
+    }
+    let brokers = engines.kafka.bootstrap();
+    let mut setup = Setup::new(
+        "waiting",
+        &brokers,
+        &engines.clickhouse.url(),
+        &[encoded, plain],
+    );
+    setup.inputs = Some(inputs);
+    let send = async |topic: &str, partition, message: Vec<u8>| {
+        let message = [(b"key".to_vec(), message)];
+        engines.kafka.produce(topic, Some(partition), message).await;
+    };
+    for number in 0..30 {
+        send(encoded, number % 2, deal(7, &format!("A-{number:02}"), 100)).await;
+    }
+    send(plain, 0, br#"{"id":"P-1","amount":1.5}"#.to_vec()).await;
+
+    let pipeline = setup.start().await;
+    setup.until_routed(plain).await;
+    let unready = pipeline
+        .until_readyz(503, "until its schema can be fetched")
+        .await;
+    for partition in 0..2 {
+        let expected = format!(
+            "input {encoded}/{partition}: it waits at offset 0 until its schema can be fetched: fetching http://127.0.0.1:{port}/ccompat/schemas/ids/7"
+        );
+        assert!(unready.contains(&expected), "{unready}");
+    }
+    assert_eq!(setup.route_lag(encoded).await, 30);
+
+    let registry = FakeRegistry::default();
+    registry.has(7, json!({"schema": DEAL}));
+    registry.listen(port).await;
+    setup.settled().await;
+    pipeline.until_readyz(200, "").await;
+    assert_eq!(registry.asked_for(7), 1);
+    let expected: Vec<String> = (0..30).map(|n| format!("A-{n:02}=1")).collect();
+    assert_eq!(deals(&setup).await, expected.join(" ") + " P-1=1.5");
+
+    // What can't be read for good is a dead letter, and what follows it is read.
+    registry.has(
+        9,
+        json!({"schema": "message Deal {}", "schemaType": "PROTOBUF"}),
+    );
+    registry.has(10, json!({"schema": r#"{"type":"record","name":"List","fields":[{"name":"next","type":"List"}]}"#}));
+    for bad in [
+        deal(8, "B-1", 1),
+        deal(9, "B-2", 1),
+        deal(10, "B-3", 1),
+        b"{}".to_vec(),
+        deal(7, "B-4", 1)[..9].to_vec(),
+    ] {
+        send(encoded, 0, bad).await;
+    }
+    send(encoded, 0, deal(7, "A-00", -1)).await;
+    setup.settled().await;
+    let metrics = pipeline.metrics();
+    for (reason, count) in [("unknown_schema", 3.0), ("not_avro", 2.0)] {
+        let label = format!("reason=\"{reason}\"");
+        assert_eq!(metrics.sum("dealpulse_dead_letters_total", &label), count);
+    }
+    assert!(deals(&setup).await.starts_with("A-00=-0.01 A-01=1 "));
+
+    // Once the registry has the schema, the dead letter can be replayed.
+    let listed = setup.ask("dlq list", &["--json"]).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for expected in [
+        "the schema registry has no schema 8",
+        "it is PROTOBUF, not Avro",
+        "it contains itself",
+        "it begins with the byte 123",
+        "it ends too early",
+    ] {
+        assert!(listed.contains(expected), "{expected} is not in {listed}");
+    }
+    registry.has(8, json!({"schema": DEAL, "schemaType": "AVRO"}));
+    let replayed = setup.ask("dlq replay", &["--dry-run"]).await;
+    let replayed = String::from_utf8(replayed.stdout).unwrap();
+    assert!(
+        replayed.contains("1 of `waiting.avro` would be replayed"),
+        "{replayed}"
+    );
+    drop(pipeline);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registrys_errors_are_named_and_nothing_is_lost_by_them() {
+    let engines = engines().await;
+    let (port, files) = (free_port(), tempfile::tempdir().unwrap());
+    let (topic, registry) = ("wrong.avro", FakeRegistry::default());
+    registry.has(7, json!({"schema": DEAL}));
+    registry.listen(port).await;
+    engines.kafka.create_topic(topic, 1, &[]).await;
+    engines
+        .kafka
+        .produce(topic, Some(0), [(b"key".to_vec(), deal(7, "A-1", 250))])
+        .await;
+    let mapping = files.path().join("mapping.toml");
+    std::fs::write(&mapping, MAPPING.replace("TABLE", topic)).unwrap();
+    let brokers = engines.kafka.bootstrap();
+    let mut setup = Setup::new("wrong", &brokers, &engines.clickhouse.url(), &[topic]);
+    let inputs = |url: &str, password: &str| {
+        let file = files.path().join(password);
+        std::fs::write(&file, password).unwrap();
+        format!(
+            "[schema_registry]\nurl = \"http://127.0.0.1:{port}{url}\"\nusername = \"dealpulse\"\npassword_file = \"{}\"\n\
+             [[topics]]\nname = \"{topic}\"\nformat = \"json\"\nencoding = \"avro\"\nmapping = \"{}\"\n",
+            file.display(),
+            mapping.display()
+        )
+    };
+    for (url, password, expected) in [
+        (
+            "/ccompat",
+            "wrong",
+            "401 Unauthorized; look at the user and the password of [schema_registry]",
+        ),
+        (
+            "/elsewhere",
+            "hunter2",
+            "404 Not Found, and not as a schema registry says it; look at schema_registry.url",
+        ),
+    ] {
+        setup.inputs = Some(inputs(url, password));
+        let pipeline = setup.start().await;
+        pipeline.until_readyz(503, expected).await;
+        assert_eq!(setup.route_lag(topic).await, 1);
+        drop(pipeline);
+    }
+    setup.inputs = Some(inputs("/ccompat", "hunter2"));
+    let pipeline = setup.start().await;
+    setup.settled().await;
+    assert_eq!(deals(&setup).await, "A-1=2.5");
+    drop(pipeline);
+}
+
+/// What Debezium wrote of one change of Odoo's `crm_lead`: as JSON with its schema, and in Avro.
+#[test]
+fn a_change_in_avro_asserts_what_it_does_in_json() {
+    const JSON: &str = include_str!("fixtures/feeds/crm_lead.json");
+    const AVRO: &str = include_str!("fixtures/feeds/crm_lead.avro.hex");
+    const AVRO_SCHEMA: &str = include_str!("fixtures/feeds/crm_lead.avsc");
+    let mapping = "[[records]]\ntable = \"crm_lead\"\nentity = \"deal\"\nid = \"id\"\n[records.fields]\namount = \"expected_revenue\"\n\
+        probability = { column = \"probability\", percent = true }\nexpected_close_date = { column = \"date_deadline\", format = \"epoch_days\" }\n\
+        closed_at = { column = \"date_closed\", format = \"epoch_us\" }\ncreated_at = { column = \"tz_date\", format = \"rfc3339\" }\n\
+        [records.custom]\nprorated = \"prorated_revenue\"\nactive = \"active\"\nuser = \"user_id\"\n";
+    let mapping = Mapping::parse(mapping, &SCHEMA).unwrap();
+    let feed = Feed::new(
+        Format::Debezium,
+        mapping,
+        &Calendar::new(chrono_tz::Tz::UTC, 1),
+    );
+    let context = Context {
+        now: i64::MAX / 2,
+        ..context(1)
+    };
+    let digits: Vec<char> = AVRO.chars().filter(char::is_ascii_hexdigit).collect();
+    let bytes = digits.chunks(2).map(|pair| {
+        let pair: String = pair.iter().collect();
+        u8::from_str_radix(&pair, 16).unwrap()
+    });
+    let avro: Vec<u8> = bytes.collect();
+    let mut schemas = Schemas::default();
+    schemas.put(
+        6,
+        Schema::parse(AVRO_SCHEMA, &[]).map_err(|problem| panic!("{problem}")),
+    );
+    let message = |value| Message {
+        key: None,
+        value: Some(value),
+    };
+
+    let of_json = feed.decode("x", message(JSON.as_bytes()), &context);
+    let of_avro = feed.decode_avro("x", message(&avro), &schemas, &context);
+    assert_eq!(
+        (of_json.rejected.len(), of_avro.rejected.len()),
+        (0, 0),
+        "{:?}",
+        of_avro.rejected
+    );
+    assert_eq!(of_json.assertions.len(), 1);
+    assert_eq!(of_avro.assertions, of_json.assertions);
+    let text = format!("{:?}", of_avro.assertions);
+    // −12500.1000 and 0.1230, in ten thousandths, and a text.
+    for expected in ["Decimal(-125001000)", "Decimal(1230)", "\"-0.01\""] {
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+}
