@@ -22,7 +22,7 @@ use crate::event::feed::recognise::Shape;
 use crate::event::feed::{Feed, Message};
 use crate::event::mapping::Mapping;
 use crate::input::Told;
-use crate::kafka::sample::{Sampled, newest};
+use crate::kafka::sample::{BYTES, Sampled, newest};
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 use choose::{Choice, Group, choose, group};
@@ -185,6 +185,7 @@ fn of_files(args: &Init) -> Result<Vec<Sampled>> {
     )?;
     let mut samples: Vec<Sampled> = Vec::new();
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut size = 0;
     for file in &args.sample {
         let mut lines = open_lines(file, Told::default())?;
         let base = base_name(file, None);
@@ -195,8 +196,10 @@ fn of_files(args: &Init) -> Result<Vec<Sampled>> {
                 let topic = topic.unwrap_or_else(|| reading.topic_of(&base));
                 let count = counts.entry(topic.clone()).or_default();
                 *count += 1;
-                if *count <= args.messages {
-                    samples.push(dumped.sampled(topic));
+                if *count <= args.messages && size < BYTES {
+                    let sampled = dumped.sampled(topic);
+                    size += sampled.size();
+                    samples.push(sampled);
                 }
             }
         }

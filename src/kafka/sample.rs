@@ -12,6 +12,9 @@ use super::origin;
 use crate::config::Kafka;
 use crate::pipeline::{Fault, OutsideError};
 
+/// How many bytes of messages are kept at the most, the last message not counted.
+pub const BYTES: usize = 64 << 20;
+
 /// A message that was looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Sampled {
@@ -38,6 +41,12 @@ impl Sampled {
             timestamp: millis.and_then(|millis| millis.checked_mul(1_000)),
             is_binary_event: headers.iter().any(|(name, _)| *name == "ce_specversion"),
         }
+    }
+
+    /// The bytes of its key and value.
+    pub fn size(&self) -> usize {
+        let parts = [&self.key, &self.value].into_iter();
+        parts.flatten().map(Vec::len).sum()
     }
 }
 
@@ -77,10 +86,15 @@ pub fn newest(
         return Ok(messages);
     }
     consumer.assign(&list).map_err(fail)?;
-    let start = Instant::now();
-    while open > 0 && messages.len() < most * topics.len() && start.elapsed() < within {
+    let (start, mut size) = (Instant::now(), 0);
+    let is_enough = |messages: &[Sampled]| messages.len() >= most * topics.len();
+    while open > 0 && size < BYTES && !is_enough(&messages) && start.elapsed() < within {
         match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => messages.push(Sampled::of(&message)),
+            Some(Ok(message)) => {
+                let sampled = Sampled::of(&message);
+                size += sampled.size();
+                messages.push(sampled);
+            }
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
             Some(Err(error)) if !is_outage(&error) => return Err(fail(error)),
             Some(Err(_)) | None => {}
