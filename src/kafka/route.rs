@@ -21,7 +21,7 @@ use super::dead_letter::{DeadLetter, Producers};
 use super::log::KafkaLog;
 use super::origin::{self, Origin};
 use super::registry::{self, Registry};
-use crate::config::{Kafka, SchemaRegistry, Topic};
+use crate::config::{Encoding, Kafka, SchemaRegistry, Topic};
 use crate::health::Health;
 use crate::pipeline::flush::{backoff, retrying};
 use crate::pipeline::route::partition_by_home;

@@ -213,7 +213,7 @@ impl Rule {
 
     /// The column with the record's id.
     pub fn id(&self) -> &str {
-        &self.id
+        self.id.columns().next().unwrap_or_default()
     }
 
     /// True if it reads the rows of a feed's table, object or event.
