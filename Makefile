@@ -41,6 +41,7 @@ bench: build-tools engines ## measure time, memory and CPU against their goals (
 
 lint: build-tools ## check the format and run clippy
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --all-features --locked -- -D warnings
 
 build: build-tools ## build the release binary

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use dealpulse::config::presets;
 use dealpulse::event::decode::Context;
 use dealpulse::event::feed::{Explained, Format, Message};
+use dealpulse::event::mapping::Mapping;
+use dealpulse::record::SCHEMA;
 use serde_json::{Value, json};
 use support::feeds::{converges, dump, feed, preset};
 use support::pure::context;
@@ -193,5 +195,24 @@ fn every_column_of_a_preset_is_in_its_sample() {
             }
         }
         assert!(unseen.is_empty(), "{name}: no message has {unseen:?}");
+    }
+}
+
+#[test]
+fn what_a_preset_suggests_can_be_written() {
+    // A suggestion is a line of a comment, further in than the rest.
+    let suggested = |preset: &str| {
+        let line = preset.lines().find_map(|line| line.strip_prefix("#   "));
+        line.expect("a suggestion").to_owned()
+    };
+    for (name, instead_of) in [
+        ("woocommerce", "account_id = \"customer_id\""),
+        ("web-form", "id = \"submission_id\""),
+    ] {
+        let text = preset(name);
+        assert!(text.contains(instead_of), "{name}");
+        let changed = text.replace(instead_of, &suggested(text));
+        let mapping = Mapping::parse(&changed, &SCHEMA).expect(name);
+        assert!(mapping.hashes().is_some(), "{name}");
     }
 }

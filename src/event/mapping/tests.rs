@@ -408,6 +408,17 @@ fn how_files_are_written_is_said_of_all_and_of_each() {
 }
 
 #[test]
+fn what_the_guide_says_of_personal_data_can_be_written() {
+    let guide = include_str!("../../../docs/mapping.md");
+    let (_, after) = guide.split_once("## Personal data").unwrap();
+    let example = after.split("```").nth(1).unwrap();
+    let example = example.strip_prefix("toml").unwrap();
+    let mapping = format!("[[records]]\ntable = \"orders\"\nentity = \"payment\"{example}");
+    let mapping = Mapping::parse(&mapping, &crate::record::SCHEMA).unwrap();
+    assert_eq!(mapping.rules[0].hashed().count(), 3);
+}
+
+#[test]
 fn the_mapping_of_the_guide_is_a_mapping() {
     let guide = include_str!("../../../docs/mapping.md");
     let example: Vec<&str> = guide
