@@ -39,6 +39,13 @@ impl FakeRegistry {
             .insert(path, answer.to_string());
     }
 
+    /// It has a version of a subject, whose name is written as in a path.
+    fn has_subject(&self, subject: &str, version: u32, answer: serde_json::Value) {
+        let path = format!("/ccompat/subjects/{subject}/versions/{version}");
+        let answer = answer.to_string();
+        self.answers.lock().unwrap().insert(path, answer);
+    }
+
     fn asked_for(&self, id: u32) -> usize {
         let path = format!("/ccompat/schemas/ids/{id}");
         let asked = self.asked.lock().unwrap();
@@ -170,13 +177,31 @@ async fn a_partition_waits_for_its_schema_and_others_go_on() {
         send(encoded, 0, bad).await;
     }
     send(encoded, 0, deal(7, "A-00", -1)).await;
+    // One that refers to another subject's.
+    registry.has(
+        11,
+        json!({"schema": r#"{"type":"record","name":"Deal","fields":[{"name":"id","type":"string"},{"name":"amount","type":["null","Money"]}]}"#,
+            "references": [{"name": "Money", "subject": "money/eu", "version": 3}]}),
+    );
+    registry.has_subject(
+        "money%2Feu",
+        3,
+        json!({"schema": r#"{"type":"fixed","name":"Money","size":2,"logicalType":"decimal","precision":4,"scale":1}"#}),
+    );
+    let mut referring = deal(11, "A-01", 25);
+    referring.remove(11); // a fixed has no length
+    send(encoded, 1, referring).await;
     setup.settled().await;
     let metrics = pipeline.metrics();
     for (reason, count) in [("unknown_schema", 3.0), ("not_avro", 2.0)] {
         let label = format!("reason=\"{reason}\"");
         assert_eq!(metrics.sum("dealpulse_dead_letters_total", &label), count);
     }
-    assert!(deals(&setup).await.starts_with("A-00=-0.01 A-01=1 "));
+    assert!(
+        deals(&setup)
+            .await
+            .starts_with("A-00=-0.01 A-01=2.5 A-02=1 ")
+    );
 
     // Once the registry has the schema, the dead letter can be replayed.
     let listed = setup.ask("dlq list", &["--json"]).await;

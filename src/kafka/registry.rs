@@ -46,15 +46,30 @@ pub struct Registry {
     schemas: Schemas,
     /// When the registry had no schema of these ids.
     missing: HashMap<u32, Instant>,
-    outage: Option<Outage>,
+    /// What could not be fetched lately: a schema, by its id, or nothing at all.
+    outages: HashMap<Option<u32>, Outage>,
 }
 
-/// The registry could not be asked.
 struct Outage {
     attempts: u32,
-    until: Instant,
-    doing: String,
-    message: String,
+    waiting: Waiting,
+}
+
+/// A schema can't be fetched yet.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// When it is worth trying again.
+    pub until: Instant,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// Why the registry gave no answer that can be used.
+enum Failure {
+    /// It gave none.
+    Unreachable(String),
+    /// It gave another one.
+    Refused(String),
 }
 
 #[derive(Deserialize)]
@@ -99,7 +114,7 @@ impl Registry {
                 .build(connector),
             schemas: Schemas::default(),
             missing: HashMap::new(),
-            outage: None,
+            outages: HashMap::new(),
         })
     }
 
@@ -108,26 +123,22 @@ impl Registry {
         &self.schemas
     }
 
-    /// Whether it may be asked; not for a while after an outage.
-    pub fn is_due(&self) -> bool {
-        let outage = self.outage.as_ref();
-        outage.is_none_or(|outage| outage.until <= Instant::now())
-    }
-
-    /// Fetches the schemas that the value and the key of a message name and that aren't known yet; only until `deadline`, if there are many.
-    ///
-    /// # Errors
-    /// Why it has to be tried again. That the registry has no such schema is no error: then the message is to be decoded, and will be rejected.
-    pub async fn prepare(
+    /// The schemas that the value and the key of a message of a topic name and that aren't known yet.
+    pub fn lacking(
         &mut self,
         topic: &Topic,
         (key, value): (Option<&[u8]>, Option<&[u8]>),
-        deadline: Instant,
-    ) -> Result<(), OutsideError> {
+    ) -> Vec<u32> {
         let is_avro = topic.encoding == Encoding::Avro;
         let Some(value) = value.filter(|_| is_avro) else {
-            return Ok(());
+            return Vec::new();
         };
+        if self.schemas.count() >= KEPT {
+            self.schemas.clear();
+            self.missing.clear();
+            self.outages.clear();
+        }
+        let mut ids = Vec::new();
         for id in [Some(value), key]
             .into_iter()
             .flatten()
@@ -139,53 +150,71 @@ impl Registry {
                 self.schemas.forget(id);
             }
             if !self.schemas.knows(id) {
-                self.ask(id, deadline).await?;
+                ids.push(id);
             }
+        }
+        ids
+    }
+
+    /// Fetches schemas; only until `deadline`, if there are many.
+    ///
+    /// # Errors
+    /// Until when to wait, and why. That the registry has no such schema is no error: then the message is to be decoded, and will be rejected.
+    pub async fn fetch(&mut self, ids: &[u32], deadline: Instant) -> Result<(), Waiting> {
+        for id in ids {
+            self.ask(*id, deadline).await?;
         }
         Ok(())
     }
 
-    async fn ask(&mut self, id: u32, deadline: Instant) -> Result<(), OutsideError> {
-        if let Some(outage) = self.outage.as_ref().filter(|_| !self.is_due()) {
-            return Err(OutsideError::transient(&outage.doing, &outage.message));
+    async fn ask(&mut self, id: u32, deadline: Instant) -> Result<(), Waiting> {
+        let now = Instant::now();
+        for of in [None, Some(id)] {
+            let outage = self.outages.get(&of);
+            if let Some(outage) = outage.filter(|outage| outage.waiting.until > now) {
+                return Err(outage.waiting.clone());
+            }
         }
-        if Instant::now() >= deadline {
-            let doing = format!("fetching schema {id}");
-            return Err(OutsideError::transient(doing, "others are fetched first"));
+        if now >= deadline {
+            let why = format!("others are fetched before schema {id}");
+            return Err(Waiting { until: now, why });
         }
-        match self.fetch(id).await {
+        let (of, why) = match self.schema(id).await {
             Ok(fetched) => {
-                if self.outage.take().is_some() {
-                    tracing::info!("the schema registry answers again");
-                }
-                if self.schemas.count() >= KEPT {
-                    self.schemas.clear();
-                    self.missing.clear();
+                let outages = [None, Some(id)].map(|of| self.outages.remove(&of));
+                if outages.iter().any(Option::is_some) {
+                    tracing::info!(id, "a schema is fetched at last");
                 }
                 if matches!(&fetched, Err(bad) if bad.reason == Reason::UnknownSchema) {
                     self.missing.insert(id, Instant::now());
                 }
                 self.schemas.put(id, fetched);
-                Ok(())
+                return Ok(());
             }
-            Err(error) => {
-                let attempts = self.outage.as_ref().map_or(0, |outage| outage.attempts) + 1;
-                tracing::warn!(
-                    %error, attempts,
-                    "a schema can't be fetched yet; what needs it waits, and it is tried again"
-                );
-                self.outage = Some(Outage {
-                    attempts,
-                    until: Instant::now() + backoff(attempts),
-                    doing: error.doing.clone(),
-                    message: error.message.clone(),
-                });
-                Err(error)
+            Err(Failure::Unreachable(why)) => (None, why),
+            Err(Failure::Refused(why)) => {
+                self.outages.remove(&None);
+                (Some(id), why)
             }
-        }
+        };
+        let attempts = self.outages.get(&of).map_or(0, |outage| outage.attempts) + 1;
+        tracing::warn!(
+            id,
+            why,
+            attempts,
+            "a schema can't be fetched yet; the partitions that need it wait, and it is tried again"
+        );
+        let until = Instant::now() + backoff(attempts);
+        let waiting = Waiting { until, why };
+        let outage = Outage {
+            attempts,
+            waiting: waiting.clone(),
+        };
+        self.outages.insert(of, outage);
+        Err(waiting)
     }
 
-    async fn fetch(&self, id: u32) -> Result<Fetched, OutsideError> {
+    async fn schema(&self, id: u32) -> Result<Fetched, Failure> {
         let Some(answer) = self.get(&format!("/schemas/ids/{id}")).await? else {
             return Ok(Err(unknown(id)));
         };
@@ -224,13 +253,14 @@ impl Registry {
     }
 
     /// What the registry has at a path; none if it says that there is no such schema.
-    async fn get(&self, path: &str) -> Result<Option<Answer>, OutsideError> {
-        let access = self.access.as_ref();
-        let access = access.ok_or_else(|| {
-            OutsideError::fatal("fetching a schema", "there is no [schema_registry]")
-        })?;
+    async fn get(&self, path: &str) -> Result<Option<Answer>, Failure> {
+        let Some(access) = &self.access else {
+            let why = "there is no [schema_registry]".to_owned();
+            return Err(Failure::Unreachable(why));
+        };
         let url = format!("{}{path}", access.url);
-        let fail = |problem: String| OutsideError::transient(format!("fetching {url}"), problem);
+        let unreachable = |why: String| Failure::Unreachable(format!("fetching {url}: {why}"));
+        let refused = |why: String| Failure::Refused(format!("fetching {url}: {why}"));
         let mut request = Request::get(&url).header(
             ACCEPT,
             "application/vnd.schemaregistry.v1+json, application/json",
@@ -240,7 +270,7 @@ impl Registry {
             request = request.header(AUTHORIZATION, format!("Basic {user}"));
         }
         let request = request.body(Empty::new());
-        let request = request.map_err(|error| fail(error.to_string()))?;
+        let request = request.map_err(|error| unreachable(error.to_string()))?;
         let answer = async {
             let answer = self.client.request(request).await.map_err(causes)?;
             let (status, body) = (answer.status(), Limited::new(answer.into_body(), LONGEST));
@@ -250,21 +280,21 @@ impl Registry {
         let answer = tokio::time::timeout(ANSWER, answer).await;
         let (status, body) = answer
             .unwrap_or_else(|_| Err(format!("no answer within {ANSWER:?}")))
-            .map_err(fail)?;
+            .map_err(unreachable)?;
         match status {
             StatusCode::OK => {
                 let answer = serde_json::from_slice(&body);
-                let answer = answer.map_err(|error| fail(format!("no schema: {error}")))?;
+                let answer = answer.map_err(|error| refused(format!("no schema: {error}")))?;
                 Ok(Some(answer))
             }
             StatusCode::NOT_FOUND if refusal(&body) == Some(NO_SUCH_SCHEMA) => Ok(None),
-            StatusCode::NOT_FOUND => Err(fail(format!(
+            StatusCode::NOT_FOUND => Err(refused(format!(
                 "{status}, and not as a schema registry says it; look at schema_registry.url"
             ))),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(fail(format!(
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(format!(
                 "{status}; look at the user and the password of [schema_registry]"
             ))),
-            _ => Err(fail(status.to_string())),
+            _ => Err(refused(status.to_string())),
         }
     }
 }

@@ -291,21 +291,20 @@ impl Router {
                 continue;
             };
             let (input, of) = (Input::of(message), (message.key(), message.payload()));
-            let worker = self.workers.get(&input);
-            if worker.is_some_and(|worker| worker.waits_at().is_some()) {
-                continue;
-            }
-            // Messages in JSON need nothing, and there are many of them.
             if topic.encoding == Encoding::Avro {
-                let prepared = self.registry.prepare(topic, of, deadline);
-                if let Err(error) = self.runtime.block_on(prepared) {
-                    let worker = self.workers.entry(input).or_default();
-                    worker.wait_for_schema(message.offset(), error.to_string());
+                let worker = self.workers.entry(input.clone()).or_default();
+                if worker.is_waiting() {
                     continue;
                 }
-                if let Some(worker) = self.workers.get_mut(&input) {
-                    worker.has_schema();
+                let lacking = self.registry.lacking(topic, of);
+                let fetched = self.registry.fetch(&lacking, deadline);
+                if !lacking.is_empty()
+                    && let Err(waiting) = self.runtime.block_on(fetched)
+                {
+                    worker.wait_for_schema(message.offset(), waiting);
+                    continue;
                 }
+                worker.has_schema();
             }
             let headers = origin::headers(message);
             let origin = Origin::of(message, &headers);
@@ -417,7 +416,7 @@ impl Router {
         for (input, worker) in &mut self.workers {
             worker.look();
             commits.extend(worker.commit().map(|offset| (input, offset)));
-            if let Some(offset) = worker.waits_at().filter(|_| self.registry.is_due())
+            if let Some(offset) = worker.due_again()
                 && worker.is_paused
                 && self.group.seek(input, offset)
             {

@@ -82,8 +82,15 @@ impl Work {
         let mut topics = config.topics.iter();
         if let Some(topic) = topics.find(|topic| topic.name == dead_letter.topic) {
             let message = (dead_letter.key.as_deref(), Some(dead_letter.raw.as_slice()));
+            let lacking = self.registry.lacking(topic, message);
             let deadline = Instant::now() + registry::TURN;
-            Handle::current().block_on(self.registry.prepare(topic, message, deadline))?;
+            let fetched = self.registry.fetch(&lacking, deadline);
+            if let Err(waiting) = Handle::current().block_on(fetched) {
+                bail!(
+                    "{}; try again when the schema registry answers",
+                    waiting.why
+                );
+            }
         }
         let schemas = self.registry.schemas();
         match judge(dead_letter, &config.topics, schemas, wall_clock()) {

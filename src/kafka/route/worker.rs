@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::kafka::dead_letter::{DeadLetter, Producers};
+use crate::kafka::registry::Waiting;
 use crate::pipeline::OutsideError;
 use crate::pipeline::flush::backoff;
 use crate::telemetry::Telemetry;
@@ -75,7 +77,7 @@ fn lock(failure: &Failure) -> MutexGuard<'_, Option<String>> {
 /// A message that can't be decoded before its schema is fetched.
 struct LacksSchema {
     offset: i64,
-    why: String,
+    waiting: Waiting,
     /// It is read again.
     is_tried_again: bool,
 }
@@ -140,19 +142,25 @@ impl PartitionWorker {
     }
 
     /// The message at `offset` can't be decoded yet, as its schema can't be fetched; nothing from there on is routed until it is read again.
-    pub fn wait_for_schema(&mut self, offset: i64, why: String) {
+    pub fn wait_for_schema(&mut self, offset: i64, waiting: Waiting) {
         self.lacks_schema = Some(LacksSchema {
             offset,
-            why,
+            waiting,
             is_tried_again: false,
         });
     }
 
-    /// The offset at which it waits for a schema, if it does.
-    pub fn waits_at(&self) -> Option<i64> {
-        let waits = self.lacks_schema.as_ref();
-        let waits = waits.filter(|lacks| !lacks.is_tried_again);
-        waits.map(|lacks| lacks.offset)
+    /// Whether it waits for a schema.
+    pub fn is_waiting(&self) -> bool {
+        let lacks = self.lacks_schema.as_ref();
+        lacks.is_some_and(|lacks| !lacks.is_tried_again)
+    }
+
+    /// The offset to be read again, if it has waited for a schema long enough.
+    pub fn due_again(&self) -> Option<i64> {
+        let lacks = self.lacks_schema.as_ref()?;
+        let is_due = !lacks.is_tried_again && lacks.waiting.until <= Instant::now();
+        is_due.then_some(lacks.offset)
     }
 
     /// It is read again from where it has waited for a schema.
@@ -192,14 +200,15 @@ impl PartitionWorker {
     /// Whether it should be paused: it waits for a schema, or too much waits to be written, or can't be. It stays so until nothing waits any more.
     pub fn should_pause(&self) -> bool {
         let is_full = self.writes.len() > DEAD_LETTERS || self.bytes > LETTER_BYTES;
-        self.waits_at().is_some()
+        self.is_waiting()
             || !self.waiting.is_empty()
                 && (self.is_paused || is_full || lock(&self.failure).is_some())
     }
 
     /// Where it waits and why, if its dead letters can't be written or a schema can't be fetched.
     pub fn problem(&self) -> Option<String> {
-        if let Some(LacksSchema { offset, why, .. }) = &self.lacks_schema {
+        if let Some(lacks) = &self.lacks_schema {
+            let (offset, why) = (lacks.offset, &lacks.waiting.why);
             return Some(format!(
                 "it waits at offset {offset} until its schema can be fetched: {why}"
             ));
@@ -337,6 +346,30 @@ mod tests {
         );
         after(&mut worker, dead_letters.remove(0)).await;
         assert!(worker.problem().is_none() && !worker.should_pause());
+    }
+
+    #[test]
+    fn a_partition_that_lacks_a_schema_is_paused_and_says_so_until_one_of_its_messages_is_decoded()
+    {
+        let mut worker = PartitionWorker::default();
+        worker.routed(7);
+        let mut waiting = Waiting {
+            until: Instant::now() + std::time::Duration::from_secs(3_600),
+            why: "no answer".into(),
+        };
+        worker.wait_for_schema(7, waiting.clone());
+        let problem = "it waits at offset 7 until its schema can be fetched: no answer";
+        assert!(worker.is_waiting() && worker.should_pause());
+        assert_eq!(worker.problem().as_deref(), Some(problem));
+        assert_eq!(worker.due_again(), None);
+        waiting.until = Instant::now();
+        worker.wait_for_schema(7, waiting);
+        assert_eq!(worker.due_again(), Some(7));
+        worker.try_again();
+        assert!(!worker.is_waiting() && !worker.should_pause() && worker.due_again().is_none());
+        assert_eq!(worker.problem().as_deref(), Some(problem));
+        worker.has_schema();
+        assert_eq!((worker.problem(), worker.commit()), (None, Some(7)));
     }
 
     #[tokio::test]
