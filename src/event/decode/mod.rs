@@ -15,10 +15,6 @@ pub use scalar::read_text;
 pub enum Reason {
     /// Not JSON at all.
     NotJson,
-    /// Not Avro in the wire format of schema registries, or not as its schema says.
-    NotAvro,
-    /// Avro by a schema that the registry doesn't have, or that can't be used.
-    UnknownSchema,
     /// JSON, but not an event of the topic's format.
     NotAnEvent,
     /// An entity or action that does not exist.
@@ -41,14 +37,16 @@ pub enum Reason {
     Gone,
     /// The source says that something changed, and not what.
     Gap,
+    /// Not Avro in the wire format of schema registries, or not as its schema says.
+    NotAvro,
+    /// Avro by a schema that the registry doesn't have, or that can't be used.
+    UnknownSchema,
 }
 
 impl Reason {
     /// Every reason.
     pub const ALL: [Reason; 14] = [
         Reason::NotJson,
-        Reason::NotAvro,
-        Reason::UnknownSchema,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
         Reason::MissingId,
@@ -60,14 +58,14 @@ impl Reason {
         Reason::TooLarge,
         Reason::Gone,
         Reason::Gap,
+        Reason::NotAvro,
+        Reason::UnknownSchema,
     ];
 
     /// Its name in dead letters and gauges.
     pub fn name(self) -> &'static str {
         match self {
             Reason::NotJson => "not_json",
-            Reason::NotAvro => "not_avro",
-            Reason::UnknownSchema => "unknown_schema",
             Reason::NotAnEvent => "not_an_event",
             Reason::UnknownEntity => "unknown_entity",
             Reason::MissingId => "missing_id",
@@ -79,6 +77,8 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::Gone => "gone",
             Reason::Gap => "gap",
+            Reason::NotAvro => "not_avro",
+            Reason::UnknownSchema => "unknown_schema",
         }
     }
 
