@@ -15,10 +15,6 @@ pub use scalar::read_text;
 pub enum Reason {
     /// Not JSON at all.
     NotJson,
-    /// Not Avro in the wire format of schema registries, or not as its schema says.
-    NotAvro,
-    /// Avro by a schema that the registry doesn't have, or that can't be used.
-    UnknownSchema,
     /// JSON, but not an event of the topic's format.
     NotAnEvent,
     /// An entity or action that does not exist.
@@ -43,14 +39,16 @@ pub enum Reason {
     Gap,
     /// A dead letter was redacted, and what is left of it is not enough.
     Redacted,
+    /// Not Avro in the wire format of schema registries, or not as its schema says.
+    NotAvro,
+    /// Avro by a schema that the registry doesn't have, or that can't be used.
+    UnknownSchema,
 }
 
 impl Reason {
     /// Every reason.
     pub const ALL: [Reason; 15] = [
         Reason::NotJson,
-        Reason::NotAvro,
-        Reason::UnknownSchema,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
         Reason::MissingId,
@@ -63,14 +61,14 @@ impl Reason {
         Reason::Gone,
         Reason::Gap,
         Reason::Redacted,
+        Reason::NotAvro,
+        Reason::UnknownSchema,
     ];
 
     /// Its name in dead letters and gauges.
     pub fn name(self) -> &'static str {
         match self {
             Reason::NotJson => "not_json",
-            Reason::NotAvro => "not_avro",
-            Reason::UnknownSchema => "unknown_schema",
             Reason::NotAnEvent => "not_an_event",
             Reason::UnknownEntity => "unknown_entity",
             Reason::MissingId => "missing_id",
@@ -83,6 +81,8 @@ impl Reason {
             Reason::Gone => "gone",
             Reason::Gap => "gap",
             Reason::Redacted => "redacted",
+            Reason::NotAvro => "not_avro",
+            Reason::UnknownSchema => "unknown_schema",
         }
     }
 
