@@ -30,6 +30,7 @@ mod subject;
 mod time_in_stage;
 mod touches;
 mod upsell;
+mod values;
 mod velocity;
 mod win_rate;
 
@@ -39,8 +40,9 @@ pub use display::{Column, Display};
 pub use figure::{Figure, Figures, decimal, figures_to_json, find, money};
 pub use hierarchy::{Hierarchy, Line, SideInputs};
 pub use rates::{Converted, REPORTING, Rate, Rates};
-pub use reading::{CellView, Group, MetricValues, QueryPlan, Sums, WindowedValues};
+pub use reading::{CellView, QueryPlan, Sums};
 pub use subject::{Sent, Subject};
+pub use values::{Group, MetricValues, WindowedValues};
 
 use crate::event::Entity;
 use crate::window::rolling::Span;

@@ -79,8 +79,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config::Encoding;
     use crate::event::Assertion;
     use crate::event::decode::Reason;
+    use crate::event::feed::avro::Schemas;
     use crate::event::feed::{Feed, Format};
     use crate::event::mapping::Mapping;
     use crate::kafka::dead_letter::replay::{Verdict, judge};
@@ -108,6 +110,7 @@ email = { column = "email", hash = true, ignore_case = true }
         let mapping = mapping.with_key(Some(key), "").unwrap();
         let feed = Feed::new(Format::Json, mapping, &Calendar::new(chrono_tz::Tz::UTC, 1));
         Topic {
+            encoding: Encoding::Json,
             name: "forms".into(),
             number: topic_number("forms"),
             namespace: None,
@@ -158,7 +161,9 @@ email = { column = "email", hash = true, ignore_case = true }
         assert!(redacted.headers.is_empty());
         // Once the mapping reads it, both say the same.
         let said = |dead_letter: &DeadLetter| {
-            let decoded = dead_letter.decode(&as_read, i64::MAX).assertions;
+            let decoded = dead_letter
+                .decode(&as_read, &Schemas::default(), i64::MAX)
+                .assertions;
             decoded
                 .into_iter()
                 .map(Assertion::into_owned)
@@ -166,7 +171,12 @@ email = { column = "email", hash = true, ignore_case = true }
         };
         assert_eq!(said(&redacted), said(&whole));
         assert_eq!(
-            judge(&redacted, std::slice::from_ref(&as_read), i64::MAX),
+            judge(
+                &redacted,
+                std::slice::from_ref(&as_read),
+                &Schemas::default(),
+                i64::MAX
+            ),
             Verdict::Readable
         );
         assert_eq!(
@@ -181,7 +191,12 @@ email = { column = "email", hash = true, ignore_case = true }
         let old = key("00112233445566778899aabbccddeeff");
         let redacted = dead_letter(RAW).kept_by(&topic(MAPPING, &old, Kept::Redacted(old.clone())));
         let judged = |mapping: &str, key: &HashKey| {
-            judge(&redacted, &[topic(mapping, key, Kept::Whole)], i64::MAX)
+            judge(
+                &redacted,
+                &[topic(mapping, key, Kept::Whole)],
+                &Schemas::default(),
+                i64::MAX,
+            )
         };
         let lenient = MAPPING.replace("created_at = \"at\"", "region = \"at\"");
         for (mapping, key, expected) in [
@@ -219,7 +234,12 @@ email = { column = "email", hash = true, ignore_case = true }
             assert!(!text.contains("kim") && text.contains(&format!("\"bytes\":{}", raw.len())));
             assert_eq!((&withheld.key, withheld.headers.len()), (&None, 0));
             assert_eq!(
-                judge(&withheld, std::slice::from_ref(topic), i64::MAX),
+                judge(
+                    &withheld,
+                    std::slice::from_ref(topic),
+                    &Schemas::default(),
+                    i64::MAX
+                ),
                 Verdict::Withheld
             );
         }
