@@ -136,6 +136,11 @@ impl Pure {
     /// What all metrics read out of the stored rollups.
     pub fn read(&self, windows: Vec<Window>, now: Now) -> MetricValues {
         let plan = QueryPlan::new(windows, now, &self.definitions);
+        self.sums(&plan).read(&plan, &self.definitions)
+    }
+
+    /// The sums that all metrics are read from.
+    pub fn sums(&self, plan: &QueryPlan) -> Sums {
         let rollups: HashMap<&str, u8> = self
             .definitions
             .rollups()
@@ -159,6 +164,6 @@ impl Pure {
                 );
             }
         }
-        sums.read(&plan, &self.definitions)
+        sums
     }
 }

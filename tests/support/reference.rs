@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dealpulse::clickhouse::{ClickHouse, migrate};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
-use dealpulse::metric::versions;
+use dealpulse::metric::{QueryPlan, versions};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Row, Store};
@@ -198,14 +198,16 @@ impl Reference {
     /// The business gauges as they must be now.
     pub fn gauges(&self) -> Vec<String> {
         let (now, definitions) = (wall_clock(), self.pure.definitions.clone());
-        let reading = self.pure.read(
-            ROLLING.to_vec(),
-            Now {
-                now,
-                watermark: now,
-            },
-        );
+        let at = Now {
+            now,
+            watermark: now,
+        };
+        let plan = QueryPlan::new(ROLLING.to_vec(), at, &definitions);
+        let mut sums = self.pure.sums(&plan);
+        let mut reading = sums.read(&plan, &definitions);
         let top = Top::of(&reading, &definitions, TOP);
+        let is_shown = |set: usize, values: &[String]| top.place(set, values).is_some();
+        reading.add(sums.read_others(&plan, &definitions, is_shown));
         let snapshot = Snapshot {
             reading: Arc::new(reading),
             definitions,

@@ -6,6 +6,8 @@ use super::world::World;
 impl World {
     /// The stages there are, each with its probability. Whether a deal is won or lost its own status says.
     pub(super) fn introduce_stages(&mut self, at: i64) {
+        // They were there before all else: what follows is as it would be without them.
+        let (random, published) = (self.random.clone(), self.published);
         for (stage, probability, _) in STAGES {
             let name = stage[..1].to_uppercase() + &stage[1..];
             let event = self
@@ -15,5 +17,6 @@ impl World {
                 .number("probability", probability);
             self.publish(event);
         }
+        (self.random, self.published) = (random, published);
     }
 }

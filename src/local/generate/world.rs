@@ -108,7 +108,7 @@ pub(super) struct World {
     demand: Demand,
     sequence: u64,
     /// When the last event that was neither late nor disordered is published.
-    published: i64,
+    pub(super) published: i64,
     turn: u64,
     tasks: BinaryHeap<Reverse<Due<Task>>>,
     outbox: BinaryHeap<Reverse<Due<GeneratedEvent>>>,
