@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::known::{Known, Live};
 use super::restart::{Facts, RestartError, facts};
 use super::{CellName, Epoch, OutsideError, Store, StoredCell};
-use crate::event::When;
+use crate::event::{Placement, SideInput, When};
 use crate::metric::Catalogue;
 use crate::record::{Entity, Home};
 use crate::window::calendar::Day;
@@ -44,6 +44,14 @@ pub struct Difference {
     pub recomputed: Cell,
     /// False if no definition of this version makes such a cell.
     pub is_defined: bool,
+}
+
+/// True if other records of every shard are read by it.
+fn is_read_by_others(entity: Entity) -> bool {
+    matches!(
+        entity.placement(),
+        Placement::Everywhere(SideInput::Alias | SideInput::Stage)
+    )
 }
 
 /// What was found in a month.
@@ -273,8 +281,8 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
                 version,
                 newer,
             } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
-            // A merge may change the contributions of any record, so a reading with a newer one shows none at rest.
-            let is_usable = !newer.iter().any(|(entity, _)| *entity == Entity::ALIAS);
+            // A merge, or what a stage stands for, may change the contributions of any record, so a reading with a newer one shows none at rest.
+            let is_usable = !newer.iter().any(|(entity, _)| is_read_by_others(*entity));
             if is_usable {
                 add(
                     &mut cells,

@@ -143,6 +143,7 @@ impl Shard {
     /// The cells of an epoch as the records that are `wanted` make them, worked out from the restored facts. What the shard itself
     /// holds is left as it is.
     pub fn cells_of(&mut self, epoch: u32, wanted: impl Fn(Entity, &str) -> bool) -> Vec<CellRow> {
+        self.learn_stages();
         let mut ledgers = self.ledgers.iter();
         let Some(number) = ledgers.position(|l| l.epoch() == epoch && l.has_begun()) else {
             return Vec::new();
