@@ -125,11 +125,11 @@ fn concerns(broken: Broken, history: &History) -> bool {
 
 /// Runs histories until one shows by `symptom` that the rule is missing; with the rule that history passes.
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
-    // A history long enough to be cut is rare.
-    let enough = if broken == Broken::CutsNotCopied {
-        16_000
-    } else {
-        4_000
+    // Rare are a history long enough to be cut, and links that come late enough.
+    let enough = match broken {
+        Broken::CutsNotCopied => 16_000,
+        Broken::LinksCarried | Broken::ThreeTurns => 64_000,
+        _ => 4_000,
     };
     let most = number("DEALPULSE_SEEDS").unwrap_or(0).max(enough) as usize;
     // Only the rule about cuts may show by them.
