@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use super::dump::{self, Reading};
+use super::dump::ReadingOptions;
 use super::files::read_as_of;
 use super::report::inputs::Inputs;
 use super::report::print;
@@ -17,7 +17,7 @@ use super::report::rejects::Rejects;
 use super::stored::{DIFFERS, UNJUDGED, epoch, open};
 use crate::config::Config;
 use crate::pipeline::Store;
-use crate::record::{Entity, Placement, SCHEMA};
+use crate::record::{Entity, SCHEMA, answers_for};
 use crate::shard::Shard;
 use compare::{Audit as Audited, Question};
 use show::Export;
@@ -32,21 +32,10 @@ pub struct Audit {
     #[arg(long, default_value = "dealpulse.toml")]
     pub config: PathBuf,
     /// The export: NDJSON events, CSV tables that --mapping explains, or with --format the dump of a feed; - is standard input
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    #[arg(id = "files", long = "against", required = true, num_args = 1.., value_name = "FILE")]
     pub against: Vec<PathBuf>,
-    /// What the columns of CSV files, or of a feed, mean (TOML, see docs/mapping.md)
-    #[arg(long, value_name = "FILE")]
-    pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
-    /// the mapping is a feed's]
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<String>,
-    /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
-    #[arg(long, value_name = "NAME", conflicts_with = "mapping")]
-    pub preset: Option<String>,
-    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
-    #[arg(long, value_name = "TOPIC")]
-    pub topic: Option<String>,
+    #[command(flatten)]
+    pub reading: ReadingOptions,
     /// When the export was made: a date or an RFC 3339 instant [default: the time of its latest event]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<String>,
@@ -75,7 +64,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let namespace = namespace(args.namespace.as_deref(), &config)?;
     let key = config.hash_key.as_ref();
-    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref(), key)?;
+    let mapping = args.reading.mapping(key)?;
     let chosen = chosen(&args.fields)?;
     let (epoch, live) = epoch(&clickhouse, None).await?;
     let definitions = live.definitions;
@@ -86,8 +75,7 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
         .map(|text| read_as_of(text, calendar))
         .transpose()?;
     let rejects = Rejects::new(args.rejects.as_deref())?;
-    let (format, topic) = (args.format.as_deref(), args.topic.as_deref());
-    let reading = Reading::new(format, topic, mapping, &args.against, calendar)?;
+    let reading = args.reading.reading(mapping, &args.against, calendar)?;
     let mut inputs =
         Inputs::open(&args.against, &reading, as_of, calendar, rejects)?.qualified(namespace);
 
@@ -118,17 +106,17 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     let mut audited = Audited::default();
     for (number, mut shard) in (0..).zip(shards) {
         // What every shard has is compared once.
-        let is_its = |entity: Entity| number == 0 || entity.placement() == Placement::Home;
+        let is_its = |entity, id: &str| answers_for(number, entity, id, epoch.partitions);
         let exported = shard
             .take_touched()
             .records
             .into_iter()
-            .filter(|r| is_its(r.entity))
+            .filter(|r| is_its(r.entity, r.id()))
             .map(|r| ((r.entity, r.id().to_owned()), r.state().to_owned()))
             .collect();
         drop(shard);
         let mut facts = clickhouse.records(epoch.generation, number).await?;
-        facts.retain(|record| is_its(record.entity));
+        facts.retain(|record| is_its(record.entity, &record.id));
         audited
             .compare(&question, exported, facts)
             .map_err(|(entity, id, error)| {

@@ -115,11 +115,7 @@ fn document(raw: &RawValue) -> Option<Vec<u8>> {
     }
 }
 
-/// The mapping of a file or a preset, if one is named. If it hashes, then with this key, else with the environment's.
-///
-/// # Errors
-/// A file that can't be read or is refused, a preset there is none of.
-pub fn mapping(
+fn mapping(
     file: Option<&Path>,
     preset: Option<&str>,
     key: Option<&HashKey>,
@@ -132,6 +128,66 @@ pub fn mapping(
         .ok_or_else(|| anyhow!("--preset `{preset}`: there is none; write one of {known}"))?;
     let mapping = Mapping::parse(text, &SCHEMA).context("a preset of this version is refused")?;
     Ok(Some(with_key(mapping, key)?))
+}
+
+/// What is said about the files of a command, which it names `files`.
+#[derive(Debug, clap::Args)]
+pub struct ReadingOptions {
+    /// What the columns of CSV files, or of a feed, mean (TOML, see docs/mapping.md)
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "files",
+        conflicts_with = "preset"
+    )]
+    pub mapping: Option<PathBuf>,
+    /// The files are messages of a feed in this format [default: recognised in the first file, if the mapping is a feed's]
+    #[arg(long, value_name = "FORMAT", requires = "files", help = format_help())]
+    pub format: Option<String>,
+    /// The mapping of a well-known source in place of --mapping
+    #[arg(long, value_name = "NAME", requires = "files", help = preset_help())]
+    pub preset: Option<String>,
+    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
+    #[arg(long, value_name = "TOPIC", requires = "files")]
+    pub topic: Option<String>,
+}
+
+fn format_help() -> String {
+    format!(
+        "The files are messages of a feed in this format: {} [default: recognised in the first file, if the mapping is a feed's]",
+        Format::ALL.map(Format::name).join(", ")
+    )
+}
+
+fn preset_help() -> String {
+    format!(
+        "The mapping of a well-known source in place of --mapping: {}",
+        presets::NAMES.join(", ")
+    )
+}
+
+impl ReadingOptions {
+    /// The mapping that is named. If it hashes, then with this key, else with the environment's.
+    ///
+    /// # Errors
+    /// A file that can't be read or is refused, a preset there is none of.
+    pub fn mapping(&self, key: Option<&HashKey>) -> Result<Option<Mapping>> {
+        mapping(self.mapping.as_deref(), self.preset.as_deref(), key)
+    }
+
+    /// How the files are read through it.
+    ///
+    /// # Errors
+    /// As [`Reading::new`].
+    pub fn reading(
+        &self,
+        mapping: Option<Mapping>,
+        files: &[PathBuf],
+        calendar: &Calendar,
+    ) -> Result<Reading> {
+        let (format, topic) = (self.format.as_deref(), self.topic.as_deref());
+        Reading::new(format, topic, mapping, files, calendar)
+    }
 }
 
 /// How files are read: as the tables of a mapping, or as the dumps of a feed.

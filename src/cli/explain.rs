@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::dump::{self, Dumped, Reading, base_name, open_lines, told};
+use super::dump::{Dumped, ReadingOptions, base_name, open_lines, told};
 use super::report::inputs::context;
 use super::report::print;
 use super::seen::Seen;
@@ -25,18 +25,8 @@ pub struct Explain {
     /// Messages of the feed, one a line: the value alone, or an object with topic, key, value, offset and timestamp; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// How the messages are written: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised in the first file]
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<String>,
-    /// What the columns of the feed mean (TOML, see docs/mapping.md)
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
-    pub mapping: Option<PathBuf>,
-    /// The mapping of a well-known source: salesforce, hubspot, pipedrive, odoo, suitecrm, espocrm, web-form, woocommerce, shopify
-    #[arg(long, value_name = "NAME")]
-    pub preset: Option<String>,
-    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
-    #[arg(long, value_name = "TOPIC")]
-    pub topic: Option<String>,
+    #[command(flatten)]
+    pub reading: ReadingOptions,
     /// The IANA time zone of times without an offset [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE")]
     pub time_zone: Option<String>,
@@ -50,19 +40,13 @@ pub struct Explain {
 /// # Errors
 /// A format, mapping or file that can't be read; no message at all.
 pub async fn run(args: Explain) -> Result<ExitCode> {
-    let mapping = dump::mapping(args.mapping.as_deref(), args.preset.as_deref(), None)?;
+    let mapping = args.reading.mapping(None)?;
     let zone = args.time_zone.as_deref().unwrap_or("UTC");
     let zone = zone.parse().map_err(|_| {
         anyhow::anyhow!("--time-zone `{zone}` is no IANA time zone; write it like `Europe/Berlin`")
     })?;
     let calendar = Calendar::new(zone, 1);
-    let reading = Reading::new(
-        args.format.as_deref(),
-        args.topic.as_deref(),
-        mapping,
-        &args.files,
-        &calendar,
-    )?;
+    let reading = args.reading.reading(mapping, &args.files, &calendar)?;
     let feed = reading.feed.as_ref().context(
         "explain reads the messages of a feed: name its --mapping FILE (docs/mapping.md) or --preset NAME",
     )?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::dump::{self, Reading};
+use super::dump::ReadingOptions;
 use super::report::inputs::{Inputs, Tally};
 use super::report::rejects::{Counts, Rejects};
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
@@ -33,24 +33,8 @@ const PIECES: usize = 20;
 /// How files are read; all of it needs some.
 #[derive(Debug, clap::Args)]
 pub struct FileOptions {
-    /// What the columns of CSV files mean (TOML, see docs/mapping.md)
-    #[arg(long, value_name = "FILE", requires = "files")]
-    pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format: json, debezium, salesforce-cdc, hubspot-webhook, pipedrive-webhook, segment [default: recognised, if
-    /// the mapping is a feed's]
-    #[arg(long, value_name = "FORMAT", requires = "files")]
-    pub format: Option<String>,
-    /// The mapping of a well-known source in place of --mapping: salesforce, hubspot, pipedrive
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "files",
-        conflicts_with = "mapping"
-    )]
-    pub preset: Option<String>,
-    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
-    #[arg(long, value_name = "TOPIC", requires = "files")]
-    pub topic: Option<String>,
+    #[command(flatten)]
+    pub reading: ReadingOptions,
     /// The IANA time zone days are read in [default: the mapping's, else UTC]
     #[arg(long, value_name = "ZONE", requires = "files")]
     pub time_zone: Option<String>,
@@ -91,15 +75,14 @@ pub async fn fold_files(
     options: &FileOptions,
     as_of: Option<&str>,
 ) -> Result<Folded> {
-    let mapping = dump::mapping(options.mapping.as_deref(), options.preset.as_deref(), None)?;
+    let mapping = options.reading.mapping(None)?;
     let definitions = Arc::new(definitions(options, mapping.as_ref())?);
     let as_of = as_of
         .map(|text| read_as_of(text, &definitions.calendar))
         .transpose()?;
     let rejects = Rejects::new(options.rejects.as_deref())?;
     let calendar = &definitions.calendar;
-    let (format, topic) = (options.format.as_deref(), options.topic.as_deref());
-    let reading = Reading::new(format, topic, mapping, files, calendar)?;
+    let reading = options.reading.reading(mapping, files, calendar)?;
     let mut inputs = Inputs::open(files, &reading, as_of, calendar, rejects)?;
     if let Some(dir) = &options.data_dir {
         check_empty(dir)?;

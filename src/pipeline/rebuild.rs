@@ -11,7 +11,7 @@ use super::restart::check_log;
 use super::{Checkpoint, Log, OutsideError, Store, route};
 use crate::event::wire::{self, Message, Name, RecordMessage, WireError};
 use crate::event::{Assertion, SideInput};
-use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, alias, home};
+use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, answers_for, home};
 
 /// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
 /// another. The longest such chain: a merged lead names its deal; the deal sends a link to the lead that one was merged into; that lead
@@ -176,15 +176,10 @@ async fn copy_records(
     patience: &impl RetryPolicy,
 ) -> Result<(), OutsideError> {
     let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
-    records.retain(|record| match record.entity.placement() {
-        Placement::Everywhere(SideInput::EpochStart) => false, // they start again in a new log
-        // Every shard has it, and every shard is sent it: that of the merged record's own home is enough.
-        Placement::Everywhere(SideInput::Alias) => alias::merged(&record.id)
-            .is_none_or(|(entity, id)| home(entity, id, from.partitions) == shard),
-        Placement::Everywhere(SideInput::Stage) => {
-            home(record.entity, &record.id, from.partitions) == shard
-        }
-        Placement::Home => true,
+    records.retain(|record| {
+        // Epochs start again in a new log. What every shard has, every shard is sent by the one that answers for it.
+        record.entity.placement() != Placement::Everywhere(SideInput::EpochStart)
+            && answers_for(shard, record.entity, &record.id, from.partitions)
     });
     let whole: Vec<RecordMessage<'_>> = records
         .iter()

@@ -163,5 +163,10 @@ pub fn home(entity: Entity, id: &str, shards: u32) -> Home {
     (hash % u64::from(shards.max(1))) as Home
 }
 
+/// True if a shard answers for a record that it has: it is at home there, or it is on every shard, of which the one its id hashes to answers.
+pub fn answers_for(shard: Home, entity: Entity, id: &str, shards: u32) -> bool {
+    entity.placement() == Placement::Home || home(entity, id, shards) == shard
+}
+
 #[cfg(test)]
 mod tests;
