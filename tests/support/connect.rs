@@ -3,14 +3,15 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::kafka::{LOGGING, Watchdog, engine_directory, free_port, java};
 use super::postgres::Postgres;
+use super::ready::until_ready;
 
 /// The jars of Connect, as `sha256sum` wrote them.
 const JARS: &str = include_str!("../connect/jars.sha256");
@@ -57,30 +58,22 @@ impl Server {
 
     /// Waits until a GET is answered with a text that satisfies a condition.
     fn until(&mut self, port: u16, path: &str, condition: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
+        let look = || {
             let answer = get(port, path).unwrap_or_default();
-            if condition(&answer) {
-                return;
-            }
-            let ended = self
-                .process
-                .try_wait()
-                .expect("it can be asked for its end");
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "waited in vain for {path} ({ended:?}): {answer}\n{}",
-                self.log_tail()
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
+            let is_ready = condition(&answer);
+            is_ready
+                .then_some(())
+                .ok_or_else(|| format!("{path}: {answer}"))
+        };
+        until_ready(&mut self.process, READY_WITHIN, look, || tail(&self.log));
     }
+}
 
-    fn log_tail(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
-    }
+/// The end of a log.
+fn tail(log: &Path) -> String {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 impl Drop for Server {
@@ -89,7 +82,7 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            eprintln!("the end of a server's log:\n{}", self.log_tail());
+            eprintln!("the end of a server's log:\n{}", tail(&self.log));
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod postgres;
 pub mod pure;
 pub mod read_model;
+pub mod ready;
 pub mod reference;
 pub mod scenario;
 pub mod small_disk;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::kafka::{Watchdog, free_port};
+use super::ready::until_ready;
 
 /// It answers within a second on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -76,47 +77,15 @@ impl Postgres {
             process,
             watchdog,
         };
-        postgres.until_ready();
+        let look = || {
+            let asked = psql(port, "SELECT 1");
+            let is_ready = asked.status.success();
+            is_ready.then_some(()).ok_or_else(|| text(&asked))
+        };
+        let log = postgres.directory.path().join("log");
+        let log = || std::fs::read_to_string(&log).unwrap_or_default();
+        until_ready(&mut postgres.process, READY_WITHIN, look, log);
         postgres
-    }
-
-    fn until_ready(&mut self) {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let asked = self.psql("SELECT 1");
-            if asked.status.success() {
-                return;
-            }
-            let ended = self
-                .process
-                .try_wait()
-                .expect("it can be asked for its end");
-            assert!(
-                ended.is_none() && Instant::now() < deadline,
-                "PostgreSQL does not answer ({ended:?}): {}\n{}",
-                text(&asked),
-                std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// Runs statements from the standard input, so that each is a transaction of its own.
-    fn psql(&self, sql: &str) -> Output {
-        let mut psql = Command::new("psql")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(["-U", "postgres", "-X", "-q", "-A", "-t", "-F", "\t"])
-            .args(["-v", "ON_ERROR_STOP=1"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("psql can be run: run make postgresql-tools");
-        let mut input = psql.stdin.take().expect("it was asked for as a pipe");
-        // What it does not take, it answers.
-        let _ = input.write_all(sql.as_bytes());
-        drop(input);
-        psql.wait_with_output().expect("psql ends")
     }
 
     /// Lets go of what connectors have not read yet, so that they have to begin with a new snapshot.
@@ -135,7 +104,7 @@ impl Postgres {
 
     /// Runs statements, each a transaction unless they say otherwise, and returns the rows, a line each, with tabs between the columns.
     pub fn run(&self, sql: &str) -> Vec<String> {
-        let answer = self.psql(sql);
+        let answer = psql(self.port, sql);
         assert!(answer.status.success(), "{sql}: {}", text(&answer));
         let rows = String::from_utf8_lossy(&answer.stdout).into_owned();
         rows.lines().map(str::to_owned).collect()
@@ -194,4 +163,22 @@ fn program(name: &str) -> Command {
 fn text(output: &Output) -> String {
     let (out, err) = (&output.stdout, &output.stderr);
     String::from_utf8_lossy(&[out.as_slice(), err].concat()).into_owned()
+}
+
+/// Runs statements from the standard input, so that each is a transaction of its own.
+fn psql(port: u16, sql: &str) -> Output {
+    let mut psql = Command::new("psql")
+        .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+        .args(["-U", "postgres", "-X", "-q", "-A", "-t", "-F", "\t"])
+        .args(["-v", "ON_ERROR_STOP=1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("psql can be run: run make postgresql-tools");
+    let mut input = psql.stdin.take().expect("it was asked for as a pipe");
+    // What it does not take, it answers.
+    let _ = input.write_all(sql.as_bytes());
+    drop(input);
+    psql.wait_with_output().expect("psql ends")
 }
