@@ -11,7 +11,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::RollupRow;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
-use dealpulse::metric::{Catalogue, Hierarchy, Rate, versions};
+use dealpulse::metric::{Catalogue, Column, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError};
@@ -391,9 +391,8 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
         let known = catalogue.metric(metric).unwrap();
         let depends = known.depends_on_window();
         // Of a group, what its table shows.
-        let columns = known.display().columns.iter();
-        let columns = columns.flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)]);
-        let of_groups = columns.flatten().chain(known.gauges().iter().copied());
+        let columns = known.display().columns.iter().flat_map(Column::paths);
+        let of_groups = columns.chain(known.gauges().iter().copied());
         let of_groups: BTreeSet<String> = of_groups
             .map(|path| format!("{metric}_{}", path.replace('.', "_")))
             .collect();

@@ -295,12 +295,21 @@ impl Catalogue {
 
     /// The rollups that are kept for a grouping set, by its number.
     pub fn rollups_of(&self, set: usize) -> impl Iterator<Item = &Rollup> {
-        let rollups = self.rollups.iter().zip(&self.placements);
-        let kept = rollups.filter(move |(_, placements)| {
-            let mut sets = placements.iter();
-            sets.any(|(kept, _)| usize::from(*kept) == set)
-        });
+        let rollups = self.rollups.iter().zip(0..);
+        let kept = rollups.filter(move |(_, number)| self.keeps(*number, set));
         kept.map(|(rollup, _)| rollup)
+    }
+
+    /// True if a rollup has cells of a grouping set, by its number: its own, or those by owner that a set of the hierarchy is summed from.
+    pub fn keeps(&self, rollup: u8, set: usize) -> bool {
+        let is_derived = set >= self.sets.len();
+        let kept = if is_derived {
+            self.owners()
+        } else {
+            Some(set as u8)
+        };
+        let mut placements = self.placements(rollup).iter();
+        placements.any(|(placed, _)| Some(*placed) == kept)
     }
 
     /// What records are read by, in a shard's symbols.

@@ -30,6 +30,16 @@ pub struct Column {
     pub of: Option<(&'static str, &'static str)>,
 }
 
+impl Column {
+    /// Every figure it shows.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let counts = self
+            .of
+            .map(|(numerator, denominator)| [numerator, denominator]);
+        std::iter::once(self.path).chain(counts.into_iter().flatten())
+    }
+}
+
 /// A column of a figure.
 pub(super) const fn column(over: &'static str, head: &'static str, path: &'static str) -> Column {
     Column {
@@ -58,6 +68,7 @@ pub(super) const fn ratio(
 
 #[cfg(test)]
 mod tests {
+    use super::Column;
     use crate::definitions::DefinitionsSpec;
     use crate::metric::{Catalogue, Figures, QueryPlan, Sums, find};
     use crate::window::Cell;
@@ -106,10 +117,7 @@ mod tests {
             let in_words = words
                 .flat_map(|text| text.split('{').skip(1))
                 .map(|text| text.split('}').next().unwrap());
-            let in_columns = display.columns.iter();
-            let in_columns = in_columns
-                .flat_map(|c| [Some(c.path), c.of.map(|o| o.0), c.of.map(|o| o.1)])
-                .flatten();
+            let in_columns = display.columns.iter().flat_map(Column::paths);
             let there = |known: &[&Figures], path| {
                 let name = metric.name();
                 assert!(

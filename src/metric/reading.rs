@@ -1,6 +1,7 @@
 //! Readings: the sums of cells a metric is read from, and what all metrics read out of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::{Catalogue, Converted, Figure, Group, Metric, MetricValues, REPORTING, WindowedValues};
@@ -162,7 +163,10 @@ impl Sums {
     /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
     pub fn read(&mut self, plan: &QueryPlan, catalogue: &Catalogue) -> MetricValues {
         self.put_converted();
-        self.read_groups(plan, catalogue, |metric, groups| metric.compare(groups))
+        let sets = catalogue.readable_sets();
+        self.read_groups(plan, catalogue, sets, |metric, groups| {
+            metric.compare(groups)
+        })
     }
 
     /// Reads the values that are not shown as one group of each set, which has no values of its own: its cells are summed before anything
@@ -173,15 +177,15 @@ impl Sums {
         catalogue: &Catalogue,
         is_shown: impl Fn(usize, &[String]) -> bool,
     ) -> MetricValues {
-        let kept = catalogue.sets.len();
+        let sets = 1..catalogue.sets.len();
+        let in_sets = |set: &u8| sets.contains(&usize::from(*set));
         for ((_, _, set), by_values) in &mut self.cells {
-            let set = usize::from(*set);
-            if set == 0 {
+            if !in_sets(set) {
                 continue;
             }
             let mut others: BTreeMap<String, Cell> = BTreeMap::new();
             for (values, by_currency) in std::mem::take(by_values) {
-                if set < kept && !is_shown(set, &values) {
+                if !is_shown(usize::from(*set), &values) {
                     // What is in the reporting currency is rounded once, below.
                     let own = by_currency.into_iter();
                     for (currency, cell) in own.filter(|(code, _)| code != REPORTING) {
@@ -194,10 +198,12 @@ impl Sums {
             }
         }
         for ((_, _, set), by_values) in &mut self.converted {
-            let set = usize::from(*set);
+            if !in_sets(set) {
+                continue;
+            }
             let mut others = Converted::default();
             for (values, sum) in std::mem::take(by_values) {
-                if set == 0 || (set < kept && !is_shown(set, &values)) {
+                if !is_shown(usize::from(*set), &values) {
                     others.merge(&sum);
                 }
             }
@@ -206,17 +212,14 @@ impl Sums {
             }
         }
         self.put_converted();
-        let mut read = self.read_groups(plan, catalogue, |_, _| {});
-        for groups in read.metrics.iter_mut().flat_map(|m| &mut m.windows) {
-            groups.retain(|group| group.set != 0);
-        }
-        read
+        self.read_groups(plan, catalogue, sets, |_, _| {})
     }
 
     fn read_groups(
         &self,
         plan: &QueryPlan,
         catalogue: &Catalogue,
+        sets: Range<usize>,
         compare: impl Fn(&dyn Metric, &mut [Group]),
     ) -> MetricValues {
         let mut metrics = Vec::new();
@@ -225,7 +228,7 @@ impl Sums {
             let mut windows = Vec::with_capacity(plan.windows.len());
             for window in 0..plan.windows.len() {
                 let mut groups = Vec::new();
-                for set in catalogue.readable_sets() {
+                for set in sets.clone() {
                     let query = CellQuery {
                         sums: self,
                         plan,
@@ -307,17 +310,9 @@ impl<'a> CellQuery<'a> {
         let read = read.filter_map(|(name, span)| Some((*self.plan.numbers.get(*name)?, *span)));
         let mut all = own.chain(read);
         // What counts no records says nothing about how many there are, nor does what this set does not have.
-        let set = match usize::from(self.set) {
-            kept if kept < catalogue.sets.len() => Some(self.set),
-            _ => catalogue.owners(),
-        };
-        let is_kept = |rollup| {
-            let mut placements = catalogue.placements(rollup).iter();
-            placements.any(|(kept, _)| Some(*kept) == set)
-        };
         let counts = |rollup| {
             let counts = catalogue.converted(rollup);
-            counts.filter(|c| !c.is_empty() && is_kept(rollup))
+            counts.filter(|c| !c.is_empty() && catalogue.keeps(rollup, self.set.into()))
         };
         let (rollup, span, counts) =
             all.find_map(|(rollup, span)| Some((rollup, span, counts(rollup)?)))?;

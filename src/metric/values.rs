@@ -27,7 +27,7 @@ pub struct WindowedValues {
 pub struct Group {
     /// The grouping set; 0 is the total.
     pub set: usize,
-    /// The values of its dimensions; none for the total, and for the others of [`Sums::read_others`] together.
+    /// The values of its dimensions; none for the total, and for the others of [`Sums::read_others`](super::Sums::read_others) together.
     pub values: Vec<String>,
     /// What was read.
     pub figures: Figures,

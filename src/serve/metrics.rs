@@ -145,13 +145,7 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
 
 /// The figures of a group that have a gauge, by their paths.
 fn figures_of_groups(metric: &dyn Metric) -> BTreeSet<&'static str> {
-    let of_column = |column: &Column| {
-        let counts = column
-            .of
-            .map(|(numerator, denominator)| [numerator, denominator]);
-        std::iter::once(column.path).chain(counts.into_iter().flatten())
-    };
-    let columns = metric.display().columns.iter().flat_map(of_column);
+    let columns = metric.display().columns.iter().flat_map(Column::paths);
     let others = ["without_rate"].iter().chain(metric.gauges()).copied();
     columns.chain(others).collect()
 }

@@ -322,8 +322,7 @@ fn table(
         _ => i64::MAX,
     };
     rows.sort_by_key(|(place, group)| (in_race(group), *place));
-    let more = of_set().filter(|g| !g.is_others()).count()
-        - rows.iter().filter(|(_, g)| !g.is_others()).count();
+    let more = of_set().filter(|g| snapshot.top.rank(g).is_none()).count();
     let Some(total) = values.total(choice.window) else {
         out.push_str("<p class=\"soft\">Nothing in this window.</p>");
         return Ok(());

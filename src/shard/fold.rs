@@ -165,7 +165,11 @@ impl Shard {
             self.refer(previous);
         }
         let aliases = (!aliases.is_empty()).then(|| self.fold_aliases(&aliases, &mut touched));
-        let compiled = stages_changed.then(|| self.learn_stages()).flatten();
+        let compiled = stages_changed.then(|| {
+            let ledgers = self.ledgers.iter();
+            ledgers.map(|ledger| ledger.compiled().clone()).collect()
+        });
+        let compiled: Option<Vec<_>> = compiled.filter(|_| self.learn_stages());
         let before = Before {
             aliases: aliases.as_ref(),
             compiled: compiled.as_deref(),

@@ -127,14 +127,9 @@ impl Ledger {
         &self.compiled
     }
 
-    /// Takes over what the records of stages say. Gives back what records were read by before, if that changed something.
-    pub(super) fn learn(
-        &mut self,
-        stages: &Stages,
-        symbols: &Symbols,
-    ) -> Option<CompiledDefinitions> {
-        let before = self.compiled.clone();
-        self.compiled.learn(stages, symbols).then_some(before)
+    /// Takes over what the records of stages say. True if that changed something.
+    pub(super) fn learn(&mut self, stages: &Stages, symbols: &Symbols) -> bool {
+        self.compiled.learn(stages, symbols)
     }
 
     /// The cells, zeros included until they are taken.

@@ -120,23 +120,17 @@ impl Shard {
         self.compile_masks();
     }
 
-    /// Reads records by what the records of stages say. Gives back what each epoch's were read by before, if that changed something.
-    fn learn_stages(&mut self) -> Option<Vec<CompiledDefinitions>> {
+    /// Reads records by what the records of stages say. True if that changed something.
+    fn learn_stages(&mut self) -> bool {
         let (stages, symbols) = (&self.stages, &self.symbols);
         let ledgers = self.ledgers.iter_mut();
-        let before = ledgers.map(|ledger| {
-            let before = ledger.learn(stages, symbols);
-            (
-                before.is_some(),
-                before.unwrap_or_else(|| ledger.compiled().clone()),
-            )
+        let changed = ledgers.fold(false, |changed, ledger| {
+            ledger.learn(stages, symbols) | changed
         });
-        let (changed, before): (Vec<bool>, Vec<CompiledDefinitions>) = before.unzip();
-        if !changed.contains(&true) {
-            return None;
+        if changed {
+            self.compile_masks();
         }
-        self.compile_masks();
-        Some(before)
+        changed
     }
 
     fn compile_masks(&mut self) {

@@ -219,7 +219,7 @@ fn spliced(bytes: &[u8], splices: &Splices) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::decode::Context;
+    use crate::event::feed::tests::context;
     use crate::event::mapping::{HashKey, Mapping, is_mark};
     use crate::record::SCHEMA;
     use crate::window::Calendar;
@@ -255,21 +255,6 @@ email = "email"
         let mapping = Mapping::parse(&mapping, &SCHEMA).unwrap();
         let mapping = mapping.with_key(Some(&key), "").unwrap();
         Feed::new(format, mapping, &Calendar::new(chrono_tz::Tz::UTC, 1))
-    }
-
-    fn context() -> Context<'static> {
-        Context {
-            schema: &SCHEMA,
-            topic: 7,
-            namespace: None,
-            partition: 0,
-            offset: 12,
-            attempt: 0,
-            timestamp: Some(99),
-            is_append_time: false,
-            now: i64::MAX / 2,
-            limit: 100_000,
-        }
     }
 
     /// What is left of a message says what the message said, and is redacted once.

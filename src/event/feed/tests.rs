@@ -85,7 +85,7 @@ fn feed(format: Format) -> Feed {
     Feed::new(format, mapping, &Calendar::new(chrono_tz::Tz::UTC, 1))
 }
 
-fn context() -> Context<'static> {
+pub(super) fn context() -> Context<'static> {
     Context {
         schema: &SCHEMA,
         topic: 7,
