@@ -92,6 +92,10 @@ struct Rollups {
 }
 
 impl Source for Rollups {
+    async fn side_inputs_state(&self, _: &Epoch) -> Result<u64, OutsideError> {
+        Ok(0)
+    }
+
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
     }

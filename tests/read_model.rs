@@ -81,6 +81,10 @@ impl Written {
 }
 
 impl Source for Written {
+    async fn side_inputs_state(&self, _: &Epoch) -> Result<u64, OutsideError> {
+        Ok(0)
+    }
+
     async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         Ok(Vec::new())
     }

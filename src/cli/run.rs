@@ -388,6 +388,10 @@ impl Source for Rollups {
             .await
     }
 
+    async fn side_inputs_state(&self, epoch: &Epoch) -> Result<u64, OutsideError> {
+        self.clickhouse.side_inputs_state(epoch.generation).await
+    }
+
     async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         let mut rates = self.clickhouse.rates(epoch.generation).await?;
         rates.extend(self.rates.iter().cloned());

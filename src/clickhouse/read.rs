@@ -11,6 +11,34 @@ use crate::window::rolling::PaneRange;
 use crate::window::{Cell, DERIVED, Day, Pane};
 
 impl ClickHouse {
+    /// A number that is another one when the exchange rates, users or teams of a generation of the log are.
+    ///
+    /// # Errors
+    /// What ClickHouse or the network answered.
+    pub async fn side_inputs_state(&self, generation: u32) -> Result<u64, OutsideError> {
+        let of_table = |table| {
+            // A row of one version never changes. Those that newer ones replace only make the number another one once more.
+            format!(
+                "SELECT cityHash64('{table}', shard, id, version) AS row FROM {table} WHERE generation = {generation}"
+            )
+        };
+        let tables = ["rates", "users", "teams"]
+            .map(of_table)
+            .join(" UNION ALL ");
+        let mut state = 0;
+        let mut read = |r: &mut Reader<'_>| {
+            state = u64::from_le_bytes(r.fixed()?);
+            Ok(())
+        };
+        self.fetch_rows(
+            "looking for exchange rates and the hierarchy",
+            &format!("SELECT sum(row) FROM ({tables})"),
+            &mut read,
+        )
+        .await?;
+        Ok(state)
+    }
+
     /// The exchange rates of a generation of the log.
     ///
     /// # Errors

@@ -54,6 +54,12 @@ pub trait Source: Send + Sync {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
+    /// A number that is another one as soon as the exchange rates or the hierarchy of the epoch are, and costs little to ask for.
+    fn side_inputs_state(
+        &self,
+        epoch: &Epoch,
+    ) -> impl Future<Output = Result<u64, OutsideError>> + Send;
+
     /// The exchange rates there are.
     fn rates(&self, epoch: &Epoch) -> impl Future<Output = Result<Vec<Rate>, OutsideError>> + Send;
 
@@ -77,7 +83,7 @@ pub struct Refresh {
     pub top: usize,
     /// The currency that amounts are converted into.
     pub reporting_currency: Option<String>,
-    /// The time between two readings of the exchange rates and of the hierarchy.
+    /// The time between two looks whether the exchange rates or the hierarchy have changed.
     pub side_inputs_every: Duration,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
@@ -93,7 +99,7 @@ impl Default for Refresh {
             quiet: Duration::from_secs(60),
             top: 20,
             reporting_currency: None,
-            side_inputs_every: Duration::from_secs(60),
+            side_inputs_every: Duration::from_secs(6),
             clock: wall_clock,
             catalogue: versions,
         }
@@ -170,9 +176,16 @@ pub struct Refresher<S> {
     telemetry: Arc<Telemetry>,
     /// The epoch with its definitions compiled: a calendar takes a while to lay out.
     epoch: Option<(Epoch, Arc<Catalogue>)>,
-    /// The exchange rates and the hierarchy, and when they were read.
-    side: Option<(Arc<SideInputs>, Instant)>,
+    side: Option<Side>,
     held: Option<Held>,
+}
+
+/// The exchange rates and the hierarchy.
+struct Side {
+    inputs: Arc<SideInputs>,
+    /// The epoch they were read for, and their state then.
+    state: (u32, u64),
+    looked_at: Instant,
 }
 
 /// The cells of an epoch, and how far they are read.
@@ -273,7 +286,7 @@ impl<S: Source> Refresher<S> {
             side: self
                 .side
                 .as_ref()
-                .map(|(side, _)| side.clone())
+                .map(|side| side.inputs.clone())
                 .unwrap_or_default(),
         })
     }
@@ -302,34 +315,40 @@ impl<S: Source> Refresher<S> {
 
     /// The exchange rates and the hierarchy; if they are others than before, all is summed anew.
     async fn side_inputs(&mut self, epoch: &Epoch) -> Result<Arc<SideInputs>, RefreshError> {
-        if let Some((side, read_at)) = &self.side {
-            // What has just begun to come is looked for more often.
-            let every = self.refresh.side_inputs_every;
-            let every = if side.hierarchy.is_empty() {
-                every / 10
-            } else {
-                every
-            };
-            if read_at.elapsed() < every {
-                return Ok(side.clone());
-            }
+        if let Some(side) = &self.side
+            && side.state.0 == epoch.epoch
+            && side.looked_at.elapsed() < self.refresh.side_inputs_every
+        {
+            return Ok(side.inputs.clone());
         }
-        let read_at = Instant::now();
+        // Asked for before they are read: what comes meanwhile is read the next time.
+        let looked_at = Instant::now();
+        let state = (epoch.epoch, self.source.side_inputs_state(epoch).await?);
+        if let Some(side) = &mut self.side
+            && side.state == state
+        {
+            side.looked_at = looked_at;
+            return Ok(side.inputs.clone());
+        }
         let rates = match &self.refresh.reporting_currency {
             Some(reporting) => Rates::new(reporting, self.source.rates(epoch).await?),
             None => Rates::default(),
         };
         let hierarchy = self.source.hierarchy(epoch).await?;
-        let side = SideInputs { rates, hierarchy };
-        let side = match &self.side {
-            Some((known, _)) if **known == side => known.clone(),
+        let inputs = SideInputs { rates, hierarchy };
+        let inputs = match &self.side {
+            Some(known) if *known.inputs == inputs => known.inputs.clone(),
             _ => {
                 self.held = None;
-                Arc::new(side)
+                Arc::new(inputs)
             }
         };
-        self.side = Some((side.clone(), read_at));
-        Ok(side)
+        self.side = Some(Side {
+            inputs: inputs.clone(),
+            state,
+            looked_at,
+        });
+        Ok(inputs)
     }
 
     /// Reads what is new, or all.

@@ -67,6 +67,10 @@ impl Source for Database {
         self.0.new_rollup_rows(epoch.epoch, after, take).await
     }
 
+    async fn side_inputs_state(&self, epoch: &Epoch) -> Result<u64, OutsideError> {
+        self.0.side_inputs_state(epoch.generation).await
+    }
+
     async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
         self.0.rates(epoch.generation).await
     }
