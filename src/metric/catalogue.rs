@@ -69,13 +69,17 @@ impl Catalogue {
     /// # Errors
     /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't exist; a group no metric can be cut by.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
-        Self::with(spec, BUILT_IN.to_vec())
+        let catalogue = Self::with(spec, BUILT_IN.to_vec())?;
+        catalogue.check_groups()?;
+        catalogue.check_exclusions()?;
+        Ok(catalogue)
     }
 
-    /// The same without one metric, so that it can be seen what it costs. What is read from its cells is nothing then.
+    /// The same without one metric, so that it can be seen what it costs. What is read from its cells is nothing then, and a group that only
+    /// it can be cut by stays empty.
     ///
     /// # Errors
-    /// As [`Catalogue::new`].
+    /// A contradiction in the definitions themselves: see [`Definitions::new`].
     pub fn without(spec: DefinitionsSpec, metric: &str) -> Result<Self, BadDefinition> {
         let others = BUILT_IN.iter().filter(|known| known.name() != metric);
         Self::with(spec, others.copied().collect())
@@ -100,17 +104,14 @@ impl Catalogue {
         let placements = rollups
             .iter()
             .map(|rollup| placements(rollup, &definitions));
-        let catalogue = Catalogue {
+        Ok(Catalogue {
             placements: placements.collect(),
             definitions,
             metrics,
             rollups,
             bases,
             by_entity,
-        };
-        catalogue.check_groups()?;
-        catalogue.check_exclusions()?;
-        Ok(catalogue)
+        })
     }
 
     fn check_groups(&self) -> Result<(), BadDefinition> {
@@ -449,6 +450,15 @@ fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_metric_can_be_left_out_to_see_what_it_costs() {
+        let all = Catalogue::new(DefinitionsSpec::default()).unwrap();
+        for metric in all.metrics() {
+            let others = Catalogue::without(DefinitionsSpec::default(), metric.name()).unwrap();
+            assert_eq!(others.metrics().count() + 1, all.metrics().count());
+        }
+    }
 
     #[test]
     fn every_metric_has_a_bit_and_every_rollup_a_number() {
