@@ -66,6 +66,17 @@ pub enum OnUpgrade {
     Rebuild,
 }
 
+/// Which figures of groups have a gauge. Of the total every figure has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gauges {
+    /// Those that each metric names, a few of each.
+    #[default]
+    Main,
+    /// Those that their tables show, too.
+    All,
+}
+
 /// The configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -97,6 +108,8 @@ pub struct Config {
     pub refresh: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
+    /// Which figures of groups have a gauge.
+    pub gauges: Gauges,
     /// The currency that amounts are converted into.
     pub reporting_currency: Option<String>,
     /// A file of exchange rates, besides those of the topics: see [`read_rates`].

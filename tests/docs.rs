@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use dealpulse::config::Gauges;
 use dealpulse::config::{Config, Environment};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::Reason;
@@ -230,6 +231,7 @@ async fn the_gauges_named_are_those_there_are() {
         watermark: Some(as_of),
         read_at: Instant::now(),
         top: Arc::new(top),
+        gauges: Gauges::All,
         side: Default::default(),
     };
     let exported: BTreeSet<String> = business(&snapshot)

@@ -9,13 +9,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dealpulse::clickhouse::RollupRow;
+use dealpulse::config::Gauges;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
 use dealpulse::metric::{Catalogue, Column, Hierarchy, Rate, versions};
 use dealpulse::pipeline::Row;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError};
-use dealpulse::serve::model::Model;
+use dealpulse::serve::metrics::business;
+use dealpulse::serve::model::{Model, Snapshot};
 use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{Refresh, Source, refresh_forever};
 use dealpulse::serve::{router, serve};
@@ -129,6 +131,7 @@ impl Served {
         let refresh = Refresh {
             every: Duration::from_millis(20),
             top,
+            gauges: Gauges::All,
             clock,
             catalogue: versions,
             ..Refresh::default()
@@ -418,6 +421,50 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
         }
     }
     assert!(compared > 500, "only {compared} figures were compared");
+}
+
+#[tokio::test]
+async fn groups_have_the_gauges_their_metric_names_unless_all_are_wanted() {
+    let served = Served::worked_example().await;
+    let all = served.model.snapshot().unwrap();
+    let main = Snapshot {
+        gauges: Gauges::Main,
+        ..Snapshot::clone(&all)
+    };
+    // By name, what the total has and what groups have.
+    let names = |snapshot: &Snapshot| {
+        let (mut total, mut groups) = (BTreeSet::new(), BTreeSet::new());
+        for family in business(snapshot) {
+            for series in family.get_metric() {
+                let labels = series.get_label();
+                let is_total = labels
+                    .iter()
+                    .any(|l| l.name() == "dimension" && l.value() == "all");
+                let names = if is_total { &mut total } else { &mut groups };
+                names.insert(family.name().to_owned());
+            }
+        }
+        (total, groups)
+    };
+    let ((total, few), (total_of_all, many)) = (names(&main), names(&all));
+    assert_eq!(total, total_of_all);
+    assert!(few.is_subset(&many) && few.len() * 2 < many.len());
+    let of_metric = |metric: &str| -> Vec<&str> {
+        let prefix = format!("dealpulse_{metric}_");
+        let names = few.iter().filter_map(|name| name.strip_prefix(&prefix));
+        names.collect()
+    };
+    let share = ["rate", "rate_high", "rate_low"];
+    assert_eq!(of_metric("contacted_wins"), [&share[..], &["won"]].concat());
+    assert_eq!(
+        of_metric("upsell"),
+        [
+            &["amount_rate", "cross_sell"],
+            &share[..],
+            &["upsell", "won"]
+        ]
+        .concat()
+    );
 }
 
 /// Numbers are compared with their gauge; null must have none.

@@ -184,6 +184,7 @@ impl Pipeline {
         let refresh = Refresh {
             every: config.refresh,
             top: config.top,
+            gauges: config.gauges,
             reporting_currency: config.reporting_currency.clone(),
             clock: times.now,
             catalogue,

@@ -147,6 +147,7 @@ impl Checker<'_> {
             listen,
             refresh: Duration::from_millis(raw.serve.refresh_milliseconds),
             top: raw.serve.top.max(1),
+            gauges: raw.serve.gauges,
             reporting_currency: raw
                 .serve
                 .reporting_currency

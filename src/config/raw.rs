@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{CLOUDEVENTS, Encoding, Environment, OnUpgrade};
+use super::{CLOUDEVENTS, Encoding, Environment, Gauges, OnUpgrade};
 use crate::definitions::DefinitionsSpec;
 
 /// The file as it is written.
@@ -110,6 +110,7 @@ raw!(RawServe {
     listen: String = "127.0.0.1:9464".into(),
     refresh_milliseconds: u64 = 2_000,
     top: usize = 20,
+    gauges: Gauges = Gauges::Main,
     reporting_currency: Option<String> = None,
     rates_file: Option<PathBuf> = None
 });

@@ -140,6 +140,10 @@ impl Metric for Activities {
         }
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["done", "due", "overdue", "undated"]
+    }
+
     fn views(&self) -> Vec<View> {
         let kinds = |of: &dyn Fn(usize, &str) -> String| {
             let columns = BY_KIND.iter().enumerate();

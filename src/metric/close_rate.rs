@@ -154,6 +154,20 @@ impl Metric for CloseRate {
         figures
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "leads",
+            "won",
+            "rate",
+            "within_30d.leads",
+            "within_30d.won",
+            "within_30d.rate",
+            "within_90d.leads",
+            "within_90d.won",
+            "within_90d.rate",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         let mature = |days: i64| {
             format!(

@@ -262,6 +262,15 @@ impl Metric for Clv {
         figures
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "payments.customers",
+            "payments.mean",
+            "bookings.customers",
+            "bookings.mean",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         let quantile = |q| sketch::quantile_sql("sketch", q);
         vec![

@@ -116,6 +116,10 @@ impl Metric for ContactedWins {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["won", "rate"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "contacted_wins_daily",

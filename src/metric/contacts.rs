@@ -93,6 +93,10 @@ impl Metric for Contacts {
         vec![("new", Figure::Count(created.counted(0)))]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["new"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "contacts_daily",

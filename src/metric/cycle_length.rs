@@ -142,6 +142,10 @@ impl Metric for CycleLength {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["won.count", "won.median_days"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "cycle_length_daily",

@@ -118,6 +118,7 @@ mod tests {
                 .flat_map(|text| text.split('{').skip(1))
                 .map(|text| text.split('}').next().unwrap());
             let in_columns = display.columns.iter().flat_map(Column::paths);
+            let of_groups = in_columns.chain(metric.gauges().iter().copied());
             let there = |known: &[&Figures], path| {
                 let name = metric.name();
                 assert!(
@@ -125,7 +126,7 @@ mod tests {
                     "{name}: there is no figure {path}"
                 );
             };
-            in_columns.for_each(|path| there(&groups, path));
+            of_groups.for_each(|path| there(&groups, path));
             let in_words = in_words.chain([display.headline]);
             let of_words = if totals.is_empty() { &groups } else { &totals };
             in_words.for_each(|path| there(of_words, path));

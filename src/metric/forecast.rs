@@ -181,7 +181,12 @@ impl Metric for Forecast {
 
     fn gauges(&self) -> &'static [&'static str] {
         &[
+            "deals",
+            "amount.amount",
+            "amount.weighted",
             "undated",
+            "overdue.deals",
+            "period.amount.weighted",
             "period.cumulative.commit",
             "period.cumulative.best_case",
             "period.cumulative.pipeline",

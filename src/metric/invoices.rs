@@ -183,6 +183,15 @@ impl Metric for Invoices {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "issued.amount",
+            "paid.amount",
+            "overdue.invoices",
+            "overdue.amount",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(

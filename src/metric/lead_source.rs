@@ -176,6 +176,17 @@ impl Metric for LeadSource {
         counted(figures, &["leads"])
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "leads",
+            "share",
+            "qualified",
+            "converted",
+            "won",
+            "by_close.revenue",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "lead_source_daily",

@@ -127,6 +127,10 @@ impl Metric for Losses {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["lost", "share"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(

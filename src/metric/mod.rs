@@ -162,11 +162,9 @@ pub trait Metric: Sync {
         true
     }
 
-    /// The figures of a group that have a gauge besides those of its table, by their paths. Of the total every figure has one; of each of many
-    /// groups that would be more than anybody looks at.
-    fn gauges(&self) -> &'static [&'static str] {
-        &[]
-    }
+    /// The figures of a group that have a gauge, by their paths: what alerts and panels of many groups go by. Of the total every figure has
+    /// one; of every group, in every window and currency, that would be a hundred thousand series.
+    fn gauges(&self) -> &'static [&'static str];
 
     /// How much of a group there is in this window: what the values of a dimension are ranked by.
     fn weight(&self, _figures: &Figures) -> i64 {

@@ -179,6 +179,20 @@ impl Metric for QuotaAttainment {
         false
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "elapsed",
+            "amount.target",
+            "amount.booked",
+            "amount.attainment",
+            "amount.remaining",
+            "amount.run_rate",
+            "amount.open",
+            "amount.expected",
+            "amount.expected_attainment",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "quota_monthly",

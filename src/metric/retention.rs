@@ -143,6 +143,14 @@ impl Metric for Retention {
         vec![("amount", amounts)]
     }
 
+    fn depends_on_window(&self) -> bool {
+        false
+    }
+
+    fn gauges(&self) -> &'static [&'static str] {
+        &["amount.net", "amount.gross"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "retention_monthly",

@@ -228,6 +228,10 @@ impl Metric for SalesRace {
         }
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["deals", "rank", "amount.won", "amount.rank"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(

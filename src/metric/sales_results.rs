@@ -108,6 +108,19 @@ impl Metric for SalesResults {
         figures
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &[
+            "won",
+            "previous",
+            "year_before",
+            "amount.won",
+            "amount.average",
+            "amount.previous",
+            "amount.change",
+            "amount.change_of_year",
+        ]
+    }
+
     fn views(&self) -> Vec<View> {
         Vec::new()
     }

@@ -180,6 +180,10 @@ impl Metric for StageConversion {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["deals", "rate", "stages.reached", "stages.rate"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(

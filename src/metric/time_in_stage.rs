@@ -89,6 +89,10 @@ impl Metric for TimeInStage {
         distribution(&cells.cell(0, Span::Window))
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["count", "median_days", "mean_days", "p90_days"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "time_in_stage_daily",

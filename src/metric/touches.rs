@@ -132,6 +132,10 @@ impl Metric for Touches {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["contacts", "touched", "untouched_30", "untouched_90"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "touches_daily",

@@ -273,6 +273,10 @@ impl Metric for Upsell {
         figures
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["won", "upsell", "cross_sell", "rate", "amount.rate"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "upsell_daily",

@@ -106,6 +106,10 @@ impl Metric for Velocity {
         ]
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["amount.velocity"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![View::new(
             "period_close_ratio_monthly",

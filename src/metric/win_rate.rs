@@ -170,6 +170,10 @@ impl Metric for WinRate {
         counted(figures, &["won", "lost"])
     }
 
+    fn gauges(&self) -> &'static [&'static str] {
+        &["won", "lost", "rate", "amount.rate"]
+    }
+
     fn views(&self) -> Vec<View> {
         vec![
             View::new(

@@ -9,6 +9,7 @@ use super::alert_gauges;
 use super::exposition::{gauge, label, series, value_label};
 use super::figures::first_sentence;
 use super::model::{Model, Snapshot};
+use crate::config::Gauges;
 use crate::metric::{Catalogue, Column, Figure, Metric};
 use crate::telemetry::Telemetry;
 use crate::window::Dimension;
@@ -87,12 +88,13 @@ fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
 }
 
 /// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown;
-/// of groups those figures that their metric's table shows, and what it names besides. No series where there is no value, such as a ratio whose denominator is 0.
+/// of groups the figures that [`Gauges`] says. No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for metric in &snapshot.reading.metrics {
         let depends = snapshot.definitions.metric(metric.name);
-        let of_groups = depends.map(figures_of_groups).unwrap_or_default();
+        let of_groups = depends.map(|metric| figures_of_groups(metric, snapshot.gauges));
+        let of_groups = of_groups.unwrap_or_default();
         let depends = depends.is_none_or(|metric| metric.depends_on_window());
         let windows = snapshot.reading.windows.iter().zip(&metric.windows);
         for (window, groups) in
@@ -144,10 +146,16 @@ pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
 }
 
 /// The figures of a group that have a gauge, by their paths.
-fn figures_of_groups(metric: &dyn Metric) -> BTreeSet<&'static str> {
-    let columns = metric.display().columns.iter().flat_map(Column::paths);
-    let others = ["without_rate"].iter().chain(metric.gauges()).copied();
-    columns.chain(others).collect()
+fn figures_of_groups(metric: &dyn Metric, gauges: Gauges) -> BTreeSet<&'static str> {
+    let main = metric.gauges().iter().copied();
+    match gauges {
+        Gauges::Main => main.collect(),
+        Gauges::All => {
+            let display = metric.display();
+            let columns = display.columns.iter().flat_map(Column::paths);
+            main.chain(columns).chain(["without_rate"]).collect()
+        }
+    }
 }
 
 /// `dealpulse_<metric>_<path>`. Prometheus wants base units, so days are seconds, and keeps `_count` for histograms.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::watched::Alerts;
+use crate::config::Gauges;
 use crate::metric::{Catalogue, Group, MetricValues, SideInputs};
 use crate::window::rolling::Window;
 
 /// Every number of the organisation at one moment.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot {
     /// The metrics, for [`ROLLING`](crate::window::rolling::ROLLING).
     pub reading: Arc<MetricValues>,
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub read_at: Instant,
     /// Which values are shown.
     pub top: Arc<Top>,
+    /// Which figures of groups have a gauge.
+    pub gauges: Gauges,
     /// What was read beside the cells.
     pub side: Arc<SideInputs>,
 }

@@ -11,6 +11,7 @@ use super::cells::Cells;
 use super::model::{Model, Snapshot, Top};
 use super::reach::Reach;
 use crate::clickhouse::RollupRow;
+use crate::config::Gauges;
 use crate::definitions::BadDefinition;
 use crate::metric::{
     Catalogue, Hierarchy, MetricValues, QueryPlan, Rate, Rates, SideInputs, versions,
@@ -81,6 +82,8 @@ pub struct Refresh {
     pub quiet: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
+    /// Which figures of groups have a gauge.
+    pub gauges: Gauges,
     /// The currency that amounts are converted into.
     pub reporting_currency: Option<String>,
     /// The time between two looks whether the exchange rates or the hierarchy have changed.
@@ -98,6 +101,7 @@ impl Default for Refresh {
             compare_every: Duration::from_secs(15 * 60),
             quiet: Duration::from_secs(60),
             top: 20,
+            gauges: Gauges::default(),
             reporting_currency: None,
             side_inputs_every: Duration::from_secs(6),
             clock: wall_clock,
@@ -283,6 +287,7 @@ impl<S: Source> Refresher<S> {
             watermark,
             read_at,
             top,
+            gauges: self.refresh.gauges,
             side: self
                 .side
                 .as_ref()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{ClickHouse, migrate};
+use dealpulse::config::Gauges;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::metric::{QueryPlan, versions};
@@ -216,6 +217,7 @@ impl Reference {
             watermark: Some(now),
             read_at: Instant::now(),
             top: Arc::new(top),
+            gauges: Gauges::default(),
             side: Arc::default(),
         };
         business_lines(

@@ -37,7 +37,7 @@ export function metric() {
     .withVariable(
       fromPrometheus('dimension', 'label_values({__name__="$metric",dimension!="all"}, dimension)')
         .label('Dimension')
-        .description('What the metric is cut by; some metrics have no dimension but the total')
+        .description('What the metric is cut by; some figures have no dimension but the total; serve.gauges = "all" gives groups more of them')
         .current({ text: 'source', value: 'source', selected: true }),
     )
     .withVariable(
