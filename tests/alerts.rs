@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use dealpulse::alert::Random;
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
-use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::metric::SideInputs;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Store};
 use dealpulse::serve::alerts::{Schedule, watch_forever};
@@ -96,12 +96,8 @@ impl Source for Rollups {
         Ok(0)
     }
 
-    async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
-        Ok(Vec::new())
-    }
-
-    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
-        Ok(Hierarchy::default())
+    async fn side_inputs(&self, _: &Epoch, _: Option<&str>) -> Result<SideInputs, OutsideError> {
+        Ok(SideInputs::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {

@@ -255,10 +255,7 @@ async fn the_read_model_converts_and_sums_up_the_hierarchy_as_the_database_does_
             .await
             .unwrap();
         let snapshot = refresher.snapshot().await.unwrap();
-        let side = SideInputs {
-            rates: Rates::new("EUR", clickhouse.rates(1).await.unwrap()),
-            hierarchy: clickhouse.hierarchy().await.unwrap(),
-        };
+        let side = clickhouse.side_inputs(1, Some("EUR"), &[]).await.unwrap();
         let now = Now {
             now: END,
             watermark: END,

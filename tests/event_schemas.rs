@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Each kind of record with the names of its fields, which are promised never to change.
-const FIELDS: [(&str, &str); 13] = [
+const FIELDS: [(&str, &str); 14] = [
     (
         "lead",
         "lead_source status owner_id team region account_id created_at qualified_at converted_at converted_deal_id \
@@ -48,6 +48,7 @@ const FIELDS: [(&str, &str); 13] = [
     ("team", "name parent custom"),
     ("rate", "base currency rate day custom"),
     ("stage", "stage name status probability custom"),
+    ("label", "dimension value name custom"),
 ];
 
 fn schema(name: &str) -> Value {

@@ -240,6 +240,62 @@ async fn the_views_count_for_managers_and_teams_as_the_report_does() {
 }
 
 #[tokio::test]
+async fn values_are_called_as_labels_users_and_stages_say_and_a_new_name_moves_nothing() {
+    let mut stored = Stored::new("value_names").await;
+    let label = |id: &str, time: &str, value: &str, name: &str| {
+        let data = json!({"dimension": "source", "value": value, "name": name});
+        event("label", id, time, data)
+    };
+    let day = |day: u32| format!("2026-03-{day:02}T08:00:00Z");
+    let first = [
+        label("2", &day(1), "7", "Fairs"),
+        label("1", &day(1), "7", "Trade fairs"),
+        label("3", &day(1), "8", "Web"),
+        user("u1", &day(1), json!({"name": "Ada"})),
+        user("u2", &day(1), json!({"name": "Bo", "manager_id": "u1"})),
+        event(
+            "stage",
+            "s",
+            &day(1),
+            json!({"stage": "4", "name": "Offer"}),
+        ),
+    ];
+    stored.feed(&first).await;
+    let before = stored.clickhouse.side_inputs(1, None, &[]).await.unwrap();
+    let state = stored.clickhouse.side_inputs_state(1).await.unwrap();
+    let called = |dimension, value| before.names.name(dimension, value);
+    assert_eq!(
+        called("source", "7"),
+        Some("Trade fairs"),
+        "the smallest id"
+    );
+    assert_eq!(called("source", "8"), Some("Web"));
+    assert_eq!(called("owner", "u2"), Some("Bo"));
+    assert_eq!(called("manager", "u1"), Some("Ada"));
+    assert_eq!(called("stage", "4"), Some("Offer"));
+    assert_eq!(called("product", "7"), None);
+    assert_eq!(stored.clickhouse.side_inputs_state(1).await.unwrap(), state);
+
+    // Renamed, deleted, and an owner's label, which goes before the user's name.
+    let owner = json!({"dimension": "owner", "value": "u2", "name": "Bo Berg"});
+    stored
+        .feed(&[
+            label("1", &day(2), "7", "Events"),
+            event("label", "3", &day(2), json!({})).replace("upserted", "deleted"),
+            event("label", "4", &day(2), owner),
+        ])
+        .await;
+    let after = stored.clickhouse.side_inputs(1, None, &[]).await.unwrap();
+    let called = |dimension, value| after.names.name(dimension, value);
+    assert_eq!(called("source", "7"), Some("Events"));
+    assert_eq!(called("source", "8"), None);
+    assert_eq!(called("owner", "u2"), Some("Bo Berg"));
+    assert_eq!(called("manager", "u2"), Some("Bo"));
+    assert_ne!(stored.clickhouse.side_inputs_state(1).await.unwrap(), state);
+    assert!(after != before && after.derives_as(&before));
+}
+
+#[tokio::test]
 async fn the_whole_of_a_generated_company_is_under_its_director() {
     let mut stored = Stored::new("hierarchy_company").await;
     stored.feed(&generated(120)).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dealpulse::clickhouse::migrate::{tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::metric::SideInputs;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::record::Home;
@@ -85,12 +85,8 @@ impl Source for Written {
         Ok(0)
     }
 
-    async fn rates(&self, _: &Epoch) -> Result<Vec<Rate>, OutsideError> {
-        Ok(Vec::new())
-    }
-
-    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
-        Ok(Hierarchy::default())
+    async fn side_inputs(&self, _: &Epoch, _: Option<&str>) -> Result<SideInputs, OutsideError> {
+        Ok(SideInputs::default())
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {

@@ -64,6 +64,26 @@ ORDER BY owner
 AS SELECT dimension, owner, value, from_day, to_day
 FROM reporting_lines;
 
+-- What values are called: by their labels, else by what users and stages are called.
+CREATE VIEW value_names AS
+SELECT dimension, value, argMin(name, (place, id)) AS name
+FROM
+(
+    SELECT toString(dimension) AS dimension, value, name, 0 AS place, id
+    FROM labels FINAL
+    WHERE generation = (SELECT generation FROM current_epoch) AND deleted = 0
+    UNION ALL
+    SELECT 'stage' AS dimension, if(stage = '', id, stage) AS value, name, 1 AS place, id
+    FROM stages FINAL
+    WHERE generation = (SELECT generation FROM current_epoch)
+    UNION ALL
+    SELECT arrayJoin(['owner', 'manager']) AS dimension, id AS value, name, 1 AS place, id
+    FROM users FINAL
+    WHERE generation = (SELECT generation FROM current_epoch)
+) AS named
+WHERE named.name != '' AND named.value != ''
+GROUP BY dimension, value;
+
 -- The rollups of the current epoch, summed over the shards; and those by owner once more by manager and organisational unit, as of the same
 -- time as the owner: that of the pane, or today's.
 CREATE VIEW cells AS

@@ -15,7 +15,6 @@ use anyhow::{Context, Result, anyhow};
 
 use super::files::{FileOptions, fold_files};
 use crate::config::{read_rates, reporting_currency};
-use crate::metric::{Rates, SideInputs};
 use answer::Answer;
 
 /// Read files and print their metrics: one shot through the same engine, with nothing to install
@@ -52,16 +51,12 @@ pub async fn run(args: Report) -> Result<()> {
     let (tally, rejected) = (&folded.tally, &folded.rejected);
     // Accounts alone have no instant that ends history; the newest assertion about them does.
     let end = folded.last_instant.or(tally.latest).unwrap_or_default();
-    let rates = match &args.reporting_currency {
-        Some(currency) => {
-            let mut rates = folded.clickhouse.rates(folded.epoch.generation).await?;
-            rates.extend(of_file.unwrap_or_default());
-            Rates::new(currency, rates)
-        }
-        None => Rates::default(),
-    };
-    let hierarchy = folded.clickhouse.hierarchy().await?;
-    let side = SideInputs { rates, hierarchy };
+    let (generation, reporting) = (folded.epoch.generation, args.reporting_currency.as_deref());
+    let of_file = of_file.unwrap_or_default();
+    let side = folded
+        .clickhouse
+        .side_inputs(generation, reporting, &of_file);
+    let side = side.await?;
     let epoch = folded.epoch.epoch;
     let definitions = &folded.definitions;
     let answer = Answer::read(&folded.clickhouse, epoch, definitions, end, &side).await?;

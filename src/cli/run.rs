@@ -20,7 +20,7 @@ use crate::kafka::instance::{Parts, Running};
 use crate::kafka::route::Clock;
 use crate::kafka::{Logs, admin};
 use crate::metric;
-use crate::metric::{Hierarchy, Rate};
+use crate::metric::{Rate, SideInputs};
 use crate::pipeline::catalogue::{VersionsOf, stood_at};
 use crate::pipeline::epochs::{building, current};
 use crate::pipeline::flush::{RetryPolicy, backoff, retrying};
@@ -393,13 +393,14 @@ impl Source for Rollups {
         self.clickhouse.side_inputs_state(epoch.generation).await
     }
 
-    async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
-        let mut rates = self.clickhouse.rates(epoch.generation).await?;
-        rates.extend(self.rates.iter().cloned());
-        Ok(rates)
-    }
-
-    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
-        self.clickhouse.hierarchy().await
+    async fn side_inputs(
+        &self,
+        epoch: &Epoch,
+        reporting: Option<&str>,
+    ) -> Result<SideInputs, OutsideError> {
+        let generation = epoch.generation;
+        self.clickhouse
+            .side_inputs(generation, reporting, &self.rates)
+            .await
     }
 }

@@ -7,6 +7,7 @@ mod lifetime;
 pub mod migrate;
 mod read;
 mod rowbinary;
+mod side_inputs;
 mod store;
 
 pub use client::ClickHouse;

@@ -1,104 +1,16 @@
 //! The queries of the read model: the rollups of the current epoch, summed by window.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::ClickHouse;
 use super::rowbinary::{array, cell, pane};
 use crate::codec::{Damaged, Reader};
-use crate::metric::{Catalogue, Converted, Hierarchy, Line, QueryPlan, Rate, SideInputs, Sums};
+use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::pipeline::OutsideError;
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, DERIVED, Day, Pane};
+use crate::window::{Cell, Day, Pane};
 
 impl ClickHouse {
-    /// A number that is another one when the exchange rates, users or teams of a generation of the log are.
-    ///
-    /// # Errors
-    /// What ClickHouse or the network answered.
-    pub async fn side_inputs_state(&self, generation: u32) -> Result<u64, OutsideError> {
-        let of_table = |table| {
-            // A row of one version never changes. Those that newer ones replace only make the number another one once more.
-            format!(
-                "SELECT cityHash64('{table}', shard, id, version) AS row FROM {table} WHERE generation = {generation}"
-            )
-        };
-        let tables = ["rates", "users", "teams"]
-            .map(of_table)
-            .join(" UNION ALL ");
-        let mut state = 0;
-        let mut read = |r: &mut Reader<'_>| {
-            state = u64::from_le_bytes(r.fixed()?);
-            Ok(())
-        };
-        self.fetch_rows(
-            "looking for exchange rates and the hierarchy",
-            &format!("SELECT sum(row) FROM ({tables})"),
-            &mut read,
-        )
-        .await?;
-        Ok(state)
-    }
-
-    /// The exchange rates of a generation of the log.
-    ///
-    /// # Errors
-    /// What ClickHouse or the network answered.
-    pub async fn rates(&self, generation: u32) -> Result<Vec<Rate>, OutsideError> {
-        let doing = "reading the exchange rates";
-        let sql = format!(
-            "SELECT base, currency, toInt32(toDate32(assumeNotNull(r.day))), assumeNotNull(r.rate) FROM rates AS r FINAL \
-             WHERE generation = {generation} AND deleted = 0 AND base != '' AND currency != '' AND isNotNull(r.day) AND isNotNull(r.rate)"
-        );
-        let mut rates = Vec::new();
-        let mut read = |r: &mut Reader<'_>| {
-            rates.push(Rate {
-                base: r.text()?.to_owned(),
-                currency: r.text()?.to_owned(),
-                day: i32::from_le_bytes(r.fixed()?),
-                rate: i128::from_le_bytes(r.fixed()?),
-            });
-            Ok(())
-        };
-        self.fetch_rows(doing, &sql, &mut read).await?;
-        Ok(rates)
-    }
-
-    /// Who reported to whom, and what they are called, in the generation of the current epoch.
-    ///
-    /// # Errors
-    /// What ClickHouse or the network answered.
-    pub async fn hierarchy(&self) -> Result<Hierarchy, OutsideError> {
-        let doing = "reading the hierarchy";
-        let mut lines = Vec::new();
-        let mut line = |r: &mut Reader<'_>| {
-            let (dimension, owner) = (r.text()?, r.text()?.to_owned());
-            let dimension = DERIVED.iter().position(|(_, name)| *name == dimension);
-            let (value, from, to) = (
-                r.text()?.to_owned(),
-                i32::from_le_bytes(r.fixed()?),
-                i32::from_le_bytes(r.fixed()?),
-            );
-            lines.extend(dimension.map(|dimension| Line {
-                dimension,
-                owner,
-                value,
-                from,
-                to,
-            }));
-            Ok(())
-        };
-        let sql = "SELECT dimension, owner, value, from_day, to_day FROM reporting_lines";
-        self.fetch_rows(doing, sql, &mut line).await?;
-        let mut names = BTreeMap::new();
-        let mut name = |r: &mut Reader<'_>| {
-            names.insert(r.text()?.to_owned(), r.text()?.to_owned());
-            Ok(())
-        };
-        let sql = "SELECT id, name FROM users FINAL WHERE generation = (SELECT generation FROM current_epoch) AND name != ''";
-        self.fetch_rows(doing, sql, &mut name).await?;
-        Ok(Hierarchy::new(lines, names))
-    }
-
     /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment; amounts also by
     /// the rates, and what is by owner also up the hierarchy.
     ///

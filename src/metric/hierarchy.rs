@@ -3,7 +3,7 @@
 //! Cells hold numbers by owner and day, and sums are linear: adding an owner's day to the managers of that day is adding each record in it. So
 //! somebody who moves, or a move that is told late, moves no record, and a team's numbers of last year stay those of last year's team.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::window::{DERIVED, Day};
 
@@ -22,35 +22,26 @@ pub struct Line {
     pub to: Day,
 }
 
-/// Every line of an organisation, and what its people are called.
+/// Every line of an organisation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hierarchy {
     lines: HashMap<String, Vec<Line>>,
-    names: BTreeMap<String, String>,
 }
 
 impl Hierarchy {
-    /// The hierarchy of these lines, of which no two of an owner and value share a day, and of the names of users by id.
-    pub fn new(mut lines: Vec<Line>, names: BTreeMap<String, String>) -> Hierarchy {
+    /// The hierarchy of these lines, of which no two of an owner and value share a day.
+    pub fn new(mut lines: Vec<Line>) -> Hierarchy {
         lines.sort_unstable();
         let mut by_owner: HashMap<String, Vec<Line>> = HashMap::new();
         for line in lines {
             by_owner.entry(line.owner.clone()).or_default().push(line);
         }
-        Hierarchy {
-            lines: by_owner,
-            names,
-        }
+        Hierarchy { lines: by_owner }
     }
 
     /// True if nobody has a manager or a team: then nothing is derived.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
-    }
-
-    /// What a user is called, if it is known.
-    pub fn name(&self, user: &str) -> Option<&str> {
-        self.names.get(user).map(String::as_str)
     }
 
     /// The stretches of days an owner's numbers count for other values in, each with the place of its dimension in [`DERIVED`]. On a day without
@@ -91,6 +82,15 @@ pub struct SideInputs {
     pub rates: super::Rates,
     /// The hierarchy.
     pub hierarchy: Hierarchy,
+    /// What values are called.
+    pub names: super::ValueNames,
+}
+
+impl SideInputs {
+    /// True if the same is derived by both.
+    pub fn derives_as(&self, other: &SideInputs) -> bool {
+        (&self.rates, &self.hierarchy) == (&other.rates, &other.hierarchy)
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
             line(0, "ana", "emil", 30, Day::MAX),
             line(1, "ana", "north", Day::MIN, Day::MAX),
         ];
-        let hierarchy = Hierarchy::new(lines, BTreeMap::new());
+        let hierarchy = Hierarchy::new(lines);
         let on = |day: Day| {
             let all = hierarchy.of("ana").into_iter();
             let of_day = all.filter(|(.., days)| days.contains(&day));

@@ -30,6 +30,7 @@ mod subject;
 mod time_in_stage;
 mod touches;
 mod upsell;
+mod value_names;
 mod values;
 mod velocity;
 mod win_rate;
@@ -42,6 +43,7 @@ pub use hierarchy::{Hierarchy, Line, SideInputs};
 pub use rates::{Converted, REPORTING, Rate, Rates};
 pub use reading::{CellView, QueryPlan, Sums};
 pub use subject::{Sent, Subject};
+pub use value_names::ValueNames;
 pub use values::{Group, MetricValues, WindowedValues};
 
 use crate::event::Entity;

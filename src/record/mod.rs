@@ -13,6 +13,7 @@ mod declaration;
 mod epoch;
 mod inbox;
 pub mod invoice;
+pub mod label;
 pub mod lead;
 pub mod link;
 mod old_links;
@@ -70,6 +71,7 @@ declaration::entities! {
     12 RATE rate;
     13 SPLIT split Split split;
     14 STAGE stage;
+    15 LABEL label;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.

@@ -12,7 +12,6 @@ use super::model::{Model, Snapshot};
 use crate::config::Gauges;
 use crate::metric::{Catalogue, Column, Figure, Metric};
 use crate::telemetry::Telemetry;
-use crate::window::Dimension;
 use crate::window::calendar::DAY;
 use crate::window::rolling::Window;
 
@@ -42,7 +41,7 @@ pub fn text(model: &Model, telemetry: &Telemetry) -> prometheus::Result<String> 
             ));
         }
         families.push(values_beyond(&snapshot));
-        families.extend(names_of_owners(&snapshot));
+        families.extend(names_of_values(&snapshot));
         families.extend(business(&snapshot));
     }
     if let Some(alerts) = model.alerts() {
@@ -63,28 +62,31 @@ fn values_beyond(snapshot: &Snapshot) -> MetricFamily {
     gauge("dealpulse_values_beyond_top", help, series)
 }
 
-/// What the owners and managers that are shown are called, to be joined with their series by `value`; nothing where no name is known.
-fn names_of_owners(snapshot: &Snapshot) -> Option<MetricFamily> {
-    let sets = snapshot.definitions.readable_sets();
-    let people = sets.filter(|set| {
-        let dimensions = snapshot.definitions.set(*set).map(|set| &set.dimensions);
-        dimensions.is_some_and(|d| *d == [Dimension::OWNER] || *d == [Dimension::MANAGER])
-    });
-    let ids: BTreeSet<&String> = people
-        .flat_map(|set| snapshot.top.values(set))
-        .flatten()
-        .collect();
-    let named = ids.into_iter().filter_map(|id| {
-        let name = snapshot.side.hierarchy.name(id)?;
-        let labels = [("value", id.clone()), ("name", name.to_owned())];
-        Some(series(
-            labels.map(|(name, value)| label(name, value)).to_vec(),
-            1.0,
-        ))
+/// What the values that are shown are called, to be joined with their series by `dimension` and `value`; nothing where no name is known.
+fn names_of_values(snapshot: &Snapshot) -> Option<MetricFamily> {
+    let catalogue = &snapshot.definitions;
+    let sets = catalogue.readable_sets().filter(|set| *set != 0);
+    let named = sets.flat_map(|set| {
+        let dimension = catalogue.set_name(set);
+        let named = snapshot.top.values(set).filter_map(move |values| {
+            // Groups of several dimensions have no name of their own.
+            let [value] = values.as_slice() else {
+                return None;
+            };
+            let name = snapshot.side.names.name(&dimension, value)?;
+            let labels = [
+                ("dimension", dimension.clone()),
+                ("value", value.clone()),
+                ("name", name.to_owned()),
+            ];
+            let labels = labels.map(|(name, value)| label(name, value));
+            Some(series(labels.to_vec(), 1.0))
+        });
+        named.collect::<Vec<_>>()
     });
     let named: Vec<_> = named.collect();
-    let help = "What an owner or a manager is called.";
-    (!named.is_empty()).then(|| gauge("dealpulse_owner_info", help, named))
+    let help = "What a value of a dimension is called.";
+    (!named.is_empty()).then(|| gauge("dealpulse_value_info", help, named))
 }
 
 /// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown;

@@ -8,8 +8,8 @@ use super::model::{Model, Snapshot};
 use crate::metric::{
     Column, Display, Figure, Figures, Group, Metric, REPORTING, WindowedValues, find,
 };
+use crate::window::Grain;
 use crate::window::rolling::Window;
-use crate::window::{Dimension, Grain};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -356,17 +356,11 @@ fn table(
             reporting,
         )?;
     }
-    let set = snapshot.definitions.set(choice.set);
-    let is_people = set.is_some_and(|set| {
-        let people = [Dimension::OWNER, Dimension::MANAGER];
-        set.dimensions.iter().all(|d| people.contains(d))
-    });
-    let people = is_people.then_some(&snapshot.side);
     let has_others = rows.iter().any(|(_, group)| group.is_others());
     for (_, group) in &rows {
-        let words = group.values.iter();
-        let words =
-            words.map(|v| value(people.and_then(|side| side.hierarchy.name(v)).unwrap_or(v)));
+        let names = &snapshot.side.names;
+        let words = names.of_group(&snapshot.definitions, choice.set, &group.values);
+        let words = words.map(value);
         let name = if group.is_others() {
             format!("<span>{more} more</span>")
         } else {

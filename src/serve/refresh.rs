@@ -13,9 +13,7 @@ use super::reach::Reach;
 use crate::clickhouse::RollupRow;
 use crate::config::Gauges;
 use crate::definitions::BadDefinition;
-use crate::metric::{
-    Catalogue, Hierarchy, MetricValues, QueryPlan, Rate, Rates, SideInputs, versions,
-};
+use crate::metric::{Catalogue, MetricValues, QueryPlan, SideInputs, versions};
 use crate::pipeline::catalogue::{VersionsOf, is_shown};
 use crate::pipeline::watermark::Progress;
 use crate::pipeline::{Epoch, OutsideError};
@@ -55,20 +53,18 @@ pub trait Source: Send + Sync {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// A number that is another one as soon as the exchange rates or the hierarchy of the epoch are, and costs little to ask for.
+    /// A number that is another one as soon as what stands beside the cells is, and costs little to ask for.
     fn side_inputs_state(
         &self,
         epoch: &Epoch,
     ) -> impl Future<Output = Result<u64, OutsideError>> + Send;
 
-    /// The exchange rates there are.
-    fn rates(&self, epoch: &Epoch) -> impl Future<Output = Result<Vec<Rate>, OutsideError>> + Send;
-
-    /// Who reported to whom.
-    fn hierarchy(
+    /// What stands beside the cells; amounts are converted into `reporting`, if there is one.
+    fn side_inputs(
         &self,
         epoch: &Epoch,
-    ) -> impl Future<Output = Result<Hierarchy, OutsideError>> + Send;
+        reporting: Option<&str>,
+    ) -> impl Future<Output = Result<SideInputs, OutsideError>> + Send;
 }
 
 /// How the read model is kept.
@@ -86,7 +82,7 @@ pub struct Refresh {
     pub gauges: Gauges,
     /// The currency that amounts are converted into.
     pub reporting_currency: Option<String>,
-    /// The time between two looks whether the exchange rates or the hierarchy have changed.
+    /// The time between two looks whether exchange rates, the hierarchy or names have changed.
     pub side_inputs_every: Duration,
     /// The present (µs), which windows are cut at.
     pub clock: fn() -> i64,
@@ -184,7 +180,7 @@ pub struct Refresher<S> {
     held: Option<Held>,
 }
 
-/// The exchange rates and the hierarchy.
+/// What stands beside the cells.
 struct Side {
     inputs: Arc<SideInputs>,
     /// The epoch they were read for, and their state then.
@@ -318,7 +314,7 @@ impl<S: Source> Refresher<S> {
         Ok(made)
     }
 
-    /// The exchange rates and the hierarchy; if they are others than before, all is summed anew.
+    /// What stands beside the cells; if something else is derived by it than before, all is summed anew.
     async fn side_inputs(&mut self, epoch: &Epoch) -> Result<Arc<SideInputs>, RefreshError> {
         if let Some(side) = &self.side
             && side.state.0 == epoch.epoch
@@ -335,19 +331,12 @@ impl<S: Source> Refresher<S> {
             side.looked_at = looked_at;
             return Ok(side.inputs.clone());
         }
-        let rates = match &self.refresh.reporting_currency {
-            Some(reporting) => Rates::new(reporting, self.source.rates(epoch).await?),
-            None => Rates::default(),
-        };
-        let hierarchy = self.source.hierarchy(epoch).await?;
-        let inputs = SideInputs { rates, hierarchy };
-        let inputs = match &self.side {
-            Some(known) if *known.inputs == inputs => known.inputs.clone(),
-            _ => {
-                self.held = None;
-                Arc::new(inputs)
-            }
-        };
+        let reporting = self.refresh.reporting_currency.as_deref();
+        let inputs = Arc::new(self.source.side_inputs(epoch, reporting).await?);
+        // A new name moves nothing.
+        if !(self.side.as_ref()).is_some_and(|known| known.inputs.derives_as(&inputs)) {
+            self.held = None;
+        }
         self.side = Some(Side {
             inputs: inputs.clone(),
             state,

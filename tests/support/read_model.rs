@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{ClickHouse, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
-use dealpulse::metric::{Hierarchy, Rate};
+use dealpulse::metric::SideInputs;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Row, Store};
 use dealpulse::serve::reach::Reach;
@@ -71,12 +71,13 @@ impl Source for Database {
         self.0.side_inputs_state(epoch.generation).await
     }
 
-    async fn rates(&self, epoch: &Epoch) -> Result<Vec<Rate>, OutsideError> {
-        self.0.rates(epoch.generation).await
-    }
-
-    async fn hierarchy(&self, _: &Epoch) -> Result<Hierarchy, OutsideError> {
-        self.0.hierarchy().await
+    async fn side_inputs(
+        &self,
+        epoch: &Epoch,
+        reporting: Option<&str>,
+    ) -> Result<SideInputs, OutsideError> {
+        let generation = epoch.generation;
+        self.0.side_inputs(generation, reporting, &[]).await
     }
 }
 
