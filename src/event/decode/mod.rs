@@ -193,11 +193,16 @@ impl Context<'_> {
     }
 }
 
+/// True for ids that mean none.
+pub(crate) fn is_none(id: &str) -> bool {
+    matches!(id.trim(), "" | "0")
+}
+
 fn qualify<'t>(namespace: Option<&str>, id: Cow<'t, str>) -> Option<Cow<'t, str>> {
-    match (id.trim(), namespace) {
-        ("" | "0", _) => None,
-        (_, None) => Some(id),
-        (id, Some(namespace)) => Some([namespace, "/", id].concat().into()),
+    match namespace {
+        _ if is_none(&id) => None,
+        None => Some(id),
+        Some(namespace) => Some([namespace, "/", id.trim()].concat().into()),
     }
 }
 

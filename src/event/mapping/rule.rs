@@ -10,7 +10,7 @@ use super::condition::{Condition, Texts};
 use super::personal::Hashing;
 use super::source::{Source, SourceSpec};
 use super::{MappingError, pointer};
-use crate::event::decode::{Bad, Context, Reason, Rounded};
+use crate::event::decode::{Bad, Context, Reason, Rounded, is_none};
 use crate::event::{
     Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When,
 };
@@ -23,6 +23,8 @@ pub(super) struct RuleSpec {
     table: Option<String>,
     entity: String,
     id: SourceSpec,
+    #[serde(default)]
+    id_prefix: String,
     #[serde(default)]
     when: BTreeMap<String, Texts>,
     #[serde(default)]
@@ -73,6 +75,8 @@ pub struct Rule {
     pub partial: bool,
     entity: &'static EntitySpec,
     id: Source,
+    /// What is put before ids, so that rows of two tables with the same numbers are two records.
+    id_prefix: String,
     time: Option<Source>,
     fields: Vec<(Field, Source)>,
     custom: Vec<(String, Source)>,
@@ -188,6 +192,7 @@ impl Rule {
             partial: spec.partial,
             entity,
             id: Source::of_id(&format!("{key}.id"), spec.id.0)?,
+            id_prefix: spec.id_prefix,
             time,
             fields,
             custom,
@@ -310,7 +315,7 @@ impl Rule {
         let cell = |_: &str| Some(id);
         let found = self.id.find(&cell);
         let kept = found.map(|found| self.id.kept(found)).transpose()?;
-        Ok(kept.unwrap_or_default().into_owned())
+        Ok(self.prefixed(kept.unwrap_or_default()).into_owned())
     }
 
     /// Everything that hashes.
@@ -413,6 +418,14 @@ impl Rule {
         })
     }
 
+    /// An id with the rule's prefix.
+    fn prefixed<'a>(&self, id: Cow<'a, str>) -> Cow<'a, str> {
+        match self.id_prefix.as_str() {
+            "" => id,
+            prefix => Cow::Owned(format!("{prefix}{id}")),
+        }
+    }
+
     fn identity<'a>(
         &'a self,
         cell: &impl Fn(&str) -> Option<&'a str>,
@@ -422,7 +435,8 @@ impl Rule {
     ) -> Result<(Cow<'a, str>, crate::event::Stamp), Bad> {
         let id = self.id.find(cell);
         let id = id.map(|found| self.id.kept(found)).transpose()?;
-        let id = id.and_then(|id| context.qualify(id));
+        let id = id.filter(|id| !is_none(id));
+        let id = id.and_then(|id| context.qualify(self.prefixed(id)));
         let id = id.ok_or_else(|| {
             let column = self.id.columns().next().unwrap_or_default();
             let problem = format!("`{column}` is empty, or means none; it is the record's id");

@@ -310,6 +310,18 @@ fn an_id_may_be_hashed_and_a_case_alone() {
 }
 
 #[test]
+fn a_prefix_tells_rows_of_two_tables_with_the_same_ids_apart() {
+    let mapping = DEALS.replace("id = \"key\"", "id = \"key\"\nid_prefix = \"call-\"");
+    let mapping = Mapping::parse(&mapping, &crate::record::SCHEMA).unwrap();
+    assert_eq!(read(&mapping, &[("key", "7")]).unwrap()["id"], "call-7");
+    assert_eq!(mapping.rules[0].id_of("7").unwrap(), "call-7");
+    for none in ["", "0"] {
+        let bad = read(&mapping, &[("key", none)]).unwrap_err();
+        assert_eq!(bad.reason, Reason::MissingId, "{none:?} means none still");
+    }
+}
+
+#[test]
 fn hashes_that_could_not_be_kept_are_refused() {
     let with = |to: &str| problem(&DEALS.replace("owner_id = \"seller\"", to));
     assert!(
