@@ -29,8 +29,9 @@ demo: build-tools clickhouse-engine ## show a sales organisation live in the bro
 test: build-tools engines connect-engine postgresql-tools prometheus-tools grafana-packages deploy-tools ## run every test, including those against real Kafka, Debezium, ClickHouse and Prometheus
 	$(CARGO) test --locked
 
-soak: build-tools engines ## run the long tests: dozens of kills, outages of a minute, an hour of events, 100,000 simulated histories, alerts over thousands of years, fuzzing
+soak: build-tools engines connect-engine redmine-tools ## run the long tests: dozens of kills, outages of a minute, an hour of events, a real Redmine, 100,000 simulated histories, alerts over thousands of years, fuzzing
 	$(CARGO) test --release --locked --features soak --test soak -- --nocapture --test-threads=1
+	$(CARGO) test --release --locked --features soak --test redmine -- --nocapture
 	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test simulation -- --nocapture
 	$(CARGO) test --release --locked --features soak --test alert_simulation -- --nocapture
 	$(MAKE) fuzz

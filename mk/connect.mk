@@ -14,7 +14,7 @@ REGISTRY_TGZ_SHA256 := 3cda1b34aa020fb4ac4dd6a66018d757e81e437f97e20a1f92d366b70
 REGISTRY_JAR := apicurio-registry-app-2.6.13.Final-runner.jar
 MAVEN_COPY := org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy
 
-.PHONY: connect-engine connect-tools postgresql-tools
+.PHONY: connect-engine connect-tools postgresql-tools redmine-tools
 
 # Each directory is at its path only once it is complete and verified.
 connect-engine: export LC_ALL := C
@@ -53,3 +53,10 @@ postgresql-tools:
 	$(call install,running PostgreSQL in the tests,\
 	  command -v psql > /dev/null && { ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || command -v initdb > /dev/null; } \
 	    || missing="$$missing postgresql";)
+
+# Debian's own, with no database set up for it and no web server: the test gives it a database of its own.
+redmine-tools: postgresql-tools
+	@[ -d /usr/share/redmine ] || [ "$$(id -u)" != 0 ] || ! command -v debconf-set-selections > /dev/null \
+	  || echo 'redmine redmine/instances/default/dbconfig-install boolean false' | debconf-set-selections
+	$(call install,running a real Redmine in make soak,\
+	  [ -d /usr/share/redmine ] && [ -d /usr/share/doc/redmine-pgsql ] || missing="$$missing redmine redmine-pgsql";)

@@ -181,6 +181,12 @@ fn every_metric_is_defined_in_the_words_of_its_code() {
             "docs/metrics.md does not define {} as the code does",
             metric.name()
         );
+        let gauges: Vec<String> = metric.gauges().iter().map(|g| format!("`{g}`")).collect();
+        let row = format!("| {} | {} |\n", metric.name(), gauges.join(", "));
+        assert!(
+            page.contains(&row),
+            "docs/metrics.md does not have the row {row}"
+        );
         for rollup in metric.rollups() {
             assert!(
                 page.contains(&format!("`{}`", rollup.name)),

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod pure;
 pub mod read_model;
 pub mod ready;
+pub mod redmine;
 pub mod reference;
 pub mod scenario;
 pub mod small_disk;
