@@ -181,7 +181,7 @@ impl Metric for StageConversion {
     }
 
     fn gauges(&self) -> &'static [&'static str] {
-        &["deals", "rate", "stages.reached", "stages.rate"]
+        &["deals", "rate"]
     }
 
     fn views(&self) -> Vec<View> {
