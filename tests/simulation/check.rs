@@ -276,6 +276,7 @@ impl Reference {
         self.sent.extend(
             flush
                 .outbox
+                .links
                 .into_iter()
                 .map(|link| ((link.epoch, link.target, link.sender), link.content)),
         );
