@@ -51,6 +51,8 @@ pub struct Telemetry {
     pub assertions_folded: IntCounter,
     /// Assertions folded that changed nothing: duplicates, replays, outdated ones.
     pub assertions_unchanged: IntCounter,
+    /// Assertions folded that follow from other records, which are not among the others.
+    pub derived_folded: IntCounter,
     /// Links folded.
     pub links_folded: IntCounter,
     /// Values above a limit of a record or its shard, which were left out.
@@ -141,6 +143,10 @@ impl Telemetry {
             assertions_unchanged: names.counter(
                 "assertions_unchanged_total",
                 "Assertions that changed nothing: duplicates, replays, outdated ones.",
+            ),
+            derived_folded: names.counter(
+                "derived_folded_total",
+                "Assertions folded that follow from other records (field values); not among assertions_folded.",
             ),
             links_folded: names.counter(
                 "links_folded_total",

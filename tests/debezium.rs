@@ -54,6 +54,7 @@ const CHANGES: &str = "
     DELETE FROM custom_values WHERE customized_id = 4;
     DELETE FROM issues WHERE id = 4;
     UPDATE custom_values SET value = '' WHERE customized_id = 1 AND custom_field_id = 2;
+    DELETE FROM custom_values WHERE id = 5;
     INSERT INTO custom_values (customized_type, customized_id, custom_field_id, value) VALUES ('Issue', 5, 1, '1.23455');
     UPDATE users SET login = 'ana.b' WHERE id = 1;
     BEGIN;
@@ -70,6 +71,7 @@ const MEANWHILE: &str = "
     DELETE FROM issues WHERE id = 103;
     INSERT INTO issues (tracker_id, subject, status_id, created_on) VALUES (5, 'another lead', 7, '2026-03-08 10:00:00');
     UPDATE custom_values SET value = '13' WHERE customized_id = 1 AND custom_field_id = 1;
+    DELETE FROM custom_values WHERE customized_id = 2 AND custom_field_id = 3;
     UPDATE crm_lead SET active = false, probability = 0, date_deadline = '2027-01-01' WHERE id = 102;
     DELETE FROM crm_lead WHERE id = 4;";
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Each kind of record with the names of its fields, which are promised never to change.
-const FIELDS: [(&str, &str); 14] = [
+const FIELDS: [(&str, &str); 15] = [
     (
         "lead",
         "lead_source status owner_id team region account_id created_at qualified_at converted_at converted_deal_id \
@@ -48,6 +48,7 @@ const FIELDS: [(&str, &str); 14] = [
     ("team", "name parent custom"),
     ("rate", "base currency rate day custom"),
     ("stage", "stage name status probability custom"),
+    ("field_value", "entity record_id field value custom"),
     ("label", "dimension value name custom"),
 ];
 
@@ -259,11 +260,97 @@ fn accept_every_form_of_a_value() {
 #[test]
 fn accept_a_null_in_every_field() {
     let schemas = Schemas::load();
-    for (kind, fields) in FIELDS {
+    for (kind, fields) in FIELDS.iter().filter(|(kind, _)| *kind != "field_value") {
         for field in fields.split_whitespace() {
             schemas.accept(&event(kind, "upserted", json!({ field: null })));
         }
     }
+}
+
+#[test]
+fn accept_a_field_value_that_says_all_of_it_or_is_deleted_and_no_other() {
+    let schemas = Schemas::load();
+    for example in schema("field_value")["examples"].as_array().unwrap() {
+        schemas.accept(example);
+    }
+    let whole = json!({"entity": "deal", "record_id": "D-17", "field": "amount", "value": "5"});
+    let with = |name: &str, value: Value| {
+        let mut data = whole.clone();
+        data[name] = value;
+        data
+    };
+    for data in [
+        whole.clone(),
+        with("value", Value::Null),
+        with("value", json!("")),
+        with("field", json!("custom.tier")),
+    ] {
+        for verb in ["upserted", "restored"] {
+            schemas.accept(&event("field_value", verb, data.clone()));
+        }
+    }
+    let rejected = |event: &Value| {
+        let text = event.to_string();
+        let decoded = cloudevents::decode(Some(text.as_bytes()), &[], &context());
+        let rejected = decoded.rejected.first().map(|item| item.bad.to_string());
+        rejected.unwrap_or_else(|| panic!("the decoder takes {event}"))
+    };
+    for (data, expected) in [
+        (
+            with("entity", json!("stage")),
+            "`entity` is `stage`; expected one of lead, deal,",
+        ),
+        (
+            with("entity", json!("field_value")),
+            "`entity` is `field_value`; expected one of",
+        ),
+        (
+            with("record_id", json!("0")),
+            "`record_id` is missing; every event of a field_value says all of",
+        ),
+        (
+            with("field", json!("deleted")),
+            "`field` is `deleted`; of a deal expected one of name,",
+        ),
+        (
+            with("field", json!("merged_into")),
+            "`field` is `merged_into`; of a deal expected",
+        ),
+        (with("field", Value::Null), "`field` is missing"),
+    ] {
+        let event = event("field_value", "upserted", data);
+        schemas.refuse(&event, expected);
+        assert!(rejected(&event).contains(expected), "{}", rejected(&event));
+    }
+    for name in ["entity", "record_id", "field", "value"] {
+        let mut data = whole.clone();
+        data.as_object_mut().unwrap().remove(name);
+        let event = event("field_value", "upserted", data);
+        schemas.refuse(&event, "something is missing");
+        let why = rejected(&event);
+        assert!(why.contains(&format!("`{name}` is missing")), "{why}");
+    }
+    // What only the decoder can know.
+    for (data, expected) in [
+        (
+            with("field", json!("target")),
+            "`field` is `target`; of a deal expected",
+        ),
+        (
+            with("value", json!("soon")),
+            "`amount` is `soon`; expected a decimal",
+        ),
+    ] {
+        let why = rejected(&event("field_value", "upserted", data));
+        assert!(why.contains(expected), "{why}");
+    }
+    let merged = json!({"merged_into": "X-1"});
+    schemas.refuse(
+        &event("field_value", "merged", merged.clone()),
+        "it can't be merged",
+    );
+    let why = rejected(&event("field_value", "merged", merged));
+    assert!(why.contains("can't be merged"), "{why}");
 }
 
 #[test]

@@ -29,6 +29,27 @@ async fn a_redmine_converges_a_lead_becomes_a_deal_and_a_reopened_deal_is_open()
     assert_eq!(figures["lead_source"]["all"]["leads"], 0);
 }
 
+#[tokio::test]
+async fn a_custom_value_of_a_redmine_that_is_deleted_alone_is_withdrawn() {
+    let mapping = include_str!("../schemas/presets/redmine.toml");
+    let mut messages = dump("redmine");
+    // The amount of deal 1, by the row's own id: all that such a message says.
+    messages.push(sent(
+        "rm.public.custom_values",
+        &json!({"id": 101}),
+        &json!({
+            "before": {"id": 101, "customized_type": "", "customized_id": 0, "custom_field_id": 0, "value": null}, "after": null, "op": "d",
+            "source": {"table": "custom_values", "ts_us": 1_772_700_000_000_000_u64, "lsn": 9000}, "ts_ms": 1_772_700_000_000_u64,
+        }),
+    ));
+    let figures = converges(&feed(Format::Debezium, mapping), &messages).await;
+    let closed = &figures["win_rate"]["all"];
+    assert_eq!(closed["won"], 2);
+    assert_eq!(closed["amount"]["EUR"]["won"], "300.00");
+    let left = closed["amount"]["USD"]["won"].as_str();
+    assert!(matches!(left, None | Some("0.00")), "{left:?}");
+}
+
 fn salesforce(entity: &str, id: &str, kind: &str, commit: u64, fields: Value) -> Sent {
     let mut payload = fields;
     payload["ChangeEventHeader"] = json!({
@@ -287,7 +308,9 @@ fn explain_shows_what_a_message_asserts_from_which_columns_and_what_was_never_se
     for expected in [
         "issues, records[0]: deal 1 as of 2026-03-04T10:05:00Z, sequence 1008",
         "status = \"won\"    from status_id = \"9\"",
-        "amount = 12.30    from custom_field_id = \"1\", value = \"12.300000000000001\"",
+        "custom_values, records[2]: field_value deal/custom_values/",
+        "field = \"amount\"",
+        "value = \"12.30\"    from custom_field_id = \"1\", value = \"12.300000000000001\", rounded to four places",
         "deleted = true    from the change itself, or a constant",
         "trackers: ignored, as the mapping says",
         "41 messages:",

@@ -15,7 +15,7 @@ use dealpulse::pipeline::Row;
 use dealpulse::shard::LinkRow;
 use dealpulse::window::Pane;
 use futures::executor::block_on;
-use oracle::history::{Dice, deliver, histories};
+use oracle::history::{Dice, deliver, histories, with_derived};
 use oracle::{Name, Numbers, Oracle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -179,7 +179,7 @@ proptest! {
     ) {
         let mut pure = block_on(Pure::with(shards, &DEFINITIONS[rich]));
         feed(&mut pure, &deliver(&events, &mut Dice(seed)), at_a_time, every, restarts);
-        let expected = Oracle::new(&DEFINITIONS[rich], &events).cells();
+        let expected = Oracle::new(&DEFINITIONS[rich], &with_derived(&events)).cells();
         prop_assert_eq!(first_difference(&rollups(&pure), &expected), None);
     }
 
@@ -218,6 +218,7 @@ fn the_stories_reach_every_measure_of_every_rollup() {
     let mut seen: BTreeMap<&str, (u32, u32, bool)> = BTreeMap::new();
     for _ in 0..2_000 {
         let events = histories(40).new_tree(&mut runner).unwrap().current();
+        let events = with_derived(&events);
         for ((name, ..), numbers) in Oracle::new(&DEFINITIONS[1], &events).cells() {
             let rollup = DEFINITIONS[1]
                 .rollups()

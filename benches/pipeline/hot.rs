@@ -39,7 +39,7 @@ pub fn measure_lead(sizes: Sizes, table: &mut Table) {
 fn links(events: &[GeneratedEvent]) -> Vec<OutLink> {
     let mut home = Fold::new();
     home.feed(events, 0);
-    home.shard.take_touched().outbox
+    home.shard.take_touched().outbox.links
 }
 
 fn rows(

@@ -120,7 +120,7 @@ fn flush_once(fold: &mut Fold, seconds: &mut [f64; 5]) {
         // Dropping the rows is part of the cost of taking them.
         std::mem::take(&mut touched.outbox)
     });
-    timed(&mut seconds[LINKS], || fold.fold_links(&outbox));
+    timed(&mut seconds[LINKS], || fold.fold_outbox(&outbox));
 }
 
 fn timed<T>(seconds: &mut f64, act: impl FnOnce() -> T) -> T {

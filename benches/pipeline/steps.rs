@@ -5,11 +5,11 @@ use std::sync::Arc;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::Assertion;
 use dealpulse::event::decode::cloudevents;
-use dealpulse::event::wire::{LinkMessage, Name, write_links};
 use dealpulse::local::generate::{GeneratedEvent, Generator, GeneratorConfig};
 use dealpulse::metric::Catalogue;
+use dealpulse::pipeline::outbox;
 use dealpulse::pipeline::route::partition_by_home;
-use dealpulse::shard::{OutLink, Shard, Touched};
+use dealpulse::shard::{OutLink, Outbox, Shard, Touched};
 
 use crate::support;
 
@@ -60,29 +60,24 @@ pub fn write(assertions: &[Assertion<'_>]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Encodes a shard's links as messages of the log, as a flush does.
-pub fn link_messages(outbox: &[OutLink], version: u64, links_a_message: usize) -> Vec<Vec<u8>> {
-    let message = |links: &[OutLink]| {
-        let links: Vec<LinkMessage<'_>> = links
-            .iter()
-            .map(|link| LinkMessage {
-                epoch: link.epoch,
-                target: name(&link.target),
-                sender: name(&link.sender),
-                version,
-                content: link.content.as_slice().into(),
-            })
-            .collect();
-        write_links(links.iter())
-    };
-    outbox.chunks(links_a_message).map(message).collect()
+/// Encodes what a shard has to tell as messages of the log, all for one shard, as a flush does.
+pub fn messages(outbox: &Outbox, version: u64) -> Vec<Vec<u8>> {
+    outbox::messages(std::iter::once((version, outbox)), 1)
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect()
 }
 
-fn name((entity, id): &(dealpulse::record::Entity, String)) -> Name<'_> {
-    Name {
-        entity: *entity,
-        id: id.as_str().into(),
-    }
+/// The same of links alone, so many a message.
+pub fn link_messages(links: &[OutLink], version: u64, links_a_message: usize) -> Vec<Vec<u8>> {
+    let message = |links: &[OutLink]| {
+        let outbox = Outbox {
+            links: links.to_vec(),
+            ..Outbox::default()
+        };
+        messages(&outbox, version)
+    };
+    links.chunks(links_a_message).flat_map(message).collect()
 }
 
 /// One shard that is the home of everything, with the offset it is at.
@@ -120,14 +115,14 @@ impl Fold {
         }
     }
 
-    /// Folds the links that a flush took out, which are all at home here.
-    pub fn fold_links(&mut self, outbox: &[OutLink]) {
-        for message in link_messages(outbox, self.version, LINKS_A_MESSAGE) {
+    /// Folds what a flush took out to be told, all of it at home here.
+    pub fn fold_outbox(&mut self, outbox: &Outbox) {
+        for message in messages(outbox, self.version) {
             self.fold(&message);
         }
     }
 
-    /// Takes flush after flush, and folds the links in them, until there are no more links. `row` sees all that was taken.
+    /// Takes flush after flush, and folds what they have to tell, until there is nothing more. `row` sees all that was taken.
     pub fn settle(&mut self, mut row: impl FnMut(Touched, u64)) {
         loop {
             let mut touched = self.shard.take_touched();
@@ -136,7 +131,7 @@ impl Fold {
             if outbox.is_empty() {
                 return;
             }
-            self.fold_links(&outbox);
+            self.fold_outbox(&outbox);
         }
     }
 }

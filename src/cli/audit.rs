@@ -16,10 +16,10 @@ use super::report::print;
 use super::report::rejects::Rejects;
 use super::stored::{DIFFERS, UNJUDGED, epoch, open};
 use crate::config::Config;
-use crate::pipeline::Store;
+use crate::pipeline::{Store, outbox};
 use crate::record::{Entity, SCHEMA, answers_for};
 use crate::shard::Shard;
-use compare::{Audit as Audited, Question};
+use compare::{Audit as Audited, Exported, Question};
 use show::Export;
 
 /// Compare an export of the CRM with the facts: records that are missing or too many, and values that differ
@@ -79,7 +79,8 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     let mut inputs =
         Inputs::open(&args.against, &reading, as_of, calendar, rejects)?.qualified(namespace);
 
-    let shards = fold(&mut inputs, epoch.partitions)?;
+    let mut shards = fold(&mut inputs, epoch.partitions)?;
+    let exported = records(&mut shards)?;
     let (tally, rejected) = inputs.finish()?;
     let latest = tally.latest.ok_or_else(|| {
         anyhow!("nothing in the export could be read, so there is nothing to compare")
@@ -104,17 +105,12 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     };
 
     let mut audited = Audited::default();
-    for (number, mut shard) in (0..).zip(shards) {
+    for (number, exported) in (0..).zip(exported) {
         // What every shard has is compared once.
         let is_its = |entity, id: &str| answers_for(number, entity, id, epoch.partitions);
-        let exported = shard
-            .take_touched()
-            .records
-            .into_iter()
-            .filter(|r| is_its(r.entity, r.id()))
-            .map(|r| ((r.entity, r.id().to_owned()), r.state().to_owned()))
-            .collect();
-        drop(shard);
+        let exported = exported.into_iter();
+        let exported = exported.filter(|((entity, id), _)| is_its(*entity, id));
+        let exported = exported.collect();
         let mut facts = clickhouse.records(epoch.generation, number).await?;
         facts.retain(|record| is_its(record.entity, &record.id));
         audited
@@ -158,6 +154,29 @@ fn fold(inputs: &mut Inputs<'_>, count: u32) -> Result<Vec<Shard>> {
         }
     }
     Ok(shards)
+}
+
+/// The records of each shard, once each knows what follows from those of the others.
+fn records(shards: &mut [Shard]) -> Result<Vec<Exported>> {
+    let count = shards.len() as u32;
+    let mut records = vec![Exported::new(); shards.len()];
+    loop {
+        let mut outboxes = Vec::new();
+        for (shard, records) in shards.iter_mut().zip(&mut records) {
+            let touched = shard.take_touched();
+            let states = touched.records.into_iter();
+            records.extend(states.map(|r| ((r.entity, r.id().to_owned()), r.state().to_owned())));
+            outboxes.push((0, touched.outbox));
+        }
+        let outboxes = outboxes.iter().map(|(version, outbox)| (*version, outbox));
+        let messages = outbox::messages(outboxes, count);
+        if messages.is_empty() {
+            return Ok(records);
+        }
+        for (shard, message) in messages {
+            shards[shard as usize].fold(0, 0, &message)?;
+        }
+    }
 }
 
 /// What the ids of the export are qualified by, as those of the topics it is an export of.

@@ -12,8 +12,9 @@ use super::report::print;
 use super::seen::Seen;
 use super::stored::DIFFERS;
 use crate::event::feed::Explained;
-use crate::event::{FieldName, Value, When};
-use crate::record::topic_number;
+use crate::event::field_value::FieldValues;
+use crate::event::{Assertion, FieldName, Value, When};
+use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 use crate::window::calendar::civil;
 
@@ -109,7 +110,14 @@ fn show(out: &mut String, item: &Explained) {
                 time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
                 clock.sequence
             );
+            let parts = SCHEMA.field_values();
+            let parts = parts.filter(|parts| parts.entity == assertion.entity);
             for (name, value) in &assertion.values {
+                if parts.is_some_and(|parts| *name == FieldName::Known(parts.assignment)) {
+                    continue; // says the others again
+                }
+                // A part's value is that of the field it says.
+                let part = parts.and_then(|parts| said(parts, name, assertion));
                 let (key, name) = match name {
                     FieldName::Known(field) => {
                         let name = spec.spec(*field).name;
@@ -119,9 +127,13 @@ fn show(out: &mut String, item: &Explained) {
                         (format!("{rule}.custom.{name}"), format!("custom.{name}"))
                     }
                 };
+                let part_key = part.as_ref().map(|part| match part.starts_with("custom.") {
+                    true => format!("{rule}.{part}"),
+                    false => format!("{rule}.fields.{part}"),
+                });
                 let from: Vec<String> = cells
                     .iter()
-                    .filter(|(known, ..)| *known == key)
+                    .filter(|(known, ..)| *known == key || Some(known) == part_key.as_ref())
                     .map(|(_, column, cell)| match cell {
                         Some(cell) => format!("{column} = {cell:?}"),
                         None => format!("{column} isn't there"),
@@ -132,7 +144,9 @@ fn show(out: &mut String, item: &Explained) {
                 } else {
                     from.join(", ")
                 };
-                let is_rounded = rounded.iter().any(|one| one.field == name);
+                let is_rounded = rounded
+                    .iter()
+                    .any(|one| one.field == name || Some(one.field) == part.as_deref());
                 let note = if is_rounded {
                     ", rounded to four places"
                 } else {
@@ -143,6 +157,19 @@ fn show(out: &mut String, item: &Explained) {
             Ok(())
         }
     };
+}
+
+/// The field that a part says, if `name` is its value.
+fn said(parts: &FieldValues, name: &FieldName<'_>, assertion: &Assertion<'_>) -> Option<String> {
+    let of = |field| {
+        let mut values = assertion.values.iter();
+        let (_, value) = values.find(|(name, _)| *name == FieldName::Known(field))?;
+        match value {
+            Value::Text(text) => Some(text.to_string()),
+            _ => None,
+        }
+    };
+    (*name == FieldName::Known(parts.value)).then(|| of(parts.field))?
 }
 
 fn written(value: &Value<'_>) -> String {

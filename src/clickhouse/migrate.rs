@@ -39,7 +39,8 @@ const MIGRATIONS: &[(u32, &str, &str)] = &[
     migration!(15, "splits", "0015_splits"),
     migration!(16, "the state of hours", "0016_hourly"),
     migration!(17, "stages", "0017_stages"),
-    migration!(18, "names of values", "0018_labels"),
+    migration!(18, "values of fields", "0018_field_values"),
+    migration!(19, "names of values", "0019_labels"),
 ];
 
 /// The views that those of the metrics are made from.

@@ -4,6 +4,7 @@ mod batch;
 mod bytes;
 pub mod decode;
 pub mod feed;
+pub mod field_value;
 pub mod mapping;
 mod names;
 mod schema;

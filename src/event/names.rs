@@ -1,5 +1,6 @@
 //! The schema: every entity there is, and its fields by name, found with one look in a table that is built once from what is declared.
 
+use super::field_value::FieldValues;
 use super::schema::{Entity, EntitySpec, Field, FieldSpec};
 
 /// Four times as many slots as an entity may have fields, so that most names are found at the first.
@@ -54,6 +55,7 @@ fn first_slot(name: &str) -> usize {
 pub struct Schema {
     entities: Vec<&'static EntitySpec>,
     names: Vec<Names>,
+    field_values: Option<FieldValues>,
 }
 
 /// An entity that an event is about, with its fields by name.
@@ -75,7 +77,24 @@ impl Schema {
     /// The schema of these entities; entity `n` is item `n`.
     pub fn new(entities: Vec<&'static EntitySpec>) -> Schema {
         let names = entities.iter().map(|spec| Names::new(spec)).collect();
-        Schema { entities, names }
+        Schema {
+            entities,
+            names,
+            field_values: None,
+        }
+    }
+
+    /// The same, in which the records of one entity say fields of others.
+    pub fn with_field_values(self, fields: FieldValues) -> Schema {
+        Schema {
+            field_values: Some(fields),
+            ..self
+        }
+    }
+
+    /// The entity whose records say fields of others, if there is one.
+    pub fn field_values(&self) -> Option<&FieldValues> {
+        self.field_values.as_ref()
     }
 
     /// The entity of a number read from a log or a fact.

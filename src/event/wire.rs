@@ -12,6 +12,7 @@ const FIRST_VERSION: u8 = 1;
 const ASSERTIONS: u8 = 1;
 const LINKS: u8 = 2;
 const RECORDS: u8 = 3;
+const DERIVED: u8 = 4;
 
 /// A message of the log that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,8 @@ pub enum WireError {
 pub enum Message<'a> {
     /// What sources said of records at home here, in order.
     Assertions(Batch<'a>),
+    /// What follows from other records for records at home here, in the same form.
+    Derived(Batch<'a>),
     /// Links from other records to records at home here.
     Links(Vec<LinkMessage<'a>>),
     /// Records, whole, that come from another log.
@@ -88,11 +91,25 @@ pub struct RecordMessage<'a> {
 pub fn write_assertions<'a, 'b: 'a>(
     assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>,
 ) -> Vec<u8> {
+    write_batch(ASSERTIONS, assertions)
+}
+
+/// Writes a batch of assertions that follow from records.
+pub fn write_derived<'a, 'b: 'a>(
+    assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>,
+) -> Vec<u8> {
+    write_batch(DERIVED, assertions)
+}
+
+fn write_batch<'a, 'b: 'a>(
+    kind: u8,
+    assertions: impl ExactSizeIterator<Item = &'a Assertion<'b>>,
+) -> Vec<u8> {
     let mut writer = Writer {
         bytes: Vec::with_capacity(assertions.len() * 192), // about what one takes, so that few buffers grow
     };
     writer.byte(VERSION);
-    writer.byte(ASSERTIONS);
+    writer.byte(kind);
     writer.number(assertions.len() as u64);
     batch::write(&mut writer, assertions);
     writer.bytes
@@ -142,13 +159,10 @@ pub fn read<'a>(bytes: &'a [u8], schema: &Schema) -> Result<Message<'a>, WireErr
     }
     let kind = reader.byte()?;
     let count = reader.count()?;
+    let is_repeated = version != FIRST_VERSION;
     Ok(match kind {
-        ASSERTIONS => Message::Assertions(Batch::read(
-            &mut reader,
-            count,
-            version != FIRST_VERSION,
-            schema,
-        )?),
+        ASSERTIONS => Message::Assertions(Batch::read(&mut reader, count, is_repeated, schema)?),
+        DERIVED => Message::Derived(Batch::read(&mut reader, count, is_repeated, schema)?),
         LINKS => Message::Links(
             (0..count)
                 .map(|_| read_link(&mut reader, schema))

@@ -1,63 +1,33 @@
 //! Flush: what shards took out, written in four steps, each acknowledged before the next.
 //!
-//! 1. Cells, the state of hours, changes, and the links produced since; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
+//! 1. Cells, the state of hours, changes, and what records tell others since: links, and assertions that follow from them; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
 //!
 //! A record is written only after everything that follows from it, and a restart relies on that.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::owner::Flush;
-use super::{Log, OutsideError, Row, Store};
-use crate::event::wire::{LinkMessage, Name, write_links};
-use crate::record::{Home, home};
-
-/// How many links go into one message of the log at most.
-const BATCH: usize = 500;
+use super::{Log, OutsideError, Row, Store, outbox};
+use crate::record::Home;
 
 /// The flushes of several shards, merged: one insert a table and step.
 #[derive(Debug)]
 pub struct FlushBatch {
     generation: u32,
     flushes: Vec<Flush>,
-    links: Vec<(Home, Vec<u8>)>,
+    produced: Vec<(Home, Vec<u8>)>,
 }
 
 impl FlushBatch {
-    /// Merges flushes. Links are addressed by the partition count of the log, `partitions`.
+    /// Merges flushes. What their records tell others is addressed by the partition count of the log, `partitions`.
     pub fn new(generation: u32, partitions: u32, flushes: Vec<Flush>) -> Self {
-        let mut by_home: BTreeMap<Home, Vec<LinkMessage<'_>>> = BTreeMap::new();
-        for flush in &flushes {
-            for link in &flush.outbox {
-                by_home
-                    .entry(home(link.target.0, &link.target.1, partitions))
-                    .or_default()
-                    .push(LinkMessage {
-                        epoch: link.epoch,
-                        target: Name {
-                            entity: link.target.0,
-                            id: link.target.1.as_str().into(),
-                        },
-                        sender: Name {
-                            entity: link.sender.0,
-                            id: link.sender.1.as_str().into(),
-                        },
-                        version: flush.checkpoint.next_offset,
-                        content: link.content.as_slice().into(),
-                    });
-            }
-        }
-        let links = by_home.into_iter().flat_map(|(shard, links)| {
-            links
-                .chunks(BATCH)
-                .map(|chunk| (shard, write_links(chunk.iter())))
-                .collect::<Vec<_>>()
-        });
-        let links = links.collect();
+        let outboxes = flushes.iter();
+        let outboxes = outboxes.map(|flush| (flush.checkpoint.next_offset, &flush.outbox));
+        let produced = outbox::messages(outboxes, partitions);
         FlushBatch {
             generation,
             flushes,
-            links,
+            produced,
         }
     }
 
@@ -103,7 +73,7 @@ impl FlushBatch {
             links.extend(flush.links);
             checkpoints.push((flush.shard, flush.checkpoint));
         }
-        let produced = self.links;
+        let produced = self.produced;
         retrying(retry, || async {
             let (cells, hourly, changes, links) = futures::join!(
                 async {

@@ -9,6 +9,7 @@ pub mod flush;
 pub mod following;
 pub mod known;
 pub mod memory;
+pub mod outbox;
 pub mod owner;
 pub mod payments;
 pub mod rebuild;

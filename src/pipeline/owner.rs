@@ -4,7 +4,7 @@ use super::known::Known;
 use super::{Checkpoint, Entry, HourlyRows, Row, hour_of, message_hash};
 use crate::event::wire::WireError;
 use crate::record::Home;
-use crate::shard::{CellRows, ChangeRow, LinkRow, OutLink, RecordRow, Shard, Unfolded};
+use crate::shard::{CellRows, ChangeRow, LinkRow, Outbox, RecordRow, Shard, Unfolded};
 
 /// A shard that is owned.
 pub struct Owner {
@@ -35,8 +35,8 @@ pub struct Flush {
     pub hourly: Vec<HourlyRows>,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
-    /// The links to send; versioned by the flush.
-    pub outbox: Vec<OutLink>,
+    /// What is to be told to other records; links are versioned by the flush.
+    pub outbox: Outbox,
     /// Records; written when what they led to is.
     pub records: Vec<Row<RecordRow>>,
     /// Links received; with the records.

@@ -13,10 +13,10 @@ use crate::event::wire::{self, Message, Name, RecordMessage, WireError};
 use crate::event::{Assertion, SideInput};
 use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, answers_for, home};
 
-/// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, and once for each link that leads to
-/// another. The longest such chain: a merged lead names its deal; the deal sends a link to the lead that one was merged into; that lead
+/// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, once for what follows from it for other
+/// records, and once for each link that leads to another. The longest such chain: a field value says of a merged lead that it became a deal; the lead names its deal; the deal sends a link to the lead that one was merged into; that lead
 /// answers with its source; and with that source the deal sends links to its lead and its account. An answer depends on no link: the end.
-pub const TURNS: u32 = 5;
+pub const TURNS: u32 = 6;
 /// How many bytes of records go into one message of the log, about.
 const MESSAGE_BYTES: usize = 256 << 10;
 /// How many messages are on their way at once.
@@ -229,8 +229,8 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
     messages
 }
 
-/// What a message of an older log becomes in a newer one of so many partitions: assertions go to their homes there. Links and starts
-/// of epochs are left out: they belong to the log they are in, and the newer one has its own.
+/// What a message of an older log becomes in a newer one of so many partitions: assertions go to their homes there. Links, what follows from
+/// records and starts of epochs are left out: they belong to the log they are in, and the newer one has its own.
 ///
 /// # Errors
 /// If the message isn't one of this version's.
@@ -241,7 +241,7 @@ pub fn carry(message: &[u8], partitions: u32) -> Result<Vec<(Home, Vec<u8>)>, Wi
             route::partition_by_home(&carried.collect::<Vec<_>>(), partitions)
         }
         Message::Records(records) => address(&records, partitions),
-        Message::Links(_) => Vec::new(),
+        Message::Links(_) | Message::Derived(_) => Vec::new(),
     })
 }
 

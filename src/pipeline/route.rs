@@ -13,8 +13,19 @@ const BATCH: usize = 500;
 /// A merge in an event goes to every shard as well, as an alias, so that each finds the root of its links' targets itself.
 pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
     let aliases: Vec<Assertion<'_>> = assertions.iter().filter_map(alias).collect();
+    let both = assertions.iter().chain(&aliases);
+    let write = |chunk: &[&Assertion<'_>]| wire::write_assertions(chunk.iter().copied());
+    spread(both, shards, write)
+}
+
+/// Spreads assertions over the shards they belong to, in order, and has messages written of them.
+pub(super) fn spread<'a, 'b: 'a>(
+    assertions: impl IntoIterator<Item = &'a Assertion<'b>>,
+    shards: u32,
+    write: impl Fn(&[&Assertion<'_>]) -> Vec<u8>,
+) -> Vec<(Home, Vec<u8>)> {
     let mut by_home: BTreeMap<Home, Vec<&Assertion<'_>>> = BTreeMap::new();
-    for assertion in assertions.iter().chain(&aliases) {
+    for assertion in assertions {
         match assertion.entity.placement() {
             Placement::Home => by_home
                 .entry(home(assertion.entity, &assertion.id, shards))
@@ -26,9 +37,7 @@ pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home
         }
     }
     let messages = by_home.into_iter().flat_map(|(shard, assertions)| {
-        let chunks = assertions
-            .chunks(BATCH)
-            .map(|chunk| wire::write_assertions(chunk.iter().copied()));
+        let chunks = assertions.chunks(BATCH).map(&write);
         chunks.map(|message| (shard, message)).collect::<Vec<_>>()
     });
     messages.collect()

@@ -4,8 +4,8 @@ use super::compiled::ReadContext;
 use super::inbox::Inbox;
 use super::link::Link;
 use super::{Key, Record};
-use crate::event::{Entity, EntitySpec, Field, When};
-use crate::symbol::Symbol;
+use crate::event::{Assertion, Entity, EntitySpec, Field, When};
+use crate::symbol::{Symbol, Symbols};
 
 /// An entity, as its file declares it.
 pub struct Declaration {
@@ -31,7 +31,13 @@ pub struct Declaration {
     pub order: fn(&Link, ReadContext<'_>) -> Option<(i64, Symbol)>,
     /// What a link that it sends says, in columns for whoever asks the facts.
     pub outcome: fn(&Link) -> Option<LinkOutcome>,
+    /// What follows from a record for others, as assertions about them.
+    pub derive: Option<Derive>,
 }
+
+/// Adds the assertions about other records that follow from one. What was added once may be again, and nothing ever has to be taken back: of more
+/// assertions of the record follows at least what followed from fewer.
+pub type Derive = fn(&Record, &Symbols, &mut Vec<Assertion<'static>>);
 
 /// The fields whose changes go to `changes`; `None` where an entity has no such field.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,6 +96,7 @@ impl Declaration {
             read: |_, _, _, _| Reading::Nothing,
             order: |_, _| None,
             outcome: |_| None,
+            derive: None,
         }
     }
 

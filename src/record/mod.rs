@@ -11,6 +11,7 @@ pub mod contact;
 pub mod deal;
 mod declaration;
 mod epoch;
+pub mod field_value;
 mod inbox;
 pub mod invoice;
 pub mod label;
@@ -71,15 +72,18 @@ declaration::entities! {
     12 RATE rate;
     13 SPLIT split Split split;
     14 STAGE stage;
-    15 LABEL label;
+    15 FIELD_VALUE field_value;
+    16 LABEL label;
 }
 
 /// How many distinct clocks a history keeps; tied values of a kept clock are all kept.
 pub const HISTORY_CLOCKS: usize = 64;
 
 /// Every entity, for whoever decodes events and logs.
-pub static SCHEMA: LazyLock<Schema> =
-    LazyLock::new(|| Schema::new(DECLARATIONS.iter().map(|d| &d.spec).collect()));
+pub static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
+    Schema::new(DECLARATIONS.iter().map(|d| &d.spec).collect())
+        .with_field_values(field_value::FIELD_VALUES)
+});
 
 /// What an entity's file declares.
 pub fn declared(entity: Entity) -> &'static Declaration {

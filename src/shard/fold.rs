@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::changes::{Noted, Tracked};
 use super::fold_input::{Asserted, Foldable, Whole};
 use super::ledger::Open;
-use super::{Before, Shard};
+use super::{Before, Counters, Shard};
 use crate::codec::{Damaged, Reader};
 use crate::event::wire::{self, LinkMessage, Message, Name, RecordMessage, WireError};
 use crate::event::{Batch, Entity, Placement, SideInput};
@@ -52,6 +52,16 @@ impl Shard {
         }
         match message {
             Message::Assertions(batch) => self.fold_batch(version, append_time, &batch),
+            Message::Derived(batch) => {
+                // What sources said is counted as theirs, once.
+                let counted = self.counters;
+                self.fold_batch(version, append_time, &batch);
+                self.counters = Counters {
+                    derived: counted.derived + batch.entries().len() as u64,
+                    overflowed: self.counters.overflowed,
+                    ..counted
+                };
+            }
             Message::Links(links) => self.fold_links(&links).map_err(WireError::from)?,
             Message::Records(records) => {
                 let records = records
@@ -78,7 +88,7 @@ impl Shard {
                 .iter()
                 .map(|link| link.epoch)
                 .find(|epoch| *epoch > self.newest),
-            Message::Records(_) => None,
+            Message::Derived(_) | Message::Records(_) => None,
         }
     }
 

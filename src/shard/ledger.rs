@@ -533,6 +533,7 @@ impl Ledger {
         for ((target, sender), link) in std::mem::take(&mut self.outbox) {
             touched
                 .outbox
+                .links
                 .push(OutLink::new(epoch, target, sender, link.as_ref(), symbols));
         }
     }

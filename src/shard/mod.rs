@@ -26,7 +26,7 @@ use ledger::Names;
 pub use record_rows::RecordRow;
 use records::Records;
 use references::References;
-pub use rows::{ChangeRow, LinkRow, OutLink, Touched};
+pub use rows::{ChangeRow, LinkRow, OutLink, Outbox, Touched};
 
 use crate::event::Entity;
 use crate::event::wire::Name;
@@ -71,6 +71,8 @@ pub struct Counters {
     pub assertions: u64,
     /// Assertions that changed nothing: duplicates, replays, what was out of date.
     pub unchanged: u64,
+    /// Assertions folded that follow from other records; not among [`Counters::assertions`], which are the sources'.
+    pub derived: u64,
     /// Links folded.
     pub links: u64,
     /// Values a record or the shard had no room for.
@@ -248,8 +250,12 @@ impl Shard {
         let numbers = self.records.take_touched();
         let (customs, symbols) = (&self.customs, &self.symbols);
         let mut scratch = record_rows::Scratch::default();
+        let derived = &mut touched.outbox.derived;
         let rows = numbers.into_iter().map(|number| {
             let (key, record) = (self.records.key(number), self.records.at(number));
+            if let Some(derive) = declared(key.entity).derive {
+                derive(record, symbols, derived);
+            }
             RecordRow::of(key, record, customs, symbols, &mut scratch)
         });
         touched.records = rows.collect();

@@ -3,7 +3,7 @@
 use super::cell_rows::CellRows;
 use super::record_rows::RecordRow;
 use crate::codec::Writer;
-use crate::event::{Entity, When};
+use crate::event::{Assertion, Entity, When};
 use crate::record::{Key, Link, Received, declared, link};
 use crate::symbol::Symbols;
 
@@ -14,12 +14,28 @@ pub struct Touched {
     pub cells: CellRows,
     /// What messages changed.
     pub changes: Vec<ChangeRow>,
-    /// Links to be sent.
-    pub outbox: Vec<OutLink>,
+    /// What is to be told to other records.
+    pub outbox: Outbox,
     /// Records.
     pub records: Vec<RecordRow>,
     /// Links received.
     pub links: Vec<LinkRow>,
+}
+
+/// What records tell others, on its way to the log.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Links; their version is the offset of the flush they leave with.
+    pub links: Vec<OutLink>,
+    /// Assertions about other records that follow from those that were touched.
+    pub derived: Vec<Assertion<'static>>,
+}
+
+impl Outbox {
+    /// True if there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty() && self.derived.is_empty()
+    }
 }
 
 /// What a message changed in a record: one row a record and message.
@@ -100,7 +116,7 @@ impl LinkRow {
     }
 }
 
-/// One link to be sent; its version is the offset of the flush it leaves with.
+/// One link to be sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutLink {
     /// The epoch it is made in.

@@ -108,6 +108,7 @@ fn rule_a_message_is_folded_whole_before_anything_is_taken_of_it() {
     );
     let sent: Vec<&str> = touched
         .outbox
+        .links
         .iter()
         .map(|link| link.target.1.as_str())
         .collect();
@@ -137,7 +138,7 @@ fn rule_a_queue_holds_one_link_a_target_and_sender_the_latest() {
         "2026-03-03T10:00:00Z",
         r#"{"status":"open"}"#,
     );
-    let outbox = shard.take_touched().outbox;
+    let outbox = shard.take_touched().outbox.links;
     assert_eq!(
         outbox
             .iter()
@@ -207,6 +208,7 @@ fn rule_ids_and_references_of_two_namespaces_are_two_records() {
     let mut sent: Vec<String> = shard
         .take_touched()
         .outbox
+        .links
         .into_iter()
         .map(|link| format!("{} to {}", link.sender.1, link.target.1))
         .collect();

@@ -279,6 +279,60 @@ const INVOICE: &[(&str, Values)] = &[
     ("merged_into", INVOICES),
 ];
 
+/// What field values say: entity, record, field, value. Few, so that they meet, and meet what the records' own events say.
+const FIELD_VALUES: [(&str, &str, &str, Option<&str>); 16] = [
+    ("deal", "D1", "amount", Some("100")),
+    ("deal", "D1", "amount", Some("250.5")),
+    ("deal", "D1", "amount", None),
+    ("deal", "D2", "amount", Some("100")),
+    ("deal", "D1", "status", Some("won")),
+    ("deal", "D2", "status", Some("lost")),
+    ("deal", "D2", "stage", Some("talks")),
+    ("deal", "D1", "account_id", Some("A1")),
+    ("deal", "D2", "account_id", Some("A2")),
+    ("deal", "D3", "closed_at", Some("2026-03-03")),
+    ("deal", "D3", "owner_id", Some("u2")),
+    ("deal", "D1", "custom.tier", Some("gold")),
+    ("lead", "L1", "lead_source", Some("fair")),
+    ("lead", "L2", "status", Some("converted")),
+    ("lead", "L2", "converted_deal_id", Some("D1")),
+    ("account", "A1", "became_customer_at", Some("2026-02-01")),
+];
+
+/// The events with those that follow from field values: each says its value of the record it is about, and at the same time clears every other field
+/// that the field value says by then.
+pub fn with_derived(events: &[Event]) -> Vec<Event> {
+    let clock = |event: &Event| (event.time, event.sequence);
+    let said = |event: &Event| -> Option<[&'static str; 3]> {
+        let text = |name| event.fields.iter().find(|(known, _)| *known == name)?.1;
+        let said = [text("entity")?, text("record_id")?, text("field")?];
+        (event.action != "deleted").then_some(said)
+    };
+    let derived = |from: &Event, [entity, id, field]: [&'static str; 3], value| Event {
+        entity,
+        id,
+        action: "upserted",
+        fields: vec![(field, value)],
+        ..from.clone()
+    };
+    let mut all = events.to_vec();
+    let values = || events.iter().filter(|event| event.entity == "field_value");
+    for event in values() {
+        if let Some(own) = said(event) {
+            let value = event.fields.iter().find(|(name, _)| *name == "value");
+            all.push(derived(event, own, value.expect("it says one").1));
+        }
+        // The times are all in one form, so that texts are in their order.
+        let by_then = values().filter(|e| e.id == event.id && clock(e) <= clock(event));
+        for other in by_then.filter_map(said) {
+            if said(event) != Some(other) {
+                all.push(derived(event, other, None));
+            }
+        }
+    }
+    all
+}
+
 impl Event {
     /// The event with the fields `keep` chooses, as a line of JSON.
     pub fn line(&self, keep: impl Fn(usize) -> bool) -> String {
@@ -357,6 +411,29 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
                 fields,
             }
         });
+    let field_value = (
+        prop::sample::select(ids("field_value").to_vec()),
+        0..TIMES.len(),
+        prop_oneof![9 => Just(0u64), 1 => Just(1)],
+        prop_oneof![8 => Just("upserted"), 2 => Just("deleted"), 1 => Just("restored")],
+        prop::sample::select(FIELD_VALUES.to_vec()),
+    )
+        .prop_map(
+            |(id, time, sequence, action, (entity, record, field, value))| Event {
+                entity: "field_value",
+                id,
+                action,
+                time: TIMES[time],
+                sequence,
+                offset: 0,
+                fields: vec![
+                    ("entity", Some(entity)),
+                    ("record_id", Some(record)),
+                    ("field", Some(field)),
+                    ("value", value),
+                ],
+            },
+        );
     let event = prop_oneof![
         6 => of("deal", ids("deal"), DEAL),
         4 => of("lead", ids("lead"), LEAD),
@@ -368,6 +445,7 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         1 => of("quota", ids("quota"), QUOTA),
         3 => of("split", ids("split"), SPLIT),
         1 => of("stage", ids("stage"), STAGE),
+        3 => field_value,
         1 => merge,
     ];
     prop::collection::vec(event, 1..most).prop_map(|mut events| {
@@ -390,6 +468,7 @@ fn ids(entity: &str) -> [&'static str; 3] {
         "quota" => ["Q1", "Q2", "Q3"],
         "split" => ["S1", "S2", "S3"],
         "stage" => ["offer", "talks", "unmapped"],
+        "field_value" => ["F1", "F2", "F3"],
         _ => ["A1", "A2", "A3"],
     }
 }
@@ -428,7 +507,9 @@ impl Dice {
 pub fn deliver(events: &[Event], dice: &mut Dice) -> Vec<(u64, String)> {
     let mut lines = Vec::new();
     for event in events {
-        if event.action != "merged" && dice.percent(40) {
+        // A field value says all of it in one event.
+        let is_whole = event.action == "merged" || event.entity == "field_value";
+        if !is_whole && dice.percent(40) {
             let mask = dice.next();
             lines.push((event.offset, event.line(|i| mask >> i & 1 == 0)));
             lines.push((event.offset, event.line(|i| mask >> i & 1 == 1)));

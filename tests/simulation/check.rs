@@ -15,7 +15,7 @@ use futures::executor::block_on;
 use super::rows::{Key, SentLink, Value, Write};
 use super::versions::{Program, all_of};
 use super::world::World;
-use crate::oracle::history::Event;
+use crate::oracle::history::{Event, with_derived};
 use crate::oracle::{Name, Numbers, Oracle};
 use crate::support::pure::Pure;
 
@@ -46,6 +46,7 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
     let Some(current) = current(&epochs) else {
         return problems;
     };
+    let told = with_derived(events);
     // Of an old log nothing more is asked after the switch: what is new goes to the new one. Nor of an epoch that nobody counts on.
     let ours = epochs
         .iter()
@@ -54,13 +55,13 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         let definitions = epoch.ready().expect("the test's definitions");
         check_end(world, epoch, events, &definitions, &mut problems);
         let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
-        if sums(cells) != Oracle::new(&definitions, events).cells() {
+        if sums(cells) != Oracle::new(&definitions, &told).cells() {
             problems.insert("the metrics are not the oracle's".into());
         }
     }
     if let Some(cells) = world.at_switch.as_ref().filter(|_| switched_late) {
         let definitions = current.ready().expect("the test's definitions");
-        if sums(cells.iter()) != Oracle::new(&definitions, events).cells() {
+        if sums(cells.iter()) != Oracle::new(&definitions, &told).cells() {
             problems.insert("a number is missing at the switch".into());
         }
     }
@@ -276,6 +277,7 @@ impl Reference {
         self.sent.extend(
             flush
                 .outbox
+                .links
                 .into_iter()
                 .map(|link| ((link.epoch, link.target, link.sender), link.content)),
         );

@@ -9,9 +9,9 @@ use dealpulse::pipeline::epochs::Epoch;
 use dealpulse::pipeline::flush::{FlushBatch, retrying};
 use dealpulse::pipeline::owner::{Flush, FoldError, Owner};
 use dealpulse::pipeline::restart::{RestartError, restore};
-use dealpulse::pipeline::{HourlyRows, Log, OutsideError, Store, hour_of};
+use dealpulse::pipeline::{HourlyRows, Log, OutsideError, Row, Store, hour_of};
 use dealpulse::record::{Entity, Home, home};
-use dealpulse::shard::{CellRow, Shard};
+use dealpulse::shard::{CellRow, RecordRow, Shard};
 use dealpulse::window::Cell;
 use futures::future::BoxFuture;
 use futures::task::noop_waker_ref;
@@ -139,7 +139,7 @@ impl Instance {
                             .iter()
                             .find(|n| (n.row.entity, n.row.id()) == (row.row.entity, row.row.id()))
                         {
-                            *row = dealpulse::pipeline::Row {
+                            *row = Row {
                                 version,
                                 ..newer.clone()
                             };
@@ -172,6 +172,14 @@ impl Instance {
                         retrying(&sim, || sim.insert_links(&links)).await?;
                     }
                 }
+                if broken == Broken::FieldValuesBeforeDerived {
+                    for flush in &flushes {
+                        let is_one = |row: &&Row<RecordRow>| row.row.entity == Entity::FIELD_VALUE;
+                        let records: Vec<_> =
+                            flush.records.iter().filter(is_one).cloned().collect();
+                        retrying(&sim, || sim.insert_records(generation, &records)).await?;
+                    }
+                }
                 let addressed_by = if broken == Broken::ClientsPartitioner {
                     partitions - 1
                 } else {
@@ -180,7 +188,7 @@ impl Instance {
                 if broken == Broken::LinksCountedByOwner {
                     let taken: Vec<_> = flushes
                         .iter_mut()
-                        .flat_map(|f| std::mem::take(&mut f.outbox))
+                        .flat_map(|f| std::mem::take(&mut f.outbox.links))
                         .collect();
                     let messages = taken.iter().map(|link| {
                         (

@@ -26,6 +26,8 @@ pub enum Broken {
     EvaluatedOnceAFlush,
     /// Records are written before the links and cells they led to.
     RecordsBeforeLinks,
+    /// Field values are written before what follows from them.
+    FieldValuesBeforeDerived,
     /// Of links with one target and sender, the last to arrive counts.
     LastLinkWins,
     /// Links are versioned by a count of the owner's own, not by the offset of the flush.
@@ -246,6 +248,7 @@ rules! {
     rule_dirty_is_touched_not_different: without DifferentOnly, NUMBERS, needed UnderCrashes;
     rule_contributions_are_taken_once_a_message_never_once_a_flush: without EvaluatedOnceAFlush, NUMBERS, needed UnderCrashes;
     rule_links_go_before_records: without RecordsBeforeLinks, NUMBERS, needed UnderCrashes;
+    rule_what_follows_from_field_values_goes_before_them: without FieldValuesBeforeDerived, RECORDS, needed UnderCrashes;
     rule_the_newest_link_wins: without LastLinkWins, NUMBERS, needed UnderCrashes;
     rule_a_links_version_is_the_offset_of_its_flush: without LinksCountedByOwner, NUMBERS, needed UnderCrashes;
     rule_ties_go_by_origin_not_by_arrival: without TiesByArrival, NUMBERS, needed Always;

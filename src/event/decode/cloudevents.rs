@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use self::data::Data;
 use super::json::{Json, Next, Token};
 use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, short};
-use crate::event::{Assertion, FieldName, Value};
+use crate::event::{Assertion, FieldName, Value, field_value};
 use crate::event::{EntityRef, Field, Schema};
 
 /// A message's header: its name and bytes.
@@ -269,12 +269,14 @@ fn one<'a>(
     if decoded.assertions.capacity() == 0 && index == 0 {
         decoded.assertions.reserve_exact(1); // most messages hold one event
     }
-    decoded.assertions.push(Assertion {
+    let mut assertion = Assertion {
         entity: entity.spec.entity,
         id,
         stamp,
         values,
-    });
+    };
+    field_value::complete(&mut assertion, context.schema, context.namespace)?;
+    decoded.assertions.push(assertion);
     Ok(())
 }
 

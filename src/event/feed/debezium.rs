@@ -60,7 +60,8 @@ fn wrapped(
         columns
     };
     let (change, columns) = match op {
-        "r" | "c" | "u" => (Change::Written, image("after")),
+        "r" | "c" => (Change::Written, image("after")),
+        "u" => (Change::Rewritten, image("after")),
         "d" => (Change::Deleted, with_key(image("before"), key)),
         "t" => {
             return Err(Bad::new(
@@ -118,10 +119,13 @@ fn flattened(
     let is_deleted = text("__deleted").is_some_and(|deleted| deleted == "true")
         || value.get("__deleted") == Some(&Json::Bool(true))
         || text("__op").is_some_and(|op| op == "d");
+    let is_rewritten = text("__op").is_some_and(|op| op == "u");
     Ok(Row {
         table,
         change: if is_deleted {
             Change::Deleted
+        } else if is_rewritten {
+            Change::Rewritten
         } else {
             Change::Written
         },

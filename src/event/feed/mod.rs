@@ -136,6 +136,8 @@ type Clock = RowClock;
 enum Change {
     /// It is there, and these are columns of it.
     Written,
+    /// The same of one that was there before, perhaps with other columns.
+    Rewritten,
     /// These are columns of it; whether it is there, others say.
     Altered,
     /// It is gone.
@@ -282,13 +284,14 @@ impl Feed {
             cell.as_deref()
         };
         let at = (row.clock, index);
-        if rule.partial && !matches!(row.change, Change::Written | Change::Altered) {
-            return Ok(None);
-        }
-        let applied = if row.change == Change::Deleted {
-            Some(rule.delete(look_up, context, at, &self.calendar)?)
-        } else {
-            rule.apply(look_up, context, at, &self.calendar)?
+        let applied = match row.change {
+            Change::MergedInto(_) if rule.partial => None,
+            Change::Deleted if rule.partial => {
+                rule.delete_part(look_up, context, at, &self.calendar)?
+            }
+            Change::Deleted => Some(rule.delete(look_up, context, at, &self.calendar)?),
+            Change::Rewritten => rule.apply_again(look_up, context, at, &self.calendar)?,
+            _ => rule.apply(look_up, context, at, &self.calendar)?,
         };
         let Some(Applied {
             assertion,
@@ -304,9 +307,11 @@ impl Feed {
         };
         match &row.change {
             // A row that is there was not deleted, or came back.
-            Change::Written if !rule.partial && !says(Field::DELETED) => assertion
-                .values
-                .push((FieldName::Known(Field::DELETED), Value::Flag(false))),
+            Change::Written | Change::Rewritten if !rule.partial && !says(Field::DELETED) => {
+                assertion
+                    .values
+                    .push((FieldName::Known(Field::DELETED), Value::Flag(false)))
+            }
             Change::MergedInto(id) => {
                 let survivor = context.qualify(rule.id_of(id)?.into());
                 let survivor =

@@ -36,6 +36,19 @@ amount = { cases = [{ when = { field = "1" }, column = "value" }] }
 product = { cases = [{ when = { field = "2" }, column = "value" }] }
 
 [[records]]
+table = "rows"
+entity = "deal"
+id = "of"
+when = { kind = "Issue" }
+partial = true
+row_id = "id"
+[records.fields]
+amount = { cases = [{ when = { field = ["1", "12"] }, column = "value" }], round = true }
+account_id = { cases = [{ when = { field = ["2", "12"] }, column = "value" }] }
+[records.custom]
+tier = { cases = [{ when = { field = "3" }, column = "value" }] }
+
+[[records]]
 table = "deal"
 entity = "deal"
 id = "objectId"
@@ -295,11 +308,110 @@ fn a_part_of_a_record_says_its_own_field_alone_and_not_whether_the_record_is_the
         part("u", r#"{"id":3,"of":7,"field":9,"value":"x"}"#)[0].4,
         values(&[])
     );
-    let gone = debezium("d", r#"{"id":1,"of":0,"field":0,"value":null}"#, "null");
-    assert_eq!(
-        decode(Format::Debezium, &gone.replace("\"deals\"", "\"values\"")),
-        []
+}
+
+#[test]
+fn a_deleted_part_clears_what_it_said_if_its_message_has_the_old_row_and_is_a_gap_else() {
+    let gone = |row: &str| debezium("d", row, "null").replace("\"deals\"", "\"values\"");
+    let whole = decode(
+        Format::Debezium,
+        &gone(r#"{"id":1,"of":7,"field":1,"value":"5"}"#),
     );
+    assert_eq!((whole[0].0.as_str(), whole[0].1.as_str()), ("deal", "7"));
+    assert_eq!(whole[0].4, values(&[("amount", "-")]));
+    let other = gone(r#"{"id":1,"of":7,"field":9,"value":"5"}"#);
+    assert_eq!(
+        decode(Format::Debezium, &other),
+        [],
+        "of a field that is not read"
+    );
+    for row in [
+        r#"{"id":1,"of":0,"field":0,"value":null}"#,
+        r#"{"id":1,"of":0,"field":1,"value":null}"#,
+        r#"{"id":1}"#,
+    ] {
+        assert_eq!(refused(Format::Debezium, &gone(row)), Reason::Gap, "{row}");
+    }
+    let lost = gone(r#"{"id":1}"#);
+    let message = Message {
+        value: Some(lost.as_bytes()),
+        ..Message::default()
+    };
+    let decoded = feed(Format::Debezium).decode("x", message, &context());
+    let why = &decoded.rejected[0].bad.detail;
+    let expected = "a row of `values` is gone, and the message doesn't say which field of which deal it was; name the column of the row's own id \
+        as `row_id` in the mapping, or have the source send whole rows (PostgreSQL: ALTER TABLE values REPLICA IDENTITY FULL)";
+    assert_eq!(why, expected);
+}
+
+#[test]
+fn a_part_with_an_id_of_its_own_is_a_record_that_says_one_field_and_is_withdrawn_by_that_id() {
+    let row = |op, before: &str, after: &str| {
+        debezium(op, before, after).replace("\"deals\"", "\"rows\"")
+    };
+    let part = |op, after: &str| decode(Format::Debezium, &row(op, "null", after));
+    let amount = part(
+        "c",
+        r#"{"id":1,"kind":"Issue","of":7,"field":1,"value":"12.300000000000001"}"#,
+    );
+    let identity = |said: &[Said]| (said[0].0.clone(), said[0].1.clone());
+    let own = ("field_value".to_owned(), "deal/rows/1".to_owned());
+    assert_eq!((amount.len(), identity(&amount)), (1, own.clone()));
+    let expected = [
+        ("deleted", "false"),
+        ("entity", "deal"),
+        ("record_id", "7"),
+        ("field", "amount"),
+        ("value", "12.30"),
+        ("assignment", r#"["deal","7","amount",123000]"#),
+    ];
+    assert_eq!(amount[0].4, values(&expected));
+    let tier = part(
+        "u",
+        r#"{"id":1,"kind":"Issue","of":8,"field":3,"value":""}"#,
+    );
+    let expected = [
+        ("deleted", "false"),
+        ("entity", "deal"),
+        ("record_id", "8"),
+        ("field", "custom.tier"),
+        ("value", "-"),
+        ("assignment", r#"["deal","8","custom.tier",null]"#),
+    ];
+    assert_eq!(tier[0].4, values(&expected));
+
+    let withdrawn = values(&[
+        ("deleted", "true"),
+        ("entity", "-"),
+        ("record_id", "-"),
+        ("field", "-"),
+        ("value", "-"),
+        ("assignment", "-"),
+    ]);
+    let blank = r#"{"id":1,"kind":"","of":0,"field":0,"value":null}"#;
+    let gone = decode(Format::Debezium, &row("d", blank, "null"));
+    assert_eq!((identity(&gone), &gone[0].4), (own, &withdrawn));
+    // A row that says no field is nothing new; one that no longer says any is withdrawn.
+    for other in [
+        r#"{"id":1,"kind":"Issue","of":7,"field":9,"value":"x"}"#,
+        r#"{"id":1,"kind":"Project","of":7,"field":1,"value":"x"}"#,
+    ] {
+        assert_eq!(part("c", other), []);
+        assert_eq!(part("u", other)[0].4, withdrawn);
+    }
+    assert_eq!(part("u", r#"{"id":1,"of":7,"field":1,"value":"x"}"#), []);
+
+    let refused = |after: &str| refused(Format::Debezium, &row("u", "null", after));
+    let two = r#"{"id":1,"kind":"Issue","of":7,"field":12,"value":"5"}"#;
+    assert_eq!(refused(two), Reason::WrongType, "two fields");
+    let unsent = r#"{"id":1,"kind":"Issue","of":7,"field":1}"#;
+    assert_eq!(refused(unsent), Reason::Gap, "a value that isn't sent");
+    let nobody = r#"{"id":1,"kind":"Issue","of":0,"field":1,"value":"5"}"#;
+    assert_eq!(refused(nobody), Reason::MissingId);
+    let nameless = r#"{"id":0,"kind":"Issue","of":7,"field":1,"value":"5"}"#;
+    assert_eq!(refused(nameless), Reason::MissingId);
+    let soon = r#"{"id":1,"kind":"Issue","of":7,"field":1,"value":"soon"}"#;
+    assert_eq!(refused(soon), Reason::BadMoney);
 }
 
 #[test]

@@ -43,6 +43,14 @@ impl Condition {
         })
     }
 
+    /// True if a cell that says something holds none of its texts. Of a row that is deleted, blank and 0 may stand for anything.
+    pub fn is_refuted<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().any(|(column, texts)| {
+            let cell = cell(column).map_or("", str::trim);
+            !matches!(cell, "" | "0") && !texts.iter().any(|text| is_same(cell, text))
+        })
+    }
+
     /// True if a cell it looks at isn't there, so that nothing can be said.
     pub fn is_open<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
         self.columns().any(|column| cell(column).is_none())

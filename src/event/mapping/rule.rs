@@ -1,5 +1,7 @@
 //! Rules: how each row of a file, or of a feed's table, makes one record.
 
+mod part;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -11,8 +13,10 @@ use super::personal::Hashing;
 use super::source::{Source, SourceSpec};
 use super::{MappingError, pointer};
 use crate::event::decode::{Bad, Context, Reason, Rounded, is_none};
+use crate::event::field_value::FieldValues;
 use crate::event::{
-    Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Value, When,
+    Assertion, EntitySpec, Field, FieldName, FieldSpec, Keep, Kind, Schema, Stamp, Value, When,
+    field_value,
 };
 use crate::window::Calendar;
 
@@ -31,6 +35,7 @@ pub(super) struct RuleSpec {
     otherwise: Otherwise,
     #[serde(default)]
     partial: bool,
+    row_id: Option<SourceSpec>,
     time: Option<SourceSpec>,
     #[serde(default)]
     join: Vec<JoinSpec>,
@@ -73,6 +78,8 @@ pub struct Rule {
     otherwise: Otherwise,
     /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
     pub partial: bool,
+    /// Its own id, of a part that is known by it.
+    row: Option<Row>,
     entity: &'static EntitySpec,
     id: Source,
     /// What is put before ids, so that rows of two tables with the same numbers are two records.
@@ -80,6 +87,14 @@ pub struct Rule {
     time: Option<Source>,
     fields: Vec<(Field, Source)>,
     custom: Vec<(String, Source)>,
+}
+
+/// Rows that are records of their own, each of one field of the record that the rule is about.
+#[derive(Debug)]
+struct Row {
+    /// The row's own id.
+    id: Source,
+    fields: FieldValues,
 }
 
 /// Whose rows a rule reads.
@@ -112,6 +127,9 @@ pub struct RowClock {
     /// The feed's own order among rows of one time.
     pub sequence: u64,
 }
+
+/// Fields and what a row says of them.
+type Values<'a> = Vec<(FieldName<'a>, Value<'a>)>;
 
 /// What a rule makes of a row.
 #[derive(Debug)]
@@ -184,7 +202,12 @@ impl Rule {
                 "rows of a feed can't be joined where they are read: their partners come in other messages",
             ));
         }
+        let row = spec.row_id.map(|id| {
+            let row = (spec.partial, entity, fields.as_slice());
+            Row::new(&key, id, row, schema)
+        });
         Ok(Rule {
+            row: row.transpose()?,
             joins,
             from,
             when: Condition::new(spec.when),
@@ -274,9 +297,13 @@ impl Rule {
         });
         let when = self.when.columns();
         let when = when.map(|column| (format!("{}.when.{column}", self.key), column, None));
-        let id = self.id.uses();
-        let id = id.map(|(column, hashed)| (format!("{}.id", self.key), column, hashed));
-        id.chain(when).chain(columns)
+        let row = self.row.as_ref().map(|row| ("row_id", &row.id));
+        let ids = [("id", &self.id)].into_iter().chain(row);
+        let ids = ids.flat_map(move |(name, id)| {
+            let uses = id.uses();
+            uses.map(move |(column, hashed)| (format!("{}.{name}", self.key), column, hashed))
+        });
+        ids.chain(when).chain(columns)
     }
 
     /// True if two rules read the same rows.
@@ -322,7 +349,8 @@ impl Rule {
     pub(super) fn hashing(&mut self) -> impl Iterator<Item = &mut Hashing> {
         let fields = self.fields.iter_mut().map(|(_, source)| source);
         let custom = self.custom.iter_mut().map(|(_, source)| source);
-        let sources = fields.chain(custom).chain(std::iter::once(&mut self.id));
+        let ids = std::iter::once(&mut self.id).chain(self.row.as_mut().map(|row| &mut row.id));
+        let sources = fields.chain(custom).chain(ids);
         sources.map(Source::hashing)
     }
 
@@ -338,7 +366,6 @@ impl Rule {
         (clock, index): (RowClock, u32),
         calendar: &Calendar,
     ) -> Result<Option<Applied<'a>>, Bad> {
-        let zone = calendar.zone();
         if !self.when.holds(&cell) {
             let says_nothing = self.otherwise == Otherwise::Skip || self.when.is_open(&cell);
             return if says_nothing {
@@ -348,15 +375,46 @@ impl Rule {
                     .map(Some)
             };
         }
+        if let Some(row) = &self.row {
+            return self.apply_part(row, &cell, context, (clock, index), calendar);
+        }
         let (id, stamp) = self.identity(&cell, context, (clock, index), calendar)?;
+        let (values, rounded) = self.values(&cell, context, calendar.zone())?;
+        let assertion = Assertion {
+            entity: self.entity.entity,
+            id,
+            stamp,
+            values,
+        };
+        self.applied(assertion, rounded, context).map(Some)
+    }
+
+    /// What a row says, complete.
+    fn applied<'a>(
+        &self,
+        mut assertion: Assertion<'a>,
+        rounded: Vec<Rounded>,
+        context: &Context<'_>,
+    ) -> Result<Applied<'a>, Bad> {
+        field_value::complete(&mut assertion, context.schema, context.namespace)?;
+        Ok(Applied { assertion, rounded })
+    }
+
+    /// The fields that a row says, and the amounts rounded for it.
+    fn values<'a>(
+        &'a self,
+        cell: &impl Fn(&str) -> Option<&'a str>,
+        context: &Context<'_>,
+        zone: Tz,
+    ) -> Result<(Values<'a>, Vec<Rounded>), Bad> {
         let mut rounded = Vec::new();
         let mut values = Vec::with_capacity(self.fields.len() + self.custom.len());
         for (field, source) in &self.fields {
             // A part says nothing of the fields that it isn't.
-            if self.partial && !source.is_chosen(&cell) {
+            if self.partial && !source.is_chosen(cell) {
                 continue;
             }
-            let Some(found) = source.find(&cell) else {
+            let Some(found) = source.find(cell) else {
                 continue;
             };
             let spec = self.entity.spec(*field);
@@ -364,17 +422,17 @@ impl Rule {
             if is_rounded {
                 rounded.push(Rounded {
                     table: self.source().to_owned(),
-                    column: source.column(&cell).unwrap_or_default().to_owned(),
+                    column: source.column(cell).unwrap_or_default().to_owned(),
                     field: spec.name,
                 });
             }
             values.push((FieldName::Known(*field), value));
         }
         for (name, source) in &self.custom {
-            if self.partial && !source.is_chosen(&cell) {
+            if self.partial && !source.is_chosen(cell) {
                 continue;
             }
-            let Some(found) = source.find(&cell) else {
+            let Some(found) = source.find(cell) else {
                 continue;
             };
             let value = if found.text.is_empty() {
@@ -384,16 +442,10 @@ impl Rule {
             };
             values.push((FieldName::Custom(Cow::Borrowed(name)), value));
         }
-        let assertion = Assertion {
-            entity: self.entity.entity,
-            id,
-            stamp,
-            values,
-        };
-        Ok(Some(Applied { assertion, rounded }))
+        Ok((values, rounded))
     }
 
-    /// That the record of a row isn't there any more: of the row only its id and time are read.
+    /// That the record of a row isn't there any more: of the row only its id and time are read; of a part that is known by the row's own id, that one.
     ///
     /// # Errors
     /// As [`Rule::apply`].
@@ -404,6 +456,9 @@ impl Rule {
         (clock, index): (RowClock, u32),
         calendar: &Calendar,
     ) -> Result<Applied<'a>, Bad> {
+        if let Some(row) = &self.row {
+            return self.withdraw(row, &cell, context, (clock, index), calendar);
+        }
         let (id, stamp) = self.identity(&cell, context, (clock, index), calendar)?;
         let deleted = (FieldName::Known(Field::DELETED), Value::Flag(true));
         let assertion = Assertion {
@@ -412,10 +467,7 @@ impl Rule {
             stamp,
             values: vec![deleted],
         };
-        Ok(Applied {
-            assertion,
-            rounded: Vec::new(),
-        })
+        self.applied(assertion, Vec::new(), context)
     }
 
     /// An id with the rule's prefix.
@@ -432,7 +484,7 @@ impl Rule {
         context: &Context<'_>,
         (clock, index): (RowClock, u32),
         calendar: &Calendar,
-    ) -> Result<(Cow<'a, str>, crate::event::Stamp), Bad> {
+    ) -> Result<(Cow<'a, str>, Stamp), Bad> {
         let id = self.id.find(cell);
         let id = id.map(|found| self.id.kept(found)).transpose()?;
         let id = id.filter(|id| !is_none(id));
@@ -442,9 +494,19 @@ impl Rule {
             let problem = format!("`{column}` is empty, or means none; it is the record's id");
             Bad::new(Reason::MissingId, problem)
         })?;
+        Ok((id, self.stamp(cell, context, (clock, index), calendar)?))
+    }
+
+    fn stamp<'a>(
+        &'a self,
+        cell: &impl Fn(&str) -> Option<&'a str>,
+        context: &Context<'_>,
+        (clock, index): (RowClock, u32),
+        calendar: &Calendar,
+    ) -> Result<Stamp, Bad> {
         let time = self.time(cell, calendar.zone())?;
         let time = time.map(|when| calendar.instant(when)).or(clock.time);
-        Ok((id, context.stamp(time, clock.sequence, index)?))
+        context.stamp(time, clock.sequence, index)
     }
 
     fn time<'a>(

@@ -338,6 +338,11 @@ impl Source {
         self.cases.iter().any(|case| case.when.holds(cell))
     }
 
+    /// True if no case can hold, also if blanks and zeros stand for anything.
+    pub fn is_refuted<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.cases.iter().all(|case| case.when.is_refuted(cell))
+    }
+
     fn mapped<'a>(&'a self, text: &'a str) -> &'a str {
         let found = if self.ignore_case {
             self.map.get(&text.to_lowercase())

@@ -440,3 +440,24 @@ fn the_mapping_of_the_guide_is_a_mapping() {
     let mapping = Mapping::parse(&example.join("\n"), &crate::record::SCHEMA).unwrap();
     assert_eq!(mapping.rules[0].columns().count(), 8);
 }
+
+#[test]
+fn only_a_part_of_a_record_has_a_row_id_and_it_says_no_delete() {
+    let rule = |more: &str| {
+        problem(&format!(
+            "[[records]]\ntable = \"values\"\nid = \"of\"\nrow_id = \"id\"\n{more}"
+        ))
+    };
+    assert_eq!(
+        rule("entity = \"deal\"\n[records.fields]\namount = \"value\""),
+        "records[0].row_id: only a row that is a part of a record has an id besides the record's; write `partial = true`, or leave it out"
+    );
+    assert_eq!(
+        rule("entity = \"stage\"\npartial = true\n[records.fields]\nname = \"value\""),
+        "records[0].row_id: a stage has no parts; leave it out"
+    );
+    assert_eq!(
+        rule("entity = \"deal\"\npartial = true\n[records.fields]\ndeleted = \"value\""),
+        "records[0].fields.deleted: a part can't say `deleted`; only a row of the record itself can"
+    );
+}

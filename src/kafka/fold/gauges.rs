@@ -72,12 +72,14 @@ impl ShardGauges {
         let Telemetry {
             assertions_folded,
             assertions_unchanged,
+            derived_folded,
             links_folded,
             values_refused,
             ..
         } = &*self.telemetry;
         assertions_folded.inc_by(now.assertions - before.assertions);
         assertions_unchanged.inc_by(now.unchanged - before.unchanged);
+        derived_folded.inc_by(now.derived - before.derived);
         links_folded.inc_by(now.links - before.links);
         values_refused.inc_by(now.overflowed - before.overflowed);
         self.counted = now;

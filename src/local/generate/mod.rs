@@ -18,6 +18,7 @@ mod contact;
 mod deal;
 mod deal_life;
 mod event;
+mod field_value;
 mod label;
 mod lead;
 mod plan;

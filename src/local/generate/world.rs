@@ -193,6 +193,7 @@ impl World {
                 self.introduce_quotas(at);
                 self.introduce_rates(at);
                 self.introduce_stages(at);
+                self.introduce_field_values(at);
                 self.introduce_labels(at);
                 self.open_month(at);
             }
