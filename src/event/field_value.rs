@@ -269,3 +269,52 @@ fn stated<'v, 'a: 'v>(
         value,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::SCHEMA;
+
+    #[test]
+    fn an_assignment_comes_back_as_it_was_packed_with_its_kind_of_value() {
+        let amount = FieldName::Known(SCHEMA.of_name("deal").unwrap().field("amount").unwrap());
+        for (field, value) in [
+            (amount.clone(), Value::Decimal(Decimal(-i64::MAX))),
+            (amount.clone(), Value::Null),
+            (amount.clone(), Value::When(When::Instant(i64::MIN))),
+            (amount.clone(), Value::When(When::Date(i32::MAX))),
+            (amount.clone(), Value::Flag(true)),
+            (
+                FieldName::Custom("a \"b\"\n.c".into()),
+                Value::Text("7".into()),
+            ),
+        ] {
+            let assignment = Assignment {
+                entity: Entity::DEAL,
+                id: "eu/\u{1f}[1]".into(),
+                field,
+                value,
+            };
+            let text = assignment.pack(SCHEMA.spec(Entity::DEAL));
+            assert_eq!(Assignment::unpack(&text, &SCHEMA), Some(assignment));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_an_assignment() {
+        for text in [
+            "",
+            "[]",
+            r#"["deal","1","amount"]"#,
+            r#"["stages","1","amount",1]"#,
+            r#"["deal","1","target",1]"#,
+            r#"["deal","1","deleted",true]"#,
+            r#"["deal","1","custom.","x"]"#,
+            r#"["deal","1","amount",1.5]"#,
+            r#"["deal","1","amount",{"day":1e99}]"#,
+            r#"["deal","1","amount",[]]"#,
+        ] {
+            assert_eq!(Assignment::unpack(text, &SCHEMA), None, "{text}");
+        }
+    }
+}

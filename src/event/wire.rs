@@ -279,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_from_records_is_told_apart_from_what_sources_said() {
+        let bytes = write_derived([assertion()].iter());
+        let Message::Derived(read) = read(&bytes, &SCHEMA).unwrap() else {
+            panic!("not derived")
+        };
+        assert_eq!(read.assertions().collect::<Vec<_>>(), [assertion()]);
+    }
+
+    #[test]
     fn a_message_of_the_first_version_is_still_read() {
         let Assertion {
             entity,

@@ -71,9 +71,11 @@ fn is_same_field(one: &Assignment<'_>, other: &Assignment<'_>) -> bool {
 /// An assignment more only adds to this, so it doesn't matter in which order they came, or how often this was sent and to whom: it is the same set in
 /// the end, and the records it is about take in sets.
 ///
+/// What is said of three fields or more at one clock may leave the value of one that doesn't count: then nothing says which of them is the later.
+///
 /// Of a history that is cut: as many later clocks as a history keeps are left, and at each of them every field of what was cut off has a value again, or
 /// null. So what was cut off lies before the cut there, too, where neither a value that counts nor an origin depends on it, and is sent only to be
-/// known as cut, and as the beginning of the record.
+/// known as cut, and as the beginning of the record. Of the nulls that were cut off only the earliest may be noted later than it was: nothing depends on that.
 fn derive(record: &Record, symbols: &Symbols, out: &mut Vec<Assertion<'static>>) {
     let read = |held: Held| match held {
         Held::Text(text) => Assignment::unpack(symbols.text(text), &SCHEMA),

@@ -131,6 +131,7 @@ impl Log for NewLog {
             Broken::TwoTurns => 2,
             Broken::ThreeTurns => 3,
             Broken::FourTurns => 4,
+            Broken::FiveTurns => 5,
             _ => u32::MAX,
         };
         let turn = *self
