@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use self::data::Data;
 use super::json::{Json, Next, Token};
 use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, short};
-use crate::event::{Assertion, FieldName, Value};
+use crate::event::{Assertion, FieldName, Value, without_exponent};
 use crate::event::{EntityRef, Field, Schema};
 
 /// A message's header: its name and bytes.
@@ -195,8 +195,10 @@ fn text<'a>(name: &str, json: &mut Json<'a>) -> Result<Option<Cow<'a, str>>, Bad
 fn digits<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Bad> {
     let start = json.at();
     let digits = json.skip()?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Cow::Borrowed(digits));
+    if let Some(plain) = without_exponent(digits)
+        && plain.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Ok(plain);
     }
     json.seek(start);
     Err(mismatch::<String>("`subject`", json))
@@ -308,7 +310,8 @@ fn sequence(json: &str) -> Result<u64, Bad> {
     if text == "null" {
         return Ok(0);
     }
-    text.parse().map_err(|_| {
+    let plain = without_exponent(text).and_then(|plain| plain.parse().ok());
+    plain.ok_or_else(|| {
         Bad::new(
             Reason::WrongType,
             format!(
