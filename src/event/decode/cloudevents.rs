@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use self::data::Data;
 use super::json::{Json, Next, Token};
-use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, short};
+use super::{Bad, Context, Decoded, Reason, entity, event_time, short};
 use crate::event::{Assertion, FieldName, Value, without_exponent};
 use crate::event::{EntityRef, Field, Schema};
 
@@ -81,11 +81,7 @@ pub fn decode<'a>(
             })
     };
     if let Err(bad) = result {
-        decoded.rejected.push(Rejected {
-            index: 0,
-            bad,
-            raw: payload,
-        });
+        decoded.reject(0, bad, payload);
     }
     decoded
 }
@@ -115,11 +111,7 @@ fn items<'a>(text: &'a str, context: &Context<'_>, decoded: &mut Decoded<'a>) ->
             }
         };
         if let Err(bad) = result {
-            decoded.rejected.push(Rejected {
-                index,
-                bad,
-                raw: raw.as_bytes(),
-            });
+            decoded.reject(index, bad, raw.as_bytes());
         }
         index += 1;
         is_item = json.next_item()?;

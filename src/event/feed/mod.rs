@@ -18,7 +18,7 @@ mod segment;
 pub use redact::Redacted;
 use serde_json::Value as Json;
 
-use super::decode::{Bad, Context, Decoded, Reason, Rejected, Rounded};
+use super::decode::{Bad, Context, Decoded, Reason, Rounded};
 use super::mapping::{Applied, Mapping, RowClock, Rule, is_mark};
 use super::{Assertion, Field, FieldName, Value};
 use crate::window::Calendar;
@@ -198,7 +198,7 @@ impl Feed {
                     decoded.assertions.extend(read.assertions);
                     decoded.rounded.extend(read.rounded);
                 }
-                Err(bad) => decoded.rejected.push(Rejected { index, bad, raw }),
+                Err(bad) => decoded.reject(index, bad, raw),
             }
         }
         decoded
@@ -228,7 +228,7 @@ impl Feed {
                 decoded.assertions = read.assertions;
                 decoded.rounded = read.rounded;
             }
-            Err(bad) => decoded.rejected.push(Rejected { index: 0, bad, raw }),
+            Err(bad) => decoded.reject(0, bad, raw),
         }
         decoded
     }
