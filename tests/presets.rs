@@ -134,25 +134,29 @@ async fn a_web_forms_submissions_are_leads_by_their_source() {
 }
 
 #[tokio::test]
-async fn woocommerces_orders_are_payments_once_they_are_paid() {
+async fn woocommerces_orders_are_payments_once_they_are_paid_and_their_refunds_take_off() {
     let figures = figures(Format::Json, "woocommerce").await;
-    // 701 and 706 of customer 25 and 704 of a guest; 702 was refunded, 703 failed, 705 was deleted.
+    // 701 and 706 of customer 25, 702 of customer 26 and 704 of a guest; 703 failed, 705 was deleted. 702 was refunded wholly and 706 in part.
     let clv = &figures["clv"]["all"];
-    assert_eq!(clv["revenue"]["EUR"]["payments"], 3);
-    assert_eq!(clv["revenue"]["EUR"]["received"], "180.49");
-    assert_eq!(clv["payments"]["EUR"]["customers"], 1);
+    assert_eq!(clv["revenue"]["EUR"]["payments"], 4);
+    assert_eq!(clv["revenue"]["EUR"]["received"], "260.49");
+    assert_eq!(clv["revenue"]["EUR"]["refunds"], 2);
+    assert_eq!(clv["revenue"]["EUR"]["returned"], "90.00");
+    assert_eq!(clv["payments"]["EUR"]["customers"], 2);
     assert_eq!(
         figures["clv"]["region=DE"]["payments"]["EUR"]["value"],
-        "160.50"
+        "150.50"
     );
 }
 
 #[tokio::test]
-async fn shopifys_orders_are_payments_of_what_is_left_of_them() {
+async fn shopifys_orders_are_payments_and_the_transactions_of_their_refunds_take_off() {
     let figures = figures(Format::Json, "shopify").await;
     // The first is refunded in part, the second wholly; the third was voided, the fourth is of nobody, the fifth was deleted.
     let clv = &figures["clv"]["all"];
-    assert_eq!(clv["revenue"]["USD"]["received"], "363.00");
+    assert_eq!(clv["revenue"]["USD"]["received"], "438.50");
+    assert_eq!(clv["revenue"]["USD"]["refunds"], 2, "one failed");
+    assert_eq!(clv["revenue"]["USD"]["returned"], "75.50");
     assert_eq!(
         figures["clv"]["region=US"]["payments"]["USD"]["value"],
         "353.00"

@@ -11,6 +11,8 @@ pub(super) struct Notation {
     pub grouping: Option<char>,
     /// More than four places are rounded, half to even, instead of refused.
     pub round: bool,
+    /// Its sign is dropped.
+    pub absolute: bool,
     /// It is a percentage.
     pub percent: bool,
 }
@@ -28,6 +30,10 @@ impl Notation {
             hundredth(&plain)?
         } else {
             plain
+        };
+        let plain = match plain.strip_prefix('-') {
+            Some(plain) if self.absolute && !plain.starts_with(['-', '+']) => plain.to_owned(),
+            _ => plain,
         };
         match Decimal::parse(&plain) {
             Some(exact) => Some((exact, false)),
@@ -148,7 +154,7 @@ mod tests {
             decimal,
             grouping,
             round,
-            percent: false,
+            ..Notation::default()
         };
         notation
             .read(text)
@@ -218,6 +224,20 @@ mod tests {
         assert_eq!(read(None, None, true, "12.30000"), Some((123_000, false)));
         assert_eq!(read(None, None, true, "1e999"), None);
         assert_eq!(read(None, None, true, "99999999999999999999.00001"), None);
+    }
+
+    #[test]
+    fn the_sign_is_dropped_where_the_mapping_says_so() {
+        let notation = Notation {
+            absolute: true,
+            round: true,
+            ..Notation::default()
+        };
+        for (text, expected) in [("-10.00", 100_000), ("10", 100_000), ("-0.00005", 0)] {
+            let read = notation.read(text).map(|(Decimal(number), _)| number);
+            assert_eq!(read, Some(expected), "{text}");
+        }
+        assert_eq!(notation.read("--1"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::condition::{Condition, Texts};
+use super::items::Items;
 use super::personal::Hashing;
 use super::source::{Source, SourceSpec};
 use super::{MappingError, pointer};
@@ -21,6 +22,7 @@ use crate::window::Calendar;
 pub(super) struct RuleSpec {
     file: Option<String>,
     table: Option<String>,
+    items: Option<String>,
     entity: String,
     id: SourceSpec,
     #[serde(default)]
@@ -67,6 +69,7 @@ pub struct Rule {
     /// Where further columns come from.
     pub joins: Vec<Join>,
     from: Rows,
+    pub(super) items: Option<Items>,
     when: Condition,
     otherwise: Otherwise,
     /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
@@ -180,9 +183,17 @@ impl Rule {
                 "rows of a feed can't be joined where they are read: their partners come in other messages",
             ));
         }
-        Ok(Rule {
+        if spec.items.is_some() && matches!(from, Rows::File(_)) {
+            return Err(MappingError::wrong(
+                format!("{key}.items"),
+                "the rows of a file have no arrays",
+            ));
+        }
+        let items = spec.items.map(|pointer| Items::new(&key, pointer));
+        let rule = Rule {
             joins,
             from,
+            items: items.transpose()?,
             when: Condition::new(spec.when),
             otherwise: spec.otherwise,
             partial: spec.partial,
@@ -192,7 +203,9 @@ impl Rule {
             fields,
             custom,
             key,
-        })
+        };
+        rule.check_items()?;
+        Ok(rule)
     }
 
     /// The base name of the file whose rows it reads, if it reads a file's.
@@ -296,9 +309,9 @@ impl Rule {
     /// There is no key to hash with.
     pub fn mark(&self, column: &str, text: &str) -> Result<Option<String>, Bad> {
         let column = pointer(column);
-        let hashed = self
-            .uses()
-            .find_map(|(_, known, hashed)| hashed.filter(|_| pointer(known) == column));
+        let hashed = self.uses().find_map(|(_, known, hashed)| {
+            hashed.filter(|_| self.place(known).as_ref() == Some(&column))
+        });
         hashed.map(|source| source.mark(text)).transpose()
     }
 
