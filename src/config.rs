@@ -168,6 +168,8 @@ pub struct SchemaRegistry {
     pub username: String,
     /// Never printed.
     pub password: String,
+    /// Certificates, in PEM, that are trusted besides those of the system.
+    pub certificates: Option<String>,
 }
 
 impl std::fmt::Debug for SchemaRegistry {

@@ -2,8 +2,19 @@
 
 mod support;
 
+use dealpulse::config::SchemaRegistry;
+use dealpulse::kafka::registry::Registry;
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::ssl::{SslAcceptor, SslMethod};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509NameBuilder};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -223,6 +234,89 @@ async fn a_partition_waits_for_its_schema_and_others_go_on() {
         "{replayed}"
     );
     drop(pipeline);
+}
+
+/// A registry that answers anything over TLS, as `localhost`, with a certificate that nobody has signed but itself; and that certificate.
+fn registry_with_tls(answer: String) -> (u16, String) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut certificate = X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    let day = |days| Asn1Time::days_from_now(days).unwrap();
+    certificate.set_not_before(&day(0)).unwrap();
+    certificate.set_not_after(&day(1)).unwrap();
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .build(&certificate.x509v3_context(None, None));
+    certificate.append_extension(names.unwrap()).unwrap();
+    let authority = BasicConstraints::new().ca().build().unwrap();
+    certificate.append_extension(authority).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate = certificate.build();
+    let pem = String::from_utf8(certificate.to_pem().unwrap()).unwrap();
+    let mut tls = SslAcceptor::mozilla_intermediate(SslMethod::tls()).unwrap();
+    tls.set_private_key(&key).unwrap();
+    tls.set_certificate(&certificate).unwrap();
+    let (tls, listener) = (
+        tls.build(),
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Who doesn't trust the certificate hangs up.
+            let Ok(mut stream) = tls.accept(stream.unwrap()) else {
+                continue;
+            };
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked);
+            let length = answer.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}"
+            );
+        }
+    });
+    (port, pem)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_a_certificate_of_its_own_is_asked_once_its_authority_is_named() {
+    let (port, certificate) = registry_with_tls(json!({"schema": DEAL}).to_string());
+    let access = |certificates: Option<&str>| SchemaRegistry {
+        url: format!("https://localhost:{port}"),
+        username: String::new(),
+        password: String::new(),
+        certificates: certificates.map(str::to_owned),
+    };
+    let soon = || Instant::now() + Duration::from_secs(20);
+    let mut trusting = Registry::new(Some(&access(Some(&certificate)))).unwrap();
+    trusting.fetch(&[7], soon()).await.expect("the schema");
+    assert!(trusting.schemas().knows(7));
+
+    let mut careful = Registry::new(Some(&access(None))).unwrap();
+    let waiting = careful.fetch(&[7], soon()).await.unwrap_err();
+    assert!(
+        waiting.why.contains("certificate verify failed"),
+        "{}",
+        waiting.why
+    );
+    assert!(
+        waiting
+            .why
+            .ends_with("name the file of its authority as schema_registry.ca_file"),
+        "{}",
+        waiting.why
+    );
+    assert!(!careful.schemas().knows(7));
+
+    let broken = certificate.replace("MI", "!!");
+    assert!(Registry::new(Some(&access(Some(&broken)))).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -625,6 +625,73 @@ async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_many_bad_items_is_one_dead_letter_and_its_replay_changes_nothing() {
+    let engines = engines().await;
+    let setup = setup(&engines, "many").await;
+    let topic = setup.topics[0].clone();
+    let item = |number: usize| match number % 4 {
+        0 => lead(&format!("L-{number}")),
+        _ => b"1".to_vec(),
+    };
+    let array = |items: usize| {
+        let items: Vec<Vec<u8>> = (0..items).map(item).collect();
+        [b"[".as_slice(), &items.join(&b","[..]), b"]"].concat()
+    };
+    // Of the first 99 items are bad, of the second 300.
+    let (few, many) = (array(132), array(400));
+    let at = send(&setup, &topic, 1, [plain(few), plain(many.clone())]).await;
+    let pipeline = setup.start().await;
+    setup.settled().await;
+    let open = listed(&setup, &[]).await;
+    assert_eq!(open.len(), 99 + 1);
+    let whole: Vec<&Value> = open.iter().filter(|one| one["offset"] == at[1]).collect();
+    let [whole] = whole[..] else {
+        panic!("{whole:?}")
+    };
+    assert_eq!(
+        whole["raw"]["text"],
+        String::from_utf8_lossy(&many).as_ref()
+    );
+    let items = whole["items"].as_str().unwrap();
+    assert!(
+        items.starts_with("not_an_event=300 1-3,5-7,9-11"),
+        "{items}"
+    );
+    let detail = whole["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("300 items of the message are bad"),
+        "{detail}"
+    );
+    let summary = output_of(&setup, &["list", "--limit", "0"]).await;
+    assert!(summary.contains("not_an_event   399"), "{summary}");
+    let before = (records(&setup).await, ids(&setup, "leads").await);
+    assert_eq!(before.1.len(), 100);
+    let kept = output_of(&setup, &["replay"]).await;
+    assert!(
+        kept.contains("100 of `many.crm` are still bad and stay: not_an_event"),
+        "{kept}"
+    );
+
+    // What a replay sends, for example by a version that reads one item more.
+    let (offset, attempt) = (at[1].to_string(), "1");
+    let origin = [
+        ("dealpulse-topic", topic.as_str()),
+        ("dealpulse-partition", "1"),
+        ("dealpulse-offset", &offset),
+        ("dealpulse-index", "0"),
+        ("dealpulse-attempt", attempt),
+        ("dealpulse-timestamp", ""),
+    ];
+    send(&setup, &topic, 1, [with_headers(many, &origin)]).await;
+    setup.settled().await;
+    assert_eq!((records(&setup).await, ids(&setup, "leads").await), before);
+    let again = listed(&setup, &[]).await;
+    let again = again.iter().filter(|one| one["attempt"] == 1);
+    assert_eq!(again.map(|one| &one["items"]).collect::<Vec<_>>(), [items]);
+    assert_eq!(pipeline.sigterm().await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_asked_of_dead_letters_is_refused_with_the_reason() {
     let engines = engines().await;
     let setup = setup(&engines, "refusing").await;

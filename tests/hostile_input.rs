@@ -6,6 +6,7 @@ mod fuzz;
 use std::path::Path;
 
 use dealpulse::event::feed::Format;
+use dealpulse::event::feed::avro::{Schema, Schemas, to_json, unknown};
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
@@ -141,6 +142,68 @@ fn track_events_give_assertions_or_reasons_for_any_input() {
 fn any_json_gives_assertions_or_reasons_for_any_input() {
     let samples = feeds(&["web-form", "woocommerce", "shopify"]);
     damage(&samples, |data| fuzz::feed(Format::Json, data));
+}
+
+/// A message in Avro with its schema, as the fuzz target has it.
+fn avro(schema: &str, value: &[u8]) -> Vec<u8> {
+    let schema: serde_json::Value = serde_json::from_str(schema).expect("a schema");
+    [schema.to_string().as_bytes(), b"\n", value].concat()
+}
+
+/// A schema of a record with one field.
+fn avro_field(of: &str) -> String {
+    format!(r#"{{"type":"record","name":"r","fields":[{{"name":"f","type":{of}}}]}}"#)
+}
+
+#[test]
+fn messages_in_avro_give_assertions_or_reasons_for_any_input() {
+    let seeds = ["crm_lead", "row"].map(|name| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/avro");
+        std::fs::read(path.join(name)).expect(name)
+    });
+    for seed in &seeds {
+        // What is damaged is a message that is read.
+        let end = seed.iter().position(|byte| *byte == b'\n').expect("a line");
+        let schema = std::str::from_utf8(&seed[..end]).expect("a schema");
+        let mut schemas = Schemas::default();
+        schemas.put(7, Schema::parse(schema, &[]).map_err(|_| unknown(7)));
+        let message = [&[0, 0, 0, 0, 7], &seed[end + 1..]].concat();
+        assert!(to_json(&message, &schemas).is_ok());
+    }
+    damage(&seeds, fuzz::avro);
+}
+
+#[test]
+fn a_message_in_avro_of_few_bytes_cannot_fill_the_memory_or_the_stack() {
+    // The count of a block: as large as a whole number can be.
+    let endless = [&[0xfe_u8][..], &[0xff; 7], &[0x01]].concat();
+    for (field, value) in [
+        (
+            r#"{"type":"array","items":"null"}"#.to_owned(),
+            endless.clone(),
+        ),
+        (
+            r#"{"type":"array","items":{"type":"fixed","name":"n","size":0}}"#.to_owned(),
+            endless.clone(),
+        ),
+        (
+            format!(
+                r#"{{"type":"array","items":{{"type":"record","name":"n","fields":[{{"name":"{}","type":"null"}}]}}}}"#,
+                "n".repeat(100_000)
+            ),
+            endless.clone(),
+        ),
+        (r#"["null","r"]"#.to_owned(), vec![2; 100_000]),
+        (
+            r#"{"type":"fixed","name":"n","size":4611686018427387904}"#.to_owned(),
+            vec![0; 10],
+        ),
+        (r#""bytes""#.to_owned(), endless),
+    ] {
+        fuzz::avro(&avro(&avro_field(&field), &value));
+    }
+    let deep = (0..100_000).fold("\"null\"".to_owned(), |of, _| of + "]");
+    fuzz::avro(&[&b"[".repeat(100_000)[..], deep.as_bytes(), b"\n"].concat());
 }
 
 #[test]

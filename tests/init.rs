@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -404,6 +405,80 @@ fn nothing_is_overwritten_and_one_page_has_all_of_it() {
         &path("dealpulse.toml"),
     ]));
     assert_eq!(code, 0, "{checked}");
+}
+
+/// A registry that has one schema, whichever is asked for.
+fn registry_of(schema: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ccompat/", listener.local_addr().unwrap());
+    let answer = json!({"schema": schema}).to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut asked) = (stream.unwrap(), [0; 4096]);
+            let _ = stream.read(&mut asked);
+            let length = answer.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}"
+            );
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_in_avro_are_recognised_by_the_schemas_of_their_registry() {
+    let hex = include_str!("fixtures/feeds/crm_lead.avro.hex");
+    let hex: String = hex.split_whitespace().collect();
+    let digits = |at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
+    let message: Vec<u8> = (0..hex.len() / 2).map(digits).collect();
+    let kafka = Kafka::start().await;
+    let topic = "od.public.crm_lead";
+    kafka.create_topic(topic, 1, &[]).await;
+    let messages = vec![(b"k".to_vec(), message)];
+    kafka.produce(topic, None, messages).await;
+    let brokers = kafka.bootstrap();
+    let init = |more: &[&str]| {
+        let arguments = ["init", "--brokers", &brokers, "--topic", topic];
+        let output = dealpulse(&[&arguments[..], more].concat());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().unwrap();
+        (code, text(output.stdout), text(output.stderr))
+    };
+    let (code, _, said) = init(&[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("name the registry with --schema-registry URL"),
+        "{said}"
+    );
+    let url = registry_of(include_str!("fixtures/feeds/crm_lead.avsc"));
+    let (code, text, said) = init(&["--schema-registry", &url]);
+    assert_eq!(code, 0, "{said}");
+    for expected in [
+        format!("[schema_registry]\nurl = \"{url}\"\n"),
+        format!(
+            "name = \"{topic}\"\nformat = \"debezium\"\nencoding = \"avro\"\npreset = \"odoo\"\n"
+        ),
+    ] {
+        assert!(text.contains(&expected), "no {expected} in\n{text}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("dealpulse.toml");
+    fs::write(&config, text).unwrap();
+    let arguments = ["check", "--offline", "--config", config.to_str().unwrap()];
+    let (code, checked) = code_and_output(&dealpulse(&arguments));
+    assert_eq!(code, 0, "{checked}");
+
+    // A registry that isn't there is no reason to leave the topic out in silence, and neither is a schema of something else.
+    let (code, _, said) = init(&["--schema-registry", "http://127.0.0.1:1"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("is --schema-registry right?"), "{said}");
+    let (code, _, said) = init(&["--schema-registry", &registry_of("\"string\"")]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("none of its messages can be decoded: not_avro"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

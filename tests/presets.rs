@@ -10,7 +10,7 @@ use dealpulse::event::feed::{Explained, Format, Message};
 use dealpulse::event::mapping::Mapping;
 use dealpulse::record::SCHEMA;
 use serde_json::{Value, json};
-use support::feeds::{converges, dump, feed, preset};
+use support::feeds::{converges, dump, feed, preset, sent};
 use support::pure::context;
 
 async fn figures(format: Format, name: &str) -> Value {
@@ -39,6 +39,72 @@ async fn odoo_a_row_is_a_lead_or_a_deal_won_though_archived_and_open_though_once
         "1000.00"
     );
     assert_eq!(figures["clv"]["all"]["customers"], 1);
+}
+
+/// Odoo's mapping, but with the stages' own table to say which are won, as the preset suggests it.
+fn odoo_by_stages() -> String {
+    let text = preset("odoo");
+    let suggested = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let suggested: Vec<&str> = suggested.collect();
+    let is_of_row = |line: &&str| {
+        !(line.starts_with("status = { cases = [{ when = { stage_id")
+            || line.starts_with("closed_at ="))
+    };
+    let kept: Vec<&str> = text.lines().filter(is_of_row).collect();
+    assert_eq!(kept.len() + 2, text.lines().count());
+    let kept = kept.join("\n").replace("\"crm_stage\", ", "");
+    format!("{kept}\n{}\n", suggested.join("\n"))
+}
+
+#[tokio::test]
+async fn a_stage_that_is_renamed_moves_nothing_and_one_that_is_flagged_otherwise_moves_its_deals() {
+    let feed = feed(Format::Debezium, &odoo_by_stages());
+    let row = |table: &str, lsn: i64, columns: Value| {
+        let source = json!({"table": table, "lsn": lsn, "ts_us": 1_772_618_400_000_000_i64 + lsn});
+        let key = json!({"id": columns["id"]});
+        let value = json!({"op": "u", "before": null, "after": columns, "source": source});
+        sent(&format!("od.public.{table}"), &key, &value)
+    };
+    let stage = |lsn, id: i64, name: &str, is_won: bool| {
+        row(
+            "crm_stage",
+            lsn,
+            json!({"id": id, "name": name, "is_won": is_won}),
+        )
+    };
+    let deal = |lsn, id: i64, stage: i64, active: bool, probability: f64| {
+        let columns = json!({"id": id, "type": "opportunity", "active": active, "stage_id": stage, "probability": probability,
+            "expected_revenue": 100.0, "create_date": 1_770_000_000_000_000_i64, "date_closed": 1_770_600_000_000_000_i64});
+        row("crm_lead", lsn, columns)
+    };
+    let mut messages = vec![
+        deal(1, 1, 3, true, 60.0),
+        deal(2, 2, 4, true, 100.0),
+        deal(3, 3, 3, true, 60.0),
+        deal(4, 3, 3, false, 0.0),
+        stage(5, 3, "Proposition", false),
+        stage(6, 4, "Won", true),
+    ];
+    for (more, [open, won, lost]) in [
+        (vec![], [1, 1, 1]),
+        (
+            vec![stage(7, 4, "Closed", true), stage(8, 3, "Offer", false)],
+            [1, 1, 1],
+        ),
+        (vec![stage(9, 3, "Offer", true)], [0, 2, 1]),
+        (vec![stage(10, 4, "Closed", false)], [1, 1, 1]),
+        (vec![deal(11, 3, 4, true, 20.0)], [2, 1, 0]),
+        (vec![deal(12, 3, 3, true, 100.0)], [1, 2, 0]),
+    ] {
+        messages.extend(more);
+        let figures = converges(&feed, &messages).await;
+        let expected = json!({"deals": 3, "open": open, "won": won, "lost": lost});
+        assert_eq!(figures["win_rate"]["all"]["opened"], expected);
+    }
+    // The sample, in which no stage is flagged otherwise, but a won deal is archived.
+    let figures = converges(&feed, &dump("odoo")).await;
+    let expected = json!({"deals": 4, "open": 2, "won": 0, "lost": 2});
+    assert_eq!(figures["win_rate"]["all"]["opened"], expected);
 }
 
 #[tokio::test]
@@ -134,25 +200,29 @@ async fn a_web_forms_submissions_are_leads_by_their_source() {
 }
 
 #[tokio::test]
-async fn woocommerces_orders_are_payments_once_they_are_paid() {
+async fn woocommerces_orders_are_payments_once_they_are_paid_and_their_refunds_take_off() {
     let figures = figures(Format::Json, "woocommerce").await;
-    // 701 and 706 of customer 25 and 704 of a guest; 702 was refunded, 703 failed, 705 was deleted.
+    // 701 and 706 of customer 25, 702 of customer 26 and 704 of a guest; 703 failed, 705 was deleted. 702 was refunded wholly and 706 in part.
     let clv = &figures["clv"]["all"];
-    assert_eq!(clv["revenue"]["EUR"]["payments"], 3);
-    assert_eq!(clv["revenue"]["EUR"]["received"], "180.49");
-    assert_eq!(clv["payments"]["EUR"]["customers"], 1);
+    assert_eq!(clv["revenue"]["EUR"]["payments"], 4);
+    assert_eq!(clv["revenue"]["EUR"]["received"], "260.49");
+    assert_eq!(clv["revenue"]["EUR"]["refunds"], 2);
+    assert_eq!(clv["revenue"]["EUR"]["returned"], "90.00");
+    assert_eq!(clv["payments"]["EUR"]["customers"], 2);
     assert_eq!(
         figures["clv"]["region=DE"]["payments"]["EUR"]["value"],
-        "160.50"
+        "150.50"
     );
 }
 
 #[tokio::test]
-async fn shopifys_orders_are_payments_of_what_is_left_of_them() {
+async fn shopifys_orders_are_payments_and_the_transactions_of_their_refunds_take_off() {
     let figures = figures(Format::Json, "shopify").await;
     // The first is refunded in part, the second wholly; the third was voided, the fourth is of nobody, the fifth was deleted.
     let clv = &figures["clv"]["all"];
-    assert_eq!(clv["revenue"]["USD"]["received"], "363.00");
+    assert_eq!(clv["revenue"]["USD"]["received"], "438.50");
+    assert_eq!(clv["revenue"]["USD"]["refunds"], 2, "one failed");
+    assert_eq!(clv["revenue"]["USD"]["returned"], "75.50");
     assert_eq!(
         figures["clv"]["region=US"]["payments"]["USD"]["value"],
         "353.00"

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use chrono_tz::Tz;
 use dealpulse::config::presets;
 use dealpulse::event::decode::{Context, Decoded, cloudevents};
+use dealpulse::event::feed::avro::{Schema, Schemas, to_json};
 use dealpulse::event::feed::{Explained, Feed, Format, Message};
 use dealpulse::event::mapping::{HashKey, Mapping, RowClock};
 use dealpulse::event::{Assertion, FieldName, Value, wire};
@@ -20,6 +21,9 @@ const GROWTH: usize = 64;
 const FLOOR: usize = 1 << 16;
 /// The same of an event that names many records, each of which has all of its fields.
 const FLOOR_OF_MANY: usize = 8 << 20;
+
+/// What a message in Avro may come to as JSON: a hundred thousand values and sixteen MiB of names, however few its bytes are, besides the longest message in base64.
+const AVRO: usize = 64 << 20;
 
 /// A mapping that uses what mappings have, hashes and all.
 pub const MAPPING: &str = include_str!("../seeds/mapping.toml");
@@ -95,11 +99,11 @@ pub fn feed(format: Format, data: &[u8]) {
     };
     for feed in FEEDS.iter().filter(|feed| feed.format() == format) {
         let decoded = feed.decode(topic, message, &context());
-        let floor = match format {
-            Format::SalesforceCdc => FLOOR_OF_MANY,
-            _ => FLOOR,
-        };
-        bounded(&decoded, key.map_or(0, <[u8]>::len) + value.len(), floor);
+        bounded(
+            &decoded,
+            key.map_or(0, <[u8]>::len) + value.len(),
+            floor(feed),
+        );
         if decoded.assertions.is_empty() && decoded.rejected.is_empty() {
             let known = feed.explain(topic, message, &context());
             let is_known = |item: &Explained| {
@@ -128,6 +132,53 @@ pub fn feed(format: Format, data: &[u8]) {
         assert_eq!(again.assertions, decoded.assertions);
         assert_eq!(reasons(&again), reasons(&decoded));
         assert_eq!(feed.redact(topic, left), Some(redacted), "redacted once");
+    }
+}
+
+/// What even the smallest message of a feed may come to.
+fn floor(feed: &Feed) -> usize {
+    let has_items = feed
+        .mapping()
+        .rules
+        .iter()
+        .any(|rule| rule.items().is_some());
+    match feed.format() {
+        Format::SalesforceCdc => FLOOR_OF_MANY,
+        _ if has_items => FLOOR_OF_MANY,
+        _ => FLOOR,
+    }
+}
+
+/// A message in Avro: its schema up to the end of the line, then the value.
+pub fn avro(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n');
+    let (schema, value) = data.split_at(end.unwrap_or(data.len()));
+    let Ok(schema) = std::str::from_utf8(schema) else {
+        return;
+    };
+    let schema = match Schema::parse(schema, &[]) {
+        Ok(schema) => schema,
+        Err(problem) => return assert!(!problem.is_empty()),
+    };
+    let mut schemas = Schemas::default();
+    schemas.put(7, Ok(schema));
+    let mut message = vec![0, 0, 0, 0, 7];
+    message.extend(value.get(1..).unwrap_or_default());
+    if let Ok(json) = to_json(&message, &schemas) {
+        assert!(
+            json.len() <= AVRO,
+            "{} bytes come out of {}",
+            json.len(),
+            data.len()
+        );
+    }
+    let of = Message {
+        key: Some(&message),
+        value: Some(&message),
+    };
+    for feed in FEEDS.iter() {
+        let decoded = feed.decode_avro("orders", of, &schemas, &context());
+        bounded(&decoded, data.len(), floor(feed));
     }
 }
 

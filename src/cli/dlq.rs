@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::config::Config;
 use crate::event::decode::Reason;
+use crate::kafka::dead_letter::DeadLetter;
 use crate::kafka::dead_letter::read::At;
 
 /// List dead letters, and replay those that can be decoded now
@@ -46,11 +47,13 @@ impl Chosen {
         Ok(Config::load(&self.config, &std::env::vars().collect())?)
     }
 
-    /// Whether a dead letter of this topic and reason is meant.
-    fn means(&self, topic: &str, reason: &str) -> bool {
-        let is_reason =
-            self.reasons.is_empty() || self.reasons.iter().any(|chosen| chosen.name() == reason);
-        is_reason && self.topic.as_deref().is_none_or(|chosen| chosen == topic)
+    /// Whether a dead letter is meant: one that stands for many items by the reason of any of them.
+    fn means(&self, dead_letter: &DeadLetter) -> bool {
+        let counts = dead_letter.counts();
+        let has = |chosen: &Reason| counts.iter().any(|(reason, _)| *reason == chosen.name());
+        let is_reason = self.reasons.is_empty() || self.reasons.iter().any(has);
+        let topic = self.topic.as_deref();
+        is_reason && topic.is_none_or(|chosen| chosen == dead_letter.topic)
     }
 }
 

@@ -90,7 +90,7 @@ fn show(out: &mut String, item: &Explained) {
         Explained::Ignored { table } => writeln!(out, "  {table}: ignored, as the mapping says"),
         Explained::NotRead { rule, table } => writeln!(
             out,
-            "  {table}, {rule}: its `when` does not hold, so it says nothing"
+            "  {table}, {rule}: its `when` does not hold, or there are no `items`, so it says nothing"
         ),
         Explained::Read {
             rule,

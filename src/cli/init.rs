@@ -1,6 +1,7 @@
 //! `dealpulse init`: looks at some messages, recognises how topics are written and by which preset they are read, and writes a configuration.
 
 mod choose;
+mod registry;
 mod write;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::kafka::sample::{BYTES, Sampled, newest};
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 use choose::{Choice, Group, choose, group};
+use registry::Encoded;
 use write::{Section, commented, configuration, skeleton};
 
 /// The exit code where something is left to be decided.
@@ -45,6 +47,9 @@ pub struct Init {
     /// A property of librdkafka, such as security.protocol=SASL_SSL; the password of SASL is DEALPULSE_KAFKA_PASSWORD
     #[arg(long, value_name = "KEY=VALUE")]
     pub property: Vec<String>,
+    /// The schema registry of topics in Avro; its user and password are DEALPULSE_SCHEMA_REGISTRY_USERNAME and DEALPULSE_SCHEMA_REGISTRY_PASSWORD
+    #[arg(long, value_name = "URL")]
+    pub schema_registry: Option<String>,
     /// Messages in files in place of Kafka's, one a line: the value alone, or an object with topic, key, value and timestamp; - is standard input
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub sample: Vec<PathBuf>,
@@ -66,6 +71,8 @@ struct Draft {
     /// Mappings by the names of their files.
     files: BTreeMap<String, String>,
     questions: Vec<String>,
+    /// The topics in Avro that were decoded.
+    encoded: Encoded,
 }
 
 /// Looks, writes, and says what it saw.
@@ -74,10 +81,14 @@ struct Draft {
 /// Kafka or a file that can't be read, no message that tells anything, or a file that is there already.
 pub async fn run(args: Init) -> Result<ExitCode> {
     let properties = properties(&args.property)?;
-    let samples = match args.sample.is_empty() {
+    let mut samples = match args.sample.is_empty() {
         true => of_kafka(&args, &properties).await?,
         false => of_files(&args)?,
     };
+    let mut draft = Draft::default();
+    if let Some(url) = &args.schema_registry {
+        draft.encoded = registry::decode(&mut samples, url).await?;
+    }
     let (groups, others) = group(&samples);
     ensure!(
         !groups.is_empty(),
@@ -88,7 +99,6 @@ pub async fn run(args: Init) -> Result<ExitCode> {
             "the files"
         }
     );
-    let mut draft = Draft::default();
     for group in &groups {
         draft.add(group)?;
     }
@@ -116,6 +126,7 @@ pub async fn run(args: Init) -> Result<ExitCode> {
         args.brokers.as_deref(),
         &written,
         &draft.sections,
+        args.schema_registry.as_deref().zip(Some(&draft.encoded)),
         samples.len(),
     );
     if draft.files.is_empty() {
@@ -230,9 +241,19 @@ impl Draft {
                 });
             }
             Shape::Feed(format) => self.add_feed(group, topics, &choose(group, format))?,
-            Shape::Registry(_) => self.ask(format!(
-                "{names}: written by the serializer of a schema registry; it is left out, since init looks into JSON alone (docs/feeds.md)"
-            )),
+            Shape::Registry(_) => {
+                let why = group
+                    .topics
+                    .iter()
+                    .find_map(|topic| self.encoded.unread.get(*topic));
+                let fix = match why {
+                    Some(why) => format!("none of its messages can be decoded: {why}"),
+                    None => "name the registry with --schema-registry URL".to_owned(),
+                };
+                self.ask(format!(
+                    "{names}: written by the serializer of a schema registry; it is left out: {fix}"
+                ));
+            }
             Shape::Unknown => self.ask(format!("{names}: no JSON object; it is left out")),
         }
         Ok(())

@@ -356,7 +356,18 @@ impl Checker<'_> {
             raw.schema_registry.password_file.as_deref(),
             environment,
         )?;
+        let certificates = match &raw.schema_registry.ca_file {
+            None => None,
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                let problem = format!(
+                    "{}: {error}; write certificates there, in PEM",
+                    file.display()
+                );
+                self.bad("schema_registry.ca_file", problem)
+            })?),
+        };
         Ok(Some(SchemaRegistry {
+            certificates,
             url: url.trim_end_matches('/').to_owned(),
             username: raw.schema_registry.username.clone(),
             password: password.unwrap_or_default(),

@@ -86,7 +86,7 @@ macro_rules! raw {
 }
 
 raw!(RawKafka { brokers: String = "127.0.0.1:9092".into(), group: String = "dealpulse".into(), password_file: Option<PathBuf> = None, properties: BTreeMap<String, String> = BTreeMap::new() });
-raw!(RawSchemaRegistry { url: Option<String> = None, username: String = String::new(), password_file: Option<PathBuf> = None });
+raw!(RawSchemaRegistry { url: Option<String> = None, username: String = String::new(), password_file: Option<PathBuf> = None, ca_file: Option<PathBuf> = None });
 raw!(RawLog { topic: String = "dealpulse.log".into(), partitions: Option<u32> = None, replication: i32 = -1, retention_hours: u64 = 168, verify: bool = true });
 raw!(RawDeadLetters {
     topic: String = "dealpulse.dead-letters".into()

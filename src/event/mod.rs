@@ -19,7 +19,8 @@ pub use names::{EntityRef, Schema};
 pub use schema::{Entity, EntitySpec, Field, FieldSpec, Keep, Kind, Placement, SideInput};
 pub use stamp::{Clock, Origin, Stamp, topic_number};
 pub use value::{
-    DECIMAL_ONE, Decimal, RATE_ONE, Value, is_currency, rate, rounded, share, write_decimal,
+    DECIMAL_ONE, Decimal, RATE_ONE, Value, is_currency, rate, rounded, scaled, share,
+    without_exponent, write_decimal,
 };
 
 pub use crate::window::{When, date};

@@ -48,20 +48,11 @@ impl Decimal {
         if let Some(number) = plain(text.as_bytes()) {
             return Some(Decimal(number));
         }
-        let (mantissa, exponent) = match text.find(['e', 'E']) {
-            Some(at) => (
-                &text[..at],
-                text[at + 1..]
-                    .parse::<i32>()
-                    .ok()
-                    .filter(|e| (-30..=30).contains(e))?,
-            ),
-            None => (text, 0),
-        };
-        let (negative, digits) = match mantissa.as_bytes().first()? {
-            b'-' => (true, &mantissa[1..]),
-            b'+' => (false, &mantissa[1..]),
-            _ => (false, mantissa),
+        let text = without_exponent(text)?;
+        let (negative, digits) = match text.as_bytes().first()? {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, &*text),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         if whole.is_empty() && fraction.is_empty() {
@@ -77,7 +68,7 @@ impl Decimal {
                 .checked_add(i128::from(byte - b'0'))?;
         }
         // `number` counts units of 10^-places; bring it to ten-thousandths, exactly or not at all.
-        let mut places = i32::try_from(fraction.len()).ok()? - exponent;
+        let mut places = fraction.len();
         while places < 4 && number != 0 {
             number = number.checked_mul(10)?;
             places += 1;
@@ -92,6 +83,60 @@ impl Decimal {
         let number = i64::try_from(number).ok()?;
         Some(Decimal(if negative { -number } else { number }))
     }
+}
+
+/// How many places before or behind the point a number with an exponent may have: more than anything it could mean.
+const PLACES: i64 = 64;
+
+/// A number with an exponent, as programs write large and small floating-point numbers (`1.25E7`, `4.2E-4`), without it; other texts as they are.
+/// Exactly or not at all: `None` for more than 64 places, and for what is no number.
+pub fn without_exponent(text: &str) -> Option<Cow<'_, str>> {
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return Some(Cow::Borrowed(text));
+    };
+    let exponent: i32 = exponent.parse().ok()?;
+    let (sign, digits) = match mantissa.as_bytes().first()? {
+        b'-' => ("-", &mantissa[1..]),
+        b'+' => ("", &mantissa[1..]),
+        _ => ("", mantissa),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = [whole, fraction].concat();
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let significant = all.trim_start_matches('0');
+    // Where the point is among the significant digits.
+    let leading = i64::try_from(all.len() - significant.len()).ok()?;
+    let point = i64::try_from(whole.len()).ok()? - leading + i64::from(exponent);
+    let digits = significant.trim_end_matches('0');
+    if digits.is_empty() {
+        return Some(Cow::Borrowed("0"));
+    }
+    if !(-PLACES..=PLACES).contains(&point) {
+        return None;
+    }
+    let (before, behind) = (point.max(0) as usize, (-point).max(0) as usize);
+    Some(Cow::Owned(match digits.split_at_checked(before) {
+        Some(("", digits)) => format!("{sign}0.{}{digits}", "0".repeat(behind)),
+        Some((whole, "")) => format!("{sign}{whole}"),
+        Some((whole, fraction)) => format!("{sign}{whole}.{fraction}"),
+        None => format!("{sign}{digits:0<before$}"),
+    }))
+}
+
+/// A number of units, in units of 10^-places: exactly or not at all.
+pub fn scaled(text: &str, places: usize) -> Option<i64> {
+    let text = without_exponent(text.trim())?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((&*text, ""));
+    if whole.trim_start_matches(['-', '+']).is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    if fraction.len() > places || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    format!("{whole}{fraction:0<places$}").parse().ok()
 }
 
 /// A whole number nearest to numerator ÷ denominator, a half away from zero as invoices are rounded. The denominator is above 0.
@@ -118,7 +163,8 @@ pub const RATE_ONE: i128 = 1_000_000_000_000;
 
 /// Reads a positive number below 10¹² with at most twelve places, such as an exchange rate, as a whole number of 10⁻¹².
 pub fn rate(text: &str) -> Option<i128> {
-    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let text = without_exponent(text.trim())?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((&*text, ""));
     let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
     let has_digits = !(whole.is_empty() && fraction.is_empty());
     if !has_digits || !is_number(whole) || !is_number(fraction) {
@@ -279,6 +325,11 @@ mod tests {
             ("1.25e1", "12.50"),
             ("0.00010000", "0.0001"),
             ("0e25", "0.00"),
+            ("1.25E7", "12500000.00"),
+            ("-1.2345678E+7", "-12345678.00"),
+            ("4.2E-3", "0.0042"),
+            ("1e-3", "0.001"),
+            ("9.22337203685477E14", "922337203685477.00"),
             ("-0.0001", "-0.0001"),
             ("922337203685477.5807", "922337203685477.5807"),
             ("99999999999999", "99999999999999.00"),
@@ -301,12 +352,55 @@ mod tests {
             "922337203685477.5808",
             "1e31",
             "1e-6",
+            "1.2345678E-1",
+            "9.3E14",
+            "1e999",
+            "1e99999999999",
             "--1",
             "1e",
+            "e5",
+            "1.5e1.5",
+            "1e5e5",
             "９",
         ] {
             assert_eq!(decimal(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_exponent_is_written_out_exactly_or_the_number_is_refused() {
+        for (text, plain) in [
+            ("1.25E7", "12500000"),
+            ("1.2345678901234567E7", "12345678.901234567"),
+            ("-4.2e-4", "-0.00042"),
+            ("+10.50E+1", "105"),
+            ("0.0012e2", "0.12"),
+            ("000e9", "0"),
+            ("1e0", "1"),
+            ("12.50", "12.50"),
+        ] {
+            assert_eq!(without_exponent(text).as_deref(), Some(plain), "{text}");
+        }
+        for text in [
+            "Cedar",
+            "1e65",
+            "1e-66",
+            "e1",
+            "1e",
+            "1e2147483648",
+            ".e1",
+            "1.2.3e4",
+        ] {
+            assert_eq!(without_exponent(text), None, "{text}");
+        }
+        assert_eq!(scaled("1.7726184E9", 6), Some(1_772_618_400_000_000));
+        assert_eq!(scaled("1772618400.5", 3), Some(1_772_618_400_500));
+        assert_eq!(scaled("-1.50", 1), Some(-15));
+        for text in ["1.5", "1e-1", "1e19", "x", "", "-"] {
+            assert_eq!(scaled(text, 0), None, "{text}");
+        }
+        assert_eq!(rate("4.2E-5"), Some(42_000_000));
+        assert_eq!(rate("4.2E-13"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written before the input offset moves.
 
+mod items;
 pub mod read;
 mod redaction;
 pub mod replay;
@@ -8,6 +9,7 @@ use rdkafka::Message;
 use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
+pub use items::Items;
 pub use redaction::Redaction;
 
 use super::client::{self, Hearing, Producer, outside};
@@ -24,6 +26,8 @@ pub mod header {
     pub const REASON: &str = "dealpulse-reason";
     /// What exactly was wrong.
     pub const DETAIL: &str = "dealpulse-detail";
+    /// The items it stands for, if they are many: [`super::Items::text`].
+    pub const ITEMS: &str = "dealpulse-items";
     /// What was taken out of it: [`super::Redaction::name`].
     pub const REDACTED: &str = "dealpulse-redacted";
     /// Makes a message without a value the mark that a dead letter was replayed: `partition:offset` of the dead letter.
@@ -77,19 +81,21 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// The message's own headers: in binary mode they are half of the event.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Why: the name of a [`crate::event::decode::Reason`], of this version or another.
+    /// Why: the name of a [`crate::event::decode::Reason`], of this version or another; of many items, that of the most.
     pub reason: String,
     /// What exactly was wrong.
     pub detail: String,
     /// The item's bytes; the message's, if it is not a batch.
     pub raw: Vec<u8>,
+    /// The bad items of the message that it stands for, if they are too many for a dead letter each; its bytes are then the message's.
+    pub items: Option<Items>,
     /// What was taken out of key, headers and bytes, if something was.
     pub redaction: Option<Redaction>,
 }
 
 impl DeadLetter {
     /// The dead letter of an item that was rejected, of a message of this `origin` that has these headers.
-    pub fn new(
+    fn new(
         message: &impl Message,
         headers: &[Header<'_>],
         origin: Origin,
@@ -106,6 +112,7 @@ impl DeadLetter {
             reason: rejected.bad.reason.name().to_owned(),
             detail: rejected.bad.detail,
             raw: rejected.raw.to_vec(),
+            items: None,
             redaction: None,
         }
     }
@@ -122,6 +129,7 @@ impl DeadLetter {
             reason: origin::text(&headers, header::REASON)?.to_owned(),
             detail: origin::text(&headers, header::DETAIL)?.to_owned(),
             raw: message.payload().unwrap_or_default().to_vec(),
+            items: origin::text(&headers, header::ITEMS).and_then(Items::read),
             redaction: origin::text(&headers, header::REDACTED).map(Redaction::of_name),
         })
     }
@@ -148,12 +156,15 @@ impl DeadLetter {
             (header::REASON, self.reason.as_bytes()),
             (header::DETAIL, self.detail.as_bytes()),
         ];
+        let items = self.items.as_ref().map(Items::text);
+        let items = items.iter().map(|text| (header::ITEMS, text.as_bytes()));
         let redacted = self
             .redaction
             .map(|redaction| (header::REDACTED, redaction.name().as_bytes()));
         let headers = self
             .own_headers()
             .chain(why)
+            .chain(items)
             .chain(redacted)
             .chain(origin.iter().map(|(name, value)| (*name, value.as_bytes())));
         let mut record: FutureRecord<'_, Vec<u8>, Vec<u8>> = FutureRecord::to(topic)

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_tls::{HttpsConnector, native_tls::TlsConnector};
+use hyper_tls::HttpsConnector;
+use hyper_tls::native_tls::{self, Certificate, TlsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -36,6 +37,8 @@ const KEPT: usize = 1_000;
 const MISSING: Duration = Duration::from_secs(60);
 /// How many other schemas a schema may refer to, and they.
 const REFERENCES: usize = 100;
+/// What a certificate ends with.
+const PEM_END: &str = "-----END CERTIFICATE-----";
 /// What the registry answers when it has no schema of an id.
 const NO_SUCH_SCHEMA: u32 = 40403;
 
@@ -99,9 +102,10 @@ impl Registry {
     /// A client of a registry; nothing is asked yet.
     ///
     /// # Errors
-    /// If this machine has no TLS.
+    /// If this machine has no TLS, or the certificates to be trusted are none.
     pub fn new(access: Option<&SchemaRegistry>) -> Result<Registry, OutsideError> {
-        let tls = TlsConnector::new().map_err(|error| {
+        let certificates = access.and_then(|access| access.certificates.as_deref());
+        let tls = trusting(certificates.unwrap_or_default()).map_err(|error| {
             OutsideError::fatal("setting up TLS for the schema registry", error)
         })?;
         let mut connector = HttpConnector::new();
@@ -310,6 +314,18 @@ fn refusal(body: &[u8]) -> Option<u32> {
     })
 }
 
+/// TLS that trusts some certificates, in PEM, besides those of the system.
+fn trusting(certificates: &str) -> Result<TlsConnector, native_tls::Error> {
+    let mut builder = TlsConnector::builder();
+    for pem in certificates
+        .split_inclusive(PEM_END)
+        .filter(|pem| pem.contains(PEM_END))
+    {
+        builder.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
+    }
+    builder.build()
+}
+
 /// An error with what led to it: "client error" alone says nothing.
 fn causes(error: hyper_util::client::legacy::Error) -> String {
     let mut text = error.to_string();
@@ -317,6 +333,9 @@ fn causes(error: hyper_util::client::legacy::Error) -> String {
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
+    }
+    if text.contains("certificate verify failed") {
+        text += "; if the registry's certificate is one of your own, name the file of its authority as schema_registry.ca_file";
     }
     text
 }

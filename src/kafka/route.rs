@@ -329,12 +329,10 @@ impl Router {
                     .with_label_values(&[&topic.name, &rounded.table, &rounded.column])
                     .inc();
             }
-            for rejected in decoded.rejected {
-                batch.dead_letters.push((
-                    input.clone(),
-                    message.offset(),
-                    DeadLetter::new(message, &headers, origin, rejected).kept_by(topic),
-                ));
+            for dead_letter in DeadLetter::of(message, &headers, origin, decoded.rejected) {
+                let dead_letter = dead_letter.kept_by(topic);
+                let at = (input.clone(), message.offset());
+                batch.dead_letters.push((at.0, at.1, dead_letter));
             }
             assertions.extend(decoded.assertions);
             batch.next_offsets.insert(input, message.offset() + 1);

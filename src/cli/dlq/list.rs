@@ -37,14 +37,13 @@ fn print(args: &List, dead_letters: &DeadLetters, topic: &str, out: &mut impl Wr
             return Ok(());
         }
         found += 1;
-        *counts
-            .entry((
-                stored.dead_letter.topic.clone(),
-                stored.dead_letter.reason.clone(),
-            ))
-            .or_insert_with(BTreeMap::new)
-            .entry(stored.state)
-            .or_default() += 1;
+        for (reason, count) in stored.dead_letter.counts() {
+            *counts
+                .entry((stored.dead_letter.topic.clone(), reason.to_owned()))
+                .or_insert_with(BTreeMap::new)
+                .entry(stored.state)
+                .or_default() += count;
+        }
         match (found > args.limit.unwrap_or(usize::MAX), args.json) {
             (true, _) => Ok(()),
             (false, true) => Ok::<_, anyhow::Error>(writeln!(out, "{}", show::json(&stored))?),
@@ -69,8 +68,5 @@ fn print(args: &List, dead_letters: &DeadLetters, topic: &str, out: &mut impl Wr
 }
 
 fn is_meant(args: &List, stored: &StoredDeadLetter) -> bool {
-    (args.all || stored.state == State::Open)
-        && args
-            .chosen
-            .means(&stored.dead_letter.topic, &stored.dead_letter.reason)
+    (args.all || stored.state == State::Open) && args.chosen.means(&stored.dead_letter)
 }

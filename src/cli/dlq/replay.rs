@@ -43,10 +43,7 @@ pub fn run(args: &Replay) -> Result<()> {
     };
     let mut missing: BTreeSet<At> = args.dead_letters.iter().copied().collect();
     let done = dead_letters.each(|stored| {
-        let is_meant = stored.state == State::Open
-            && args
-                .chosen
-                .means(&stored.dead_letter.topic, &stored.dead_letter.reason);
+        let is_meant = stored.state == State::Open && args.chosen.means(&stored.dead_letter);
         match is_meant && (args.dead_letters.is_empty() || missing.remove(&stored.at)) {
             true => work.take(stored, &config),
             false => Ok(()),

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
-use crate::kafka::dead_letter::Redaction;
 use crate::kafka::dead_letter::read::{State, StoredDeadLetter};
+use crate::kafka::dead_letter::{Items, Redaction};
 
 /// How many characters of a dead letter's bytes are shown.
 const START: usize = 160;
@@ -59,15 +59,18 @@ pub fn text(stored: &StoredDeadLetter) -> String {
     } else {
         format!(" ({})", notes.join(", "))
     };
+    let item = match &dead_letter.items {
+        Some(items) => format!("{} items", items.count()),
+        None => format!("item {}", origin.index),
+    };
     format!(
-        "{}{notes}  {}  {}\n    of {} partition {} offset {} item {}, attempt {}: {}\n    {}",
+        "{}{notes}  {}  {}\n    of {} partition {} offset {} {item}, attempt {}: {}\n    {}",
         stored.at,
         time(origin.timestamp).unwrap_or_else(|| "no time".to_owned()),
         safe(dead_letter.reason.as_bytes()),
         safe(dead_letter.topic.as_bytes()),
         origin.partition,
         origin.offset,
-        origin.index,
         origin.attempt,
         safe(dead_letter.detail.as_bytes()),
         start(&dead_letter.raw),
@@ -98,6 +101,7 @@ pub fn json(stored: &StoredDeadLetter) -> Value {
         "timestamp": time(origin.timestamp),
         "reason": dead_letter.reason,
         "detail": dead_letter.detail,
+        "items": dead_letter.items.as_ref().map(Items::text),
         "redacted": dead_letter.redaction.map(Redaction::name),
         "key": dead_letter.key.as_deref().map(bytes),
         "headers": headers,
@@ -203,6 +207,7 @@ mod tests {
             reason: "bad_money".into(),
             detail: "`amount` is \u{1b}[31m12,50".into(),
             raw: raw.to_vec(),
+            items: None,
             redaction: None,
         };
         StoredDeadLetter {

@@ -238,6 +238,8 @@ fn columns<'m>(
     taken: impl Fn(&str) -> bool,
 ) -> BTreeSet<&'m str> {
     let rules = mapping.rules.iter();
+    // The columns of items are no columns of the table.
+    let rules = rules.filter(|rule| rule.items().is_none());
     let rules = rules.filter(|rule| rule.reads(table) && taken(rule.id()));
     rules
         .flat_map(|rule| {

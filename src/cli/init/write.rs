@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::registry::Encoded;
 use crate::event::feed::Format;
 use crate::event::feed::recognise::Observed;
 use crate::record::SCHEMA;
@@ -30,6 +31,7 @@ pub fn configuration(
     brokers: Option<&str>,
     properties: &BTreeMap<String, String>,
     sections: &[Section],
+    registry: Option<(&str, &Encoded)>,
     messages: usize,
 ) -> String {
     let mut out = format!(
@@ -46,11 +48,22 @@ pub fn configuration(
     for (name, value) in properties {
         let _ = writeln!(out, "{} = {}", quoted(name), quoted(value));
     }
+    let is_encoded =
+        |topic: &str| registry.is_some_and(|(_, encoded)| encoded.topics.contains(topic));
+    let mut topics = sections.iter().flat_map(|section| &section.topics);
+    if let Some((url, _)) = registry
+        && topics.any(|topic| is_encoded(topic))
+    {
+        let _ = writeln!(out, "\n[schema_registry]\nurl = {}", quoted(url));
+    }
     for section in sections {
         for topic in &section.topics {
             let _ = writeln!(out, "\n[[topics]]\nname = {}", quoted(topic));
             if let Some(format) = section.format {
                 let _ = writeln!(out, "format = {}", quoted(format.name()));
+            }
+            if is_encoded(topic) {
+                out += "encoding = \"avro\"\n";
             }
             if let Some((key, value)) = &section.mapping {
                 let _ = writeln!(out, "{key} = {}", quoted(value));

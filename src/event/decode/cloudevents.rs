@@ -11,8 +11,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use self::data::Data;
 use super::json::{Json, Next, Token};
-use super::{Bad, Context, Decoded, Reason, Rejected, entity, event_time, short};
-use crate::event::{Assertion, FieldName, Value, field_value};
+use super::{Bad, Context, Decoded, Reason, entity, event_time, short};
+use crate::event::{Assertion, FieldName, Value, field_value, without_exponent};
 use crate::event::{EntityRef, Field, Schema};
 
 /// A message's header: its name and bytes.
@@ -81,11 +81,7 @@ pub fn decode<'a>(
             })
     };
     if let Err(bad) = result {
-        decoded.rejected.push(Rejected {
-            index: 0,
-            bad,
-            raw: payload,
-        });
+        decoded.reject(0, bad, payload);
     }
     decoded
 }
@@ -115,11 +111,7 @@ fn items<'a>(text: &'a str, context: &Context<'_>, decoded: &mut Decoded<'a>) ->
             }
         };
         if let Err(bad) = result {
-            decoded.rejected.push(Rejected {
-                index,
-                bad,
-                raw: raw.as_bytes(),
-            });
+            decoded.reject(index, bad, raw.as_bytes());
         }
         index += 1;
         is_item = json.next_item()?;
@@ -195,8 +187,10 @@ fn text<'a>(name: &str, json: &mut Json<'a>) -> Result<Option<Cow<'a, str>>, Bad
 fn digits<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Bad> {
     let start = json.at();
     let digits = json.skip()?;
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(Cow::Borrowed(digits));
+    if let Some(plain) = without_exponent(digits)
+        && plain.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Ok(plain);
     }
     json.seek(start);
     Err(mismatch::<String>("`subject`", json))
@@ -310,7 +304,8 @@ fn sequence(json: &str) -> Result<u64, Bad> {
     if text == "null" {
         return Ok(0);
     }
-    text.parse().map_err(|_| {
+    let plain = without_exponent(text).and_then(|plain| plain.parse().ok());
+    plain.ok_or_else(|| {
         Bad::new(
             Reason::WrongType,
             format!(

@@ -219,6 +219,19 @@ pub struct Decoded<'a> {
     pub rounded: Vec<Rounded>,
 }
 
+/// How many items of a message are rejected each with what exactly is wrong with it; of the others the reason is known.
+pub const DETAILED: usize = 100;
+
+impl<'a> Decoded<'a> {
+    /// Rejects an item.
+    pub(in crate::event) fn reject(&mut self, index: u32, mut bad: Bad, raw: &'a [u8]) {
+        if self.rejected.len() >= DETAILED {
+            bad.detail = String::new();
+        }
+        self.rejected.push(Rejected { index, bad, raw });
+    }
+}
+
 /// An amount that was rounded to four places.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rounded {

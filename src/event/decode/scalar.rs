@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::{Bad, Reason, qualify, short};
-use crate::event::{DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, is_currency, rate};
+use crate::event::{
+    DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, is_currency, rate, without_exponent,
+};
 
 /// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
 ///
@@ -76,7 +78,10 @@ pub fn read_text<'a>(
             })
         }
         Kind::Rate => match rate(&text) {
-            Some(_) => Value::Text(text.trim().to_owned().into()),
+            Some(_) => {
+                let plain = without_exponent(text.trim());
+                Value::Text(plain.map_or_else(String::new, Cow::into_owned).into())
+            }
             None => return Err(wrong("a positive number with at most twelve places")),
         },
         Kind::Flag => match &*text {

@@ -1,4 +1,5 @@
-//! Documents: JSON whose numbers stay the texts they were written as. A number of a document may be an amount, and an amount is never a float.
+//! Documents: JSON whose numbers stay the texts they were written as, an exponent written out. A number of a document may be an amount, and an amount is
+//! never a float.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use crate::event::decode::{Bad, Reason};
+use crate::event::without_exponent;
 
 /// How deep objects and arrays may lie in each other: no feed needs as much, and a message that does costs more than it says.
 pub(super) const DEPTH: usize = 32;
@@ -66,7 +68,11 @@ fn tree(raw: &RawValue, depth: usize) -> Result<Json, Bad> {
             let items = items.into_iter().map(|raw| tree(raw, depth - 1));
             Ok(Json::Array(items.collect::<Result<_, Bad>>()?))
         }
-        Some(b'-' | b'0'..=b'9') => Ok(Json::String(text.to_owned())),
+        // An id in a number with an exponent is the same id as without.
+        Some(b'-' | b'0'..=b'9') => {
+            let plain = without_exponent(text).unwrap_or(text.into());
+            Ok(Json::String(plain.into_owned()))
+        }
         _ => serde_json::from_str(text).map_err(not_json),
     }
 }
@@ -160,9 +166,9 @@ mod tests {
 
     #[test]
     fn numbers_stay_as_they_are_written() {
-        let text = r#" {"a": 12.300000000000001, "b": [1, 99999999999999999999.5, null, true, "5"], "c": {"d": -1e3}, "a\u0062": "x"} "#;
+        let text = r#" {"a": 12.300000000000001, "b": [1, 99999999999999999999.5, null, true, "5"], "c": {"d": -1e3, "e": 1.25E7, "f": 1e999, "g": "1e3"}, "a\u0062": "x"} "#;
         let expected = json!({
-            "a": "12.300000000000001", "b": ["1", "99999999999999999999.5", null, true, "5"], "c": {"d": "-1e3"}, "ab": "x",
+            "a": "12.300000000000001", "b": ["1", "99999999999999999999.5", null, true, "5"], "c": {"d": "-1000", "e": "12500000", "f": "1e999", "g": "1e3"}, "ab": "x",
         });
         assert_eq!(read(text.as_bytes()).unwrap(), expected);
         assert_eq!(read(b"7").unwrap(), json!("7"));

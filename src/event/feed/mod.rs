@@ -8,6 +8,7 @@ mod cell;
 mod debezium;
 mod document;
 mod hubspot;
+mod items;
 mod pipedrive;
 mod plain;
 pub mod recognise;
@@ -18,11 +19,12 @@ mod segment;
 pub use redact::Redacted;
 use serde_json::Value as Json;
 
-use super::decode::{Bad, Context, Decoded, Reason, Rejected, Rounded};
-use super::mapping::{Applied, Mapping, RowClock, Rule, is_mark};
+use super::decode::{Bad, Context, Decoded, Reason, Rounded};
+use super::mapping::{Applied, Mapping, RowClock, Rule};
 use super::{Assertion, Field, FieldName, Value};
 use crate::window::Calendar;
 use avro::Schemas;
+use items::{Budget, cells};
 
 /// How a feed's messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,7 +202,7 @@ impl Feed {
                     decoded.assertions.extend(read.assertions);
                     decoded.rounded.extend(read.rounded);
                 }
-                Err(bad) => decoded.rejected.push(Rejected { index, bad, raw }),
+                Err(bad) => decoded.reject(index, bad, raw),
             }
         }
         decoded
@@ -230,7 +232,7 @@ impl Feed {
                 decoded.assertions = read.assertions;
                 decoded.rounded = read.rounded;
             }
-            Err(bad) => decoded.rejected.push(Rejected { index: 0, bad, raw }),
+            Err(bad) => decoded.reject(0, bad, raw),
         }
         decoded
     }
@@ -246,10 +248,14 @@ impl Feed {
         let mut decoded = Decoded::default();
         for row in self.format.rows(at, item)? {
             for rule in self.rules(&row)? {
-                let cells = cells(rule, &row)?;
-                if let Some(said) = self.assertion(rule, &row, &cells, context, index)? {
-                    decoded.assertions.push(said.0);
-                    decoded.rounded.extend(said.1);
+                let mut budget = Budget::new();
+                for part in items::of(rule, &row)? {
+                    let cells = cells(rule, &row, part)?;
+                    budget.spend(rule, part, &cells)?;
+                    if let Some(said) = self.assertion(rule, &row, &cells, context, index)? {
+                        decoded.assertions.push(said.0);
+                        decoded.rounded.extend(said.1);
+                    }
                 }
             }
         }
@@ -360,24 +366,34 @@ impl Feed {
             Err(bad) => return out.push(Explained::Rejected { index, bad }),
         };
         for rule in rules {
-            let read = cells(rule, row).and_then(|cells| {
-                let said = self.assertion(rule, row, &cells, context, index)?;
-                Ok((said, cells))
-            });
-            out.push(match read {
-                Err(bad) => Explained::Rejected { index, bad },
-                Ok((None, _)) => Explained::NotRead {
-                    rule: rule.key.clone(),
-                    table: table(),
-                },
-                Ok((Some((assertion, rounded)), cells)) => Explained::Read {
-                    rule: rule.key.clone(),
-                    table: table(),
-                    assertion,
-                    cells,
-                    rounded,
-                },
-            });
+            let not_read = || Explained::NotRead {
+                rule: rule.key.clone(),
+                table: table(),
+            };
+            let parts = match items::of(rule, row) {
+                Ok(parts) => parts,
+                Err(bad) => return out.push(Explained::Rejected { index, bad }),
+            };
+            if parts.is_empty() {
+                out.push(not_read());
+            }
+            for part in parts {
+                let read = cells(rule, row, part).and_then(|cells| {
+                    let said = self.assertion(rule, row, &cells, context, index)?;
+                    Ok((said, cells))
+                });
+                out.push(match read {
+                    Err(bad) => Explained::Rejected { index, bad },
+                    Ok((None, _)) => not_read(),
+                    Ok((Some((assertion, rounded)), cells)) => Explained::Read {
+                        rule: rule.key.clone(),
+                        table: table(),
+                        assertion,
+                        cells,
+                        rounded,
+                    },
+                });
+            }
         }
     }
 }
@@ -400,7 +416,7 @@ pub enum Explained {
         /// Which.
         table: String,
     },
-    /// A row that a rule doesn't read, as its condition doesn't hold.
+    /// A row that a rule doesn't read, as its condition doesn't hold or the row has no such items.
     NotRead {
         /// The key of the rule.
         rule: String,
@@ -420,24 +436,6 @@ pub enum Explained {
         /// The amounts that were rounded.
         rounded: Vec<Rounded>,
     },
-}
-
-/// The cells of a row that a rule looks at.
-///
-/// # Errors
-/// A value that has no text; one that was redacted and is read in the clear.
-fn cells(rule: &Rule, row: &Row) -> Result<Vec<Cell>, Bad> {
-    let columns = rule.columns();
-    let cells = columns.map(|(key, column)| {
-        let cell = cell::text(&row.columns, column)
-            .map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
-        if cell.as_deref().is_some_and(is_mark) && !rule.hashed().any(|hashed| hashed == column) {
-            let problem = format!("{key}: `{column}` was redacted; the mapping hashed it then, and reads it in the clear now");
-            return Err(Bad::new(Reason::Redacted, problem));
-        }
-        Ok((key, column.to_owned(), cell))
-    });
-    cells.collect()
 }
 
 fn within_limit(value: &[u8], context: &Context<'_>) -> Result<(), Bad> {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_json::Value as Json;
 
 use super::document::{self, Item};
-use super::{Change, Feed, Format, Message, Row, cell, text_member};
+use super::{Change, Feed, Format, Message, Row, cell, items, text_member};
 use crate::event::decode::Bad;
 use crate::event::mapping::{Rule, pointer};
 
@@ -67,7 +67,7 @@ impl Feed {
         let rules = self.mapping.rules.iter();
         let rules = rules.filter(|rule| is_any || rows.iter().any(|row| rule.reads(&row.table)));
         rules
-            .flat_map(|rule| rule.hashed().map(move |column| (rule, column)))
+            .flat_map(|rule| hashed(rule).map(move |column| (rule, column)))
             .collect()
     }
 
@@ -75,7 +75,7 @@ impl Feed {
     fn key(&self, key: &[u8], marks: &BTreeSet<String>) -> Vec<u8> {
         let rules = || self.mapping.rules.iter();
         let mark = |text: &str| {
-            let columns = rules().flat_map(|rule| rule.hashed().map(move |column| (rule, column)));
+            let columns = rules().flat_map(|rule| hashed(rule).map(move |column| (rule, column)));
             let mut known = columns.filter_map(|(rule, column)| rule.mark(column, text).ok()?);
             known.find(|mark| marks.contains(mark))
         };
@@ -149,8 +149,11 @@ impl Feed {
         let is_merge = matches!(row.change, Change::MergedInto(_));
         (&row.table, &row.change, row.clock) == (&left.table, &left.change, left.clock)
             && rules.all(|rule| {
+                let columns = rule.columns();
+                let mut of_row = columns.filter_map(|(_, column)| rule.column_of_row(column));
                 !(is_merge && rule.hashes_id())
-                    && rule.columns().all(|(_, column)| is_same_cell(rule, column))
+                    && of_row.all(|column| is_same_cell(rule, column))
+                    && items::of(rule, row) == items::of(rule, left)
             })
     }
 }
@@ -182,6 +185,12 @@ impl Format {
             .filter(|place| item.pointer(place).is_some())
             .collect()
     }
+}
+
+/// The columns of its rows that a rule hashes.
+fn hashed(rule: &Rule) -> impl Iterator<Item = &str> {
+    let hashed = rule.hashed();
+    hashed.filter_map(|column| rule.column_of_row(column))
 }
 
 /// What replaces the text of a hashed column; nothing for one that is blank, or a mark already.

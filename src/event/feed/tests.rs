@@ -113,9 +113,9 @@ pub(super) fn context() -> Context<'static> {
     }
 }
 
-type Said = (String, String, i64, u64, BTreeMap<String, String>);
+pub(super) type Said = (String, String, i64, u64, BTreeMap<String, String>);
 
-fn said(assertion: &Assertion<'_>) -> Said {
+pub(super) fn said(assertion: &Assertion<'_>) -> Said {
     let spec = assertion.entity.spec();
     let values = assertion.values.iter().map(|(name, value)| {
         let name = match name {
@@ -170,7 +170,7 @@ fn refused(format: Format, value: &str) -> Reason {
     rejected[0].1
 }
 
-fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(super) fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = pairs
         .iter()
         .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));

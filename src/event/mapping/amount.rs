@@ -1,6 +1,6 @@
 //! Amounts as people and databases write them, by a notation that the mapping states: nothing about them is guessed.
 
-use crate::event::{DECIMAL_ONE, Decimal};
+use crate::event::{DECIMAL_ONE, Decimal, without_exponent};
 
 /// How an amount is written.
 #[derive(Debug, Default)]
@@ -11,6 +11,8 @@ pub(super) struct Notation {
     pub grouping: Option<char>,
     /// More than four places are rounded, half to even, instead of refused.
     pub round: bool,
+    /// Its sign is dropped.
+    pub absolute: bool,
     /// It is a percentage.
     pub percent: bool,
 }
@@ -19,7 +21,9 @@ impl Notation {
     /// The amount, and whether it was rounded.
     pub fn read(&self, text: &str) -> Option<(Decimal, bool)> {
         let plain = match (self.decimal, self.grouping) {
-            (None, None) => text.trim().to_owned(),
+            (None, None) => without_exponent(text.trim())?.into_owned(),
+            // A floating-point number that is large is written with an exponent, whatever people write.
+            (None | Some('.'), _) if is_float(text) => without_exponent(text.trim())?.into_owned(),
             (decimal, grouping) => normal(text, decimal.unwrap_or('.'), grouping)?,
         };
         let plain = if self.percent {
@@ -27,12 +31,23 @@ impl Notation {
         } else {
             plain
         };
+        let plain = match plain.strip_prefix('-') {
+            Some(plain) if self.absolute && !plain.starts_with(['-', '+']) => plain.to_owned(),
+            _ => plain,
+        };
         match Decimal::parse(&plain) {
             Some(exact) => Some((exact, false)),
             None if self.round => Some((half_to_even(&plain)?, true)),
             None => None,
         }
     }
+}
+
+/// True of a number with an exponent, not of one with a currency's code behind it.
+fn is_float(text: &str) -> bool {
+    let is_of_float = |b: u8| b.is_ascii_digit() || b"+-.eE".contains(&b);
+    let text = text.trim();
+    text.bytes().all(is_of_float) && text.ends_with(|c: char| c.is_ascii_digit())
 }
 
 /// `$1,200.00`, `(300.00)`, `1.234,56 €` as a plain decimal. What stands beside the number is a currency's sign or code; every group has three digits.
@@ -139,7 +154,7 @@ mod tests {
             decimal,
             grouping,
             round,
-            percent: false,
+            ..Notation::default()
         };
         notation
             .read(text)
@@ -157,6 +172,9 @@ mod tests {
             (Some('.'), None, "$-5.5", -55_000),
             (Some(','), Some('\u{202f}'), "1\u{202f}234,5", 12_345_000),
             (None, None, "1234.5", 12_345_000),
+            (Some('.'), Some(','), "1.25E7", 125_000_000_000),
+            (Some('.'), Some(','), "12.5 E", 125_000),
+            (None, Some(','), "-4.2E-3", -42),
         ] {
             assert_eq!(
                 read(decimal, grouping, false, text),
@@ -192,6 +210,9 @@ mod tests {
             ("-0.00025", -2),
             ("-0.00025000001", -3),
             ("1.99999", 20_000),
+            ("1.2300000000000001E1", 123_000),
+            ("1.2345678901234567E7", 123_456_789_012),
+            ("5.0E-5", 0),
         ] {
             assert_eq!(read(None, None, false, text), None, "{text}");
             assert_eq!(
@@ -203,6 +224,20 @@ mod tests {
         assert_eq!(read(None, None, true, "12.30000"), Some((123_000, false)));
         assert_eq!(read(None, None, true, "1e999"), None);
         assert_eq!(read(None, None, true, "99999999999999999999.00001"), None);
+    }
+
+    #[test]
+    fn the_sign_is_dropped_where_the_mapping_says_so() {
+        let notation = Notation {
+            absolute: true,
+            round: true,
+            ..Notation::default()
+        };
+        for (text, expected) in [("-10.00", 100_000), ("10", 100_000), ("-0.00005", 0)] {
+            let read = notation.read(text).map(|(Decimal(number), _)| number);
+            assert_eq!(read, Some(expected), "{text}");
+        }
+        assert_eq!(notation.read("--1"), None);
     }
 
     #[test]
@@ -221,6 +256,8 @@ mod tests {
         assert_eq!(read(false, "7"), Some(700));
         assert_eq!(read(false, "33.333"), None);
         assert_eq!(read(true, "33.333"), Some(3_333));
+        assert_eq!(read(false, "1.0E-1"), Some(10));
+        assert_eq!(read(false, "2.5e1"), Some(2_500));
         assert_eq!(read(true, "x"), None);
     }
 }

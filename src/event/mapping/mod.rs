@@ -4,6 +4,7 @@
 
 mod amount;
 mod condition;
+mod items;
 mod personal;
 mod rule;
 mod source;
@@ -273,9 +274,10 @@ fn check_hashed(rules: &[Rule]) -> Result<(), MappingError> {
             .uses()
             .filter_map(|(key, column, by)| Some((key, column, by?)));
         for (key, column, by) in hashed {
+            let place = rule.place(column);
             let mut uses = other
                 .uses()
-                .filter(|used| pointer(used.1) == pointer(column));
+                .filter(|used| place.is_some() && other.place(used.1) == place);
             let wrong = uses.find(|(.., used)| !used.is_some_and(|used| used.hashes_like(by)));
             if let Some((wrong, _, used)) = wrong {
                 let problem = match used {

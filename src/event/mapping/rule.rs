@@ -9,6 +9,7 @@ use chrono_tz::Tz;
 use serde::Deserialize;
 
 use super::condition::{Condition, Texts};
+use super::items::Items;
 use super::personal::Hashing;
 use super::source::{Source, SourceSpec};
 use super::{MappingError, pointer};
@@ -25,6 +26,7 @@ use crate::window::Calendar;
 pub(super) struct RuleSpec {
     file: Option<String>,
     table: Option<String>,
+    items: Option<String>,
     entity: String,
     id: SourceSpec,
     #[serde(default)]
@@ -74,6 +76,7 @@ pub struct Rule {
     /// Where further columns come from.
     pub joins: Vec<Join>,
     from: Rows,
+    pub(super) items: Option<Items>,
     when: Condition,
     otherwise: Otherwise,
     /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
@@ -206,10 +209,18 @@ impl Rule {
             let row = (spec.partial, entity, fields.as_slice());
             Row::new(&key, id, row, schema)
         });
-        Ok(Rule {
+        if spec.items.is_some() && matches!(from, Rows::File(_)) {
+            return Err(MappingError::wrong(
+                format!("{key}.items"),
+                "the rows of a file have no arrays",
+            ));
+        }
+        let items = spec.items.map(|pointer| Items::new(&key, pointer));
+        let rule = Rule {
             row: row.transpose()?,
             joins,
             from,
+            items: items.transpose()?,
             when: Condition::new(spec.when),
             otherwise: spec.otherwise,
             partial: spec.partial,
@@ -220,7 +231,9 @@ impl Rule {
             fields,
             custom,
             key,
-        })
+        };
+        rule.check_items()?;
+        Ok(rule)
     }
 
     /// The base name of the file whose rows it reads, if it reads a file's.
@@ -328,9 +341,9 @@ impl Rule {
     /// There is no key to hash with.
     pub fn mark(&self, column: &str, text: &str) -> Result<Option<String>, Bad> {
         let column = pointer(column);
-        let hashed = self
-            .uses()
-            .find_map(|(_, known, hashed)| hashed.filter(|_| pointer(known) == column));
+        let hashed = self.uses().find_map(|(_, known, hashed)| {
+            hashed.filter(|_| self.place(known).as_ref() == Some(&column))
+        });
         hashed.map(|source| source.mark(text)).transpose()
     }
 

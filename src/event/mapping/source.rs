@@ -35,6 +35,8 @@ pub(super) struct SourceTable {
     #[serde(default)]
     round: bool,
     #[serde(default)]
+    absolute: bool,
+    #[serde(default)]
     percent: bool,
     #[serde(default)]
     hash: bool,
@@ -199,6 +201,7 @@ impl Source {
                 decimal: spec.decimal,
                 grouping: spec.grouping,
                 round: spec.round,
+                absolute: spec.absolute,
                 percent: spec.percent,
             },
             hashing: Hashing {

@@ -4,12 +4,15 @@ use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone};
 use chrono_tz::Tz;
 
+use crate::event::{rounded, scaled, without_exponent};
 use crate::window::{When, date};
 
 /// The first day of Excel's count that its leap-year error leaves right: 1 March 1900 is 61. Days are counted from here.
 const EXCEL_ZERO: i32 = -25_569;
-/// A day (µs).
-const DAY: f64 = 86_400_000_000.0;
+/// The days of that count that are taken.
+const EXCEL_DAYS: std::ops::Range<i32> = 61..3_000_000;
+/// A day (ms).
+const MILLIS_OF_DAY: i128 = 86_400_000;
 
 /// One way to write a time.
 #[derive(Debug)]
@@ -51,19 +54,16 @@ impl Format {
 
     /// An instant if the text has an offset or counts from the epoch; the zone's local time if it has a time of day; else a date.
     pub fn read(&self, text: &str, zone: Tz) -> Option<When> {
-        let whole = || text.parse::<i64>().ok();
+        let whole = || scaled(text, 0);
         let pattern = match self {
-            Format::Seconds => return When::from_millis(whole()?.checked_mul(1_000)?),
+            Format::Seconds => return scaled(text, 6).map(When::Instant),
             Format::Usual => return When::parse(text),
-            Format::Millis => return When::from_millis(whole()?),
+            Format::Millis => return scaled(text, 3).map(When::Instant),
             Format::MillisDate => {
                 let days = whole()?.div_euclid(86_400_000);
                 return Some(date(NaiveDate::from_epoch_days(days.try_into().ok()?)?));
             }
-            Format::Micros => {
-                let micros = whole()?;
-                return When::from_millis(micros / 1_000).map(|_| When::Instant(micros));
-            }
+            Format::Micros => return whole().map(When::Instant),
             Format::Days => {
                 return Some(date(NaiveDate::from_epoch_days(whole()?.try_into().ok()?)?));
             }
@@ -86,22 +86,27 @@ fn instant(local: NaiveDateTime, zone: Tz) -> Option<When> {
     Some(When::Instant(at.timestamp_micros()))
 }
 
-/// Excel's serial number: days, of which the fraction is the time of day.
+/// Excel's serial number: days, of which the fraction is the time of day, to the millisecond.
 fn excel(text: &str, zone: Tz) -> Option<When> {
-    let serial: f64 = text.parse().ok()?;
-    if !(61.0..3_000_000.0).contains(&serial) {
+    let text = without_exponent(text.trim())?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((&*text, ""));
+    let serial: i32 = whole
+        .parse()
+        .ok()
+        .filter(|days| EXCEL_DAYS.contains(days))?;
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let day = NaiveDate::from_epoch_days(serial.floor() as i32 + EXCEL_ZERO)?;
-    let time = (serial.fract() * DAY / 1_000.0).round() * 1_000.0;
-    if time == 0.0 {
+    let day = NaiveDate::from_epoch_days(serial + EXCEL_ZERO)?;
+    // Twelve places of a day are far below a millisecond.
+    let part: i128 = format!("{fraction:0<12.12}").parse().ok()?;
+    let millis = rounded(part * MILLIS_OF_DAY, 1_000_000_000_000);
+    if millis == 0 {
         return Some(date(day));
     }
     let midnight = day.and_hms_opt(0, 0, 0)?;
-    instant(
-        midnight.checked_add_signed(chrono::TimeDelta::microseconds(time as i64))?,
-        zone,
-    )
+    let time = chrono::TimeDelta::try_milliseconds(millis as i64)?;
+    instant(midnight.checked_add_signed(time)?, zone)
 }
 
 #[cfg(test)]
@@ -133,7 +138,23 @@ mod tests {
                 "2026-03-04T11:00:00.000+0100",
                 "2026-03-04T10:00:00Z",
             ),
+            ("epoch_s", "1.7726184E9", "2026-03-04T10:00:00Z"),
+            (
+                "epoch_s",
+                "1772618400.250001",
+                "2026-03-04T10:00:00.250001Z",
+            ),
+            ("epoch_ms", "1.7726184E12", "2026-03-04T10:00:00Z"),
+            ("epoch_ms", "1772618400000.0", "2026-03-04T10:00:00Z"),
+            (
+                "epoch_us",
+                "1.772618400000001E15",
+                "2026-03-04T10:00:00.000001Z",
+            ),
+            ("epoch_days", "2.0516E4", "2026-03-04"),
             ("excel_days", "46085", "2026-03-04"),
+            ("excel_days", "4.60855E4", "2026-03-04T11:00:00Z"),
+            ("excel_days", "46085.458333333336", "2026-03-04T10:00:00Z"),
             ("excel_days", "46085.5", "2026-03-04T11:00:00Z"),
             ("%d/%m/%Y", "04/03/2026", "2026-03-04"),
             ("%m/%d/%Y", "03/04/2026", "2026-03-04"),
@@ -147,7 +168,10 @@ mod tests {
             assert_eq!(read(format, text), at(expected), "{format} {text}");
         }
         for (format, text) in [
-            ("epoch_s", "1e9"),
+            ("epoch_s", "1.7726184001234567E9"),
+            ("epoch_us", "1772618400000001.5"),
+            ("epoch_days", "1e99"),
+            ("excel_days", "46085.x"),
             ("epoch_s", ""),
             ("epoch_us", "99999999999999999999"),
             ("epoch_days", "999999999999"),

@@ -137,6 +137,7 @@ email = { column = "email", hash = true, ignore_case = true }
             reason: Reason::BadTime.name().into(),
             detail: String::new(),
             raw: raw.into(),
+            items: None,
             redaction: None,
         }
     }

@@ -5,7 +5,7 @@ use rdkafka::producer::FutureRecord;
 use rdkafka::util::Timeout;
 
 use super::read::{At, StoredDeadLetter};
-use super::{DeadLetter, Producers, Redaction, header};
+use super::{DeadLetter, Items, Producers, Redaction, header};
 use crate::config::{Config, Topic};
 use crate::event::decode::{Bad, Reason};
 use crate::event::feed::avro::Schemas;
@@ -38,8 +38,13 @@ pub fn judge(dead_letter: &DeadLetter, topics: &[Topic], schemas: &Schemas, now:
         return Verdict::NoTopic;
     };
     let decoded = dead_letter.decode(topic, schemas, now);
+    // The good items of a message that is here for its bad ones are counted already.
+    let same = |items: &Items| *items == Items::of(&decoded.rejected);
+    let is_as_bad = dead_letter.items.as_ref().is_some_and(same);
     match decoded.rejected.into_iter().next() {
-        Some(rejected) if decoded.assertions.is_empty() => Verdict::StillBad(rejected.bad),
+        Some(rejected) if decoded.assertions.is_empty() || is_as_bad => {
+            Verdict::StillBad(rejected.bad)
+        }
         _ => Verdict::Readable,
     }
 }
@@ -170,26 +175,26 @@ mod tests {
             reason: "too_large".into(),
             detail,
             raw: raw.into(),
+            items: None,
             redaction: None,
         }
     }
 
     fn judged(dead_letter: &DeadLetter, limit: usize, now: i64) -> Verdict {
-        judge(
-            dead_letter,
-            &[Topic {
-                name: "crm".into(),
-                number: topic_number("crm"),
-                namespace: None,
-                max_message_bytes: limit,
-                encoding: Encoding::Json,
-                feed: None,
-                mapping: None,
-                kept: Kept::Whole,
-            }],
-            &Schemas::default(),
-            now,
-        )
+        judge(dead_letter, &[topic(limit)], &Schemas::default(), now)
+    }
+
+    fn topic(limit: usize) -> Topic {
+        Topic {
+            name: "crm".into(),
+            number: topic_number("crm"),
+            namespace: None,
+            max_message_bytes: limit,
+            encoding: Encoding::Json,
+            feed: None,
+            mapping: None,
+            kept: Kept::Whole,
+        }
     }
 
     #[test]
@@ -205,6 +210,45 @@ mod tests {
         };
         assert_eq!(bad.reason, Reason::FutureTime);
         assert_eq!(judge(&good, &[], &Schemas::default(), 0), Verdict::NoTopic);
+    }
+
+    #[test]
+    fn a_message_that_is_here_for_many_items_goes_back_when_others_are_bad_than_before() {
+        let event = |day: u32| GOOD.replace("03-04", &format!("03-{day:02}"));
+        let raw = format!("[{}, {}, {}, 1]", event(4), event(8), event(9));
+        let now = |day: i64| (1_772_582_400 + (day - 4) * 86_400) * 1_000_000;
+        let whole = |now| {
+            let dead_letter = dead_letter(&raw);
+            let topics = [topic(1_000)];
+            let decoded = dead_letter.decode(&topics[0], &Schemas::default(), now);
+            let items = Some(Items::of(&decoded.rejected));
+            DeadLetter {
+                items,
+                ..dead_letter.clone()
+            }
+        };
+        let stored = whole(now(4));
+        assert_eq!(
+            stored.items.as_ref().unwrap().text(),
+            "future_time=2 not_an_event=1 1-3"
+        );
+        let as_bad = judged(&stored, 1_000, now(4));
+        assert!(matches!(as_bad, Verdict::StillBad(_)), "{as_bad:?}");
+        assert_eq!(judged(&stored, 1_000, now(8)), Verdict::Readable);
+        // What was good and comes back is the same, but for its attempt.
+        let first = Origin {
+            attempt: 0,
+            ..stored.origin
+        };
+        let (topic, headers) = (topic(1_000), Vec::new());
+        let message = (None, Some(raw.as_bytes()));
+        let schemas = Schemas::default();
+        let before = first.decode(&topic, message, &headers, &schemas, now(4));
+        let after = stored.decode(&topic, &schemas, now(8));
+        assert_eq!((before.assertions.len(), after.assertions.len()), (1, 2));
+        let mut same = after.assertions[0].clone();
+        same.stamp.origin.attempt = 0;
+        assert_eq!(same, before.assertions[0]);
     }
 
     #[test]

@@ -51,6 +51,7 @@ impl Gap {
                 self.to - 1
             ),
             raw: Vec::new(),
+            items: None,
             redaction: None,
         }
     }

@@ -48,10 +48,12 @@ impl Writer {
             }
             attempt += 1;
         }
-        self.telemetry
-            .dead_letters
-            .with_label_values(&[&dead_letter.topic, &dead_letter.reason])
-            .inc();
+        for (reason, count) in dead_letter.counts() {
+            self.telemetry
+                .dead_letters
+                .with_label_values(&[&dead_letter.topic, reason])
+                .inc_by(count);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::json::{Json, Next, Token};
 use super::super::{Bad, Reason, read_text, short};
 use crate::event::{EntityRef, Field, FieldSpec, Kind};
-use crate::event::{FieldName, Value, When};
+use crate::event::{FieldName, Value, When, scaled, without_exponent};
 
 /// What was read of an event's data.
 #[derive(Debug, Default)]
@@ -176,11 +176,15 @@ fn value<'a>(
         Token::Text(text) if spec.kind == Kind::Text => Ok(Value::Text(text)),
         Token::Text(text) => read_text(spec, text, namespace),
         Token::Number(digits) => match spec.kind {
-            Kind::Money | Kind::Fraction | Kind::Rate | Kind::Reference => {
+            Kind::Money | Kind::Fraction | Kind::Rate => {
                 read_text(spec, Cow::Borrowed(digits), namespace)
             }
+            Kind::Reference => {
+                let id = without_exponent(digits).unwrap_or(Cow::Borrowed(digits));
+                read_text(spec, id, namespace)
+            }
             Kind::When => {
-                let millis = digits.parse().ok().and_then(When::from_millis);
+                let millis = scaled(digits, 0).and_then(When::from_millis);
                 let when = millis.ok_or_else(|| {
                     Bad::new(
                         Reason::BadTime,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::super::{Bad, Context, Decoded, Reason, Rejected, event_time, read_text, short};
 use super::{Action, Header, event_type};
-use crate::event::{Assertion, FieldName, Value, When};
+use crate::event::{Assertion, FieldName, Value, When, scaled, without_exponent};
 use crate::event::{EntityRef, Field, FieldSpec, Kind};
 
 /// Text that borrows from its message wherever JSON lets it.
@@ -241,7 +241,8 @@ fn sequence(raw: &RawValue) -> Result<u64, Bad> {
     if text == "null" {
         return Ok(0);
     }
-    text.parse().map_err(|_| {
+    let plain = without_exponent(text).and_then(|plain| plain.parse().ok());
+    plain.ok_or_else(|| {
         Bad::new(
             Reason::WrongType,
             format!(
@@ -337,11 +338,15 @@ fn value<'a>(
         Some(b'n') => Ok(Value::Null),
         Some(b'"') => read_text(spec, unquoted(json, spec)?, namespace),
         Some(b'0'..=b'9' | b'-') => match spec.kind {
-            Kind::Money | Kind::Fraction | Kind::Rate | Kind::Reference => {
+            Kind::Money | Kind::Fraction | Kind::Rate => {
                 read_text(spec, Cow::Borrowed(json), namespace)
             }
+            Kind::Reference => {
+                let id = without_exponent(json).unwrap_or(Cow::Borrowed(json));
+                read_text(spec, id, namespace)
+            }
             Kind::When => {
-                let millis = json.parse().ok().and_then(When::from_millis);
+                let millis = scaled(json, 0).and_then(When::from_millis);
                 let when = millis.ok_or_else(|| {
                     Bad::new(
                         Reason::BadTime,

@@ -409,21 +409,52 @@ fn data_may_come_before_their_type() {
 fn a_number_is_a_subject_by_its_digits() {
     let numbered =
         |number: &str| event("crm.deal.upserted", "D-1", "{}").replace(r#""D-1""#, number);
-    for digits in ["17", "18446744073709551616"] {
+    for (number, digits) in [
+        ("17", "17"),
+        ("18446744073709551616", "18446744073709551616"),
+        ("1.25E7", "12500000"),
+    ] {
         assert_eq!(
-            decode_text(&numbered(digits), &context()).assertions[0].id,
+            decode_text(&numbered(number), &context()).assertions[0].id,
             digits
         );
     }
     for (number, expected) in [
         ("0", Reason::MissingId),
         ("17.0", Reason::NotAnEvent),
-        ("1e3", Reason::NotAnEvent),
+        ("1e-3", Reason::NotAnEvent),
+        ("1e99", Reason::NotAnEvent),
         ("-1", Reason::NotAnEvent),
         ("true", Reason::NotAnEvent),
         ("017", Reason::NotJson),
     ] {
         assert_eq!(reason(&numbered(number)), expected, "{number}");
+    }
+}
+
+#[test]
+fn numbers_with_exponents_are_read_as_if_they_were_written_out() {
+    let floating = r#"{"account_id":1.25E7,"probability":5.0E-1,"amount":1.2345678E7,"closed_at":1.7726184E12}"#;
+    let plain =
+        r#"{"account_id":12500000,"probability":0.5,"amount":12345678,"closed_at":1772618400000}"#;
+    let [floating, plain] = [floating, plain].map(|data| {
+        let text = event("crm.deal.upserted", "D-1", data);
+        decode_text(&text, &context()).assertions[0]
+            .clone()
+            .into_owned()
+    });
+    assert_eq!(floating, plain);
+    for (data, expected) in [
+        (r#"{"closed_at":1.7726184001E9}"#, Reason::BadTime),
+        (r#"{"closed_at":1e-3}"#, Reason::BadTime),
+        (r#"{"amount":1.23456E-1}"#, Reason::BadMoney),
+        (r#"{"probability":1.5E0}"#, Reason::WrongType),
+    ] {
+        assert_eq!(
+            reason(&event("crm.deal.upserted", "D-1", data)),
+            expected,
+            "{data}"
+        );
     }
 }
 

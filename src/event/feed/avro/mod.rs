@@ -20,6 +20,8 @@ use schema::Type;
 
 /// How many values a message may have: an array of nulls takes no bytes, however long it is.
 const VALUES: usize = 100_000;
+/// How many bytes the names of fields and the words of enumerations may have in a message, which has them from its schema.
+const NAMES: usize = 16 << 20;
 
 /// The schemas that messages were written with, by their ids: each as it is, or why messages of it can't be read.
 #[derive(Debug, Default)]
@@ -87,6 +89,7 @@ pub(super) fn read(bytes: &[u8], schemas: &Schemas) -> Result<Json, Bad> {
     let mut body = Body {
         rest: &bytes[5..],
         values: VALUES,
+        names: NAMES,
     };
     let document = body.value(schema.root()).and_then(|document| {
         let left = body.rest.len();
@@ -94,6 +97,14 @@ pub(super) fn read(bytes: &[u8], schemas: &Schemas) -> Result<Json, Bad> {
         (left == 0).then_some(document).ok_or(problem)
     });
     document.map_err(|problem| not_avro(format!("it doesn't fit its schema {id}: {problem}")))
+}
+
+/// A message as JSON; its numbers are texts.
+///
+/// # Errors
+/// Why it can't be read.
+pub fn to_json(bytes: &[u8], schemas: &Schemas) -> Result<Vec<u8>, Bad> {
+    Ok(read(bytes, schemas)?.to_string().into_bytes())
 }
 
 /// What is said of a message whose schema the registry doesn't have.
@@ -111,6 +122,8 @@ struct Body<'b> {
     rest: &'b [u8],
     /// How many more values it may have.
     values: usize,
+    /// How many more bytes of names.
+    names: usize,
 }
 
 impl<'b> Body<'b> {
@@ -181,6 +194,15 @@ impl<'b> Body<'b> {
         }
     }
 
+    /// A name of the schema.
+    fn name(&mut self, name: &str) -> Result<String, String> {
+        let left = self.names.checked_sub(name.len());
+        self.names = left.ok_or_else(|| {
+            format!("the names of its fields and words come to more than {NAMES} bytes")
+        })?;
+        Ok(name.to_owned())
+    }
+
     fn value(&mut self, of: &Type) -> Result<Json, String> {
         self.values = self
             .values
@@ -207,7 +229,10 @@ impl<'b> Body<'b> {
                 };
                 decimal_of(bytes, *scale).map_or_else(|| base64(bytes), Json::String)
             }
-            Type::Name(names) => Json::String(names[self.choice(names.len())?].clone()),
+            Type::Name(names) => {
+                let chosen = self.choice(names.len())?;
+                Json::String(self.name(&names[chosen])?)
+            }
             Type::Union(types) => {
                 let chosen = self.choice(types.len())?;
                 self.value(&types[chosen])?
@@ -233,7 +258,7 @@ impl<'b> Body<'b> {
                 for (name, of) in fields {
                     let value = self.value(of);
                     let value = value.map_err(|problem| format!("`{name}`: {problem}"))?;
-                    members.insert(name.clone(), value);
+                    members.insert(self.name(name)?, value);
                 }
                 Json::Object(members)
             }
