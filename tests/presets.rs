@@ -5,10 +5,11 @@ mod support;
 use std::collections::BTreeSet;
 
 use dealpulse::config::presets;
+use dealpulse::event::Value as EventValue;
 use dealpulse::event::decode::Context;
 use dealpulse::event::feed::{Explained, Format, Message};
 use dealpulse::event::mapping::Mapping;
-use dealpulse::record::SCHEMA;
+use dealpulse::record::{Entity, SCHEMA};
 use serde_json::{Value, json};
 use support::feeds::{converges, dump, feed, preset, sent};
 use support::pure::context;
@@ -39,6 +40,35 @@ async fn odoo_a_row_is_a_lead_or_a_deal_won_though_archived_and_open_though_once
         "1000.00"
     );
     assert_eq!(figures["clv"]["all"]["customers"], 1);
+}
+
+#[test]
+fn odoos_sources_teams_and_reasons_have_their_names_from_their_own_tables() {
+    let feed = feed(Format::Debezium, preset("odoo"));
+    let mut labels = BTreeSet::new();
+    for (offset, message) in (0..).zip(dump("odoo")) {
+        let of = Message {
+            key: Some(&message.key),
+            value: message.value.as_deref(),
+        };
+        let decoded = feed.decode(&message.topic, of, &context(offset));
+        let of_labels = decoded.assertions.iter();
+        for said in of_labels.filter(|said| said.entity == Entity::LABEL) {
+            let texts = said.values.iter().filter_map(|(_, value)| match value {
+                EventValue::Text(text) => Some(&**text),
+                _ => None,
+            });
+            let texts: Vec<&str> = texts.collect();
+            labels.insert(format!("{}: {}", said.id, texts.join(" ")));
+        }
+    }
+    let expected = [
+        "lost_reason-3: lost_reason 3 Too expensive",
+        "source-2: source 2 Newsletter",
+        "source-3: source 3 Search engine",
+        "team-1: team 1 Sales",
+    ];
+    assert_eq!(labels, expected.map(str::to_owned).into());
 }
 
 /// Odoo's mapping, but with the stages' own table to say which are won, as the preset suggests it.

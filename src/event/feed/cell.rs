@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
+use super::document;
+
 /// What Debezium writes in place of a large value that did not change.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
@@ -17,6 +19,27 @@ pub(super) fn text(row: &Json, column: &str) -> Result<Option<String>, String> {
     } else {
         row.as_object().and_then(|members| members.get(column))
     };
+    text_of(value, column)
+}
+
+/// The text of what a JSON pointer leads to through a text that is JSON itself, as databases' columns of JSON come. `None` where it leads through none.
+///
+/// # Errors
+/// As [`text`].
+pub(super) fn text_within(row: &Json, column: &str) -> Result<Option<String>, String> {
+    let ends = column.match_indices('/').map(|(end, _)| end).skip(1);
+    let within = ends.map(|end| column.split_at(end));
+    let inner = within.into_iter().find_map(|(head, rest)| {
+        let text = row.pointer(head)?.as_str()?;
+        Some((document::read(text.as_bytes()).ok()?, rest))
+    });
+    match &inner {
+        Some((inner, rest)) => text_of(inner.pointer(rest), column),
+        None => Ok(None),
+    }
+}
+
+fn text_of(value: Option<&Json>, column: &str) -> Result<Option<String>, String> {
     Ok(Some(match value {
         None => return Ok(None),
         Some(Json::Null) => String::new(),
@@ -98,6 +121,26 @@ mod tests {
         assert_eq!(unscaled("ExLQ", 31), None);
         let row = json!({"amount": {"scale": 2, "value": "ExLQ"}});
         assert_eq!(text(&row, "amount"), Ok(Some("12500.00".into())));
+    }
+
+    #[test]
+    fn a_pointer_leads_through_a_text_that_is_json() {
+        let row = json!({"name": r#"{"en_US": "Won", "order": [1.50]}"#, "plain": "Won", "off": UNAVAILABLE, "deep": {"x": "{\"y\":null}"}});
+        let found = |column| text_within(&row, column);
+        assert_eq!(found("/name/en_US"), Ok(Some("Won".into())));
+        assert_eq!(found("/name/order/0"), Ok(Some("1.50".into())));
+        assert_eq!(found("/deep/x/y"), Ok(Some(String::new())));
+        for none in [
+            "/name/de_DE",
+            "/plain/en_US",
+            "/off/en_US",
+            "/x/y",
+            "name",
+            "/name",
+        ] {
+            assert_eq!(found(none), Ok(None), "{none}");
+        }
+        assert!(found("/name/order").is_err());
     }
 
     #[test]

@@ -86,13 +86,19 @@ impl Budget {
 pub(super) fn cells(rule: &Rule, row: &Row, item: Read<'_>) -> Result<Vec<Cell>, Bad> {
     let columns = rule.columns();
     let cells = columns.map(|(key, column)| {
-        let text = match (item, rule.column_of_row(column)) {
-            (Some(item), None) => cell::text(item, column),
-            (_, of_row) => cell::text(&row.columns, of_row.unwrap_or(column)),
+        let (holder, path) = match (item, rule.column_of_row(column)) {
+            (Some(item), None) => (item, column),
+            (_, of_row) => (&row.columns, of_row.unwrap_or(column)),
+        };
+        // What is hashed has to be found where a dead letter is redacted, so never inside of a text.
+        let is_hashed = rule.hashed().any(|hashed| hashed == column);
+        let text = match cell::text(holder, path) {
+            Ok(None) if !is_hashed => cell::text_within(holder, path),
+            text => text,
         };
         let cell =
             text.map_err(|problem| Bad::new(Reason::WrongType, format!("{key}: {problem}")))?;
-        if cell.as_deref().is_some_and(is_mark) && !rule.hashed().any(|hashed| hashed == column) {
+        if cell.as_deref().is_some_and(is_mark) && !is_hashed {
             let problem = format!("{key}: `{column}` was redacted; the mapping hashed it then, and reads it in the clear now");
             return Err(Bad::new(Reason::Redacted, problem));
         }
