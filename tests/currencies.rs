@@ -10,7 +10,7 @@ use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::cloudevents;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
-use dealpulse::metric::{Catalogue, QueryPlan, Rates, SideInputs, versions};
+use dealpulse::metric::{Catalogue, QueryPlan, versions};
 use dealpulse::pipeline::memory::MemoryLog;
 use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::partition_by_home;

@@ -21,7 +21,7 @@ use serde_json::Value as Json;
 
 use super::decode::{Bad, Context, Decoded, Reason, Rounded};
 use super::mapping::{Applied, Mapping, RowClock, Rule};
-use super::{Assertion, Field, FieldName, Value};
+use super::{Assertion, Field, FieldName, Value, field_value};
 use crate::window::Calendar;
 use avro::Schemas;
 use items::{Budget, cells};
@@ -323,6 +323,8 @@ impl Feed {
                 let survivor =
                     survivor.map_or(Value::Null, |id| Value::Text(id.into_owned().into()));
                 assertion.values = vec![(FieldName::Known(Field::MERGED_INTO), survivor)];
+                // Not every kind of record can be merged.
+                field_value::complete(&mut assertion, context.schema, context.namespace)?;
                 rounded.clear();
             }
             _ => {}
