@@ -7,7 +7,7 @@
 
 FUZZ_SECONDS ?= 60
 CARGO_FUZZ_VERSION := 0.13.2
-FUZZ_TARGETS ?= debezium salesforce_cdc hubspot_webhook pipedrive_webhook segment json avro cloudevents rows mapping log_message record
+FUZZ_TARGETS ?= debezium salesforce_cdc hubspot_webhook pipedrive_webhook segment json avro protobuf cloudevents rows mapping log_message record
 # More memory than this for an input of some kilobytes is a finding, and so are ten seconds.
 FUZZ_OPTIONS := -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=16384 -print_final_stats=1
 
@@ -29,5 +29,5 @@ fuzz-corpus:
 	seed pipedrive_webhook $$feeds/pipedrive.ndjson; seed segment $$feeds/segment.ndjson; \
 	seed json "$$feeds/web-form.ndjson $$feeds/woocommerce.ndjson $$feeds/shopify.ndjson"; \
 	for target in cloudevents log_message record; do seed $$target tests/fixtures/worked_example.ndjson; done; \
-	mkdir -p fuzz/corpus/rows fuzz/corpus/mapping fuzz/corpus/avro; \
-	cp fuzz/seeds/rows/* fuzz/corpus/rows; cp fuzz/seeds/avro/* fuzz/corpus/avro; cp schemas/presets/*.toml fuzz/seeds/mapping.toml fuzz/corpus/mapping
+	mkdir -p fuzz/corpus/rows fuzz/corpus/mapping fuzz/corpus/avro fuzz/corpus/protobuf; \
+	cp fuzz/seeds/rows/* fuzz/corpus/rows; cp fuzz/seeds/avro/* fuzz/corpus/avro; cp fuzz/seeds/protobuf/* fuzz/corpus/protobuf; cp schemas/presets/*.toml fuzz/seeds/mapping.toml fuzz/corpus/mapping

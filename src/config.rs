@@ -187,6 +187,8 @@ pub enum Encoding {
     Json,
     /// Avro in the wire format of schema registries.
     Avro,
+    /// Protobuf in the same.
+    Protobuf,
 }
 
 /// One input topic.

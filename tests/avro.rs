@@ -219,7 +219,7 @@ async fn a_partition_waits_for_its_schema_and_others_go_on() {
     let listed = String::from_utf8(listed.stdout).unwrap();
     for expected in [
         "the schema registry has no schema 8",
-        "it is PROTOBUF, not Avro",
+        "it is PROTOBUF, neither Avro nor Protobuf",
         "it contains itself",
         "it begins with the byte 123",
         "it ends too early",
@@ -317,6 +317,60 @@ async fn a_registry_with_a_certificate_of_its_own_is_asked_once_its_authority_is
 
     let broken = certificate.replace("MI", "!!");
     assert!(Registry::new(Some(&access(Some(&broken)))).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_in_protobuf_are_read_by_their_schema_and_those_it_imports() {
+    let (port, registry) = (free_port(), FakeRegistry::default());
+    let reference = json!({"name": "money.proto", "subject": "shop/money", "version": 2});
+    let schema = "syntax = \"proto3\"; import \"money.proto\"; message Deal { string id = 1; Money amount = 2; }";
+    registry.has(
+        8,
+        json!({"schema": schema, "schemaType": "PROTOBUF", "references": [reference]}),
+    );
+    let money = "syntax = \"proto3\"; message Money { string value = 1; }";
+    registry.has_subject(
+        "shop%2Fmoney",
+        2,
+        json!({"schema": money, "schemaType": "PROTOBUF"}),
+    );
+    registry.listen(port).await;
+    let access = SchemaRegistry {
+        url: format!("http://127.0.0.1:{port}/ccompat"),
+        username: "dealpulse".to_owned(),
+        password: "hunter2".to_owned(),
+        certificates: None,
+    };
+    let mut known = Registry::new(Some(&access)).unwrap();
+    let soon = Instant::now() + Duration::from_secs(20);
+    known.fetch(&[8], soon).await.expect("the schema");
+    assert_eq!(known.schemas().encoding(8), Some("protobuf"));
+    let mapping = MAPPING
+        .replace("TABLE", "deals")
+        .replace("\"amount\"", "\"/amount/value\"");
+    let mapping = Mapping::parse(&mapping, &SCHEMA).unwrap();
+    let feed = Feed::new(Format::Json, mapping, &Calendar::new(chrono_tz::Tz::UTC, 1));
+    let value = [&[0, 0, 0, 0, 8, 0, 10, 1, b'D', 18, 6, 10, 4][..], b"12.5"].concat();
+    let decode = |value| {
+        let message = Message {
+            key: None,
+            value: Some(value),
+        };
+        let context = Context {
+            timestamp: Some(7),
+            ..context(0)
+        };
+        feed.decode_avro("deals", message, known.schemas(), &context)
+    };
+    let decoded = decode(&value);
+    assert_eq!(decoded.rejected, []);
+    let shown = format!("{:?}", decoded.assertions);
+    assert!(
+        shown.contains("id: \"D\"") && shown.contains("Decimal(125000)"),
+        "{shown}"
+    );
+    let damaged = decode(&value[..value.len() - 1]).rejected;
+    assert_eq!(damaged[0].bad.reason.name(), "not_protobuf", "{damaged:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

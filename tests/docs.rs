@@ -436,7 +436,13 @@ fn what_the_example_only_mentions_is_taken_too() {
     });
     // Passwords, certificates and mappings are read from their files, which are not there; a preset is of a feed, and the example's topic is none.
     let is_elsewhere = |line: &&str| {
-        let keys = ["password_file", "hash_key_file", "ca_file", "mapping", "preset"];
+        let keys = [
+            "password_file",
+            "hash_key_file",
+            "ca_file",
+            "mapping",
+            "preset",
+        ];
         keys.iter().any(|key| line.starts_with(key))
     };
     let file: Vec<&str> = uncommented.filter(|line| !is_elsewhere(line)).collect();

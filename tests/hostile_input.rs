@@ -174,6 +174,29 @@ fn messages_in_avro_give_assertions_or_reasons_for_any_input() {
 }
 
 #[test]
+fn messages_in_protobuf_give_assertions_or_reasons_for_any_input() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/protobuf/row");
+    let seed = std::fs::read(path).expect("a seed");
+    damage(&vec![seed; 20], fuzz::protobuf);
+}
+
+#[test]
+fn a_message_in_protobuf_of_few_bytes_cannot_fill_the_memory_or_the_stack() {
+    let schema = r#"syntax = "proto3"; message R { R r = 1; repeated R l = 2; repeated bool b = 3; map<string, R> m = 4; string id = 5; }"#;
+    let nested = [10, 0xff, 0xff, 0xff, 0xff, 0x07].repeat(100_000);
+    for value in [
+        [0x12, 0].repeat(250_000),
+        [0x22, 0].repeat(250_000),
+        [10, 2].repeat(100_000),
+        nested,
+    ] {
+        fuzz::protobuf(&[schema.as_bytes(), b"\n\0", &value].concat());
+    }
+    let deep = "message M { ".repeat(100_000);
+    fuzz::protobuf(format!("syntax = \"proto3\"; {deep}\n").as_bytes());
+}
+
+#[test]
 fn a_message_in_avro_of_few_bytes_cannot_fill_the_memory_or_the_stack() {
     // The count of a block: as large as a whole number can be.
     let endless = [&[0xfe_u8][..], &[0xff; 7], &[0x01]].concat();

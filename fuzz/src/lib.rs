@@ -22,8 +22,8 @@ const FLOOR: usize = 1 << 16;
 /// The same of an event that names many records, each of which has all of its fields.
 const FLOOR_OF_MANY: usize = 8 << 20;
 
-/// What a message in Avro may come to as JSON: a hundred thousand values and sixteen MiB of names, however few its bytes are, besides the longest message in base64.
-const AVRO: usize = 64 << 20;
+/// What a message of a registry's serializer may come to as JSON: a hundred thousand values and sixteen MiB of names, however few its bytes are, besides the longest message in base64.
+const ENCODED: usize = 64 << 20;
 
 /// A mapping that uses what mappings have, hashes and all.
 pub const MAPPING: &str = include_str!("../seeds/mapping.toml");
@@ -151,12 +151,21 @@ fn floor(feed: &Feed) -> usize {
 
 /// A message in Avro: its schema up to the end of the line, then the value.
 pub fn avro(data: &[u8]) {
+    encoded(data, |text| Schema::parse(text, &[]));
+}
+
+/// The same in Protobuf.
+pub fn protobuf(data: &[u8]) {
+    encoded(data, |text| Schema::protobuf(text, &[]));
+}
+
+fn encoded(data: &[u8], parse: impl Fn(&str) -> Result<Schema, String>) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (schema, value) = data.split_at(end.unwrap_or(data.len()));
     let Ok(schema) = std::str::from_utf8(schema) else {
         return;
     };
-    let schema = match Schema::parse(schema, &[]) {
+    let schema = match parse(schema) {
         Ok(schema) => schema,
         Err(problem) => return assert!(!problem.is_empty()),
     };
@@ -166,7 +175,7 @@ pub fn avro(data: &[u8]) {
     message.extend(value.get(1..).unwrap_or_default());
     if let Ok(json) = to_json(&message, &schemas) {
         assert!(
-            json.len() <= AVRO,
+            json.len() <= ENCODED,
             "{} bytes come out of {}",
             json.len(),
             data.len()

@@ -47,7 +47,7 @@ pub struct Init {
     /// A property of librdkafka, such as security.protocol=SASL_SSL; the password of SASL is DEALPULSE_KAFKA_PASSWORD
     #[arg(long, value_name = "KEY=VALUE")]
     pub property: Vec<String>,
-    /// The schema registry of topics in Avro; its user and password are DEALPULSE_SCHEMA_REGISTRY_USERNAME and DEALPULSE_SCHEMA_REGISTRY_PASSWORD
+    /// The schema registry of topics in Avro or Protobuf; its user and password are DEALPULSE_SCHEMA_REGISTRY_USERNAME and DEALPULSE_SCHEMA_REGISTRY_PASSWORD
     #[arg(long, value_name = "URL")]
     pub schema_registry: Option<String>,
     /// Messages in files in place of Kafka's, one a line: the value alone, or an object with topic, key, value and timestamp; - is standard input

@@ -326,13 +326,13 @@ impl Checker<'_> {
         environment: &Environment,
     ) -> Result<Option<SchemaRegistry>, ConfigError> {
         let mut topics = raw.topics.iter();
-        let avro = topics.position(|topic| topic.encoding == Encoding::Avro);
+        let encoded = topics.position(|topic| topic.encoding != Encoding::Json);
         let Some(url) = &raw.schema_registry.url else {
-            return match avro {
+            return match encoded {
                 None => Ok(None),
                 Some(i) => Err(self.bad(
                     &format!("topics[{i}].encoding"),
-                    "messages in Avro need the `url` of a [schema_registry]",
+                    "messages in Avro or Protobuf need the `url` of a [schema_registry]",
                 )),
             };
         };

@@ -136,7 +136,7 @@ fn every_contradiction_is_refused_with_its_line_and_the_fix() {
         (
             "name = \"crm.us\"",
             "name = \"crm.us\"\nencoding = \"avro\"\nformat = \"json\"\npreset = \"hubspot\"",
-            "dealpulse.toml:12: topics[1].encoding: messages in Avro need the `url` of a [schema_registry]",
+            "dealpulse.toml:12: topics[1].encoding: messages in Avro or Protobuf need the `url` of a [schema_registry]",
         ),
         (
             "[log]",

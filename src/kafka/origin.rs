@@ -148,7 +148,9 @@ impl Origin {
                 };
                 match topic.encoding {
                     Encoding::Json => feed.decode(&topic.name, message, &context),
-                    Encoding::Avro => feed.decode_avro(&topic.name, message, schemas, &context),
+                    Encoding::Avro | Encoding::Protobuf => {
+                        feed.decode_avro(&topic.name, message, schemas, &context)
+                    }
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! The schema registry: the schemas that messages in Avro were written with, each fetched once, by the interface that Confluent's registry, Apicurio, Karapace
+//! The schema registry: the schemas that messages in Avro and Protobuf were written with, each fetched once, by the interface that Confluent's registry, Apicurio, Karapace
 //! and Redpanda share (<https://docs.confluent.io/platform/current/schema-registry/develop/api.html>).
 //!
 //! A schema of an id never changes, so what is known stays right while the registry is away; only what isn't known yet has to wait.
@@ -86,6 +86,9 @@ struct Answer {
 
 #[derive(Deserialize, PartialEq, Clone)]
 struct Reference {
+    /// What it is imported by.
+    #[serde(default)]
+    name: String,
     subject: String,
     version: u32,
 }
@@ -133,8 +136,8 @@ impl Registry {
         topic: &Topic,
         (key, value): (Option<&[u8]>, Option<&[u8]>),
     ) -> Vec<u32> {
-        let is_avro = topic.encoding == Encoding::Avro;
-        let Some(value) = value.filter(|_| is_avro) else {
+        let is_encoded = topic.encoding != Encoding::Json;
+        let Some(value) = value.filter(|_| is_encoded) else {
             return Vec::new();
         };
         if self.schemas.count() >= KEPT {
@@ -226,8 +229,9 @@ impl Registry {
             let detail = format!("schema {id} of the registry can't be used: {problem}");
             Ok(Err(Bad::new(Reason::UnknownSchema, detail)))
         };
-        if let Some(kind) = answer.kind.filter(|kind| kind != "AVRO") {
-            return unusable(format!("it is {kind}, not Avro"));
+        let kind = answer.kind.as_deref().unwrap_or("AVRO");
+        if !["AVRO", "PROTOBUF"].contains(&kind) {
+            return unusable(format!("it is {kind}, neither Avro nor Protobuf"));
         }
         let mut references: Vec<Reference> = Vec::new();
         let mut texts = Vec::new();
@@ -239,18 +243,29 @@ impl Registry {
             if references.len() == REFERENCES {
                 return unusable(format!("it refers to more than {REFERENCES} others"));
             }
-            let Reference { subject, version } = &reference;
+            let Reference {
+                name,
+                subject,
+                version,
+            } = &reference;
             let path = format!("/subjects/{}/versions/{version}", percent(subject));
             let Some(referred) = self.get(&path).await? else {
                 return unusable(format!(
                     "it refers to `{subject}` {version}, which isn't there"
                 ));
             };
-            texts.push(referred.schema);
+            texts.push((name.clone(), referred.schema));
             waiting.extend(referred.references);
             references.push(reference);
         }
-        match Schema::parse(&answer.schema, &texts) {
+        let schema = match kind {
+            "AVRO" => {
+                let texts: Vec<String> = texts.into_iter().map(|(_, text)| text).collect();
+                Schema::parse(&answer.schema, &texts)
+            }
+            _ => Schema::protobuf(&answer.schema, &texts),
+        };
+        match schema {
             Ok(schema) => Ok(Ok(schema)),
             Err(problem) => unusable(problem),
         }

@@ -291,7 +291,7 @@ impl Router {
                 continue;
             };
             let (input, of) = (Input::of(message), (message.key(), message.payload()));
-            if topic.encoding == Encoding::Avro {
+            if topic.encoding != Encoding::Json {
                 let worker = self.workers.entry(input.clone()).or_default();
                 if worker.is_waiting() {
                     continue;

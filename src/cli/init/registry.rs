@@ -1,6 +1,6 @@
-//! Messages in Avro: decoded by the schemas of a registry into the JSON that says the same, so that they are recognised as it is.
+//! Messages in Avro and Protobuf: decoded by the schemas of a registry into the JSON that says the same, so that they are recognised as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -17,8 +17,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// What became of the messages of a registry's serializer.
 #[derive(Default)]
 pub struct Encoded {
-    /// The topics of which some were decoded.
-    pub topics: BTreeSet<String>,
+    /// The topics of which some were decoded, with their encoding.
+    pub topics: BTreeMap<String, &'static str>,
     /// Why the first that wasn't was not, by topic.
     pub unread: BTreeMap<String, String>,
 }
@@ -51,7 +51,9 @@ pub async fn decode(samples: &mut [Sampled], url: &str) -> Result<Encoded> {
         fetched.map_err(|waiting| anyhow!("{}; is --schema-registry right?", waiting.why))?;
         match to_json(value, registry.schemas()) {
             Ok(json) => {
-                encoded.topics.insert(sampled.topic.clone());
+                let of = schema_id(value).and_then(|id| registry.schemas().encoding(id));
+                let of = of.unwrap_or_default();
+                encoded.topics.insert(sampled.topic.clone(), of);
                 sampled.value = Some(json);
             }
             Err(bad) => {

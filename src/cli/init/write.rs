@@ -48,11 +48,10 @@ pub fn configuration(
     for (name, value) in properties {
         let _ = writeln!(out, "{} = {}", quoted(name), quoted(value));
     }
-    let is_encoded =
-        |topic: &str| registry.is_some_and(|(_, encoded)| encoded.topics.contains(topic));
+    let encoding = |topic: &str| registry.and_then(|(_, encoded)| encoded.topics.get(topic));
     let mut topics = sections.iter().flat_map(|section| &section.topics);
     if let Some((url, _)) = registry
-        && topics.any(|topic| is_encoded(topic))
+        && topics.any(|topic| encoding(topic).is_some())
     {
         let _ = writeln!(out, "\n[schema_registry]\nurl = {}", quoted(url));
     }
@@ -62,8 +61,8 @@ pub fn configuration(
             if let Some(format) = section.format {
                 let _ = writeln!(out, "format = {}", quoted(format.name()));
             }
-            if is_encoded(topic) {
-                out += "encoding = \"avro\"\n";
+            if let Some(encoding) = encoding(topic) {
+                let _ = writeln!(out, "encoding = {}", quoted(encoding));
             }
             if let Some((key, value)) = &section.mapping {
                 let _ = writeln!(out, "{key} = {}", quoted(value));

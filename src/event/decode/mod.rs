@@ -41,13 +41,15 @@ pub enum Reason {
     Redacted,
     /// Not Avro in the wire format of schema registries, or not as its schema says.
     NotAvro,
-    /// Avro by a schema that the registry doesn't have, or that can't be used.
+    /// Not Protobuf as its schema says.
+    NotProtobuf,
+    /// Avro or Protobuf by a schema that the registry doesn't have, or that can't be used.
     UnknownSchema,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::NotJson,
         Reason::NotAnEvent,
         Reason::UnknownEntity,
@@ -62,6 +64,7 @@ impl Reason {
         Reason::Gap,
         Reason::Redacted,
         Reason::NotAvro,
+        Reason::NotProtobuf,
         Reason::UnknownSchema,
     ];
 
@@ -82,6 +85,7 @@ impl Reason {
             Reason::Gap => "gap",
             Reason::Redacted => "redacted",
             Reason::NotAvro => "not_avro",
+            Reason::NotProtobuf => "not_protobuf",
             Reason::UnknownSchema => "unknown_schema",
         }
     }

@@ -11,6 +11,7 @@ mod hubspot;
 mod items;
 mod pipedrive;
 mod plain;
+mod protobuf;
 pub mod recognise;
 mod redact;
 mod salesforce;
@@ -208,7 +209,7 @@ impl Feed {
         decoded
     }
 
-    /// The same of a message in Avro, which is one item, by the schemas that its value and its key name.
+    /// The same of a message in Avro or Protobuf, which is one item, by the schemas that its value and its key name.
     pub fn decode_avro<'m>(
         &self,
         topic: &str,

@@ -14,9 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 
 use super::cell::decimal_of;
+use super::protobuf;
 use crate::event::decode::{Bad, Reason};
 pub use schema::Schema;
-use schema::Type;
+use schema::{Type, Written};
 
 /// How many values a message may have: an array of nulls takes no bytes, however long it is.
 const VALUES: usize = 100_000;
@@ -31,6 +32,12 @@ impl Schemas {
     /// Whether a schema is known, or known to be unreadable.
     pub fn knows(&self, id: u32) -> bool {
         self.0.contains_key(&id)
+    }
+
+    /// The encoding of a schema's messages, if it is known.
+    pub fn encoding(&self, id: u32) -> Option<&'static str> {
+        let schema = self.0.get(&id)?.as_ref().ok()?;
+        Some(schema.encoding())
     }
 
     /// How many are known.
@@ -86,12 +93,22 @@ pub(super) fn read(bytes: &[u8], schemas: &Schemas) -> Result<Json, Bad> {
         Some(Err(bad)) => return Err(bad.clone()),
         None => return Err(unknown(id)),
     };
+    let root = match &schema.0 {
+        Written::Avro(root) => root,
+        Written::Protobuf(schema) => {
+            let read = protobuf::read(&bytes[5..], schema);
+            return read.map_err(|problem| {
+                let detail = format!("it doesn't fit its schema {id}: {problem}");
+                Bad::new(Reason::NotProtobuf, detail)
+            });
+        }
+    };
     let mut body = Body {
         rest: &bytes[5..],
         values: VALUES,
         names: NAMES,
     };
-    let document = body.value(schema.root()).and_then(|document| {
+    let document = body.value(root).and_then(|document| {
         let left = body.rest.len();
         let problem = format!("{left} bytes are left at its end");
         (left == 0).then_some(document).ok_or(problem)

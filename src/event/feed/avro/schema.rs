@@ -6,6 +6,7 @@ use apache_avro::schema::{
 use serde_json::Value as Json;
 
 use crate::event::feed::document::DEPTH;
+use crate::event::feed::protobuf;
 
 /// How many types a schema may have, with each named type counted wherever it is used.
 const TYPES: usize = 20_000;
@@ -39,7 +40,14 @@ pub(super) enum Type {
 
 /// A schema, ready to read messages by it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schema(Type);
+pub struct Schema(pub(super) Written);
+
+/// What a schema is written in.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Written {
+    Avro(Type),
+    Protobuf(protobuf::Schema),
+}
 
 impl Schema {
     /// A schema from its text and those that it refers to.
@@ -58,11 +66,25 @@ impl Schema {
             names: resolved.get_names(),
             types: TYPES,
         };
-        Ok(Schema(compiler.compile(&root, None, DEPTH)?))
+        Ok(Schema(Written::Avro(compiler.compile(&root, None, DEPTH)?)))
     }
 
-    pub(super) fn root(&self) -> &Type {
-        &self.0
+    /// A schema of Protobuf from its text and those that it imports, each by the name it is imported by.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub fn protobuf(text: &str, imports: &[(String, String)]) -> Result<Schema, String> {
+        Ok(Schema(Written::Protobuf(protobuf::Schema::parse(
+            text, imports,
+        )?)))
+    }
+
+    /// The encoding of its messages, as the configuration calls it.
+    pub fn encoding(&self) -> &'static str {
+        match self.0 {
+            Written::Avro(_) => "avro",
+            Written::Protobuf(_) => "protobuf",
+        }
     }
 }
 
