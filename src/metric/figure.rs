@@ -165,7 +165,8 @@ impl Figure {
         let z2_n = Z_95 * Z_95 / n;
         let centre = (p + z2_n / 2.0) / (1.0 + z2_n);
         let half = (z2_n * (p * (1.0 - p) + z2_n / 4.0)).sqrt() / (1.0 + z2_n);
-        Some(((centre - half).max(0.0), (centre + half).min(1.0)))
+        // Rounding must not leave the share itself outside, such as 275 of 275.
+        Some(((centre - half).clamp(0.0, p), (centre + half).clamp(p, 1.0)))
     }
 }
 
@@ -253,6 +254,14 @@ mod tests {
         assert_eq!(share(3, 2).interval(), None, "some are not counted yet");
         assert_eq!(ratio(1, 2).interval(), None);
         assert_eq!(ratio_of(1, 2).interval(), None);
+    }
+
+    #[test]
+    fn the_interval_of_all_or_none_ends_there() {
+        for whole in 1..2_000 {
+            assert_eq!(share(whole, whole).interval().unwrap().1, 1.0, "{whole}");
+            assert_eq!(share(0, whole).interval().unwrap().0, 0.0, "{whole}");
+        }
     }
 
     proptest! {
