@@ -1,5 +1,7 @@
 //! The ledger: what a shard keeps for one epoch: the links it received, the cells, and what of both was touched.
 
+mod send;
+
 use std::sync::{Arc, LazyLock};
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -9,7 +11,6 @@ use super::cell_rows::{CellRow, CellRows};
 use super::cells::Cells;
 use super::difference::Difference;
 use super::rows::{LinkRow, OutLink, Touched};
-use crate::event::Entity;
 use crate::metric::{Catalogue, Contributions, Sent, Subject};
 use crate::record::{
     Affected, Aliases, CompiledDefinitions, CustomFields, Inbox, Key, Link, ReadContext, Reading,
@@ -392,44 +393,6 @@ impl Ledger {
         }
     }
 
-    /// Queues the links that say something else than before: to the records it names, and to those it received links from.
-    fn send(&mut self, key: Key, [before, after]: [&Reading; 2], senders: &[(Key, bool)]) {
-        if before == after && senders.is_empty() {
-            return;
-        }
-        let (mut old, mut new) = (Vec::new(), Vec::new());
-        before.links_to_send(key, &mut old);
-        after.links_to_send(key, &mut new);
-        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
-        let mut targets: Vec<Key> = old.iter().chain(&new).map(|(target, _)| *target).collect();
-        targets.extend(senders.iter().map(|(sender, _)| *sender));
-        if before != after {
-            let answers = |entity: &Entity| before.replies(*entity) != after.replies(*entity);
-            let answered: Vec<Entity> = Entity::ALL.into_iter().filter(answers).collect();
-            if !answered.is_empty() {
-                let live = inbox.links().map(|(sender, _)| sender);
-                targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
-            }
-        }
-        // Of a sender with several links in the message the first says whether it had one before. Sorted, since there may be many.
-        let mut senders = senders.to_vec();
-        senders.sort_by_key(|(sender, _)| *sender);
-        senders.dedup_by_key(|(sender, _)| *sender);
-        targets.sort_unstable();
-        targets.dedup();
-        for target in targets {
-            let is_sender = inbox.link(target).is_some();
-            let known = senders.binary_search_by_key(&target, |(sender, _)| *sender);
-            let was_sender = known.map_or(is_sender, |at| senders[at].1);
-            let was = said(target, &old, before, was_sender);
-            let is = said(target, &new, after, is_sender);
-            if was != is {
-                self.tombstoned += usize::from(is.is_none());
-                self.outbox.insert((target, key), is);
-            }
-        }
-    }
-
     /// Works out what a record contributes, as if nothing of it had been counted in this epoch yet.
     pub(super) fn establish(&mut self, key: Key, reading: &Reading, names: Names<'_>) {
         let mut difference = std::mem::take(&mut self.scratch);
@@ -464,12 +427,6 @@ impl Ledger {
         let inbox = self.inbox(key);
         let subject = Subject::new(key, reading, inbox, names.context(&self.compiled));
         self.contribute_links(&subject, self.metrics_of(key, bases), inbox.links(), out);
-    }
-
-    /// Queues all links that a record sends, as if none had been sent in this epoch yet.
-    pub(super) fn send_all(&mut self, key: Key, reading: &Reading) {
-        let live: Vec<(Key, bool)> = self.inbox(key).links().map(|(s, _)| (s, false)).collect();
-        self.send(key, [&Reading::Nothing, reading], &live);
     }
 
     /// The same as [`Ledger::establish`] for a record of another ledger of the epoch, of which nothing is kept but the cells.
@@ -567,14 +524,5 @@ impl Ledger {
         let queued = self.outbox.capacity() * (size_of::<((Key, Key), Option<Link>)>() + 1)
             + self.touched_links.capacity() * (size_of::<(Key, Key)>() + 1);
         links + entries + queued
-    }
-}
-
-/// What a record says to another: what it says of itself to one it names, else its answer to one whose link it holds.
-fn said(target: Key, own: &[(Key, Link)], reading: &Reading, is_sender: bool) -> Option<Link> {
-    match own.iter().find(|(named, _)| *named == target) {
-        Some((_, link)) => Some(link.clone()),
-        None if is_sender => reading.replies(target.entity),
-        None => None,
     }
 }
