@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{Applied, Otherwise, Row, RowClock, Rule};
-use crate::event::decode::{Bad, Context, Reason, short};
+use crate::event::decode::{Bad, Context, Reason, is_none, short};
 use crate::event::field_value::{Assignment, can_be_about, can_be_said, withdrawn};
 use crate::event::mapping::MappingError;
 use crate::event::mapping::source::{Source, SourceSpec};
@@ -189,8 +189,7 @@ impl Rule {
     ) -> Result<Cow<'a, str>, Bad> {
         let id = row.id.find(cell);
         let id = id.map(|found| row.id.kept(found)).transpose()?;
-        let is_some = |id: &Cow<'_, str>| !matches!(id.trim(), "" | "0");
-        let id = id.filter(is_some).and_then(|id| {
+        let id = id.filter(|id| !is_none(id)).and_then(|id| {
             let id = [self.entity.name, "/", self.source(), "/", id.trim()].concat();
             context.qualify(id.into())
         });
