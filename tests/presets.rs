@@ -63,10 +63,10 @@ fn odoos_sources_teams_and_reasons_have_their_names_from_their_own_tables() {
         }
     }
     let expected = [
-        "lost_reason-3: lost_reason 3 Too expensive",
-        "source-2: source 2 Newsletter",
-        "source-3: source 3 Search engine",
-        "team-1: team 1 Sales",
+        "lost_reason-3: lost_reason Too expensive 3",
+        "source-2: source Newsletter 2",
+        "source-3: source Search engine 3",
+        "team-1: team Sales 1",
     ];
     assert_eq!(labels, expected.map(str::to_owned).into());
 }

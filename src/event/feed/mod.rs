@@ -293,6 +293,8 @@ impl Feed {
         let at = (row.clock, index);
         let applied = match row.change {
             Change::MergedInto(_) if rule.partial => None,
+            // That the record is gone the rule says that reads the whole of it.
+            Change::Deleted if self.mapping.rules.iter().any(|of| rule.is_part_of(of)) => None,
             Change::Deleted if rule.partial => {
                 rule.delete_part(look_up, context, at, &self.calendar)?
             }

@@ -319,6 +319,13 @@ impl Rule {
         ids.chain(when).chain(columns)
     }
 
+    /// True if another rule reads the same rows as the same records, and as the whole of them: then it says whether they are there.
+    pub fn is_part_of(&self, other: &Rule) -> bool {
+        let is_whole = self.partial && !other.partial && self.reads_rows_of(other);
+        let is_same = (self.id(), &self.id_prefix) == (other.id(), &other.id_prefix);
+        is_whole && is_same && self.entity.entity == other.entity.entity
+    }
+
     /// True if two rules read the same rows.
     pub(super) fn reads_rows_of(&self, other: &Rule) -> bool {
         self.from == other.from
