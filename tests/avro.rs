@@ -360,7 +360,7 @@ async fn messages_in_protobuf_are_read_by_their_schema_and_those_it_imports() {
             timestamp: Some(7),
             ..context(0)
         };
-        feed.decode_avro("deals", message, known.schemas(), &context)
+        feed.decode_by_schemas("deals", message, known.schemas(), &context)
     };
     let decoded = decode(&value);
     assert_eq!(decoded.rejected, []);
@@ -461,7 +461,7 @@ fn a_change_in_avro_asserts_what_it_does_in_json() {
     };
 
     let of_json = feed.decode("x", message(JSON.as_bytes()), &context);
-    let of_avro = feed.decode_avro("x", message(&avro), &schemas, &context);
+    let of_avro = feed.decode_by_schemas("x", message(&avro), &schemas, &context);
     assert_eq!(
         (of_json.rejected.len(), of_avro.rejected.len()),
         (0, 0),

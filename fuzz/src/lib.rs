@@ -186,7 +186,7 @@ fn encoded(data: &[u8], parse: impl Fn(&str) -> Result<Schema, String>) {
         value: Some(&message),
     };
     for feed in FEEDS.iter() {
-        let decoded = feed.decode_avro("orders", of, &schemas, &context());
+        let decoded = feed.decode_by_schemas("orders", of, &schemas, &context());
         bounded(&decoded, data.len(), floor(feed));
     }
 }

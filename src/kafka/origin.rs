@@ -149,7 +149,7 @@ impl Origin {
                 match topic.encoding {
                     Encoding::Json => feed.decode(&topic.name, message, &context),
                     Encoding::Avro | Encoding::Protobuf => {
-                        feed.decode_avro(&topic.name, message, schemas, &context)
+                        feed.decode_by_schemas(&topic.name, message, schemas, &context)
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! all, and that a record is gone. What the columns mean, only the mapping knows.
 
 pub mod avro;
+mod bounds;
 mod cell;
 mod debezium;
 mod document;
@@ -210,7 +211,7 @@ impl Feed {
     }
 
     /// The same of a message in Avro or Protobuf, which is one item, by the schemas that its value and its key name.
-    pub fn decode_avro<'m>(
+    pub fn decode_by_schemas<'m>(
         &self,
         topic: &str,
         message: Message<'m>,

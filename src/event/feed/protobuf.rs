@@ -15,12 +15,10 @@ use prost_reflect::{
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use serde_json::{Map, Value as Json};
 
+use super::bounds::Bounds;
 use super::cell::decimal_of;
 use super::document::DEPTH;
 
-/// How many values a message may have, and how many bytes the names of its fields and words, which it has from its schema.
-const VALUES: usize = 100_000;
-const NAMES: usize = 16 << 20;
 /// How deep the braces of a schema may be.
 const BRACES: usize = 64;
 /// What a registry calls a schema that has no name of its own.
@@ -120,10 +118,7 @@ pub(super) fn read(mut bytes: &[u8], schema: &Schema) -> Result<Json, String> {
     let of = schema.message(&indices);
     let of = of.ok_or_else(|| format!("the schema has no message {indices:?}"))?;
     let message = DynamicMessage::decode(of, bytes).map_err(|error| error.to_string())?;
-    let mut walk = Walk {
-        values: VALUES,
-        names: NAMES,
-    };
+    let mut walk = Walk(Bounds::new());
     walk.message(&message, DEPTH)
 }
 
@@ -142,21 +137,10 @@ fn indices(bytes: &mut &[u8]) -> Result<Vec<usize>, String> {
     }
 }
 
-/// What a document may still have.
-struct Walk {
-    values: usize,
-    names: usize,
-}
+/// A walk through a message, with what its document may still have.
+struct Walk(Bounds);
 
 impl Walk {
-    fn name(&mut self, name: &str) -> Result<String, String> {
-        let left = self.names.checked_sub(name.len());
-        self.names = left.ok_or_else(|| {
-            format!("the names of its fields and words come to more than {NAMES} bytes")
-        })?;
-        Ok(name.to_owned())
-    }
-
     fn message(&mut self, message: &DynamicMessage, depth: usize) -> Result<Json, String> {
         let depth = depth.checked_sub(1);
         let depth = depth.ok_or_else(|| format!("deeper than {DEPTH} messages and lists"))?;
@@ -170,7 +154,7 @@ impl Walk {
         }
         let mut members = Map::new();
         for field in of.fields() {
-            let name = self.name(field.name())?;
+            let name = self.0.name(field.name())?;
             let is_absent = field.supports_presence() && !message.has_field(&field);
             let value = match is_absent {
                 true => Ok(Json::Null),
@@ -183,8 +167,7 @@ impl Walk {
     }
 
     fn value(&mut self, value: &Value, kind: &Kind, depth: usize) -> Result<Json, String> {
-        let values = self.values.checked_sub(1);
-        self.values = values.ok_or_else(|| format!("it has more than {VALUES} values"))?;
+        self.0.value()?;
         Ok(match value {
             Value::Bool(flag) => Json::Bool(*flag),
             Value::I32(number) => Json::String(number.to_string()),
@@ -197,7 +180,7 @@ impl Walk {
             Value::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
             Value::EnumNumber(number) => Json::String(match kind {
                 Kind::Enum(of) => match of.get_value(*number) {
-                    Some(word) => self.name(word.name())?,
+                    Some(word) => self.0.name(word.name())?,
                     None => number.to_string(),
                 },
                 _ => number.to_string(),
@@ -281,6 +264,7 @@ fn well_known(message: &DynamicMessage) -> Option<Result<Json, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::feed::bounds::VALUES;
     use serde_json::json;
 
     const ORDER: &str = r#"

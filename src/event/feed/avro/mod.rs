@@ -13,16 +13,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 
+use super::bounds::Bounds;
 use super::cell::decimal_of;
 use super::protobuf;
 use crate::event::decode::{Bad, Reason};
 pub use schema::Schema;
 use schema::{Type, Written};
-
-/// How many values a message may have: an array of nulls takes no bytes, however long it is.
-const VALUES: usize = 100_000;
-/// How many bytes the names of fields and the words of enumerations may have in a message, which has them from its schema.
-const NAMES: usize = 16 << 20;
 
 /// The schemas that messages were written with, by their ids: each as it is, or why messages of it can't be read.
 #[derive(Debug, Default)]
@@ -105,8 +101,7 @@ pub(super) fn read(bytes: &[u8], schemas: &Schemas) -> Result<Json, Bad> {
     };
     let mut body = Body {
         rest: &bytes[5..],
-        values: VALUES,
-        names: NAMES,
+        bounds: Bounds::new(),
     };
     let document = body.value(root).and_then(|document| {
         let left = body.rest.len();
@@ -137,10 +132,7 @@ pub fn unknown(id: u32) -> Bad {
 /// The rest of a message's value.
 struct Body<'b> {
     rest: &'b [u8],
-    /// How many more values it may have.
-    values: usize,
-    /// How many more bytes of names.
-    names: usize,
+    bounds: Bounds,
 }
 
 impl<'b> Body<'b> {
@@ -211,20 +203,8 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// A name of the schema.
-    fn name(&mut self, name: &str) -> Result<String, String> {
-        let left = self.names.checked_sub(name.len());
-        self.names = left.ok_or_else(|| {
-            format!("the names of its fields and words come to more than {NAMES} bytes")
-        })?;
-        Ok(name.to_owned())
-    }
-
     fn value(&mut self, of: &Type) -> Result<Json, String> {
-        self.values = self
-            .values
-            .checked_sub(1)
-            .ok_or_else(|| format!("it has more than {VALUES} values"))?;
+        self.bounds.value()?;
         Ok(match of {
             Type::Null => Json::Null,
             Type::Flag => match self.array()? {
@@ -248,7 +228,7 @@ impl<'b> Body<'b> {
             }
             Type::Name(names) => {
                 let chosen = self.choice(names.len())?;
-                Json::String(self.name(&names[chosen])?)
+                Json::String(self.bounds.name(&names[chosen])?)
             }
             Type::Union(types) => {
                 let chosen = self.choice(types.len())?;
@@ -275,7 +255,7 @@ impl<'b> Body<'b> {
                 for (name, of) in fields {
                     let value = self.value(of);
                     let value = value.map_err(|problem| format!("`{name}`: {problem}"))?;
-                    members.insert(self.name(name)?, value);
+                    members.insert(self.bounds.name(name)?, value);
                 }
                 Json::Object(members)
             }
