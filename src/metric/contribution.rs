@@ -82,12 +82,6 @@ impl Contributions {
 }
 
 impl Contribution {
-    /// True if another one goes to the same cells.
-    pub fn is_beside(&self, other: &Contribution) -> bool {
-        (self.rollup, self.at, self.currency) == (other.rollup, other.at, other.currency)
-            && self.dims == other.dims
-    }
-
     /// Counts one under `measure` if `it_is`.
     pub fn count_if(&mut self, it_is: bool, measure: usize) -> &mut Self {
         self.counts |= u16::from(it_is) << measure;

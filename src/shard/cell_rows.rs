@@ -99,9 +99,9 @@ impl CellRows {
         })
     }
 
-    /// Makes room for so many rows of the usual size.
-    pub(super) fn reserve(&mut self, rows: usize) {
-        self.bytes.reserve(rows * 120);
+    /// Makes room for so many rows, of so many bytes in all.
+    pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.bytes.reserve(bytes);
         self.rows.reserve(rows);
     }
 

@@ -7,7 +7,7 @@ use crate::metric::{Contribution, Contributions};
 /// Lists shorter than this are compared item by item.
 const FEW: usize = 12;
 
-/// Contributions that go to the same cells: one to be taken back, one to be added, or both.
+/// Contributions to one rollup: one to be taken back, one to be added, or both, whose cells are mostly the same.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
     /// Before.
@@ -16,10 +16,29 @@ pub(super) struct Change<'a> {
     pub plus: Option<&'a Contribution>,
 }
 
+/// What of a change goes to a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What is taken back.
+    Minus,
+    /// What is added.
+    Plus,
+    /// Both.
+    Both,
+}
+
 impl<'a> Change<'a> {
-    /// One of them, which says where to.
-    pub fn place(&self) -> Option<&'a Contribution> {
-        self.plus.or(self.minus)
+    /// The rollup.
+    pub fn rollup(&self) -> Option<u8> {
+        self.plus.or(self.minus).map(|change| change.rollup)
+    }
+
+    /// What of it goes to a cell.
+    pub fn part(&self, part: Part) -> Change<'a> {
+        Change {
+            minus: self.minus.filter(|_| part != Part::Plus),
+            plus: self.plus.filter(|_| part != Part::Minus),
+        }
     }
 
     /// Each with its sign.
@@ -60,8 +79,9 @@ impl Difference {
                 }
             }
             for contribution in plus.iter() {
-                // A deal that is closed leaves the cell it enters: one look-up for both.
-                let beside = minus.iter().position(|old| old.is_beside(contribution));
+                // A deal whose stage changes stays in the cells of every other group: one look-up for both.
+                let of_rollup = |old: &Contribution| old.rollup == contribution.rollup;
+                let beside = minus.iter().position(of_rollup);
                 let old = beside.map(|at| minus.swap_remove(at));
                 apply(Change {
                     minus: old.as_ref(),

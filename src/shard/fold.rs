@@ -127,7 +127,8 @@ impl Shard {
 
     fn fold_inputs(&mut self, version: u64, append_time: i64, inputs: &[impl Foldable]) {
         let mut touched: Vec<Previous> = Vec::with_capacity(inputs.len());
-        let mut index: FxHashMap<u32, usize> = FxHashMap::default();
+        let mut index: FxHashMap<u32, usize> =
+            FxHashMap::with_capacity_and_hasher(inputs.len(), Default::default());
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
         let mut stages_changed = false;
         for input in inputs {

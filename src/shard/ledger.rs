@@ -476,7 +476,8 @@ impl Ledger {
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
         self.tombstoned = 0;
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
-        touched.cells.reserve(self.cells.touched());
+        let (rows, bytes) = (self.cells.touched(), self.cells.touched_bytes());
+        touched.cells.reserve(rows, bytes);
         self.cells.take_touched(|key, cell| {
             touched.cells.push(epoch, &key, &cell, catalogue, symbols);
         });

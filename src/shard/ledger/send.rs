@@ -19,15 +19,20 @@ impl Ledger {
         before.links_to_send(key, &mut old);
         after.links_to_send(key, &mut new);
         let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        // Without links there is nobody to answer.
+        let mut answered: Vec<Entity> = Vec::new();
+        if before != after && !inbox.is_empty() {
+            let answers = |entity: &Entity| before.replies(*entity) != after.replies(*entity);
+            answered.extend(Entity::ALL.into_iter().filter(answers));
+        }
+        if old == new && senders.is_empty() && answered.is_empty() {
+            return;
+        }
         let mut targets: Vec<Key> = old.iter().chain(&new).map(|(target, _)| *target).collect();
         targets.extend(senders.iter().map(|(sender, _)| *sender));
-        if before != after {
-            let answers = |entity: &Entity| before.replies(*entity) != after.replies(*entity);
-            let answered: Vec<Entity> = Entity::ALL.into_iter().filter(answers).collect();
-            if !answered.is_empty() {
-                let live = inbox.links().map(|(sender, _)| sender);
-                targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
-            }
+        if !answered.is_empty() {
+            let live = inbox.links().map(|(sender, _)| sender);
+            targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
         }
         // Of a sender with several links in the message the first says whether it had one before. Sorted, since there may be many.
         let mut senders = senders.to_vec();

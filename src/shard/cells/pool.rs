@@ -1,0 +1,407 @@
+//! The cells of one rollup: rows that don't move, found by key, with notes of which were touched.
+
+use super::index::Index;
+use super::place::{Lookup, Place, Placed};
+use super::row::{Added, CellRef, Delta, Key, Layout, state};
+use super::samples::Samples;
+use crate::metric::Catalogue;
+use crate::shard::difference::{Change, Part};
+use crate::window::{Calendar, CellKey};
+
+/// So many cells are allocated at once, so that growing copies none.
+const CHUNK: usize = 128;
+
+/// Bytes of what is written of a cell besides its numbers: names and values, mostly shorter.
+const ROW: usize = 80;
+
+/// The cells of one rollup.
+#[derive(Default)]
+pub(super) struct Pool {
+    layout: Layout,
+    /// Words a row takes.
+    width: usize,
+    places: Vec<Place>,
+    index: Index,
+    chunks: Vec<Box<[u32]>>,
+    /// Rows in use or free.
+    rows: usize,
+    /// Only of rollups whose contributions have samples; then one a cell.
+    samples: Vec<Samples>,
+    touched: Vec<u32>,
+    /// Those touched since their state of the hour was taken, of a rollup whose state is kept of every hour.
+    this_hour: Option<Vec<u32>>,
+    free: Vec<u32>,
+}
+
+/// The row of a number, to be changed.
+fn row_mut(chunks: &mut [Box<[u32]>], width: usize, at: usize) -> &mut [u32] {
+    &mut chunks[at / CHUNK][at % CHUNK * width..][..width]
+}
+
+/// The row of a number.
+fn row(chunks: &[Box<[u32]>], width: usize, at: usize) -> &[u32] {
+    &chunks[at / CHUNK][at % CHUNK * width..][..width]
+}
+
+impl Pool {
+    /// No cells of a rollup yet.
+    pub fn new(rollup: u8, catalogue: &Catalogue, is_kept_hourly: bool) -> Pool {
+        let places = Place::all(rollup, catalogue);
+        let measures = &catalogue.rollups()[usize::from(rollup)];
+        let layout = Layout {
+            values: places.iter().map(Place::dimensions).max().unwrap_or(0),
+            counts: measures.counts.len(),
+            sums: measures.sums.len(),
+            is_wide: false,
+        };
+        Pool {
+            width: layout.width(),
+            layout,
+            places,
+            this_hour: is_kept_hourly.then(Vec::new),
+            ..Pool::default()
+        }
+    }
+
+    fn row(&self, at: usize) -> &[u32] {
+        row(&self.chunks, self.width, at)
+    }
+
+    fn row_mut(&mut self, at: usize) -> &mut [u32] {
+        row_mut(&mut self.chunks, self.width, at)
+    }
+
+    fn find(&self, lookup: &Lookup) -> Option<u32> {
+        let is_it = |at: u32| {
+            let row = row(&self.chunks, self.width, at as usize);
+            self.layout.is_of(row, &lookup.key)
+        };
+        self.index.find(lookup.hash, lookup.first, is_it)
+    }
+
+    /// A new row for a key that has none.
+    fn insert(&mut self, key: &Key, hash: u32) -> usize {
+        let at = self.free.pop().map_or(self.rows, |at| at as usize);
+        let layout = self.layout;
+        if at == self.rows {
+            self.rows += 1;
+            if at / CHUNK == self.chunks.len() {
+                let chunk = vec![0; CHUNK * self.width];
+                self.chunks.push(chunk.into_boxed_slice());
+            }
+        }
+        layout.begin(self.row_mut(at), key);
+        self.index.insert(hash, at as u32);
+        at
+    }
+
+    /// Applies a change to every cell it goes to. Says in how many nothing is left. `lookups` is memory to be used again.
+    pub fn apply(
+        &mut self,
+        change: Change<'_>,
+        calendar: &Calendar,
+        lookups: &mut Vec<Lookup>,
+    ) -> usize {
+        lookups.clear();
+        // Step by step for all cells, not cell by cell: so their waits for memory overlap.
+        self.look_up(change, calendar, lookups);
+        for lookup in &mut *lookups {
+            lookup.row = self.find(lookup);
+        }
+        let deltas = [Part::Minus, Part::Plus, Part::Both].map(|part| {
+            let is_used = lookups.iter().any(|lookup| lookup.part == part);
+            is_used.then(|| Delta::of(change.part(part)))
+        });
+        let mut zeros = 0;
+        for lookup in &*lookups {
+            let at = match lookup.row {
+                Some(at) => at as usize,
+                None => self.insert(&lookup.key, lookup.hash),
+            };
+            let Some(delta) = &deltas[lookup.part as usize] else {
+                continue;
+            };
+            let is_left = self.add(at, delta);
+            zeros += usize::from(!is_left && lookup.part != Part::Plus && self.is_zero(at));
+        }
+        zeros
+    }
+
+    /// The first half of finding the cells a change goes to.
+    fn look_up(&self, change: Change<'_>, calendar: &Calendar, lookups: &mut Vec<Lookup>) {
+        let mut add = |key: Key, part: Part| {
+            let hash = self.layout.hash(&key);
+            lookups.push(Lookup {
+                key,
+                hash,
+                first: self.index.first(hash),
+                row: None,
+                part,
+            });
+        };
+        let placed = |contribution| Placed::new(contribution, calendar);
+        match (change.minus.map(placed), change.plus.map(placed)) {
+            (Some(mut minus), Some(mut plus)) if !minus.is_beside(&plus) => {
+                for place in &self.places {
+                    let (old, new) = (minus.key(place), plus.key(place));
+                    match (old, new) {
+                        (Some(old), Some(new)) if old == new => add(new, Part::Both),
+                        (old, new) => {
+                            old.into_iter().for_each(|key| add(key, Part::Minus));
+                            new.into_iter().for_each(|key| add(key, Part::Plus));
+                        }
+                    }
+                }
+            }
+            (minus, plus) => {
+                let part = match (&minus, &plus) {
+                    (Some(_), Some(_)) => Part::Both,
+                    (Some(_), None) => Part::Minus,
+                    (None, _) => Part::Plus,
+                };
+                let Some(mut placed) = plus.or(minus) else {
+                    return;
+                };
+                for place in &self.places {
+                    if let Some(key) = placed.key(place) {
+                        add(key, part);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds to a cell, and notes that it was touched. True if something is left in it; else it has to be looked at.
+    fn add(&mut self, at: usize, delta: &Delta) -> bool {
+        let row = row_mut(&mut self.chunks, self.width, at);
+        if Layout::set(row, state::TOUCHED) {
+            self.touched.push(at as u32);
+        }
+        if let Some(this_hour) = &mut self.this_hour
+            && Layout::set(row, state::THIS_HOUR)
+        {
+            this_hour.push(at as u32);
+        }
+        let mut added = self.layout.add(row, delta);
+        if added == Added::TooWide {
+            self.widen();
+            added = self.layout.add(self.row_mut(at), delta);
+        }
+        for (bucket, by) in &delta.samples {
+            if self.samples.len() <= at {
+                self.samples.resize_with(at + 1, Samples::default);
+            }
+            self.samples[at].add(*bucket, *by);
+        }
+        added == Added::SomethingIsLeft
+    }
+
+    /// Holds all numbers in twice as many words.
+    fn widen(&mut self) {
+        let narrow = self.layout;
+        self.layout.is_wide = true;
+        self.width = self.layout.width();
+        for chunk in &mut self.chunks {
+            let mut rows = vec![0; CHUNK * self.width];
+            let wide = rows.chunks_exact_mut(self.width);
+            for (row, wide) in chunk.chunks_exact(narrow.width()).zip(wide) {
+                narrow.widen(row, wide);
+            }
+            *chunk = rows.into_boxed_slice();
+        }
+    }
+
+    fn is_zero(&self, at: usize) -> bool {
+        self.layout.is_zero(self.row(at)) && self.samples(at).is_empty()
+    }
+
+    fn samples(&self, at: usize) -> &Samples {
+        static NONE: Samples = Samples::NONE;
+        self.samples.get(at).unwrap_or(&NONE)
+    }
+
+    fn cell(&self, at: usize) -> CellRef<'_> {
+        self.layout.cell(self.row(at), self.samples(at))
+    }
+
+    fn key(&self, at: usize) -> Key {
+        self.layout.key_of(self.row(at))
+    }
+
+    /// Drops a cell in which nothing is left.
+    fn release(&mut self, at: usize) {
+        let hash = self.layout.hash(&self.key(at));
+        self.index.remove(hash, at as u32);
+        Layout::set(self.row_mut(at), state::FREE);
+        self.free.push(at as u32);
+    }
+
+    /// Every cell.
+    pub fn live(&self) -> impl Iterator<Item = (Key, CellRef<'_>)> {
+        let cells = (0..self.rows).filter(|at| !Layout::is(self.row(*at), state::FREE));
+        cells.map(|at| (self.key(at), self.cell(at)))
+    }
+
+    /// How many cells are to be written.
+    pub fn touched(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// About how many bytes their rows take.
+    pub fn touched_bytes(&self) -> usize {
+        self.touched.len() * (ROW + 8 * self.layout.counts + 16 * self.layout.sums)
+    }
+
+    /// Hands over the cells touched since the last time, if their state is kept of every hour.
+    pub fn take_this_hour(&mut self, rollup: usize, take: &mut impl FnMut(CellKey, CellRef<'_>)) {
+        let this_hour = self.this_hour.as_mut().map(std::mem::take);
+        for at in this_hour.into_iter().flatten() {
+            let at = at as usize;
+            take(self.key(at).cell_key(rollup), self.cell(at));
+            Layout::unset(self.row_mut(at), state::THIS_HOUR);
+        }
+    }
+
+    /// Hands over the cells to be written, after which none is; one in which nothing is left is dropped.
+    pub fn take_touched(&mut self, rollup: usize, take: &mut impl FnMut(CellKey, CellRef<'_>)) {
+        for at in std::mem::take(&mut self.touched) {
+            let at = at as usize;
+            take(self.key(at).cell_key(rollup), self.cell(at));
+            Layout::unset(self.row_mut(at), state::TOUCHED);
+            if self.is_zero(at) {
+                self.release(at); // its row says zero; the next contribution starts from there
+            }
+        }
+    }
+
+    /// How many cells there are.
+    pub fn count(&self) -> usize {
+        self.rows - self.free.len()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        let samples = self.samples.iter();
+        let noted = self.touched.capacity()
+            + self.free.capacity()
+            + self.this_hour.as_ref().map_or(0, Vec::capacity);
+        self.chunks.len() * CHUNK * self.width * size_of::<u32>()
+            + self.samples.capacity() * size_of::<Samples>()
+            + samples.map(Samples::heap_bytes).sum::<usize>()
+            + self.index.bytes()
+            + noted * size_of::<u32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definitions::{DefinitionsSpec, SetSpec};
+    use crate::event::When;
+    use crate::metric::Contribution;
+    use crate::symbol::Symbol;
+    use crate::window::{Cell, DIMENSIONS, Dimension, Grain};
+
+    /// The win rate's closed deals, by day, in all and by product.
+    fn pool() -> (Pool, Calendar) {
+        let groups = vec![SetSpec {
+            by: vec!["product".into()],
+            every: vec!["day".into()],
+        }];
+        let spec = DefinitionsSpec {
+            groups,
+            ..DefinitionsSpec::default()
+        };
+        let catalogue = Catalogue::new(spec).unwrap();
+        let mut rollups = catalogue.rollups().iter();
+        let rollup = rollups.position(|r| r.name == "win_rate.closed").unwrap();
+        let pool = Pool::new(rollup as u8, &catalogue, false);
+        (pool, catalogue.calendar.clone())
+    }
+
+    fn contribution(product: u32, counts: u16, sum: i64) -> Contribution {
+        let mut dims = [Symbol::BLANK; DIMENSIONS];
+        dims[usize::from(Dimension::PRODUCT.0)] = Symbol(product);
+        Contribution {
+            rollup: 0,
+            at: When::Date(20_000),
+            dims,
+            currency: Symbol(7),
+            counts,
+            sums: [(1, sum), (0, 0)],
+            sample: None,
+        }
+    }
+
+    fn apply(
+        (pool, calendar): &mut (Pool, Calendar),
+        minus: Option<Contribution>,
+        plus: Option<Contribution>,
+    ) -> usize {
+        let change = Change {
+            minus: minus.as_ref(),
+            plus: plus.as_ref(),
+        };
+        pool.apply(change, calendar, &mut Vec::new())
+    }
+
+    /// The cells by product.
+    fn cells((pool, _): &(Pool, Calendar)) -> Vec<(u32, Cell)> {
+        let cells = pool.live().map(|(key, cell)| (key.cell_key(0), cell));
+        let of_product = cells.filter(|(key, _)| key.set > 0);
+        let mut cells: Vec<_> = of_product
+            .map(|(key, cell)| (key.values[0].0, cell.to_cell()))
+            .collect();
+        cells.sort_by_key(|(product, _)| *product);
+        cells
+    }
+
+    #[test]
+    fn numbers_that_outgrow_their_words_are_held_in_twice_as_many() {
+        let mut pool = pool();
+        // More cells than one chunk holds, of which two get too much.
+        for product in 0..300 {
+            let sum = -i64::from(product);
+            apply(&mut pool, None, Some(contribution(product, 0b101, sum)));
+        }
+        let narrow = pool.0.bytes();
+        for (product, sum) in [(150, i64::MAX), (160, i64::MIN)] {
+            for _ in 0..3 {
+                apply(&mut pool, None, Some(contribution(product, 0b101, sum)));
+            }
+        }
+        assert!(pool.0.bytes() > narrow);
+        let cells = cells(&pool);
+        assert_eq!(cells.len(), 300);
+        for (product, cell) in cells {
+            let (times, more) = match product {
+                150 => (4, 3 * i128::from(i64::MAX)),
+                160 => (4, 3 * i128::from(i64::MIN)),
+                _ => (1, 0),
+            };
+            assert_eq!(cell.counts, [times, 0, times]);
+            assert_eq!(cell.sums, [0, more - i128::from(product)]);
+        }
+    }
+
+    #[test]
+    fn a_change_takes_back_where_it_was_and_adds_where_it_is() {
+        let mut pool = pool();
+        apply(&mut pool, None, Some(contribution(1, 0b101, 10)));
+        let (before, after) = (contribution(1, 0b101, 10), contribution(2, 0b011, 25));
+        let zeros = apply(&mut pool, Some(before), Some(after));
+        assert_eq!(zeros, 1, "the cell of product 1");
+        let cells = cells(&pool);
+        assert!(cells[0].1.is_zero());
+        assert_eq!(
+            (&cells[1].1.counts[..], &cells[1].1.sums[..]),
+            (&[1, 1, 0][..], &[0, 25][..])
+        );
+        let live = pool.0.live().map(|(key, cell)| (key.cell_key(0), cell));
+        let total: Vec<_> = live
+            .filter(|(key, _)| key.set == 0 && key.pane.grain == Grain::Day)
+            .collect();
+        assert_eq!(total.len(), 1);
+        assert_eq!(total[0].1.to_cell(), cells[1].1);
+    }
+}
