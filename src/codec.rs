@@ -19,31 +19,50 @@ pub struct Writer {
 
 impl Writer {
     /// One byte.
+    #[inline]
     pub fn byte(&mut self, byte: u8) {
         self.bytes.push(byte);
     }
 
     /// An unsigned integer, seven bits a byte, least significant first (LEB128).
-    pub fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
+    #[inline]
+    pub fn number(&mut self, number: u64) {
+        if number < 0x80 {
+            self.bytes.push(number as u8);
+        } else if number < 0x4000 {
+            let bytes = [number as u8 | 0x80, (number >> 7) as u8];
+            self.bytes.extend_from_slice(&bytes);
+        } else {
+            self.long_number(number);
         }
-        self.bytes.push(number as u8);
+    }
+
+    fn long_number(&mut self, mut number: u64) {
+        let (mut bytes, mut length) = ([0; 10], 0);
+        while number >= 0x80 {
+            bytes[length] = number as u8 | 0x80;
+            number >>= 7;
+            length += 1;
+        }
+        bytes[length] = number as u8;
+        self.bytes.extend_from_slice(&bytes[..=length]);
     }
 
     /// A signed integer, zigzag so that small negatives stay small.
+    #[inline]
     pub fn signed(&mut self, number: i64) {
         self.number((number << 1 ^ number >> 63) as u64);
     }
 
     /// A text with its length.
+    #[inline]
     pub fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
     /// A little-endian number of fixed width.
+    #[inline]
     pub fn fixed<const N: usize>(&mut self, bytes: [u8; N]) {
         self.bytes.extend_from_slice(&bytes);
     }
@@ -83,6 +102,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One byte.
+    #[inline]
     pub fn byte(&mut self) -> Result<u8, Damaged> {
         let byte = *self.bytes.get(self.at).ok_or(self.damaged("a byte"))?;
         self.at += 1;
@@ -90,7 +110,18 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned integer.
+    #[inline]
     pub fn number(&mut self) -> Result<u64, Damaged> {
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_number(),
+        }
+    }
+
+    fn long_number(&mut self) -> Result<u64, Damaged> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -103,12 +134,14 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned integer that fits a smaller type, or is damage.
+    #[inline]
     pub fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         let number = self.number()?;
         T::try_from(number).map_err(|_| self.damaged("a smaller number"))
     }
 
     /// How many items follow; never more than there are bytes left, so that damaged bytes can't allocate all memory.
+    #[inline]
     pub fn count(&mut self) -> Result<usize, Damaged> {
         let count: usize = self.narrow()?;
         if count > self.bytes.len() - self.at {
@@ -119,6 +152,7 @@ impl<'a> Reader<'a> {
     }
 
     /// So many bytes.
+    #[inline]
     pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
         let bytes = self
             .bytes
@@ -139,12 +173,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A signed integer.
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, Damaged> {
         let number = self.number()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
     /// Bytes with their length.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], Damaged> {
         let length = self.count()?;
         let bytes = &self.bytes[self.at..self.at + length];
@@ -153,6 +189,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text.
+    #[inline]
     pub fn text(&mut self) -> Result<&'a str, Damaged> {
         std::str::from_utf8(self.bytes()?).map_err(|_| self.damaged("UTF-8"))
     }

@@ -82,6 +82,7 @@ impl Symbols {
         self.find_hashed(text, hash(text))
     }
 
+    #[inline]
     fn find_hashed(&self, text: &str, hash: u32) -> Option<Symbol> {
         let (all, ends) = (&self.text, &self.ends);
         let found = self.index.find(spread(hash), |(symbol, other)| {
@@ -91,6 +92,7 @@ impl Symbols {
     }
 
     /// The text of a symbol of this shard; blank for a number this shard never gave out.
+    #[inline]
     pub fn text(&self, symbol: Symbol) -> &str {
         if (symbol.0 as usize) < self.ends.len() {
             slice(&self.text, &self.ends, symbol.0 as usize)
@@ -130,20 +132,24 @@ impl Symbols {
     }
 }
 
+#[inline]
 fn hash(text: &str) -> u32 {
     halve(FxBuildHasher.hash_one(text))
 }
 
 /// Half of a hash, to be kept. FxHash has its entropy in neither half alone.
+#[inline]
 pub(crate) fn halve(hash: u64) -> u32 {
     (hash ^ hash >> 32) as u32
 }
 
 /// A kept hash for hashbrown, which asks for one whose upper bits differ as much as its lower ones.
+#[inline]
 pub(crate) fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+#[inline]
 fn slice<'a>(text: &'a str, ends: &[usize], i: usize) -> &'a str {
     let start = if i == 0 { 0 } else { ends[i - 1] };
     &text[start..ends[i]]

@@ -2,7 +2,7 @@
 
 use super::deal::DealOutcome;
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{
     Declaration, Held, Inbox, Key, ReadContext, Readable, Reading, Record, Status, TrackedFields,
 };
@@ -69,8 +69,8 @@ impl Projection for Membership {
 
     fn unpack(&mut self, slot: u8, held: Held) {
         match slot {
-            0 => self.became_customer_at = link::when(held),
-            1 => self.churned_at = link::when(held),
+            0 => self.became_customer_at = held.when(),
+            1 => self.churned_at = held.when(),
             _ => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The activity: a call, a meeting or a task, done or planned.
 
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
 use crate::event::{Entity, EntitySpec, Placement, When};
 use crate::symbol::Symbol;
@@ -69,8 +69,8 @@ impl Projection for Touch {
 
     fn unpack(&mut self, slot: u8, held: Held) {
         match slot {
-            0 => self.at = link::when(held),
-            1 => self.excluded = link::number(held).unwrap_or_default() as u32,
+            0 => self.at = held.when(),
+            1 => self.excluded = held.number().unwrap_or_default() as u32,
             _ => {}
         }
     }

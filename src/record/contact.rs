@@ -1,7 +1,7 @@
 //! The contact: a person at an account.
 
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
 use crate::event::{Entity, EntitySpec, Placement, When};
 use crate::symbol::Symbol;
@@ -57,9 +57,9 @@ impl Projection for ContactAt {
 
     fn unpack(&mut self, slot: u8, held: Held) {
         match slot {
-            0 => self.created_at = link::when(held),
-            1 => self.owner = link::text(held),
-            2 => self.excluded = link::number(held).unwrap_or_default() as u32,
+            0 => self.created_at = held.when(),
+            1 => self.owner = held.text(),
+            2 => self.excluded = held.number().unwrap_or_default() as u32,
             _ => {}
         }
     }

@@ -156,17 +156,17 @@ impl Projection for DealOutcome {
     }
 
     fn unpack(&mut self, slot: u8, held: Held) {
-        let number = link::number(held);
+        let number = held.number();
         match slot {
             0 => {
                 self.status = number
                     .and_then(|n| Status::of_number(n as u8))
                     .unwrap_or_default()
             }
-            1 => self.closed_at = link::when(held),
+            1 => self.closed_at = held.when(),
             2 => self.amount = number,
             3 => self.upsell_amount = number,
-            4 => self.currency = link::text(held),
+            4 => self.currency = held.text(),
             5 => self.excluded = number.unwrap_or_default() as u32,
             _ => link::unpack_dims(&mut self.dims, slot, held),
         }
@@ -246,11 +246,12 @@ impl Deal {
     /// Reads a deal.
     fn new(key: Key, record: &Record, inbox: &Inbox, context: ReadContext<'_>) -> Self {
         let calendar = &context.compiled.calendar;
+        let counting = record.counting();
         let run = super::status::status(record, STATUS_FIELDS, context.compiled);
         let first = When::Instant(record.first().unwrap_or_default().time);
-        let (created_at, stated_close) = (record.when(CREATED_AT), record.when(CLOSED_AT));
+        let (created_at, stated_close) = (counting.when(CREATED_AT), counting.when(CLOSED_AT));
         let is_closed = run.status != Status::Open;
-        let stage = record.text(STAGE);
+        let stage = counting.text(STAGE);
         let stand_in = run.since.map_or(first, |clock| When::Instant(clock.time));
         let closed_at = is_closed.then(|| stated_close.unwrap_or(stand_in));
 
@@ -258,22 +259,26 @@ impl Deal {
             (Credit::AtClose, Some(closed_at)) => Some(calendar.last_instant(closed_at)),
             _ => None,
         };
-        let lead = context.named(Entity::LEAD, record.text(LEAD_ID));
+        let credited = |field| match credit_until {
+            Some(until) => as_of(record, field, until),
+            None => counting.text(field),
+        };
+        let lead = context.named(Entity::LEAD, counting.text(LEAD_ID));
         let lead = lead.or_else(|| earliest_converted(inbox, context));
 
         let mut dims = [Symbol::BLANK; DIMENSIONS];
-        let mut source = record.text(LEAD_SOURCE);
+        let mut source = counting.text(LEAD_SOURCE);
         if source.is_blank() {
             let origin = lead.and_then(|lead| inbox.link(lead)?.read());
             source = origin.map_or(Symbol::BLANK, |lead: LeadOrigin| lead.source);
         }
         dims[Dimension::SOURCE.0 as usize] = source;
-        dims[Dimension::REGION.0 as usize] = record.text(REGION);
-        dims[Dimension::PRODUCT.0 as usize] = record.text(PRODUCT);
-        dims[Dimension::DEAL_TYPE.0 as usize] = record.text(DEAL_TYPE);
-        dims[Dimension::TEAM.0 as usize] = credited(record, TEAM, credit_until);
-        dims[Dimension::OWNER.0 as usize] = credited(record, OWNER_ID, credit_until);
-        dims[Dimension::PIPELINE.0 as usize] = record.text(PIPELINE);
+        dims[Dimension::REGION.0 as usize] = counting.text(REGION);
+        dims[Dimension::PRODUCT.0 as usize] = counting.text(PRODUCT);
+        dims[Dimension::DEAL_TYPE.0 as usize] = counting.text(DEAL_TYPE);
+        dims[Dimension::TEAM.0 as usize] = credited(TEAM);
+        dims[Dimension::OWNER.0 as usize] = credited(OWNER_ID);
+        dims[Dimension::PIPELINE.0 as usize] = counting.text(PIPELINE);
         context.custom_dims(record, &mut dims);
 
         Deal {
@@ -283,21 +288,21 @@ impl Deal {
             created_at: created_at.unwrap_or(first),
             dated_by_clock: created_at.is_none() || is_closed && stated_close.is_none(),
             history_cut: is_closed && stated_close.is_none() && run.history_cut,
-            amount: record.decimal(AMOUNT),
-            upsell_amount: record.decimal(UPSELL_AMOUNT),
-            currency: record.text(CURRENCY),
+            amount: counting.decimal(AMOUNT),
+            upsell_amount: counting.decimal(UPSELL_AMOUNT),
+            currency: counting.text(CURRENCY),
             dims,
             stage,
             passage: StagePassage::read(record, STAGE, context.compiled),
             outlook: (!is_closed).then(|| Outlook::new(record, stage, context)),
             reopened: run.reopened.map(|clock| clock.time),
             lost_reason: if run.status == Status::Lost {
-                record.text(LOST_REASON)
+                counting.text(LOST_REASON)
             } else {
                 Symbol::BLANK
             },
             excluded: context.excluded(Entity::DEAL, record),
-            account: context.named(Entity::ACCOUNT, record.text(ACCOUNT_ID)),
+            account: context.named(Entity::ACCOUNT, counting.text(ACCOUNT_ID)),
             lead,
         }
     }
@@ -359,16 +364,10 @@ fn earliest_converted(inbox: &Inbox, context: ReadContext<'_>) -> Option<Key> {
     first.map(|(sender, _)| context.aliases.root(sender, context.symbols))
 }
 
-/// The value of a history as of an instant (µs): the last one asserted by then, else the first one known.
-fn credited(record: &Record, field: Field, until: Option<i64>) -> Symbol {
-    let Some(until) = until else {
-        return record.text(field);
-    };
-    let mut history = record.history(field);
+/// The text of a history as of an instant (µs): the last one asserted by then, else the first one known.
+fn as_of(record: &Record, field: Field, until: i64) -> Symbol {
     let mut by_then = record.history(field).rev();
     let held = by_then.find(|(clock, _)| clock.time <= until);
-    match held.or_else(|| history.next()) {
-        Some((_, Held::Text(symbol))) => symbol,
-        _ => Symbol::BLANK,
-    }
+    let held = held.or_else(|| record.history(field).next());
+    held.map_or(Symbol::BLANK, |(_, held)| held.text())
 }

@@ -1,7 +1,7 @@
 //! The lead: somebody who may buy, and what became of them.
 
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
 use crate::event::{Entity, EntitySpec, Placement, When};
 use crate::symbol::Symbol;
@@ -87,8 +87,8 @@ impl Projection for LeadOrigin {
     fn unpack(&mut self, slot: u8, held: Held) {
         match slot {
             0 => self.is_named = held == Held::Flag(true),
-            1 => self.converted_at = link::number(held).unwrap_or_default(),
-            2 => self.source = link::text(held),
+            1 => self.converted_at = held.number().unwrap_or_default(),
+            2 => self.source = held.text(),
             _ => {}
         }
     }
@@ -119,18 +119,19 @@ pub struct Lead {
 
 impl Lead {
     fn new(key: Key, record: &Record, context: ReadContext<'_>) -> Self {
-        let status = record.text(STATUS);
+        let counting = record.counting();
+        let status = counting.text(STATUS);
         let mut dims = [Symbol::BLANK; DIMENSIONS];
-        dims[Dimension::SOURCE.0 as usize] = record.text(LEAD_SOURCE);
-        dims[Dimension::REGION.0 as usize] = record.text(REGION);
-        dims[Dimension::TEAM.0 as usize] = record.text(TEAM);
-        dims[Dimension::OWNER.0 as usize] = record.text(OWNER_ID);
+        dims[Dimension::SOURCE.0 as usize] = counting.text(LEAD_SOURCE);
+        dims[Dimension::REGION.0 as usize] = counting.text(REGION);
+        dims[Dimension::TEAM.0 as usize] = counting.text(TEAM);
+        dims[Dimension::OWNER.0 as usize] = counting.text(OWNER_ID);
         context.custom_dims(record, &mut dims);
-        let became = record.text(CONVERTED_DEAL_ID);
+        let became = counting.text(CONVERTED_DEAL_ID);
         let converted = status == Symbol::CONVERTED
-            || record.when(CONVERTED_AT).is_some()
+            || counting.when(CONVERTED_AT).is_some()
             || !became.is_blank();
-        let created_at = record.when(CREATED_AT);
+        let created_at = counting.when(CREATED_AT);
         Lead {
             live: context.is_live(key, record),
             created_at: created_at
@@ -138,7 +139,7 @@ impl Lead {
             dated_by_clock: created_at.is_none(),
             qualified: converted
                 || status == Symbol::QUALIFIED
-                || record.when(QUALIFIED_AT).is_some(),
+                || counting.when(QUALIFIED_AT).is_some(),
             converted,
             dims,
             excluded: context.excluded(Entity::LEAD, record),
@@ -146,7 +147,7 @@ impl Lead {
             origin: record.exists().then(|| LeadOrigin {
                 is_named: false,
                 converted_at: converted_at(record, context),
-                source: record.text(LEAD_SOURCE),
+                source: counting.text(LEAD_SOURCE),
             }),
         }
     }

@@ -93,33 +93,6 @@ pub fn unpack_dims(dims: &mut Dims, slot: u8, held: Held) {
     }
 }
 
-/// The number of a slot.
-pub fn number(held: Held) -> Option<i64> {
-    if let Held::Decimal(Decimal(number)) = held {
-        Some(number)
-    } else {
-        None
-    }
-}
-
-/// The text of a slot.
-pub fn text(held: Held) -> Symbol {
-    if let Held::Text(symbol) = held {
-        symbol
-    } else {
-        Symbol::BLANK
-    }
-}
-
-/// The instant or date of a slot.
-pub fn when(held: Held) -> Option<When> {
-    if let Held::When(when) = held {
-        Some(when)
-    } else {
-        None
-    }
-}
-
 fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
 }

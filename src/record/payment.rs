@@ -1,7 +1,7 @@
 //! The payment: money that came in or was given back.
 
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
 use crate::event::{DECIMAL_ONE, Entity, EntitySpec, Placement, When, share};
 use crate::symbol::Symbol;
@@ -77,13 +77,13 @@ impl Projection for Paid {
     }
 
     fn unpack(&mut self, slot: u8, held: Held) {
-        let number = link::number(held);
+        let number = held.number();
         match slot {
-            0 => self.at = link::when(held),
+            0 => self.at = held.when(),
             // Slots come in order: what is earned is the amount, unless it is said.
             1 => (self.amount, self.earned) = (number, number),
             2 => self.earned = number,
-            3 => self.currency = link::text(held),
+            3 => self.currency = held.text(),
             4 => self.is_recurring = number == Some(1),
             5 => self.excluded = number.unwrap_or_default() as u32,
             _ => {}

@@ -164,9 +164,13 @@ impl Record {
                 continue;
             };
             let range = self.range_from(from, field);
-            from = range.start;
+            // What stands there is of this field, or of one before it.
+            from = range.end.saturating_sub(1);
             let keep = spec.spec(field).keep;
-            match self.assert_in(range, field, keep, &mut arriving, held, symbols) {
+            let renewed = self.renew(&range, keep, &arriving, held).map(Ok);
+            match renewed
+                .unwrap_or_else(|| self.assert_in(range, field, keep, &mut arriving, held, symbols))
+            {
                 Ok(outcome) => effect.note(field, outcome),
                 Err(Full) => effect.overflowed += 1,
             }
@@ -190,6 +194,43 @@ impl Record {
         let mut arriving = Arriving { stamp, at: None };
         let outcome = self.assert_in(range, field, keep, &mut arriving, held, symbols)?;
         Ok(outcome != Outcome::Unchanged)
+    }
+
+    /// Writes a newer value over the only one of a field, where that takes no more memory: most of what a row image says. `None`, and
+    /// nothing done, where it is not as simple as that.
+    fn renew(
+        &mut self,
+        range: &Range<usize>,
+        keep: Keep,
+        arriving: &Arriving,
+        held: Held,
+    ) -> Option<Outcome> {
+        let stamp = arriving.at?;
+        let [element] = self.elements.get_mut(range.clone())? else {
+            return None;
+        };
+        let is_newer = self.words.time(element.stamp) < arriving.stamp.clock.time;
+        if keep != Keep::Latest || !is_newer {
+            return None;
+        }
+        let before = *element;
+        let is_same = match Packed::of(held) {
+            Packed::Inline(tag, bits) if !before.is_wide() => {
+                *element = Element::new(before.field(), stamp, tag, bits);
+                before.is_alike(*element)
+            }
+            Packed::Wide(tag, word) if before.is_wide() => {
+                *element = Element::new(before.field(), stamp, tag, before.bits);
+                let is_same_word = self.words.replace_value(before.bits, word) == word;
+                is_same_word && before.is_alike(*element)
+            }
+            _ => return None,
+        };
+        Some(if is_same {
+            Outcome::Repeated
+        } else {
+            Outcome::Changed
+        })
     }
 
     fn assert_in(
@@ -317,7 +358,7 @@ impl Record {
         let element = match (packed, reused) {
             (Packed::Inline(tag, bits), _) => Element::new(field, stamp, tag, bits),
             (Packed::Wide(tag, word), Some(bits)) => {
-                self.words.set_value(bits, word);
+                self.words.replace_value(bits, word);
                 Element::new(field, stamp, tag, bits)
             }
             (Packed::Wide(tag, word), None) => {
@@ -445,11 +486,11 @@ impl Record {
             .clock(self.elements[element].stamp, self.spilled())
     }
 
-    /// The elements of a field, of which none is before position `from` unless it is greater than the one before.
+    /// The elements of a field, looked for from position `from` on if what stands there is of a field before it.
     fn range_from(&self, from: usize, field: Field) -> Range<usize> {
         let from = match self.elements.get(from) {
-            Some(element) if element.field() <= field => from,
-            _ => 0, // not in order of field: from the beginning
+            Some(element) if element.field() < field => from,
+            _ => 0, // not in order of field, or the same one again: from the beginning
         };
         let start = from
             + if self.elements.len() - from <= 64 {

@@ -1,7 +1,7 @@
 //! The split: the part of a deal that somebody is credited with.
 
 use super::declaration::fields;
-use super::link::{self, Link, Projection, Slots};
+use super::link::{Link, Projection, Slots};
 use super::{Declaration, Held, Key, ReadContext, Readable, Reading, Record, TrackedFields};
 use crate::event::{Entity, EntitySpec, Placement};
 use crate::symbol::Symbol;
@@ -57,9 +57,9 @@ impl Projection for Credited {
 
     fn unpack(&mut self, slot: u8, held: Held) {
         match slot {
-            0 => self.owner = link::text(held),
-            1 => self.share = link::number(held),
-            2 => self.excluded = link::number(held).unwrap_or_default() as u32,
+            0 => self.owner = held.text(),
+            1 => self.share = held.number(),
+            2 => self.excluded = held.number().unwrap_or_default() as u32,
             _ => {}
         }
     }

@@ -74,6 +74,9 @@ pub(super) fn status(
     fields: StatusFields,
     compiled: &CompiledDefinitions,
 ) -> StatusRun {
+    if let Some(run) = only_one(record, fields, compiled) {
+        return run;
+    }
     let mut said: SmallVec<[(Clock, Status); 16]> = SmallVec::new();
     if compiled.has_no_stages() {
         said.extend(
@@ -120,6 +123,25 @@ pub(super) fn status(
         },
         before,
     )
+}
+
+/// The run of a deal that has had one status only, by what its source asserted: most deals, most of the time.
+fn only_one(
+    record: &Record,
+    fields: StatusFields,
+    compiled: &CompiledDefinitions,
+) -> Option<StatusRun> {
+    if !compiled.has_no_stages() || !record.cuts().is_empty() {
+        return None;
+    }
+    let mut said = record.history(fields.status);
+    let (since, first) = said.next()?;
+    said.all(|(_, held)| held == first).then(|| StatusRun {
+        status: asserted(first),
+        since: Some(since),
+        history_cut: false,
+        reopened: None,
+    })
 }
 
 /// When a deal was first closed, if it was said to be open later. Of what was cut off the histories the first and the last clock of every

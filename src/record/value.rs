@@ -41,6 +41,33 @@ impl Held {
         }
     }
 
+    /// The text; blank for anything else.
+    pub fn text(self) -> Symbol {
+        if let Held::Text(symbol) = self {
+            symbol
+        } else {
+            Symbol::BLANK
+        }
+    }
+
+    /// The instant or date.
+    pub fn when(self) -> Option<When> {
+        if let Held::When(when) = self {
+            Some(when)
+        } else {
+            None
+        }
+    }
+
+    /// The number, in ten-thousandths.
+    pub fn number(self) -> Option<i64> {
+        if let Held::Decimal(Decimal(number)) = self {
+            Some(number)
+        } else {
+            None
+        }
+    }
+
     /// An order of values that is the same in every shard: by kind, then by text or number.
     pub fn order(self, other: Held, symbols: &Symbols) -> std::cmp::Ordering {
         match (self, other) {
@@ -71,14 +98,23 @@ pub(super) enum Packed {
 }
 
 const INSTANT: u16 = 2;
+const SECOND: u16 = 6;
 const WIDE_DECIMAL: u16 = 7;
 
+/// µs
+const A_SECOND: i64 = 1_000_000;
+
 impl Packed {
+    #[inline]
     pub fn of(held: Held) -> Packed {
         match held {
             Held::Null => Packed::Inline(0, 0),
             Held::Text(symbol) => Packed::Inline(1, symbol.0),
-            Held::When(When::Instant(time)) => Packed::Wide(INSTANT, time as u64),
+            // Most sources say when to the second, or are asked for no more.
+            Held::When(When::Instant(time)) => match u32::try_from(time.div_euclid(A_SECOND)) {
+                Ok(second) if time.rem_euclid(A_SECOND) == 0 => Packed::Inline(SECOND, second),
+                _ => Packed::Wide(INSTANT, time as u64),
+            },
             Held::When(When::Date(day)) => Packed::Inline(3, day as u32),
             Held::Decimal(Decimal(number)) => match i32::try_from(number) {
                 Ok(small) => Packed::Inline(4, small as u32),
@@ -101,6 +137,7 @@ pub(super) struct Element {
 }
 
 impl Element {
+    #[inline]
     pub fn new(field: Field, stamp: u16, tag: u16, bits: u32) -> Element {
         Element {
             field_and_tag: field.0 | tag << 13,
@@ -109,20 +146,29 @@ impl Element {
         }
     }
 
+    #[inline]
     pub fn field(&self) -> Field {
         Field(self.field_and_tag & (Field::LIMIT - 1))
     }
 
+    /// True if field, kind and bits are the same, whatever the stamps.
+    pub fn is_alike(self, other: Element) -> bool {
+        (self.field_and_tag, self.bits) == (other.field_and_tag, other.bits)
+    }
+
     /// True if `bits` is the position of a word.
+    #[inline]
     pub fn is_wide(&self) -> bool {
         matches!(self.field_and_tag >> 13, INSTANT | WIDE_DECIMAL)
     }
 
+    #[inline]
     pub fn held(&self, words: &[u64]) -> Held {
         let word = || words.get(self.bits as usize).copied().unwrap_or_default();
         match self.field_and_tag >> 13 {
             1 => Held::Text(Symbol(self.bits)),
             INSTANT => Held::When(When::Instant(word() as i64)),
+            SECOND => Held::When(When::Instant(i64::from(self.bits) * A_SECOND)),
             3 => Held::When(When::Date(self.bits as i32)),
             4 => Held::Decimal(Decimal(i64::from(self.bits as i32))),
             5 => Held::Flag(self.bits != 0),
@@ -152,6 +198,12 @@ mod tests {
             Held::Null,
             Held::Text(Symbol(u32::MAX)),
             Held::When(When::Instant(i64::MIN)),
+            Held::When(When::Instant(0)),
+            Held::When(When::Instant(1)),
+            Held::When(When::Instant(-A_SECOND)),
+            Held::When(When::Instant(1_772_618_400 * A_SECOND)),
+            Held::When(When::Instant(i64::from(u32::MAX) * A_SECOND)),
+            Held::When(When::Instant((i64::from(u32::MAX) + 1) * A_SECOND)),
             Held::When(When::Date(-1)),
             Held::Decimal(Decimal(i64::MAX)),
             Held::Decimal(Decimal(-1)),

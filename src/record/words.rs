@@ -3,6 +3,8 @@
 //! A stamp takes two words: its time, then offset, source and index in one. What doesn't fit (a source's own sequence, above all)
 //! is spilled, whole, to a list that most records don't have.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::value::Element;
 use crate::event::{Clock, Origin, Stamp};
 use crate::symbol::Symbols;
@@ -35,15 +37,18 @@ pub(super) struct Words {
 }
 
 impl Words {
+    #[inline]
     pub fn all(&self) -> &[u64] {
         &self.words
     }
 
     /// The time (µs) of the stamp at a position: what decides nearly every comparison.
+    #[inline]
     pub fn time(&self, at: u16) -> i64 {
         self.words[usize::from(at)] as i64
     }
 
+    #[inline]
     pub fn clock(&self, at: u16, spilled: &[Spilled]) -> Clock {
         let packed = self.words[usize::from(at) + 1];
         let sequence = if packed & SPILLED == 0 {
@@ -105,13 +110,34 @@ impl Words {
         Ok(())
     }
 
+    /// True if there is a word that no element uses: of a record that grows with every change there is none.
+    fn has_unused(&self, elements: &[Element], pinned: Option<u16>) -> bool {
+        let mut is_used: SmallVec<[u64; 4]> = smallvec![0; self.words.len().div_ceil(64)];
+        let mut used = 0;
+        let mut mark = |at: usize, words: usize| {
+            let (word, bit) = (&mut is_used[at / 64], 1 << (at % 64));
+            used += if *word & bit == 0 { words } else { 0 };
+            *word |= bit;
+        };
+        for element in elements {
+            mark(usize::from(element.stamp), 2);
+            if element.is_wide() {
+                mark(element.bits as usize, 1);
+            }
+        }
+        if let Some(at) = pinned {
+            mark(usize::from(at), 2);
+        }
+        used < self.words.len()
+    }
+
     fn compact(
         &mut self,
         elements: &mut [Element],
         spilled: &mut Vec<Spilled>,
         pinned: &mut Option<u16>,
     ) {
-        if self.words.is_empty() {
+        if self.words.is_empty() || !self.has_unused(elements, *pinned) {
             return;
         }
         let mut kept: Vec<u64> = Vec::with_capacity(self.words.len());
@@ -189,9 +215,9 @@ impl Words {
         (self.words.len() - 1) as u32
     }
 
-    /// Overwrites a wide value.
-    pub fn set_value(&mut self, at: u32, word: u64) {
-        self.words[at as usize] = word;
+    /// Overwrites a wide value. Gives back what was there.
+    pub fn replace_value(&mut self, at: u32, word: u64) -> u64 {
+        std::mem::replace(&mut self.words[at as usize], word)
     }
 
     pub fn copy_from(&mut self, other: &Words) {

@@ -42,31 +42,29 @@ impl Record {
         })
     }
 
+    /// The values that count for all canonical fields, found in one walk: for whoever looks at many of them.
+    pub fn counting(&self) -> Counting<'_> {
+        let mut ends = [0; Field::FIRST_CUSTOM as usize];
+        let elements = self.elements.iter().zip(1..);
+        for (element, end) in elements.take_while(|(e, _)| e.field().0 < Field::FIRST_CUSTOM) {
+            ends[usize::from(element.field().0)] = end;
+        }
+        Counting { record: self, ends }
+    }
+
     /// The text that counts for a field; blank if there is none.
     pub fn text(&self, field: Field) -> Symbol {
-        if let Held::Text(symbol) = self.latest(field) {
-            symbol
-        } else {
-            Symbol::BLANK
-        }
+        self.latest(field).text()
     }
 
     /// The instant or date that counts for a field.
     pub fn when(&self, field: Field) -> Option<When> {
-        if let Held::When(when) = self.latest(field) {
-            Some(when)
-        } else {
-            None
-        }
+        self.latest(field).when()
     }
 
     /// The decimal that counts for a field, in ten-thousandths.
     pub fn decimal(&self, field: Field) -> Option<i64> {
-        if let Held::Decimal(decimal) = self.latest(field) {
-            Some(decimal.0)
-        } else {
-            None
-        }
+        self.latest(field).number()
     }
 
     /// The custom fields that something was asserted of.
@@ -121,5 +119,34 @@ impl Record {
     /// Something was asserted of it, and it is not deleted.
     pub fn exists(&self) -> bool {
         self.first != NEVER && !self.is_deleted()
+    }
+}
+
+/// The values of a record that count, by canonical field.
+pub struct Counting<'a> {
+    record: &'a Record,
+    /// Before which position the elements of a field end; 0 where there are none.
+    ends: [u16; Field::FIRST_CUSTOM as usize],
+}
+
+impl Counting<'_> {
+    fn latest(&self, field: Field) -> Held {
+        let end = usize::from(self.ends[usize::from(field.0)]);
+        self.record.latest_before(end, field)
+    }
+
+    /// As [`Record::text`].
+    pub fn text(&self, field: Field) -> Symbol {
+        self.latest(field).text()
+    }
+
+    /// As [`Record::when`].
+    pub fn when(&self, field: Field) -> Option<When> {
+        self.latest(field).when()
+    }
+
+    /// As [`Record::decimal`].
+    pub fn decimal(&self, field: Field) -> Option<i64> {
+        self.latest(field).number()
     }
 }
