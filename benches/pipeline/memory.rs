@@ -34,22 +34,30 @@ fn workload(name: &str, events: &[GeneratedEvent], record: f64, all: Goal, table
     ));
     let sum = |of: fn(&Ledger) -> usize| shard.ledgers().iter().map(of).sum::<usize>() as f64;
     let (cells, links) = (sum(Ledger::cell_bytes), sum(Ledger::link_bytes));
-    let records = [Entity::DEAL, Entity::LEAD, Entity::ACCOUNT]
-        .map(|entity| shard.record_bytes(entity) as f64);
+    let of_entities = Entity::ALL.map(|entity| {
+        let bytes = shard.record_bytes(entity) as f64;
+        (entity.name(), count(entity), bytes)
+    });
     let bytes = shard.bytes() as f64;
-    let rest = bytes - cells - links - records.iter().sum::<f64>();
+    let records: f64 = of_entities.iter().map(|(.., bytes)| bytes).sum();
     let mut add = |what: &str, value: f64, goal| {
         table.add(&format!("{what}, {name}"), value, "B", goal);
     };
-    add("record of a deal", records[0] / deals, Goal::AtMost(record));
+    let (_, _, of_deals) = of_entities[usize::from(Entity::DEAL.0)];
+    add("record of a deal", of_deals / deals, Goal::AtMost(record));
     add("all state ÷ deals", bytes / deals, all);
+    for (entity, count, part) in of_entities.iter().filter(|(_, count, _)| *count > 0) {
+        let what = format!("  of it records of {count} {entity}s");
+        add(&what, part / deals, Goal::None);
+    }
     for (what, part) in [
-        ("  of it records of deals", records[0]),
-        ("  of it records of leads", records[1]),
-        ("  of it records of accounts", records[2]),
         ("  of it cells", cells),
         ("  of it links", links),
-        ("  of it tables' free room, texts, references", rest),
+        ("  of it texts", shard.symbols().bytes() as f64),
+        (
+            "  of it tables' free room, references",
+            bytes - cells - links - records - shard.symbols().bytes() as f64,
+        ),
     ] {
         add(what, part / deals, Goal::None);
     }

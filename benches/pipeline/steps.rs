@@ -33,6 +33,23 @@ pub fn definitions() -> Arc<Catalogue> {
     Arc::new(Catalogue::new(spec()).expect("the default definitions"))
 }
 
+/// The metrics that the goals of the path were set with.
+const FIRST_METRICS: [&str; 5] = [
+    "lead_source",
+    "close_rate",
+    "win_rate",
+    "upsell",
+    "cycle_length",
+];
+
+/// The definitions with these metrics only.
+pub fn first_metrics() -> Arc<Catalogue> {
+    let catalogue = Catalogue::of_some(spec(), |metric| FIRST_METRICS.contains(&metric));
+    let catalogue = catalogue.expect("the default definitions");
+    assert_eq!(catalogue.metrics().count(), FIRST_METRICS.len());
+    Arc::new(catalogue)
+}
+
 /// The generated workload: what `dealpulse generate` writes.
 pub fn generated(deals: u64) -> Vec<GeneratedEvent> {
     let config = GeneratorConfig {

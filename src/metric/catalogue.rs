@@ -75,14 +75,17 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The same without one metric, so that it can be seen what it costs. What is read from its cells is nothing then, and a group that only
-    /// it can be cut by stays empty.
+    /// The same of some metrics only, by their names, so that it can be seen what the others cost. What is read from the cells of one that is
+    /// left out is nothing then, and a group that only it can be cut by stays empty.
     ///
     /// # Errors
     /// A contradiction in the definitions themselves: see [`Definitions::new`].
-    pub fn without(spec: DefinitionsSpec, metric: &str) -> Result<Self, BadDefinition> {
-        let others = BUILT_IN.iter().filter(|known| known.name() != metric);
-        Self::with(spec, others.copied().collect())
+    pub fn of_some(
+        spec: DefinitionsSpec,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, BadDefinition> {
+        let wanted = BUILT_IN.iter().filter(|metric| is_wanted(metric.name()));
+        Self::with(spec, wanted.copied().collect())
     }
 
     fn with(
@@ -455,7 +458,8 @@ mod tests {
     fn any_metric_can_be_left_out_to_see_what_it_costs() {
         let all = Catalogue::new(DefinitionsSpec::default()).unwrap();
         for metric in all.metrics() {
-            let others = Catalogue::without(DefinitionsSpec::default(), metric.name()).unwrap();
+            let others = Catalogue::of_some(DefinitionsSpec::default(), |n| n != metric.name());
+            let others = others.unwrap();
             assert_eq!(others.metrics().count() + 1, all.metrics().count());
         }
     }
