@@ -34,15 +34,28 @@ pub struct Inbox {
     kept: Option<Box<Kept>>,
 }
 
+/// What is kept of the links of a record, apart as few records have all of it.
 #[derive(Debug, Clone, Default)]
 struct Kept {
-    by_sender: HashTable<u32>,
+    marks: Marks,
+    totals: Option<Box<Totals>>,
+    order: Option<Box<Order>>,
+    many: Option<Box<Many>>,
+}
+
+/// The links that are kept in order.
+#[derive(Debug, Clone, Default)]
+struct Order {
     by_time: Sorted<Timed>,
     by_group: Sorted<Grouped>,
+}
+
+/// Where links are, of a record that has many or was merged with others.
+#[derive(Debug, Clone, Default)]
+struct Many {
+    by_sender: HashTable<u32>,
     /// Positions of the links that records of the target's own kind sent: those merged into it.
     members: Vec<u32>,
-    marks: Marks,
-    totals: Totals,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +119,7 @@ impl Inbox {
 
     /// The links of records of the target's own kind: those merged into it.
     pub fn members(&self) -> impl Iterator<Item = &Link> {
-        let positions = self.kept.iter().flat_map(|kept| &kept.members);
+        let positions = self.many().into_iter().flat_map(|many| &many.members);
         positions.filter_map(|at| self.links[*at as usize].link.as_ref())
     }
 
@@ -117,26 +130,21 @@ impl Inbox {
 
     /// The senders in order of the links that are kept in order.
     pub fn in_order(&self) -> impl Iterator<Item = Key> {
-        let kept = self.kept.iter();
-        kept.flat_map(|kept| kept.by_time.iter().map(|timed| timed.sender))
+        let order = self.order().into_iter();
+        order.flat_map(|order| order.by_time.iter().map(|timed| timed.sender))
     }
 
     /// The latest instant (µs) in order.
     pub fn last_in_order(&self) -> Option<i64> {
-        let end = self
-            .kept
-            .as_ref()?
-            .by_time
-            .before(|_| Ordering::Less)
-            .next();
-        end.map(|timed| timed.instant)
+        let mut from_end = self.order()?.by_time.before(|_| Ordering::Less);
+        from_end.next().map(|timed| timed.instant)
     }
 
     /// The senders in order whose links are of one group.
     pub fn in_group(&self, group: Symbol) -> impl Iterator<Item = Key> {
-        let kept = self.kept.iter();
-        kept.flat_map(move |kept| {
-            let from = kept.by_group.from(move |g| match g.group.cmp(&group) {
+        let order = self.order().into_iter();
+        order.flat_map(move |order| {
+            let from = order.by_group.from(move |g| match g.group.cmp(&group) {
                 Ordering::Less => Ordering::Less,
                 Ordering::Equal | Ordering::Greater => Ordering::Greater,
             });
@@ -159,10 +167,7 @@ impl Inbox {
 
     /// The marks that the metrics keep of the links.
     pub fn marks(&self) -> &Marks {
-        static NONE: Marks = Marks(Sorted {
-            head: Vec::new(),
-            more: Vec::new(),
-        });
+        static NONE: Marks = Marks(Sorted::NONE);
         self.kept.as_ref().map_or(&NONE, |kept| &kept.marks)
     }
 
@@ -174,18 +179,20 @@ impl Inbox {
     /// The totals that the metrics keep of the links.
     pub fn totals(&self) -> &Totals {
         static NONE: Totals = Totals::NONE;
-        self.kept.as_ref().map_or(&NONE, |kept| &kept.totals)
+        let totals = self.kept.as_ref().and_then(|kept| kept.totals.as_deref());
+        totals.unwrap_or(&NONE)
     }
 
     /// The same, to be changed.
     pub fn totals_mut(&mut self) -> &mut Totals {
-        &mut self.kept.get_or_insert_default().totals
+        let kept = self.kept.get_or_insert_default();
+        kept.totals.get_or_insert_default()
     }
 
     /// Forgets all marks and totals, so that they can be worked out anew.
     pub fn clear_notes(&mut self) {
         if let Some(kept) = &mut self.kept {
-            (kept.marks, kept.totals) = (Marks::default(), Totals::default());
+            (kept.marks, kept.totals) = (Marks::default(), None);
         }
     }
 
@@ -219,19 +226,28 @@ impl Inbox {
         }
         if old != new {
             let kept = self.kept.get_or_insert_default();
+            let order = kept.order.get_or_insert_default();
             if let Some((instant, group)) = old {
-                kept.leave(Timed { instant, sender }, group, context.symbols);
+                order.leave(Timed { instant, sender }, group, context.symbols);
             }
             if let Some((instant, group)) = new {
-                kept.enter(Timed { instant, sender }, group, context.symbols);
+                order.enter(Timed { instant, sender }, group, context.symbols);
             }
         }
     }
 
+    fn order(&self) -> Option<&Order> {
+        self.kept.as_ref()?.order.as_deref()
+    }
+
+    fn many(&self) -> Option<&Many> {
+        self.kept.as_ref()?.many.as_deref()
+    }
+
     fn position(&self, sender: Key) -> Option<usize> {
-        match &self.kept {
-            Some(kept) if !kept.by_sender.is_empty() => {
-                let found = kept.by_sender.find(FxBuildHasher.hash_one(sender), |at| {
+        match self.many() {
+            Some(many) if !many.by_sender.is_empty() => {
+                let found = many.by_sender.find(FxBuildHasher.hash_one(sender), |at| {
                     self.links[*at as usize].sender == sender
                 });
                 found.map(|at| *at as usize)
@@ -244,11 +260,16 @@ impl Inbox {
     fn index(&mut self, at: usize, target: Key) {
         let Inbox { links, kept } = self;
         let hash = |at: &u32| FxBuildHasher.hash_one(links[*at as usize].sender);
-        if links[at].sender.entity == target.entity {
-            kept.get_or_insert_default().members.push(at as u32);
+        let is_member = links[at].sender.entity == target.entity;
+        if !is_member && links.len() <= INDEXED {
+            return;
+        }
+        let many = kept.get_or_insert_default().many.get_or_insert_default();
+        if is_member {
+            many.members.push(at as u32);
         }
         if links.len() > INDEXED {
-            let by_sender = &mut kept.get_or_insert_default().by_sender;
+            let by_sender = &mut many.by_sender;
             let from = if by_sender.is_empty() { 0 } else { at };
             for at in from as u32..links.len() as u32 {
                 by_sender.insert_unique(hash(&at), at, hash);
@@ -268,19 +289,22 @@ impl Inbox {
             .map(|(_, link)| link.heap_bytes())
             .sum::<usize>();
         let kept = self.kept.as_ref().map_or(0, |kept| {
+            let totals = kept.totals.as_ref();
             size_of::<Kept>()
-                + kept.by_sender.capacity() * 5
-                + kept.by_time.heap_bytes()
-                + kept.by_group.heap_bytes()
-                + kept.members.capacity() * 4
                 + kept.marks.0.heap_bytes()
-                + kept.totals.heap_bytes()
+                + totals.map_or(0, |totals| size_of::<Totals>() + totals.heap_bytes())
         });
-        spilled + texts + kept
+        let order = self.order().map_or(0, |order| {
+            size_of::<Order>() + order.by_time.heap_bytes() + order.by_group.heap_bytes()
+        });
+        let many = self.many().map_or(0, |many| {
+            size_of::<Many>() + many.by_sender.capacity() * 5 + many.members.capacity() * 4
+        });
+        spilled + texts + kept + order + many
     }
 }
 
-impl Kept {
+impl Order {
     fn enter(&mut self, timed: Timed, group: Symbol, symbols: &Symbols) {
         self.by_time.insert(timed, |t| t.order(&timed, symbols));
         let grouped = Grouped { group, timed };

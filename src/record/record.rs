@@ -1,5 +1,6 @@
 //! The record: one CRM entity as its sources described it, a join-semilattice of assertions.
 
+mod cuts;
 mod read;
 
 use std::cmp::Ordering;
@@ -7,11 +8,12 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::HISTORY_CLOCKS;
 use super::value::{Element, Held, Packed};
-use super::words::{Full, Spilled, Words};
+use super::words::{Full, PackedStamp, Words};
 use crate::event::{Clock, EntitySpec, Field, Keep, Stamp};
 use crate::symbol::Symbols;
+pub use cuts::Cut;
+use cuts::Cuts;
 
 /// One CRM entity as its sources described it.
 ///
@@ -22,33 +24,13 @@ pub struct Record {
     elements: Vec<Element>,
     /// The few distinct stamps the elements point to, and the values too wide for an element.
     words: Words,
-    /// The time (µs) of the smallest clock that ever asserted anything, [`NEVER`] if none did.
-    first: i64,
-    /// What most records don't have.
-    rare: Option<Box<Rare>>,
+    /// The smallest clock that ever asserted anything, at [`NEVER`] if none did.
+    first: Clock,
+    /// What was cut off histories: of few records anything.
+    cuts: Option<Box<Cuts>>,
 }
 
 const NEVER: i64 = i64::MAX;
-
-#[derive(Debug, Clone, Default)]
-struct Rare {
-    first_sequence: u64,
-    spilled: Vec<Spilled>,
-    cuts: Vec<Cut>,
-}
-
-/// What is remembered of a value cut off a history: enough to say when its last run began at the earliest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// The history.
-    pub field: Field,
-    /// The value.
-    pub held: Held,
-    /// The smallest clock among the elements cut off.
-    pub earliest: Clock,
-    /// The greatest clock among the elements cut off.
-    pub latest: Clock,
-}
 
 /// What an assertion did to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,7 +89,18 @@ enum Outcome {
 /// A stamp on its way into a record, and its position there once a value needed it.
 struct Arriving {
     stamp: Stamp,
+    packed: PackedStamp,
     at: Option<u16>,
+}
+
+impl Arriving {
+    fn new(stamp: Stamp, symbols: &mut Symbols) -> Arriving {
+        Arriving {
+            stamp,
+            packed: PackedStamp::of(stamp, symbols),
+            at: None,
+        }
+    }
 }
 
 impl Default for Record {
@@ -115,8 +108,11 @@ impl Default for Record {
         Record {
             elements: Vec::new(),
             words: Words::default(),
-            first: NEVER,
-            rare: None,
+            first: Clock {
+                time: NEVER,
+                sequence: 0,
+            },
+            cuts: None,
         }
     }
 }
@@ -130,10 +126,7 @@ impl Record {
         };
         let earlier = self.first().is_none_or(|first| clock < first);
         if earlier {
-            self.first = clock.time;
-            if clock.sequence != 0 || self.rare.is_some() {
-                self.rare.get_or_insert_default().first_sequence = clock.sequence;
-            }
+            self.first = clock;
         }
         earlier
     }
@@ -156,7 +149,7 @@ impl Record {
         if self.elements.capacity() == 0 {
             self.elements.reserve_exact(values.len());
         }
-        let mut arriving = Arriving { stamp, at: None };
+        let mut arriving = Arriving::new(stamp, symbols);
         let mut from = 0;
         for (field, held) in values {
             let Some(field) = field else {
@@ -191,7 +184,7 @@ impl Record {
         symbols: &mut Symbols,
     ) -> Result<bool, Full> {
         let range = self.range_from(0, field);
-        let mut arriving = Arriving { stamp, at: None };
+        let mut arriving = Arriving::new(stamp, symbols);
         let outcome = self.assert_in(range, field, keep, &mut arriving, held, symbols)?;
         Ok(outcome != Outcome::Unchanged)
     }
@@ -250,12 +243,12 @@ impl Record {
             let is_same = self.held(last) == held;
             let has_cut = match keep {
                 Keep::Latest => {
-                    self.put(last, field, arriving, held, symbols, false)?;
+                    self.put(last, field, arriving, held, false)?;
                     self.elements.drain(range.start..last);
                     false
                 }
                 Keep::History => {
-                    self.put(range.end, field, arriving, held, symbols, true)?;
+                    self.put(range.end, field, arriving, held, true)?;
                     self.cut_history(range.start..range.end + 1, field)
                 }
             };
@@ -300,12 +293,12 @@ impl Record {
         }
         let at = range.start
             + self.elements[range.clone()].partition_point(|element| {
-                let stamp = self.words.stamp(element.stamp, self.spilled(), symbols);
+                let stamp = self.words.stamp(element.stamp, symbols);
                 let order = stamp.cmp(&arriving.stamp);
                 order.then_with(|| element.held(self.words.all()).order(held, symbols))
                     == Ordering::Less
             });
-        self.put(at, field, arriving, held, symbols, true)?;
+        self.put(at, field, arriving, held, true)?;
         if keep == Keep::History {
             self.cut_history(range.start..range.end + 1, field);
         }
@@ -319,42 +312,24 @@ impl Record {
         field: Field,
         arriving: &mut Arriving,
         held: Held,
-        symbols: &mut Symbols,
         is_new: bool,
     ) -> Result<(), Full> {
         let packed = Packed::of(held);
         let reused = (!is_new && self.elements[at].is_wide()).then(|| self.elements[at].bits);
-        let needed = if arriving.at.is_none() { 2 } else { 0 }
-            + usize::from(matches!(packed, Packed::Wide(..)) && reused.is_none());
-        let mut none = Vec::new();
+        let of_stamp = arriving.at.map_or(arriving.packed.length(), |_| 0);
+        let of_value = usize::from(matches!(packed, Packed::Wide(..)) && reused.is_none());
         let mut reused = reused;
-        if needed > 0 {
-            let spilled = self
-                .rare
-                .as_mut()
-                .map_or(&mut none, |rare| &mut rare.spilled);
+        if of_stamp + of_value > 0 {
+            let needed = of_stamp + of_value;
             self.words
-                .reserve(needed, &mut self.elements, spilled, &mut arriving.at)?;
+                .reserve(needed, &mut self.elements, &mut arriving.at)?;
             reused = reused.map(|_| self.elements[at].bits);
         }
         let stamp = match arriving.at {
             Some(at) => at,
-            None => {
-                let needs_spill = arriving.stamp.clock.sequence != 0 || self.rare.is_some();
-                let mut local = Vec::new();
-                let spilled = if needs_spill {
-                    &mut self.rare.get_or_insert_default().spilled
-                } else {
-                    &mut local
-                };
-                let at = self.words.push_stamp(arriving.stamp, spilled, symbols);
-                if !local.is_empty() {
-                    self.rare.get_or_insert_default().spilled = local;
-                }
-                arriving.at = Some(at);
-                at
-            }
+            None => self.words.push_stamp(&arriving.packed),
         };
+        arriving.at = Some(stamp);
         let element = match (packed, reused) {
             (Packed::Inline(tag, bits), _) => Element::new(field, stamp, tag, bits),
             (Packed::Wide(tag, word), Some(bits)) => {
@@ -397,17 +372,14 @@ impl Record {
             return Ok(false);
         }
         let wide = |value: &&(Field, u16, Held)| matches!(Packed::of(value.2), Packed::Wide(..));
-        let words = stamps.len() * 2 + values.iter().filter(wide).count();
-        let mut spilled = Vec::new();
-        self.words
-            .reserve(words, &mut [], &mut spilled, &mut None)?;
-        let places: SmallVec<[u16; 12]> = stamps
-            .iter()
-            .map(|stamp| self.words.push_stamp(*stamp, &mut spilled, symbols))
-            .collect();
-        if !spilled.is_empty() {
-            self.rare.get_or_insert_default().spilled = spilled;
-        }
+        let packed = stamps.iter();
+        let packed = packed.map(|stamp| PackedStamp::of(*stamp, symbols));
+        let packed: SmallVec<[PackedStamp; 12]> = packed.collect();
+        let of_stamps = packed.iter().map(PackedStamp::length).sum::<usize>();
+        let words = of_stamps + values.iter().filter(wide).count();
+        self.words.reserve(words, &mut [], &mut None)?;
+        let places = packed.iter().map(|stamp| self.words.push_stamp(stamp));
+        let places: SmallVec<[u16; 12]> = places.collect();
         self.elements.reserve_exact(values.len());
         for (field, stamp, held) in values {
             let (tag, bits) = match Packed::of(*held) {
@@ -447,17 +419,16 @@ impl Record {
         self.elements.clone_from(&other.elements);
         self.words.copy_from(&other.words);
         self.first = other.first;
-        self.rare.clone_from(&other.rare);
+        self.cuts.clone_from(&other.cuts);
     }
 
     /// Bytes this record holds outside its own struct.
     pub fn heap_bytes(&self) -> usize {
-        let rare = self.rare.as_ref().map_or(0, |rare| {
-            size_of::<Rare>()
-                + rare.cuts.capacity() * size_of::<Cut>()
-                + rare.spilled.capacity() * size_of::<Spilled>()
+        let cuts = self.cuts.as_ref();
+        let cuts = cuts.map_or(0, |cuts| {
+            size_of::<Cuts>() + cuts.0.capacity() * size_of::<Cut>()
         });
-        self.elements.capacity() * size_of::<Element>() + self.words.heap_bytes() + rare
+        self.elements.capacity() * size_of::<Element>() + self.words.heap_bytes() + cuts
     }
 
     pub(super) fn elements(&self) -> &[Element] {
@@ -474,16 +445,11 @@ impl Record {
 
     pub(super) fn stamp(&self, element: usize, symbols: &Symbols) -> Stamp {
         let at = self.elements[element].stamp;
-        self.words.stamp(at, self.spilled(), symbols)
-    }
-
-    fn spilled(&self) -> &[Spilled] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.spilled)
+        self.words.stamp(at, symbols)
     }
 
     fn clock(&self, element: usize) -> Clock {
-        self.words
-            .clock(self.elements[element].stamp, self.spilled())
+        self.words.clock(self.elements[element].stamp)
     }
 
     /// The elements of a field, looked for from position `from` on if what stands there is of a field before it.
@@ -502,56 +468,5 @@ impl Record {
         let of_field = self.elements[start..].iter();
         let length = of_field.take_while(|e| e.field() == field).count();
         start..start + length
-    }
-
-    /// True if a history already has its full number of clocks, all above this one.
-    fn is_below_cut(&self, range: Range<usize>, clock: Clock) -> bool {
-        range.len() >= HISTORY_CLOCKS
-            && clock < self.clock(range.start)
-            && self.clocks(range) >= HISTORY_CLOCKS
-    }
-
-    fn clocks(&self, range: Range<usize>) -> usize {
-        let start = range.start;
-        range
-            .filter(|&i| i == start || self.clock(i) != self.clock(i - 1))
-            .count()
-    }
-
-    fn cut_history(&mut self, range: Range<usize>, field: Field) -> bool {
-        if range.len() <= HISTORY_CLOCKS || self.clocks(range.clone()) <= HISTORY_CLOCKS {
-            return false;
-        }
-        let oldest = self.clock(range.start);
-        let end = range
-            .clone()
-            .find(|&i| self.clock(i) != oldest)
-            .unwrap_or(range.end);
-        for i in range.start..end {
-            let held = self.held(i);
-            self.cut(Cut {
-                field,
-                held,
-                earliest: oldest,
-                latest: oldest,
-            });
-        }
-        self.elements.drain(range.start..end);
-        true
-    }
-
-    pub(super) fn cut(&mut self, cut: Cut) -> bool {
-        let cuts = &mut self.rare.get_or_insert_default().cuts;
-        let Some(known) = cuts
-            .iter_mut()
-            .find(|c| c.field == cut.field && c.held == cut.held)
-        else {
-            cuts.push(cut);
-            return true;
-        };
-        let before = *known;
-        known.earliest = known.earliest.min(cut.earliest);
-        known.latest = known.latest.max(cut.latest);
-        *known != before
     }
 }

@@ -9,30 +9,50 @@ const CHUNK: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Sorted<T> {
     /// The first chunk is apart, so that a short list is one allocation.
-    pub(super) head: Vec<T>,
-    pub(super) more: Vec<Chunk<T>>,
+    head: Vec<T>,
+    more: Option<Box<Chunks<T>>>,
 }
+
+/// The other chunks: most lists have none.
+#[derive(Debug, Clone)]
+struct Chunks<T>(Vec<Chunk<T>>);
 
 /// A chunk, never empty, with its first item beside it: chunks are searched without a look into them.
 #[derive(Debug, Clone)]
-pub(super) struct Chunk<T> {
+struct Chunk<T> {
     first: T,
     items: Vec<T>,
 }
 
 impl<T> Default for Sorted<T> {
     fn default() -> Self {
-        Sorted {
-            head: Vec::new(),
-            more: Vec::new(),
-        }
+        Sorted::NONE
+    }
+}
+
+impl<T> Sorted<T> {
+    /// No items.
+    pub const NONE: Sorted<T> = Sorted {
+        head: Vec::new(),
+        more: None,
+    };
+
+    fn more(&self) -> &[Chunk<T>] {
+        self.more.as_ref().map_or(&[], |more| &more.0)
+    }
+
+    fn more_mut(&mut self) -> &mut Vec<Chunk<T>> {
+        let more = self
+            .more
+            .get_or_insert_with(|| Box::new(Chunks(Vec::new())));
+        &mut more.0
     }
 }
 
 impl<T: Copy> Sorted<T> {
     /// The chunk that holds, or would hold, what `probe` looks for. `probe` says how an item lies to it.
     fn chunk(&self, probe: &impl Fn(&T) -> Ordering) -> usize {
-        self.more
+        self.more()
             .partition_point(|chunk| probe(&chunk.first) != Ordering::Greater)
     }
 
@@ -40,7 +60,7 @@ impl<T: Copy> Sorted<T> {
         if chunk == 0 {
             &self.head
         } else {
-            &self.more[chunk - 1].items
+            &self.more()[chunk - 1].items
         }
     }
 
@@ -48,7 +68,7 @@ impl<T: Copy> Sorted<T> {
         if chunk == 0 {
             &mut self.head
         } else {
-            &mut self.more[chunk - 1].items
+            &mut self.more_mut()[chunk - 1].items
         }
     }
 
@@ -81,7 +101,7 @@ impl<T: Copy> Sorted<T> {
         if items.len() > CHUNK {
             let items = items.split_off(CHUNK / 2);
             let first = items[0];
-            self.more.insert(chunk, Chunk { first, items });
+            self.more_mut().insert(chunk, Chunk { first, items });
         }
         None
     }
@@ -94,8 +114,8 @@ impl<T: Copy> Sorted<T> {
         let item = items.remove(at);
         if chunk > 0 {
             match items.first().copied() {
-                Some(first) => self.more[chunk - 1].first = first,
-                None => drop(self.more.remove(chunk - 1)),
+                Some(first) => self.more_mut()[chunk - 1].first = first,
+                None => drop(self.more_mut().remove(chunk - 1)),
             }
         }
         Some(item)
@@ -104,19 +124,19 @@ impl<T: Copy> Sorted<T> {
     /// The items from the first one that does not lie before what `probe` looks for.
     pub fn from(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> + Clone {
         let chunk = self
-            .more
+            .more()
             .partition_point(|chunk| probe(&chunk.first) == Ordering::Less);
         let at = self
             .at(chunk)
             .partition_point(|i| probe(i) == Ordering::Less);
-        let rest = self.more[chunk..].iter().flat_map(|chunk| &chunk.items);
+        let rest = self.more()[chunk..].iter().flat_map(|chunk| &chunk.items);
         self.at(chunk)[at..].iter().chain(rest)
     }
 
     /// The items before the first one that does not lie before what `probe` looks for, last first.
     pub fn before(&self, probe: impl Fn(&T) -> Ordering) -> impl Iterator<Item = &T> {
         let chunk = self
-            .more
+            .more()
             .partition_point(|chunk| probe(&chunk.first) == Ordering::Less);
         let at = self
             .at(chunk)
@@ -126,22 +146,22 @@ impl<T: Copy> Sorted<T> {
             .into_iter()
             .flatten()
             .rev();
-        let earlier = self.more[..chunk.saturating_sub(1)].iter().rev();
+        let earlier = self.more()[..chunk.saturating_sub(1)].iter().rev();
         let earlier = earlier.flat_map(|chunk| chunk.items.iter().rev());
         self.at(chunk)[..at].iter().rev().chain(earlier).chain(head)
     }
 
     /// All items in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let more = self.more.iter().flat_map(|chunk| &chunk.items);
+        let more = self.more().iter().flat_map(|chunk| &chunk.items);
         self.head.iter().chain(more)
     }
 
     /// Bytes it holds outside its own struct.
     pub fn heap_bytes(&self) -> usize {
-        let more = self.more.iter().map(|chunk| chunk.items.capacity());
+        let more = self.more().iter().map(|chunk| chunk.items.capacity());
         let chunks = more.sum::<usize>() + self.head.capacity();
-        chunks * size_of::<T>() + self.more.capacity() * size_of::<Chunk<T>>()
+        chunks * size_of::<T>() + self.more().len() * size_of::<Chunk<T>>()
     }
 }
 

@@ -20,10 +20,7 @@ pub struct Totals(Sorted<Total>);
 
 impl Totals {
     /// No totals.
-    pub const NONE: Totals = Totals(Sorted {
-        head: Vec::new(),
-        more: Vec::new(),
-    });
+    pub const NONE: Totals = Totals(Sorted::NONE);
 
     /// Adds what a link says, or takes it back. A total of no links is none, also if a zero would be left.
     pub fn add(&mut self, key: TotalKey, amount: i64, sign: i64) {

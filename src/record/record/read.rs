@@ -100,15 +100,12 @@ impl Record {
 
     /// What was cut off the histories.
     pub fn cuts(&self) -> &[Cut] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.cuts)
+        self.cuts.as_ref().map_or(&[], |cuts| &cuts.0)
     }
 
     /// The smallest clock that ever asserted anything.
     pub fn first(&self) -> Option<Clock> {
-        (self.first != NEVER).then(|| Clock {
-            time: self.first,
-            sequence: self.rare.as_ref().map_or(0, |rare| rare.first_sequence),
-        })
+        (self.first.time != NEVER).then_some(self.first)
     }
 
     /// Deleted, and not restored since.
@@ -118,7 +115,7 @@ impl Record {
 
     /// Something was asserted of it, and it is not deleted.
     pub fn exists(&self) -> bool {
-        self.first != NEVER && !self.is_deleted()
+        self.first().is_some() && !self.is_deleted()
     }
 }
 
