@@ -1,8 +1,7 @@
 //! Memory: what the state takes, by what it is of.
 
-use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::record::Entity;
-use dealpulse::shard::Ledger;
+use dealpulse::shard::{Ledger, Shard};
 
 use crate::Sizes;
 use crate::deals::{self, EVENTS_A_DEAL};
@@ -11,20 +10,31 @@ use crate::table::{Goal, Table};
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
     let events = deals::workload(sizes.deals, EVENTS_A_DEAL);
-    workload("deal workload", &events, 900.0, Goal::None, table);
-    drop(events);
-    let events = steps::generated(sizes.generated);
-    workload(
-        "generated workload",
-        &events,
-        420.0,
-        Goal::AtMost(4_096.0),
-        table,
+    let shard = steps::fold_all(steps::definitions(), &events, |touched, _| drop(touched));
+    workload("deal workload", &shard, 900.0, Goal::None, table);
+    drop((events, shard));
+    let mut events = steps::generated(sizes.generated);
+    let shard = steps::fold_all(steps::definitions(), &events, |touched, _| drop(touched));
+    let all = Goal::AtMost(4_096.0);
+    workload("generated workload", &shard, 420.0, all, table);
+    drop(shard);
+    // What the goal was set with.
+    events.retain(|event| {
+        let text = String::from_utf8_lossy(&event.payload);
+        ["lead", "deal", "account"]
+            .map(|kind| text.contains(&format!(r#""type":"crm.{kind}."#)))
+            .contains(&true)
+    });
+    let shard = steps::fold_all(steps::first_metrics(), &events, |touched, _| drop(touched));
+    table.add(
+        "all state ÷ deals, first five metrics; leads, deals and accounts only",
+        shard.bytes() as f64 / shard.record_count(Entity::DEAL).max(1) as f64,
+        "B",
+        all,
     );
 }
 
-fn workload(name: &str, events: &[GeneratedEvent], record: f64, all: Goal, table: &mut Table) {
-    let shard = steps::fold_all(events, |touched, _| drop(touched));
+fn workload(name: &str, shard: &Shard, record: f64, all: Goal, table: &mut Table) {
     let count = |entity| shard.record_count(entity);
     let deals = count(Entity::DEAL).max(1) as f64;
     table.part(&format!(

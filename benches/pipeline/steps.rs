@@ -154,8 +154,12 @@ impl Fold {
 }
 
 /// Folds all events with their links, a flush every [`EVENTS_A_FLUSH`]; `row` sees all that was taken.
-pub fn fold_all(events: &[GeneratedEvent], mut row: impl FnMut(Touched, u64)) -> Shard {
-    let mut fold = Fold::new();
+pub fn fold_all(
+    catalogue: Arc<Catalogue>,
+    events: &[GeneratedEvent],
+    mut row: impl FnMut(Touched, u64),
+) -> Shard {
+    let mut fold = Fold::with(catalogue);
     for (number, chunk) in events.chunks(EVENTS_A_FLUSH).enumerate() {
         fold.feed(chunk, number * EVENTS_A_FLUSH);
         fold.settle(&mut row);

@@ -1,5 +1,6 @@
 //! The ledger: what a shard keeps for one epoch: the links it received, the cells, and what of both was touched.
 
+mod inboxes;
 mod send;
 
 use std::sync::{Arc, LazyLock};
@@ -18,6 +19,7 @@ use crate::record::{
 };
 use crate::symbol::Symbols;
 use crate::window::{Cell, CellKey};
+use inboxes::Inboxes;
 
 static NO_LINKS: LazyLock<Inbox> = LazyLock::new(Inbox::default);
 
@@ -47,7 +49,7 @@ pub struct Ledger {
     begun: bool,
     catalogue: Arc<Catalogue>,
     compiled: CompiledDefinitions,
-    inboxes: FxHashMap<Key, Inbox>,
+    inboxes: Inboxes,
     cells: Cells,
     /// Target and sender of links received.
     touched_links: FxHashSet<(Key, Key)>,
@@ -95,7 +97,7 @@ impl Ledger {
             compiled,
             cells: Cells::new(&catalogue),
             catalogue,
-            inboxes: FxHashMap::default(),
+            inboxes: Inboxes::default(),
             touched_links: FxHashSet::default(),
             outbox: FxHashMap::default(),
             tombstoned: 0,
@@ -140,16 +142,16 @@ impl Ledger {
 
     /// The links a record received.
     pub(super) fn inbox(&self, target: Key) -> &Inbox {
-        self.inboxes.get(&target).unwrap_or(&NO_LINKS)
+        self.inboxes.get(target).unwrap_or(&NO_LINKS)
     }
 
     pub(super) fn targets(&self) -> impl Iterator<Item = Key> {
-        self.inboxes.keys().copied()
+        self.inboxes.keys()
     }
 
     /// Keeps a link if none of its sender with as great a version is there already. True if it was kept.
     pub(super) fn receive(&mut self, target: Key, link: Received, names: Names<'_>) -> bool {
-        let (inbox, sender) = (self.inboxes.entry(target).or_default(), link.sender);
+        let (inbox, sender) = (self.inboxes.get_or_insert(target), link.sender);
         if !inbox.is_news(sender, link.version) {
             return false;
         }
@@ -162,7 +164,7 @@ impl Ledger {
     pub(super) fn open(&mut self, key: Key, before: Reading, names: Names<'_>) -> Open {
         let mut difference = std::mem::take(&mut self.scratch);
         difference.clear();
-        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let inbox = self.inbox(key);
         let subject = Subject::new(key, &before, inbox, names.context(&self.compiled));
         self.catalogue.contribute(&subject, &mut difference.minus);
         let bases = self.bases(&subject);
@@ -270,7 +272,7 @@ impl Ledger {
         self.contribute_periods(key, &before, &periods, &mut difference.minus, names);
         self.note(key, &difference);
         self.contribute_periods(key, &after, &periods, &mut difference.plus, names);
-        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let inbox = self.inbox(key);
         let context = names.context(&self.compiled);
         let subject = Subject::new(key, &after, inbox, context);
         if !inbox.is_empty() {
@@ -374,7 +376,7 @@ impl Ledger {
     /// Notes the marks and totals that links set, instead of those they had set.
     fn note(&mut self, key: Key, difference: &Difference) {
         let (minus, plus) = (&difference.minus, &difference.plus);
-        let Some(inbox) = self.inboxes.get_mut(&key) else {
+        let Some(inbox) = self.inboxes.get_mut(key) else {
             return;
         };
         // First what is added, so that what stays is not dropped and made again. Most records have none.
@@ -397,7 +399,7 @@ impl Ledger {
     pub(super) fn establish(&mut self, key: Key, reading: &Reading, names: Names<'_>) {
         let mut difference = std::mem::take(&mut self.scratch);
         difference.clear();
-        if let Some(inbox) = self.inboxes.get_mut(&key) {
+        if let Some(inbox) = self.inboxes.get_mut(key) {
             inbox.clear_notes();
             // Once for the marks and totals, which the basis and periods may look at; then for the contributions.
             let bases = vec![0; self.catalogue.positions_of(key.entity).len()];
@@ -437,11 +439,14 @@ impl Ledger {
         inbox: &Inbox,
         names: Names<'_>,
     ) {
+        debug_assert!(self.inboxes.get(key).is_none(), "of another ledger");
         if !inbox.is_empty() {
-            self.inboxes.insert(key, inbox.clone());
+            *self.inboxes.get_or_insert(key) = inbox.clone();
         }
         self.establish(key, reading, names);
-        self.inboxes.remove(&key);
+        if !inbox.is_empty() {
+            self.inboxes.remove_last();
+        }
     }
 
     pub(super) fn clear_cells(&mut self) {
@@ -509,8 +514,7 @@ impl Ledger {
 
     /// How many links are held, withdrawn ones included.
     pub fn link_count(&self) -> usize {
-        let links = self.inboxes.values().map(|inbox| inbox.received().len());
-        links.sum()
+        self.inboxes.links()
     }
 
     /// Bytes the cells take, from capacities.
@@ -520,10 +524,8 @@ impl Ledger {
 
     /// Bytes the links take with the table they are in and those that are queued, from capacities.
     pub fn link_bytes(&self) -> usize {
-        let links = self.inboxes.values().map(Inbox::heap_bytes).sum::<usize>();
-        let entries = self.inboxes.capacity() * (size_of::<(Key, Inbox)>() + 1);
         let queued = self.outbox.capacity() * (size_of::<((Key, Key), Option<Link>)>() + 1)
             + self.touched_links.capacity() * (size_of::<(Key, Key)>() + 1);
-        links + entries + queued
+        self.inboxes.bytes() + queued
     }
 }

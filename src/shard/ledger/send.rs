@@ -18,7 +18,7 @@ impl Ledger {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         before.links_to_send(key, &mut old);
         after.links_to_send(key, &mut new);
-        let inbox = self.inboxes.get(&key).unwrap_or(&NO_LINKS);
+        let inbox = self.inboxes.get(key).unwrap_or(&NO_LINKS);
         // Without links there is nobody to answer.
         let mut answered: Vec<Entity> = Vec::new();
         if before != after && !inbox.is_empty() {
