@@ -414,6 +414,14 @@ impl Record {
         Ok(changed)
     }
 
+    /// Reads a word of every 64 bytes it holds, for nothing but to have them at hand.
+    pub fn fetch(&self) -> u64 {
+        let elements = self.elements.iter().step_by(8);
+        let elements = elements.fold(0, |read, element| read ^ u64::from(element.bits));
+        let words = self.words.all().iter().step_by(8);
+        words.fold(elements, |read, word| read ^ word)
+    }
+
     /// Becomes a copy of another record, in the memory it already has.
     pub fn copy_from(&mut self, other: &Record) {
         self.elements.clone_from(&other.elements);

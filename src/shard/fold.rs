@@ -131,9 +131,8 @@ impl Shard {
             FxHashMap::with_capacity_and_hasher(inputs.len(), Default::default());
         let (mut aliases, mut begun): (Vec<Symbol>, Vec<Symbol>) = (Vec::new(), Vec::new());
         let mut stages_changed = false;
-        for input in inputs {
+        for (input, number) in inputs.iter().zip(self.fetch(inputs)) {
             let key = input.key();
-            let number = self.records.number(key);
             match key.entity.placement() {
                 Placement::Home => {}
                 Placement::Everywhere(SideInput::Alias) => {
@@ -198,6 +197,16 @@ impl Shard {
         self.spare
             .extend(touched.into_iter().map(|previous| previous.record));
         self.spare.truncate(SPARE);
+    }
+
+    /// The numbers of the records that inputs are about. All are looked up, and then all are read, before any is folded: of many deals none
+    /// is in the caches, and so the waits for them overlap.
+    fn fetch(&mut self, inputs: &[impl Foldable]) -> Vec<u32> {
+        let numbers = inputs.iter().map(|input| self.records.number(input.key()));
+        let numbers: Vec<u32> = numbers.collect();
+        let records = numbers.iter().map(|number| self.records.at(*number));
+        std::hint::black_box(records.fold(0, |read, record| read ^ record.fetch()));
+        numbers
     }
 
     /// Folds one input into its record.
