@@ -57,7 +57,7 @@ fn workload(name: &str, shard: &Shard, record: f64, all: Goal, table: &mut Table
     add("record of a deal", of_deals / deals, Goal::AtMost(record));
     add("all state ÷ deals", bytes / deals, all);
     for (entity, count, part) in of_entities.iter().filter(|(_, count, _)| *count > 0) {
-        let what = format!("  of it records of {count} {entity}s");
+        let what = format!("  of it records, {entity} ({count})");
         add(&what, part / deals, Goal::None);
     }
     for (what, part) in [

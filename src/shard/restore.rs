@@ -8,6 +8,9 @@ use crate::event::wire::LinkMessage;
 use crate::event::{Entity, Placement, SideInput};
 use crate::record::{BlobError, Key, Reading, Received, Record, read_link};
 
+/// How many records are read at once before their numbers are worked out: as many as a message has.
+const BLOCK: usize = 500;
+
 impl Shard {
     /// Restores a record as a fact holds it.
     ///
@@ -92,29 +95,29 @@ impl Shard {
     ) {
         let unrecorded: Vec<Key> = self.unrecorded(number).collect();
         let first = self.records.len() as u32;
-        for at in self.in_order_of_time(number, &unrecorded) {
-            let (key, reading) = match at.checked_sub(first) {
-                None => {
-                    let (key, record) = (self.records.key(at), self.records.at(at));
-                    (key, self.read_as(number, key, record, Before::NOTHING))
-                }
-                Some(at) => {
-                    let key = unrecorded[at as usize];
-                    (key, self.read(number, key))
-                }
-            };
-            let (ledger, names) = self.ledger(number);
-            work(ledger, key, &reading, names);
+        for block in self.in_order_of_time(number, &unrecorded).chunks(BLOCK) {
+            let records = block.iter().copied().filter(|at| *at < first);
+            self.records.fetch(records);
+            for at in block {
+                let (key, reading) = match at.checked_sub(first) {
+                    None => {
+                        let (key, record) = (self.records.key(*at), self.records.at(*at));
+                        (key, self.read_as(number, key, record, Before::NOTHING))
+                    }
+                    Some(at) => {
+                        let key = unrecorded[at as usize];
+                        (key, self.read(number, key))
+                    }
+                };
+                let (ledger, names) = self.ledger(number);
+                work(ledger, key, &reading, names);
+            }
         }
     }
 
     /// Everything that contributes in an epoch, by number, in order of time: records of one time share their cells, which then are at hand.
     /// Records come before what is none.
-    fn in_order_of_time(
-        &self,
-        number: usize,
-        unrecorded: &[Key],
-    ) -> impl Iterator<Item = u32> + use<> {
+    fn in_order_of_time(&self, number: usize, unrecorded: &[Key]) -> Vec<u32> {
         let context = self.names().context(self.ledgers[number].compiled());
         // In the order in which they are stored, without a look-up.
         let records = self.records.iter();
@@ -126,7 +129,7 @@ impl Shard {
             .map(|reading| reading.last_instant(context));
         let mut timed: Vec<(Option<i64>, u32)> = instants.zip(0..).collect();
         timed.sort_unstable();
-        timed.into_iter().map(|(_, at)| at)
+        timed.into_iter().map(|(_, at)| at).collect()
     }
 
     /// What is known only by links to it.
