@@ -1,4 +1,5 @@
-//! The bytes of logs and facts: variable-length integers and texts. Small, versioned by their users, and safe on any input.
+//! The bytes of logs and facts: variable-length integers and texts. Small, versioned by their
+//! users, and safe on any input.
 
 /// The bytes are not what their version should hold: truncated, or written by something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +141,8 @@ impl<'a> Reader<'a> {
         T::try_from(number).map_err(|_| self.damaged("a smaller number"))
     }
 
-    /// How many items follow; never more than there are bytes left, so that damaged bytes can't allocate all memory.
+    /// How many items follow; never more than there are bytes left, so that damaged bytes can't
+    /// allocate all memory.
     #[inline]
     pub fn count(&mut self) -> Result<usize, Damaged> {
         let count: usize = self.narrow()?;

@@ -1,5 +1,6 @@
-//! Compatibility: whether a configuration fits the metrics that are stored. What doesn't is refused with the reason and the command that
-//! fixes it; otherwise it would be counted wrongly, without an error.
+//! Compatibility: whether a configuration fits the metrics that are stored. What doesn't is refused
+//! with the reason and the command that fixes it; otherwise it would be counted wrongly, without an
+//! error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,9 +68,10 @@ pub enum Refusal {
     },
 }
 
-/// Admits a configuration that fits the current epoch, or any other that is not dropped: during a rebuild instances are restarted with
-/// the new configuration one by one, and in any order. What they do goes by the epochs, not by what they were started with. A program
-/// whose catalogue of metrics fits neither the current epoch nor the one being built in its place is not admitted.
+/// Admits a configuration that fits the current epoch, or any other that is not dropped: during a
+/// rebuild instances are restarted with the new configuration one by one, and in any order. What
+/// they do goes by the epochs, not by what they were started with. A program whose catalogue of
+/// metrics fits neither the current epoch nor the one being built in its place is not admitted.
 ///
 /// # Errors
 /// What fits none of them.
@@ -164,8 +166,8 @@ impl fmt::Display for Outdated {
     }
 }
 
-/// How a configuration that was compatible when it was started differs from the current epoch, which a rebuild has made since. `None` if
-/// it doesn't, or if the next epoch is being built by it.
+/// How a configuration that was compatible when it was started differs from the current epoch,
+/// which a rebuild has made since. `None` if it doesn't, or if the next epoch is being built by it.
 pub fn outdated(config: &Config, epochs: &[Epoch], catalogue: VersionsOf) -> Option<Outdated> {
     let differences = |epoch| differences(config, epoch, catalogue);
     let current = current(epochs)?;
@@ -326,7 +328,8 @@ mod tests {
         assert_eq!(admit(&named, &both), Ok(()));
     }
 
-    /// An epoch that another version of the program counted: one metric by another formula, one that is gone, and one less.
+    /// An epoch that another version of the program counted: one metric by another formula, one
+    /// that is gone, and one less.
     fn of_another_version(epoch: Epoch) -> Epoch {
         let mut catalogue = epoch.catalogue.clone();
         catalogue.insert("win_rate".into(), 7);

@@ -1,4 +1,5 @@
-//! Configuration: one file, the environment over it, defaults under it; validated into types that can't be wrong.
+//! Configuration: one file, the environment over it, defaults under it; validated into types that
+//! can't be wrong.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -206,7 +207,8 @@ pub struct Topic {
     pub encoding: Encoding,
     /// How its messages are read, if they are no events of ours.
     pub feed: Option<Arc<Feed>>,
-    /// The hash of its mapping, and of the key that it hashes with: another one reads the topic otherwise.
+    /// The hash of its mapping, and of the key that it hashes with: another one reads the topic
+    /// otherwise.
     pub mapping: Option<String>,
     /// What the dead letters keep of its messages.
     pub kept: Kept,
@@ -217,7 +219,8 @@ pub struct Topic {
 pub enum Kept {
     /// All of them, as they were read.
     Whole,
-    /// All but what the mapping hashes, of which they keep the hash; what can't be read is withheld.
+    /// All but what the mapping hashes, of which they keep the hash; what can't be read is
+    /// withheld.
     Redacted(HashKey),
     /// Their length and a hash.
     Withheld(HashKey),

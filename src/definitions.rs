@@ -1,4 +1,5 @@
-//! Definitions: what the metrics of an epoch mean. Changing one changes the metrics, so they belong to the epoch, not to the record.
+//! Definitions: what the metrics of an epoch mean. Changing one changes the metrics, so they belong
+//! to the epoch, not to the record.
 
 use std::collections::BTreeMap;
 
@@ -153,7 +154,8 @@ pub struct Definitions {
     pub calendar: Calendar,
     /// The total first, then the sets that were asked for: those that cells are kept for.
     pub sets: Vec<GroupingSet>,
-    /// The sets that are summed from the cells by owner where they are read, if these are kept. Their numbers follow those of `sets`.
+    /// The sets that are summed from the cells by owner where they are read, if these are kept.
+    /// Their numbers follow those of `sets`.
     derived: Vec<GroupingSet>,
     /// Names of the custom fields that are dimensions, from slot [`Dimension::FIRST_CUSTOM`] on.
     pub custom_dimensions: Vec<String>,
@@ -246,7 +248,8 @@ impl Definitions {
         Some(number as u8)
     }
 
-    /// The sets that can be read, by number: those that are kept, then those that are derived from the owners'.
+    /// The sets that can be read, by number: those that are kept, then those that are derived from
+    /// the owners'.
     pub fn readable_sets(&self) -> std::ops::Range<usize> {
         0..self.sets.len() + self.derived.len()
     }
@@ -341,7 +344,8 @@ impl Definitions {
         custom.map_or_else(String::new, |field| format!("custom.{field}"))
     }
 
-    /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the total.
+    /// The name of a grouping set in the rollups: its dimensions joined by commas, blank for the
+    /// total.
     pub fn set_name(&self, set: usize) -> String {
         self.set(set)
             .map_or_else(String::new, |set| set.name.clone())

@@ -1,4 +1,5 @@
-//! The health of an instance: which of its parts have a problem, and which have something to report that is none.
+//! The health of an instance: which of its parts have a problem, and which have something to report
+//! that is none.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,12 +16,14 @@ struct Reports {
 }
 
 impl Health {
-    /// States the problem of one part of the instance, or that it has none. An instance with a problem is not ready.
+    /// States the problem of one part of the instance, or that it has none. An instance with a
+    /// problem is not ready.
     pub fn set(&self, name: &str, problem: Option<String>) {
         put(&mut self.lock().problems, name, problem);
     }
 
-    /// Sets what an operator should know of one part of the instance, or that there is nothing. An instance with a notice is ready.
+    /// Sets what an operator should know of one part of the instance, or that there is nothing. An
+    /// instance with a notice is ready.
     pub fn notice(&self, name: &str, notice: Option<String>) {
         put(&mut self.lock().notices, name, notice);
     }

@@ -1,8 +1,10 @@
-//! Dealpulse: sales metrics from CRM events that survive duplicates, reordering, replay, corrections and kill −9.
+//! Dealpulse: sales metrics from CRM events that survive duplicates, reordering, replay,
+//! corrections and kill −9.
 //!
-//! The data flow, by module: [`event`] decodes input messages; [`record`] folds them into the only state there is; [`metric`]
-//! defines what a record contributes; [`window`] has the sums; [`shard`] combines these; [`pipeline`] is the protocol by which
-//! shards are fed, flushed and restarted. [`lifetime`] has the models of what customers will still buy.
+//! The data flow, by module: [`event`] decodes input messages; [`record`] folds them into the only
+//! state there is; [`metric`] defines what a record contributes; [`window`] has the sums; [`shard`]
+//! combines these; [`pipeline`] is the protocol by which shards are fed, flushed and restarted.
+//! [`lifetime`] has the models of what customers will still buy.
 
 pub mod alert;
 pub mod cli;

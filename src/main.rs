@@ -40,7 +40,8 @@ enum Command {
     Run(cli::run::Run),
 }
 
-/// How long threads are waited for that a command has left behind. A request to a Kafka that is down can't be cancelled.
+/// How long threads are waited for that a command has left behind. A request to a Kafka that is
+/// down can't be cancelled.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {

@@ -1,6 +1,8 @@
-//! Symbols: every distinct text of a shard is stored once under a number; so is every source of its assertions.
+//! Symbols: every distinct text of a shard is stored once under a number; so is every source of its
+//! assertions.
 //!
-//! A symbol means something only inside its own shard and run; whatever leaves the shard carries the text.
+//! A symbol means something only inside its own shard and run; whatever leaves the shard carries
+//! the text.
 
 use std::hash::BuildHasher;
 
@@ -34,7 +36,8 @@ impl Symbol {
     }
 }
 
-/// The texts of one shard. Texts are never forgotten: their number is bounded by the distinct ids and values of the records.
+/// The texts of one shard. Texts are never forgotten: their number is bounded by the distinct ids
+/// and values of the records.
 #[derive(Clone)]
 pub struct Symbols {
     text: String,
@@ -44,7 +47,8 @@ pub struct Symbols {
     sources: Vec<Source>,
 }
 
-/// Where assertions come from, apart from the offset: topic number, partition, replay attempt. A shard sees few of them.
+/// Where assertions come from, apart from the offset: topic number, partition, replay attempt. A
+/// shard sees few of them.
 pub type Source = (u32, u32, u32);
 
 impl Default for Symbols {

@@ -1,4 +1,5 @@
-//! Telemetry: every metric of the pipeline itself, named once. The gauges of the business are in [`crate::serve::metrics`].
+//! Telemetry: every metric of the pipeline itself, named once. The gauges of the business are in
+//! [`crate::serve::metrics`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +14,8 @@ use prometheus::{
 
 use crate::event::decode::Reason;
 
-/// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage the most.
+/// From the log to the rollup, in seconds: a flush a second is the least there can be, an outage
+/// the most.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0,
 ];
@@ -35,7 +37,8 @@ pub struct Telemetry {
     registry: Registry,
     /// Messages of the input topics that were decoded and sent on, by topic.
     pub events_routed: IntCounterVec,
-    /// The time of the newest event of each input topic, in seconds; of the partitions this instance reads, since it started.
+    /// The time of the newest event of each input topic, in seconds; of the partitions this
+    /// instance reads, since it started.
     pub newest_event: GaugeVec,
     /// Assertions acknowledged by the log.
     pub assertions_routed: IntCounter,
@@ -77,7 +80,8 @@ pub struct Telemetry {
     pub shards_owned: IntGauge,
     /// Shards it owns that stopped and need an operator.
     pub shards_stopped: IntGauge,
-    /// 1 while the instance's configuration or version is not the one the current epoch is of, else 0.
+    /// 1 while the instance's configuration or version is not the one the current epoch is of, else
+    /// 0.
     pub configuration_outdated: IntGauge,
     /// Readings of the read model, by result: `ok`, `failed`.
     pub read_model_refreshes: IntCounterVec,
@@ -217,7 +221,8 @@ impl Telemetry {
         Arc::new(telemetry)
     }
 
-    /// An input topic counts from zero, its events and its dead letters of every reason: a first burst has a zero to rise from.
+    /// An input topic counts from zero, its events and its dead letters of every reason: a first
+    /// burst has a zero to rise from.
     pub fn count_from_zero(&self, topic: &str) {
         self.events_routed.with_label_values(&[topic]);
         for reason in Reason::ALL {
@@ -225,7 +230,8 @@ impl Telemetry {
         }
     }
 
-    /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so that it grows while nothing moves.
+    /// Up to when (µs) all shards owned here are folded. Its age is computed at every scrape, so
+    /// that it grows while nothing moves.
     pub fn set_watermark(&self, micros: i64) {
         self.watermark.store(micros, Ordering::Relaxed);
     }
@@ -233,7 +239,8 @@ impl Telemetry {
     /// Events of a topic up to this time (µs) have been read.
     pub fn saw_event(&self, topic: &str, micros: i64) {
         let newest = self.newest_event.with_label_values(&[topic]);
-        // Only the thread that routes a topic's messages sets it; several of them may lose a step, which the next event makes good.
+        // Only the thread that routes a topic's messages sets it; several of them may lose a step,
+        // which the next event makes good.
         newest.set(newest.get().max(micros as f64 / 1e6));
     }
 
@@ -287,7 +294,8 @@ impl Names<'_> {
     }
 }
 
-/// Names, labels and buckets are constants of this file, each used once: if the crate takes them in one run, it does in all.
+/// Names, labels and buckets are constants of this file, each used once: if the crate takes them in
+/// one run, it does in all.
 fn must<T>(made: prometheus::Result<T>) -> T {
     made.expect("the names in this file are valid and each is here once")
 }

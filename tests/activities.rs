@@ -17,7 +17,8 @@ fn activity(id: &str, minute: usize, data: Value) -> String {
     event("activity", id, minute, data)
 }
 
-/// Compares the named figures of all time after each step. A group in which nothing is counted is not there.
+/// Compares the named figures of all time after each step. A group in which nothing is counted is
+/// not there.
 async fn follow(spec: DefinitionsSpec, paths: &[&str], steps: &[(String, &[i64])]) {
     let steps: Vec<(String, Vec<i64>)> = steps
         .iter()
@@ -48,7 +49,8 @@ async fn an_activity_is_planned_until_it_is_done_and_counts_for_whoever_does_it(
     ];
     let restored = "activity.restored";
     let steps: Vec<(String, &[i64])> = vec![
-        // The last instant that anything was done is what today is here; before there is one it is 1970.
+        // The last instant that anything was done is what today is here; before there is one it is
+        // 1970.
         (
             activity("T1", 0, json!({"kind": "note", "done_at": "2026-05-01"})),
             &[1, 0, 0, 0, 0, 0, 0, 0],
@@ -263,7 +265,8 @@ async fn whoever_is_untouched_is_a_contact_whatever_the_times_say() {
             activity("T0", 0, json!({"kind": "note", "done_at": "2026-05-01"})),
             &[0, 0, 0, 0],
         ),
-        // Touched before it was created, created tomorrow, and created at no time there are panes of.
+        // Touched before it was created, created tomorrow, and created at no time there are panes
+        // of.
         (
             contact("C1", 1, json!({"created_at": "2026-04-01"})),
             &[0, 1, 1, 1],

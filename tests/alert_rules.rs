@@ -1,4 +1,5 @@
-//! The rules of both kinds, Alertmanager's routes and inhibitions: what is committed, in the real Prometheus and Alertmanager.
+//! The rules of both kinds, Alertmanager's routes and inhibitions: what is committed, in the real
+//! Prometheus and Alertmanager.
 
 mod support;
 

@@ -1,5 +1,6 @@
-//! The detector in simulation: how often it alerts when nothing happens, and how soon when something does; beside the windowed z-tests. Short here;
-//! `make soak` runs it over many more histories and prints the tables of docs/alerts.md.
+//! The detector in simulation: how often it alerts when nothing happens, and how soon when
+//! something does; beside the windowed z-tests. Short here; `make soak` runs it over many more
+//! histories and prints the tables of docs/alerts.md.
 
 #[path = "support/alert_world.rs"]
 mod alert_world;
@@ -58,7 +59,8 @@ fn nats_a_week(likelihood: Likelihood, histories: &[Daily], phases: &Phases) -> 
     (nats / histories.len() as f64, all)
 }
 
-/// How many of so many falls are caught within 14, 28 and 56 days, by each of the ways to watch, the detector last.
+/// How many of so many falls are caught within 14, 28 and 56 days, by each of the ways to watch,
+/// the detector last.
 fn caught(world: &World, phases: &Phases, part: f64, threshold: f64) -> Vec<[f64; 3]> {
     let mut random = Random::new(2);
     let mut caught = vec![[0.0; 3]; Z_TESTS.len() + 1];

@@ -1,4 +1,5 @@
-//! Alerts over a real engine: the gauges of a pipeline's database, the thresholds that are kept, and replays of files.
+//! Alerts over a real engine: the gauges of a pipeline's database, the thresholds that are kept,
+//! and replays of files.
 
 mod support;
 
@@ -37,8 +38,8 @@ fn instant(micros: i64) -> String {
     at.format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The deals of an organisation that closes ten a working day and wins half of them; in its last three weeks it wins a sixth, and most losses are
-/// one owner's, for the price.
+/// The deals of an organisation that closes ten a working day and wins half of them; in its last
+/// three weeks it wins a sixth, and most losses are one owner's, for the price.
 fn organisation() -> Vec<String> {
     let mut random = Random::new(11);
     let mut lines = Vec::new();

@@ -1,5 +1,7 @@
-//! The whole way of an alert: events whose close rate really falls go through Kafka, the pipeline and ClickHouse; Prometheus evaluates the committed
-//! rules, Alertmanager routes by the committed routes, and a webhook is told, first of the fall and then that it is over. Only times are shortened.
+//! The whole way of an alert: events whose close rate really falls go through Kafka, the pipeline
+//! and ClickHouse; Prometheus evaluates the committed rules, Alertmanager routes by the committed
+//! routes, and a webhook is told, first of the fall and then that it is over. Only times are
+//! shortened.
 
 mod support;
 
@@ -151,7 +153,8 @@ async fn a_close_rate_that_really_falls_is_told_to_those_who_sell_and_that_it_is
     scenario
         .send(sold.iter().flat_map(Sold::events).collect())
         .await;
-    // An instance that is scraped begins with all of it: the watched days are read at the start, and then rarely.
+    // An instance that is scraped begins with all of it: the watched days are read at the start,
+    // and then rarely.
     let first = scenario.instance(ports[0]).await;
     let (prometheus, _alertmanager, mut webhook) = monitoring(ports).await;
 
@@ -188,7 +191,8 @@ async fn a_close_rate_that_really_falls_is_told_to_those_who_sell_and_that_it_is
     })
     .await;
 
-    // The CRM says that they were won after all. Another instance reads it; while one still shows the evidence, the alert stays.
+    // The CRM says that they were won after all. Another instance reads it; while one still shows
+    // the evidence, the alert stays.
     let corrections = sold.iter().filter_map(|sold| sold.correction(now()));
     scenario.send(corrections.collect()).await;
     let _second = scenario.instance(ports[1]).await;

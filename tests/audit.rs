@@ -1,4 +1,5 @@
-//! `dealpulse audit` as a process over the real engine: an export is found complete, or what is wrong is counted and named.
+//! `dealpulse audit` as a process over the real engine: an export is found complete, or what is
+//! wrong is counted and named.
 
 mod support;
 
@@ -186,7 +187,8 @@ async fn whatever_is_wrong_is_found_and_named() {
     };
     let (old, since) = (amount(2), amount(3));
 
-    // In the CRM: one removed, one added, one changed, a custom field changed, one deleted and exported as deleted.
+    // In the CRM: one removed, one added, one changed, a custom field changed, one deleted and
+    // exported as deleted.
     crm.0.remove(&("deal".to_owned(), deals[0].clone()));
     crm.record("deal", "D-new").set("amount", "5".into());
     crm.record("deal", &deals[2])
@@ -203,7 +205,8 @@ async fn whatever_is_wrong_is_found_and_named() {
         files
     };
 
-    // In the facts: one deleted, one merged; and since the export one changed, one new, one deleted.
+    // In the facts: one deleted, one merged; and since the export one changed, one new, one
+    // deleted.
     stored
         .feed(&[
             event("deal.deleted", &deals[1], BEFORE, &json!({})),

@@ -1,4 +1,5 @@
-//! Topics in Avro, through real Kafka and ClickHouse: a schema registry that is away, slow to know or wrong loses no message and holds up no other topic.
+//! Topics in Avro, through real Kafka and ClickHouse: a schema registry that is away, slow to know
+//! or wrong loses no message and holds up no other topic.
 
 mod support;
 
@@ -34,7 +35,8 @@ const DEAL: &str = r#"{"type":"record","name":"Deal","fields":[{"name":"id","typ
     {"name":"amount","type":["null",{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}]}]}"#;
 const MAPPING: &str = "time_zone = \"UTC\"\n[[records]]\ntable = \"TABLE\"\nentity = \"deal\"\nid = \"id\"\n[records.fields]\namount = \"amount\"\n";
 
-/// A registry for a test: what it answers at which path to whoever has the password, and how often it was asked.
+/// A registry for a test: what it answers at which path to whoever has the password, and how often
+/// it was asked.
 #[derive(Clone, Default)]
 struct FakeRegistry {
     answers: Arc<Mutex<BTreeMap<String, String>>>,
@@ -236,7 +238,8 @@ async fn a_partition_waits_for_its_schema_and_others_go_on() {
     drop(pipeline);
 }
 
-/// A registry that answers anything over TLS, as `localhost`, with a certificate that nobody has signed but itself; and that certificate.
+/// A registry that answers anything over TLS, as `localhost`, with a certificate that nobody has
+/// signed but itself; and that certificate.
 fn registry_with_tls(answer: String) -> (u16, String) {
     let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
     let mut name = X509NameBuilder::new().unwrap();

@@ -1,4 +1,5 @@
-//! Bad input through Apache Kafka: it is dead-lettered with its origin, reason and bytes, and the pipeline goes on.
+//! Bad input through Apache Kafka: it is dead-lettered with its origin, reason and bytes, and the
+//! pipeline goes on.
 
 mod support;
 

@@ -1,5 +1,6 @@
-//! Bounds: what a shard keeps while ClickHouse takes nothing, or little. Rows of what is there are kept once, however often they are touched;
-//! of the others only so many, and then folding waits: lag grows, memory doesn't. `make soak` has the long version.
+//! Bounds: what a shard keeps while ClickHouse takes nothing, or little. Rows of what is there are
+//! kept once, however often they are touched; of the others only so many, and then folding waits:
+//! lag grows, memory doesn't. `make soak` has the long version.
 
 mod support;
 
@@ -23,7 +24,8 @@ use support::scenario::{self, Scenario};
 
 /// Of the rows that later ones don't replace, so many may wait.
 const BOUND: usize = 500;
-/// The most such rows one of these messages makes: a change, and for each of two metrics with a time, and without one, a cell at zero in every group.
+/// The most such rows one of these messages makes: a change, and for each of two metrics with a
+/// time, and without one, a cell at zero in every group.
 const A_MESSAGE: usize = 80;
 
 /// One shard with a log of so many messages, each of one event.
@@ -110,7 +112,8 @@ async fn without_an_acknowledgement_a_shard_folds_until_the_bound_and_goes_on_wi
     settled_as_never_held_back(pure, (0..4_000).map(restless)).await;
 }
 
-/// Folds the rest (links that were sent) to the end and compares with a pipeline that flushed whenever it liked.
+/// Folds the rest (links that were sent) to the end and compares with a pipeline that flushed
+/// whenever it liked.
 async fn settled_as_never_held_back(mut pure: Pure, lines: impl Iterator<Item = String>) {
     pure.feed(std::iter::empty(), 1).await;
     let mut free = shard(lines).await;
@@ -165,7 +168,8 @@ async fn what_a_shard_keeps_unacknowledged_is_the_state_and_the_bound_however_lo
 
 #[tokio::test]
 async fn what_later_rows_replace_never_makes_it_wait() {
-    // Renamed again and again: no number changes, and of each deal only the last row is ever written.
+    // Renamed again and again: no number changes, and of each deal only the last row is ever
+    // written.
     let mut pure = shard((0..4_000).map(|number| {
         said(
             number,

@@ -22,7 +22,8 @@ fn client(url: &str) -> Client {
     Client::with_http_client(http).with_url(url)
 }
 
-/// A client of `clickhouse` whose database is a new one: `default` is an overlay of the library's own.
+/// A client of `clickhouse` whose database is a new one: `default` is an overlay of the library's
+/// own.
 async fn database(clickhouse: &ClickhouseChild) -> Client {
     let client = client(&clickhouse.url());
     client

@@ -1,4 +1,5 @@
-//! `dealpulse clickhouse-local` as a process: its start, its end, and its HTTP interface as curl sees it.
+//! `dealpulse clickhouse-local` as a process: its start, its end, and its HTTP interface as curl
+//! sees it.
 
 #[path = "support/clickhouse.rs"]
 mod support;

@@ -1,4 +1,5 @@
-//! The store over ClickHouse, through the real engine: what is written is what is restored, summed and shown.
+//! The store over ClickHouse, through the real engine: what is written is what is restored, summed
+//! and shown.
 
 mod support;
 
@@ -165,7 +166,8 @@ fn cell_row(pane: Pane, won: i64) -> CellRow {
     }
 }
 
-/// What two stores that share a database hold after each has written a first epoch, having seen none.
+/// What two stores that share a database hold after each has written a first epoch, having seen
+/// none.
 async fn after_two_first_epochs(stores: [&impl Store; 2]) -> Vec<Epoch> {
     let [one, other] = ["Europe/Berlin", "Asia/Kolkata"].map(|time_zone| {
         epoch(&DefinitionsSpec {
@@ -197,7 +199,8 @@ async fn of_two_first_epochs_the_one_written_first_counts_and_later_stages_still
     let first = after_two_first_epochs([&stores[0], &stores[1]])
         .await
         .remove(0);
-    // Rows written later aren't taken for repetitions: with more inputs, with the earlier ones again, in another stage.
+    // Rows written later aren't taken for repetitions: with more inputs, with the earlier ones
+    // again, in another stage.
     let crm = Input {
         format: "cloudevents".into(),
         id_namespace: None,
@@ -233,7 +236,8 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
     }
 }
 
-/// The facts are the state: what a TTL takes, or a read before FINAL leaves out, would be lost or stale in every number after a restart.
+/// The facts are the state: what a TTL takes, or a read before FINAL leaves out, would be lost or
+/// stale in every number after a restart.
 #[tokio::test]
 async fn rule_facts_never_expire_and_views_read_only_rows_that_count() {
     let kept = Kept::new("UTC").await;
@@ -566,7 +570,8 @@ async fn cells_of_the_engine_are_those_of_the_store_in_memory() {
     let memory = MemoryStore::default();
     let lines = generated();
     fold(&lines, 700, &kept.clickhouse, &kept.definitions).await;
-    // Other strides and so other versions and other rows on the way: only the sums must be the same.
+    // Other strides and so other versions and other rows on the way: only the sums must be the
+    // same.
     fold(&lines, 300, &memory, &kept.definitions).await;
 
     let read = |line: &String| -> Line {
@@ -960,7 +965,8 @@ async fn changes_are_counted_once_whatever_logs_they_are_in() {
         },
     };
     const HOUR: i64 = 3_600_000_000;
-    // The second log repeats the first change, even in the hour after the switch, and continues where the first one ends.
+    // The second log repeats the first change, even in the hour after the switch, and continues
+    // where the first one ends.
     let switched = 10 * HOUR;
     let first = [change(1, HOUR, "open"), change(2, 2 * HOUR, "won")];
     let second = [

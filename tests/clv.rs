@@ -1,4 +1,5 @@
-//! What customers pay: their value, revenue and retention follow every correction, refund, merge and deletion.
+//! What customers pay: their value, revenue and retention follow every correction, refund, merge
+//! and deletion.
 
 mod support;
 

@@ -64,7 +64,8 @@ async fn estimated(lines: &[String], end: Option<i32>) -> Vec<Estimate> {
     estimate(payments, end, &horizon).map_or_else(Vec::new, |found| found.currencies)
 }
 
-/// Customers as account, repeat purchases, days from the first to the last and to the end, their mean value, all value.
+/// Customers as account, repeat purchases, days from the first to the last and to the end, their
+/// mean value, all value.
 fn shown(estimate: &Estimate) -> Vec<(&str, u32, f64, f64, f64, i128)> {
     let show = |c: &'_ dealpulse::lifetime::Customer| {
         (
@@ -198,8 +199,8 @@ const FIRST_DAY: i64 = 19_723;
 const CUSTOMERS: usize = 23_570;
 const WEEKS: f64 = 91.0;
 
-/// The payments of a market's customers, who come in its first twelve weeks, up to the end of the observation; and what they did in the year
-/// after it: purchases and their value.
+/// The payments of a market's customers, who come in its first twelve weeks, up to the end of the
+/// observation; and what they did in the year after it: purchases and their value.
 fn simulated(market: &Market, random: &mut Random) -> (String, u64, (f64, f64)) {
     let (mut lines, mut count, mut later) = (String::new(), 0, (0.0, 0.0));
     for account in 0..CUSTOMERS {
@@ -248,8 +249,8 @@ async fn rows_of(directory: &Path, sql: &str) -> Vec<String> {
     text.trim_end().split('\t').map(str::to_owned).collect()
 }
 
-/// Drawn by the parameters the paper found for real customers. Days are coarser than the model's time, so that two purchases of a day are
-/// one: it costs the rate of purchase some percent.
+/// Drawn by the parameters the paper found for real customers. Days are coarser than the model's
+/// time, so that two purchases of a day are one: it costs the rate of purchase some percent.
 #[tokio::test]
 async fn seventy_thousand_payments_give_back_the_parameters_they_were_drawn_by_in_one_go() {
     let market = Market {

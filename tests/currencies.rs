@@ -1,4 +1,5 @@
-//! Amounts in the reporting currency: at the rate of their own day, in reports as in the read model, and never guessed.
+//! Amounts in the reporting currency: at the rate of their own day, in reports as in the read
+//! model, and never guessed.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! The Grafana dashboards: the committed files are those their sources make and in order, and every query has rows on the real engines.
+//! The Grafana dashboards: the committed files are those their sources make and in order, and every
+//! query has rows on the real engines.
 //!
 //! The checks themselves are in grafana/generator/: what they find wrong is in the message.
 

@@ -1,4 +1,5 @@
-//! Dead letters through Apache Kafka: listed, replayed to where they came from, and never blocking good messages.
+//! Dead letters through Apache Kafka: listed, replayed to where they came from, and never blocking
+//! good messages.
 
 mod support;
 
@@ -152,7 +153,8 @@ async fn stored(setup: &Setup) -> (usize, usize) {
     )
 }
 
-/// The records of a pipeline with every clock and origin, as if nothing had ever been replayed; and the greatest attempt among them.
+/// The records of a pipeline with every clock and origin, as if nothing had ever been replayed; and
+/// the greatest attempt among them.
 async fn records(setup: &Setup) -> (BTreeMap<String, String>, u32) {
     let (mut records, mut greatest) = (BTreeMap::new(), 0);
     for shard in 0..setup.shards {
@@ -415,7 +417,8 @@ async fn what_is_replayed_keeps_its_origin_and_is_counted_once() {
         (5, 4)
     );
 
-    // Folded: as if they had been good from the start, and where they were good from the start as if nothing had been.
+    // Folded: as if they had been good from the start, and where they were good from the start as
+    // if nothing had been.
     let pipeline = lenient.start().await;
     lenient.settled().await;
     let found = records(&lenient).await;
@@ -545,7 +548,8 @@ async fn a_dead_letter_that_fails_again_keeps_its_origin_and_counts_its_attempts
     );
     assert_eq!(pipeline.sigterm().await.code, Some(0));
 
-    // An item of a batch, dead-lettered by a version that could not read it, is replayed alone at its own index.
+    // An item of a batch, dead-lettered by a version that could not read it, is replayed alone at
+    // its own index.
     let dead_letter = |topic: &str, id: &str| {
         let origin = [
             ("topic", topic),
@@ -1009,7 +1013,8 @@ async fn what_retention_deleted_before_it_was_read_is_reported_and_the_rest_goes
         words[1].parse::<usize>().unwrap()..words[3].parse::<usize>().unwrap() + 1
     };
     let gone: Vec<std::ops::Range<usize>> = dead_letters.iter().map(range).collect();
-    // Its last request for messages may have been answered while it was suspended: with the first of them.
+    // Its last request for messages may have been answered while it was suspended: with the first
+    // of them.
     assert!(
         gone.len() == 2
             && (5..7).contains(&gone[0].start)

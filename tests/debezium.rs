@@ -1,6 +1,8 @@
-//! Debezium's feeds as they really come: a PostgreSQL with tables of a Redmine and an Odoo, captured by Kafka Connect into a real broker in four forms at once
-//! (JSON without and with schemas, unwrapped, Avro through a schema registry), and read by one pipeline, in which each form has a namespace of its own.
-//! After whatever happened to the tables, the records of every form are what the tables hold.
+//! Debezium's feeds as they really come: a PostgreSQL with tables of a Redmine and an Odoo,
+//! captured by Kafka Connect into a real broker in four forms at once (JSON without and with
+//! schemas, unwrapped, Avro through a schema registry), and read by one pipeline, in which each
+//! form has a namespace of its own. After whatever happened to the tables, the records of every
+//! form are what the tables hold.
 
 mod support;
 
@@ -20,7 +22,8 @@ const ODOO: &str = concat!(
     "/tests/fixtures/feeds/crm_lead.toml"
 );
 
-/// The columns of Redmine 5's tables that the preset reads, and some of each other type; of Odoo 17's those of its mapping.
+/// The columns of Redmine 5's tables that the preset reads, and some of each other type; of Odoo
+/// 17's those of its mapping.
 const SCHEMA: &str = "
     CREATE TABLE issues (id serial PRIMARY KEY, tracker_id int NOT NULL, project_id int NOT NULL DEFAULT 1, subject varchar NOT NULL DEFAULT '',
         description text, due_date date, status_id int NOT NULL, assigned_to_id int, lock_version int NOT NULL DEFAULT 0, created_on timestamp,
@@ -44,7 +47,8 @@ const BEFORE: &str = "
         ('one', true, 12.5, 12500.00, 1562.50, 1, 2, '2026-05-05', NULL, '2026-03-01 10:00:00'), ('two', true, 100, 0.1, 0.1, 4, 3, NULL, '2026-03-02 11:00:00', '2026-02-01 10:00:00'),
         ('three', false, 0, -7, -0.01, 2, NULL, '1969-12-31', '2026-03-03 11:00:00', '2026-02-01 10:00:00'), ('four', true, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL);";
 
-/// New rows, changed ones, a lead that becomes a deal, changed keys, deleted rows; several changes of one row in one transaction.
+/// New rows, changed ones, a lead that becomes a deal, changed keys, deleted rows; several changes
+/// of one row in one transaction.
 const CHANGES: &str = "
     INSERT INTO issues (tracker_id, subject, status_id, created_on) VALUES (4, 'new', 7, '2026-03-06 10:00:00'), (5, 'new lead', 7, '2026-03-06 11:00:00');
     UPDATE issues SET status_id = 9, closed_on = '2026-03-07 10:00:00', description = repeat('x', 20000) WHERE id = 1;
@@ -89,7 +93,8 @@ const BEFORE_A_SNAPSHOT: &str = "
     INSERT INTO custom_values (customized_type, customized_id, custom_field_id, value) VALUES ('Issue', 8, 1, '77.7');
     UPDATE crm_lead SET name = 'renamed', prorated_revenue = 2 WHERE id = 5;";
 
-/// What is to be found of each form, from the tables; and in the facts, where NAMESPACE is the form's.
+/// What is to be found of each form, from the tables; and in the facts, where NAMESPACE is the
+/// form's.
 const SAME: [(&str, &str, &str); 4] = [
     (
         "redmine",
@@ -291,7 +296,8 @@ async fn the_records_of_every_form_are_what_the_tables_hold() {
     .await;
     world.until_same("after another snapshot").await;
 
-    // That a table was emptied is said in three forms, unwrapped it is left out; it is a dead letter, and nothing else is.
+    // That a table was emptied is said in three forms, unwrapped it is left out; it is a dead
+    // letter, and nothing else is.
     world.setup.settled().await;
     let metrics = pipeline.metrics();
     assert_eq!(

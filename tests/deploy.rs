@@ -1,4 +1,5 @@
-//! The deploy files, without Docker: what Compose would make of them is read and held against what each program takes.
+//! The deploy files, without Docker: what Compose would make of them is read and held against what
+//! each program takes.
 
 mod support;
 
@@ -337,7 +338,8 @@ fn the_image_is_built_with_what_the_makefile_asks_for_and_runs_as_nobody_in_part
     assert!(run.contains("HEALTHCHECK") && run.contains("/healthz"));
 }
 
-/// Cargo reads the whole of the manifest, with every target that it names, in a folder that has what the image's build is given.
+/// Cargo reads the whole of the manifest, with every target that it names, in a folder that has
+/// what the image's build is given.
 #[test]
 fn the_build_is_given_all_that_it_reads() {
     let ignore = read("deploy/Dockerfile.dockerignore");
@@ -409,7 +411,8 @@ fn collect(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// The settings of Compose's broker as its image makes them of the environment: `KAFKA_LOG_DIRS` is `log.dirs`.
+/// The settings of Compose's broker as its image makes them of the environment: `KAFKA_LOG_DIRS` is
+/// `log.dirs`.
 fn broker_settings(compose: &Value) -> BTreeMap<String, String> {
     let environment = services(compose)["kafka"]["environment"]
         .as_object()
@@ -424,8 +427,9 @@ fn broker_settings(compose: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// All of it together, each program as Compose starts it but for its addresses: Kafka with the broker's settings, the topic with its own, the
-/// pipeline with the committed configuration, and the generator, live.
+/// All of it together, each program as Compose starts it but for its addresses: Kafka with the
+/// broker's settings, the topic with its own, the pipeline with the committed configuration, and
+/// the generator, live.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_compose_starts_works_together() {
     let compose = compose();

@@ -212,7 +212,8 @@ async fn the_gauges_named_are_those_there_are() {
         3,
     )
     .await;
-    // What the worked example has not: deals that are overdue or not forecast, and one won a year before.
+    // What the worked example has not: deals that are overdue or not forecast, and one won a year
+    // before.
     let further = [
         r#"{"specversion":"1.0","id":"e-1","source":"crm","type":"crm.deal.upserted","subject":"D-101","time":"2026-04-20T09:00:00Z","data":{"amount":"7","currency":"EUR","probability":0.5,"expected_close_date":"2026-04-01"}}"#,
         r#"{"specversion":"1.0","id":"e-2","source":"crm","type":"crm.deal.upserted","subject":"D-102","time":"2026-04-20T09:00:00Z","data":{"amount":"7","currency":"EUR","forecast_category":"omitted"}}"#,
@@ -336,7 +337,8 @@ fn parse(text: &str) -> Result<Config, String> {
     .map_err(|error| error.to_string())
 }
 
-/// The keys of a table, as the parser lists them when it finds an unknown one. `stub` is the file, `?` the position of the unknown key.
+/// The keys of a table, as the parser lists them when it finds an unknown one. `stub` is the file,
+/// `?` the position of the unknown key.
 fn keys(stub: &str) -> Vec<String> {
     let problem = parse(&stub.replace('?', "stranger = 1")).expect_err("a stranger was taken");
     let listed = problem
@@ -434,7 +436,8 @@ fn what_the_example_only_mentions_is_taken_too() {
             .filter(|rest| is_key(rest))
             .unwrap_or(line)
     });
-    // Passwords, certificates and mappings are read from their files, which are not there; a preset is of a feed, and the example's topic is none.
+    // Passwords, certificates and mappings are read from their files, which are not there; a preset
+    // is of a feed, and the example's topic is none.
     let is_elsewhere = |line: &&str| {
         let keys = [
             "password_file",

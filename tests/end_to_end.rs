@@ -1,5 +1,6 @@
-//! The proof: through Apache Kafka and ClickHouse, killed and stopped and cut off in the middle, the pipeline comes to exactly what the
-//! same messages come to in memory. Cells, records and gauges are compared line by line.
+//! The proof: through Apache Kafka and ClickHouse, killed and stopped and cut off in the middle,
+//! the pipeline comes to exactly what the same messages come to in memory. Cells, records and
+//! gauges are compared line by line.
 //!
 //! `DEALPULSE_E2E_EVENTS` sets how many events each test sends.
 
@@ -157,7 +158,8 @@ async fn instances_come_and_go_and_nothing_changes() {
     scenario.send(stage(1, 5)).await;
     first.kill_nine();
 
-    // The survivor takes the dead one's shards; a third comes, and takes some of them while they are folded; the survivor leaves.
+    // The survivor takes the dead one's shards; a third comes, and takes some of them while they
+    // are folded; the survivor leaves.
     second
         .until("it has all shards", |metrics| {
             metrics.sum("dealpulse_shards_owned", "") == 3.0

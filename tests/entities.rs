@@ -1,4 +1,5 @@
-//! Entities: each one's facts hold every field it declares, in the real engine, and a restart reads them back.
+//! Entities: each one's facts hold every field it declares, in the real engine, and a restart reads
+//! them back.
 
 mod support;
 

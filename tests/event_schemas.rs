@@ -1,5 +1,5 @@
-//! The schemas in `schemas/events` hold for every event that is generated, refuse what is not an event, and are what
-//! `docs/events.md` describes.
+//! The schemas in `schemas/events` hold for every event that is generated, refuse what is not an
+//! event, and are what `docs/events.md` describes.
 
 use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::local::generate::{Generator, GeneratorConfig};

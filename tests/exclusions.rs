@@ -1,4 +1,5 @@
-//! Records that a metric leaves out by `definitions.exclude`: what they contribute goes and comes back with the field that decides it.
+//! Records that a metric leaves out by `definitions.exclude`: what they contribute goes and comes
+//! back with the field that decides it.
 
 mod support;
 
@@ -40,7 +41,8 @@ fn segment(segment: &str, minute: usize) -> String {
     event("account", "A-1", minute, json!({"segment": segment}))
 }
 
-/// Compares counts of the metric's total after each event, folded one by one with a restart after each, and all so far at once.
+/// Compares counts of the metric's total after each event, folded one by one with a restart after
+/// each, and all so far at once.
 async fn follow<const N: usize>(metric: &str, names: [&str; N], steps: &[(String, [i64; N])]) {
     let spec = without_test_accounts(metric);
     let counted = |pure: &Pure| {

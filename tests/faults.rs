@@ -1,4 +1,5 @@
-//! Faults on real engines, in their short versions; `make soak` runs the long ones. `support/faults.rs` describes each.
+//! Faults on real engines, in their short versions; `make soak` runs the long ones.
+//! `support/faults.rs` describes each.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Feeds: what the messages of a CRM's own feed come to. In memory in any order and however often, in a report over a dump, and through the real engines.
+//! Feeds: what the messages of a CRM's own feed come to. In memory in any order and however often,
+//! in a report over a dump, and through the real engines.
 
 mod support;
 
@@ -370,7 +371,8 @@ async fn a_feed_goes_through_kafka_and_clickhouse_and_what_it_cannot_read_is_a_d
         "debezium",
         concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/presets/redmine.toml"),
     ));
-    // In the order of each topic; a tombstone can't be produced by this client, and asserts nothing.
+    // In the order of each topic; a tombstone can't be produced by this client, and asserts
+    // nothing.
     for topic in &topics {
         let of_topic = messages.iter().filter(|message| message.topic == *topic);
         let values =

@@ -1,5 +1,6 @@
-//! Values of fields that are records of their own: the records they are about hold them, wherever they move, whatever order they come in, and no longer
-//! once they are deleted. The facts of both are found complete and equal by `audit`, and the metrics by `reconcile`.
+//! Values of fields that are records of their own: the records they are about hold them, wherever
+//! they move, whatever order they come in, and no longer once they are deleted. The facts of both
+//! are found complete and equal by `audit`, and the metrics by `reconcile`.
 
 mod support;
 

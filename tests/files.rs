@@ -1,4 +1,5 @@
-//! Files as people have them: packed, in other encodings, with other delimiters. Each gives what the plain one gives, and what was found out is said.
+//! Files as people have them: packed, in other encodings, with other delimiters. Each gives what
+//! the plain one gives, and what was found out is said.
 
 mod support;
 

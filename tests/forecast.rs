@@ -1,4 +1,5 @@
-//! The forecast and the quota: what counts of a deal that is open, and what of a period that is not over.
+//! The forecast and the quota: what counts of a deal that is open, and what of a period that is not
+//! over.
 
 mod support;
 

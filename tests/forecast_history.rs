@@ -40,7 +40,8 @@ async fn of_day(stored: &Stored, day: &str) -> String {
     stored.row(&sql).await.join(" ")
 }
 
-/// Two deals, of which one is re-priced within an hour, moved to another month, and won on the next day.
+/// Two deals, of which one is re-priced within an hour, moved to another month, and won on the next
+/// day.
 async fn history(name: &str) -> Stored {
     let mut stored = Stored::new(name).await;
     let at = "2026-03-10T08:10:00Z";

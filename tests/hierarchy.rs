@@ -1,4 +1,5 @@
-//! The hierarchy: a manager's and a team's numbers, as of the day; in reports as in the views, and against a slow oracle.
+//! The hierarchy: a manager's and a team's numbers, as of the day; in reports as in the views, and
+//! against a slow oracle.
 
 mod support;
 
@@ -29,7 +30,8 @@ fn won(id: &str, owner: &str, closed_at: &str, amount: u32) -> String {
     event("deal", id, "2026-06-01T10:00:00Z", data)
 }
 
-/// Ana works for Dora until the 10th of March, late in the evening of Berlin's 9th by UTC; then for Emil, who moves from Cora to Dora in May.
+/// Ana works for Dora until the 10th of March, late in the evening of Berlin's 9th by UTC; then for
+/// Emil, who moves from Cora to Dora in May.
 fn company() -> Vec<String> {
     vec![
         user(
@@ -319,7 +321,8 @@ async fn the_whole_of_a_generated_company_is_under_its_director() {
 /// The year 2026 begins in Berlin (s), where the days of the tests' organisation are read.
 const JANUARY: i64 = 1_767_225_600 - 3600;
 
-/// A statement of a history, at an hour: 0, the manager of a user; 1, their team; 2, the team that a team is a part of.
+/// A statement of a history, at an hour: 0, the manager of a user; 1, their team; 2, the team that
+/// a team is a part of.
 #[derive(Debug, Clone)]
 struct Said {
     kind: usize,
@@ -345,7 +348,8 @@ fn said() -> impl Strategy<Value = Said> {
     })
 }
 
-/// What holds on a day: what was said last up to its end, else what was said first. Of what is said at one hour the later statement counts.
+/// What holds on a day: what was said last up to its end, else what was said first. Of what is said
+/// at one hour the later statement counts.
 fn on_day(said: &[Said], kind: usize, child: &str, day: u16) -> Option<String> {
     let owner = |said: &Said| name(usize::from(kind == 2), said.child);
     let of_child = said.iter().filter(|s| s.kind == kind && owner(s) == child);

@@ -1,4 +1,5 @@
-//! Hostile input: samples of every decoder, damaged in thousands of ways. What must hold of any input is said once, for these and for the fuzz targets.
+//! Hostile input: samples of every decoder, damaged in thousands of ways. What must hold of any
+//! input is said once, for these and for the fuzz targets.
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
@@ -31,7 +32,8 @@ fn feeds(names: &[&str]) -> Vec<Vec<u8>> {
     files.flat_map(|file| lines(&file)).collect()
 }
 
-/// What is put into a sample: what ends and begins things, what is large, and what only looks like something.
+/// What is put into a sample: what ends and begins things, what is large, and what only looks like
+/// something.
 const PIECES: &[&[u8]] = &[
     b"{",
     b"}",

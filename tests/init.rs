@@ -1,4 +1,5 @@
-//! `dealpulse init`: of each format's samples it makes a configuration that `check` accepts, or says what is left to be decided.
+//! `dealpulse init`: of each format's samples it makes a configuration that `check` accepts, or
+//! says what is left to be decided.
 
 mod support;
 
@@ -24,7 +25,8 @@ fn dealpulse(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What `init` makes of messages: its exit code, what it said, and the directory with dealpulse.toml in it.
+/// What `init` makes of messages: its exit code, what it said, and the directory with
+/// dealpulse.toml in it.
 struct Made {
     code: i32,
     said: String,
@@ -71,7 +73,8 @@ impl Made {
         code_and_output(&dealpulse(&arguments))
     }
 
-    /// The configuration is complete, says this of the topic, and `check` accepts it and reads the sample by it.
+    /// The configuration is complete, says this of the topic, and `check` accepts it and reads the
+    /// sample by it.
     fn is_complete(&self, expected: &str) {
         assert_eq!(self.code, 0, "{}", self.said);
         let text = self.file("dealpulse.toml");
@@ -223,7 +226,8 @@ fn a_redmine_is_recognised_and_its_own_numbers_are_asked_for() {
     assert_eq!(code, 0, "{checked}");
     assert!(checked.contains("41 messages"), "{checked}");
 
-    // The same rows flattened, without anything that Debezium adds: the table's name is in the topic's.
+    // The same rows flattened, without anything that Debezium adds: the table's name is in the
+    // topic's.
     let flat: Vec<String> = fs::read_to_string(sample)
         .unwrap()
         .lines()
@@ -469,7 +473,8 @@ async fn messages_in_avro_are_recognised_by_the_schemas_of_their_registry() {
     let (code, checked) = code_and_output(&dealpulse(&arguments));
     assert_eq!(code, 0, "{checked}");
 
-    // A registry that isn't there is no reason to leave the topic out in silence, and neither is a schema of something else.
+    // A registry that isn't there is no reason to leave the topic out in silence, and neither is a
+    // schema of something else.
     let (code, _, said) = init(&["--schema-registry", "http://127.0.0.1:1"]);
     assert_eq!(code, 1);
     assert!(said.contains("is --schema-registry right?"), "{said}");

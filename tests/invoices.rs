@@ -1,4 +1,5 @@
-//! Invoices: what is issued, paid, open and collected follows every payment, refund, move, merge and deletion.
+//! Invoices: what is issued, paid, open and collected follows every payment, refund, move, merge
+//! and deletion.
 
 mod support;
 
@@ -280,7 +281,8 @@ async fn invoices_by_account_follow_merges_and_show_what_is_overdue_now() {
     };
     let merged =
         |id: &str, into: &str| event("account.merged", id, 2, json!({"merged_into": into}));
-    // Merged twice: to the survivor of the survivor. Today in the organisation's time zone is not over anywhere it matters here.
+    // Merged twice: to the survivor of the survivor. Today in the organisation's time zone is not
+    // over anywhere it matters here.
     let lines = [
         merged("A1", "A2"),
         merged("A2", "A3"),

@@ -1,5 +1,6 @@
-//! The harness for Apache Kafka, and what Dealpulse expects of Kafka and its client: that a killed broker comes back with everything
-//! acknowledged, and that partitions move between consumers at offsets we name, each read by a thread of its own.
+//! The harness for Apache Kafka, and what Dealpulse expects of Kafka and its client: that a killed
+//! broker comes back with everything acknowledged, and that partitions move between consumers at
+//! offsets we name, each read by a thread of its own.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! The layers of the source: each module imports only those before it, and no two files import each other.
+//! The layers of the source: each module imports only those before it, and no two files import each
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -94,7 +95,8 @@ fn modules() -> BTreeMap<String, String> {
     modules
 }
 
-/// The crate's own paths that a file names, in `use` and in place, with `self` and `super` resolved.
+/// The crate's own paths that a file names, in `use` and in place, with `self` and `super`
+/// resolved.
 fn named(module: &str, code: &str) -> BTreeSet<String> {
     let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
     let mut found = BTreeSet::new();
@@ -186,7 +188,8 @@ fn every_module_imports_only_layers_before_it() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let modules = modules();
-    // The file a path leads to: the longest module that it begins with. A parent's re-exports are no import of the parent.
+    // The file a path leads to: the longest module that it begins with. A parent's re-exports are
+    // no import of the parent.
     let target = |path: &str| {
         let mut path = path;
         loop {

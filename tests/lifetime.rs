@@ -1,4 +1,5 @@
-//! The lifetime models against the figures their authors published, against simulated customers, and on input they can't be fitted to.
+//! The lifetime models against the figures their authors published, against simulated customers,
+//! and on input they can't be fitted to.
 
 #[path = "support/customers.rs"]
 mod customers;
@@ -8,7 +9,8 @@ use dealpulse::lifetime::{
     BgNbd, GammaGamma, Horizon, LifetimeError, MAX_HORIZON, Spend, Summary, WEEKS_PER_YEAR, predict,
 };
 
-/// The calibration sample of the paper: customers of the online shop CDNOW, in weeks and US dollars; equal lines are counted.
+/// The calibration sample of the paper: customers of the online shop CDNOW, in weeks and US
+/// dollars; equal lines are counted.
 const CDNOW: &str = include_str!("fixtures/cdnow.csv");
 
 /// Purchases after the first, time to the last of them and to the end.
@@ -104,7 +106,8 @@ fn the_value_model_is_fitted_to_the_figures_of_its_note() {
     close(fit.model.mean_value(), value(0, 0.0), 1e-12);
 }
 
-/// Equation (10) of the paper as it is printed, with the hypergeometric function, to 40 digits (mpmath); around a = 1 the mean of both sides.
+/// Equation (10) of the paper as it is printed, with the hypergeometric function, to 40 digits
+/// (mpmath); around a = 1 the mean of both sides.
 #[test]
 fn expected_purchases_equal_the_equation_of_the_paper_also_where_it_loses_its_digits() {
     type Case = ([f64; 4], u32, f64, f64, f64, f64);
@@ -219,7 +222,8 @@ fn no_time_brings_no_purchase_and_a_longer_horizon_never_fewer() {
     }
 }
 
-/// The standard errors of a sample of this size are a few hundredths of the parameters; a is hardest to tell from b.
+/// The standard errors of a sample of this size are a few hundredths of the parameters; a is
+/// hardest to tell from b.
 #[test]
 fn parameters_that_customers_were_drawn_from_are_found_again() {
     for (seed, market) in [

@@ -1,4 +1,5 @@
-//! The local broker as a child process: its start and end, and that Kafka clients find in it what Dealpulse needs of a broker.
+//! The local broker as a child process: its start and end, and that Kafka clients find in it what
+//! Dealpulse needs of a broker.
 
 mod support;
 
@@ -136,7 +137,8 @@ async fn partitions_move_without_gap_or_repeat_when_assigned_by_the_broker() {
     partitions_move_without_gap_or_repeat(broker.address(), &by_broker).await;
 }
 
-/// A known limit of this broker: it drops messages silently, and only reset=error reports it to the reader.
+/// A known limit of this broker: it drops messages silently, and only reset=error reports it to the
+/// reader.
 #[tokio::test(flavor = "multi_thread")]
 async fn drops_the_oldest_messages_beyond_five_mebibytes_a_partition() {
     let broker = start(&["t:1"]);

@@ -1,4 +1,5 @@
-//! Personal data through the real engines: what is hashed is nowhere in the clear, neither in the facts nor in the dead letters, and what is replayed has the hash.
+//! Personal data through the real engines: what is hashed is nowhere in the clear, neither in the
+//! facts nor in the dead letters, and what is replayed has the hash.
 
 mod support;
 

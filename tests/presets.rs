@@ -1,4 +1,5 @@
-//! Presets: what the samples of each source come to, in any order and however often. The figures are counted by hand.
+//! Presets: what the samples of each source come to, in any order and however often. The figures
+//! are counted by hand.
 
 mod support;
 
@@ -21,7 +22,8 @@ async fn figures(format: Format, name: &str) -> Value {
 #[tokio::test]
 async fn odoo_a_row_is_a_lead_or_a_deal_won_though_archived_and_open_though_once_closed() {
     let figures = figures(Format::Debezium, "odoo").await;
-    // Deal 1 was a lead, is won and archived; 2 is lost; 3 was won and is open again; 5 is gone; 6 is archived, but not with a probability of 0.
+    // Deal 1 was a lead, is won and archived; 2 is lost; 3 was won and is open again; 5 is gone; 6
+    // is archived, but not with a probability of 0.
     let closed = &figures["win_rate"]["all"];
     assert_eq!(
         closed["opened"],
@@ -232,7 +234,8 @@ async fn a_web_forms_submissions_are_leads_by_their_source() {
 #[tokio::test]
 async fn woocommerces_orders_are_payments_once_they_are_paid_and_their_refunds_take_off() {
     let figures = figures(Format::Json, "woocommerce").await;
-    // 701 and 706 of customer 25, 702 of customer 26 and 704 of a guest; 703 failed, 705 was deleted. 702 was refunded wholly and 706 in part.
+    // 701 and 706 of customer 25, 702 of customer 26 and 704 of a guest; 703 failed, 705 was
+    // deleted. 702 was refunded wholly and 706 in part.
     let clv = &figures["clv"]["all"];
     assert_eq!(clv["revenue"]["EUR"]["payments"], 4);
     assert_eq!(clv["revenue"]["EUR"]["received"], "260.49");
@@ -248,7 +251,8 @@ async fn woocommerces_orders_are_payments_once_they_are_paid_and_their_refunds_t
 #[tokio::test]
 async fn shopifys_orders_are_payments_and_the_transactions_of_their_refunds_take_off() {
     let figures = figures(Format::Json, "shopify").await;
-    // The first is refunded in part, the second wholly; the third was voided, the fourth is of nobody, the fifth was deleted.
+    // The first is refunded in part, the second wholly; the third was voided, the fourth is of
+    // nobody, the fifth was deleted.
     let clv = &figures["clv"]["all"];
     assert_eq!(clv["revenue"]["USD"]["received"], "438.50");
     assert_eq!(clv["revenue"]["USD"]["refunds"], 2, "one failed");

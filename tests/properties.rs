@@ -1,5 +1,6 @@
-//! The fast way gives what the slow way gives: rollups kept up incrementally equal those worked out from scratch by an oracle,
-//! whatever the order, the duplicates, the patches, the number of shards and the restarts.
+//! The fast way gives what the slow way gives: rollups kept up incrementally equal those worked out
+//! from scratch by an oracle, whatever the order, the duplicates, the patches, the number of shards
+//! and the restarts.
 
 // Shared with other tests, each of which uses a part.
 #[allow(dead_code)]
@@ -162,7 +163,8 @@ fn cases(default: u32) -> ProptestConfig {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(default);
-    // A failing case is printed with all that is needed to run it again; files of seeds would become outdated.
+    // A failing case is printed with all that is needed to run it again; files of seeds would
+    // become outdated.
     ProptestConfig {
         cases,
         failure_persistence: None,

@@ -1,5 +1,6 @@
-//! `dealpulse rebuild` in its three forms, through Apache Kafka and ClickHouse: beside a running pipeline, with events arriving, killed and
-//! started again. In the end cells, facts and gauges are those of a pipeline that never was anything else.
+//! `dealpulse rebuild` in its three forms, through Apache Kafka and ClickHouse: beside a running
+//! pipeline, with events arriving, killed and started again. In the end cells, facts and gauges are
+//! those of a pipeline that never was anything else.
 
 mod support;
 
@@ -27,7 +28,8 @@ async fn under_way(name: &str, all: &[GeneratedEvent]) -> (Scenario, Pipeline) {
     (scenario, pipeline)
 }
 
-/// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Returns the instance that runs on, with the previous configuration.
+/// Rebuilds while events arrive; rebuild and pipeline are killed on the way. Returns the instance
+/// that runs on, with the previous configuration.
 async fn rebuild_and_kill(
     scenario: &Scenario,
     pipeline: Pipeline,
@@ -94,7 +96,8 @@ async fn new_definitions_beside_a_running_pipeline_lose_and_double_nothing() {
     scenario.setup.settled().await;
     scenario.assert_as_in_memory(&pipeline).await;
 
-    // The older instance goes on, and reports that its configuration is not the current epoch's; one that has it reports nothing.
+    // The older instance goes on, and reports that its configuration is not the current epoch's;
+    // one that has it reports nothing.
     let differs = "`time_zone` was \"America/New_York\" and is \"Europe/Berlin\"";
     let outdated = |metrics: &Metrics| metrics.sum("dealpulse_configuration_outdated", "");
     pipeline
@@ -336,7 +339,8 @@ fn rollups(metric: &str) -> String {
     names.join(", ")
 }
 
-/// Makes the history of a settled database that of another version: the win rate is counted by a formula of its own, and upsell not at all.
+/// Makes the history of a settled database that of another version: the win rate is counted by a
+/// formula of its own, and upsell not at all.
 async fn pretend_it_is_of_another_version(setup: &Setup) {
     let store = setup.store();
     let mut epoch = store.epochs().await.expect("the epochs").remove(0);
@@ -425,7 +429,8 @@ async fn an_upgrade_recounts_everything_and_shows_nothing_by_half() {
     let formula = "SELECT formula FROM win_rate_daily";
     assert_eq!(answer(&scenario.setup, formula).await, "the old formula");
     assert_eq!(upgrading.sigterm().await.code, Some(0));
-    // The shards are flushed up to their positions, and the metrics are not: the watermark shows it.
+    // The shards are flushed up to their positions, and the metrics are not: the watermark shows
+    // it.
     let epochs = scenario.setup.store().epochs().await.expect("the epochs");
     let stood_at = epochs[1].stood_at.expect("the epoch before is left");
     let folded = "SELECT min(append_time) FROM checkpoints FINAL";

@@ -1,4 +1,5 @@
-//! `dealpulse reconcile` as a process over the real engine: changed rows are found, named with their month, and reported by the exit code.
+//! `dealpulse reconcile` as a process over the real engine: changed rows are found, named with
+//! their month, and reported by the exit code.
 
 mod support;
 

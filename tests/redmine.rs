@@ -1,4 +1,5 @@
-//! A real Redmine as a CRM: a sales team works in it by its own models, Debezium captures its tables, `dealpulse run` reads them by the preset. `make soak` runs it.
+//! A real Redmine as a CRM: a sales team works in it by its own models, Debezium captures its
+//! tables, `dealpulse run` reads them by the preset. `make soak` runs it.
 
 mod support;
 
@@ -115,7 +116,8 @@ async fn what_a_team_does_in_redmine_is_what_is_counted() {
     until_same("what was done meanwhile", &setup, &postgres).await;
     setup.settled().await;
 
-    // Reckoned by hand from tests/redmine/sales.rb: of ten issues one is deleted and one still a lead.
+    // Reckoned by hand from tests/redmine/sales.rb: of ten issues one is deleted and one still a
+    // lead.
     let counted = "SELECT currency, sum(won), sum(lost), toString(sum(won_amount)) FROM win_rate_daily WHERE dimension = '' \
         GROUP BY currency HAVING sum(won) + sum(lost) != 0 ORDER BY currency";
     assert_eq!(

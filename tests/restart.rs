@@ -1,4 +1,5 @@
-//! What a restart asks of the log before it folds on: a recreated topic, an unclean truncation or a gap stops the shard.
+//! What a restart asks of the log before it folds on: a recreated topic, an unclean truncation or a
+//! gap stops the shard.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! `dealpulse run` with a configuration, a Kafka or a ClickHouse that is not as it should be: refused at once, with the reason and the fix.
+//! `dealpulse run` with a configuration, a Kafka or a ClickHouse that is not as it should be:
+//! refused at once, with the reason and the fix.
 
 mod support;
 
@@ -282,7 +283,8 @@ async fn a_log_that_becomes_wrong_while_it_is_folded_is_found_at_the_next_assign
     send_lead(&engines, &setup, "L-1").await;
     setup.settled().await;
 
-    // What it keeps now is too little for an outage: shards that are handed over are not started, those already running go on.
+    // What it keeps now is too little for an outage: shards that are handed over are not started,
+    // those already running go on.
     engines
         .kafka
         .alter_topic(

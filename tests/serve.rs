@@ -1,4 +1,5 @@
-//! What is shown, asked for over HTTP: the worked example's metrics as gauges and as a page, also when the source is down.
+//! What is shown, asked for over HTTP: the worked example's metrics as gauges and as a page, also
+//! when the source is down.
 
 mod support;
 
@@ -396,7 +397,8 @@ async fn the_gauges_are_the_figures_of_the_worked_example() {
     let mut compared = 0;
     let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
     for (metric, windows) in expected["metrics"].as_object().unwrap() {
-        // What goes by the quarter, whatever the window, is there once, for `qtd`: E's quarter is that of the fixture's windows.
+        // What goes by the quarter, whatever the window, is there once, for `qtd`: E's quarter is
+        // that of the fixture's windows.
         let known = catalogue.metric(metric).unwrap();
         let depends = known.depends_on_window();
         // Of a group, what its table shows.

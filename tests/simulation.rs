@@ -1,8 +1,9 @@
-//! The protocol under crashes: owners, flushes, restarts, routers and rebuilds as they run in production, over logs and a store in which
-//! every call can be cut off anywhere. Each rule of the design is also taken away, to see that this simulation notices.
+//! The protocol under crashes: owners, flushes, restarts, routers and rebuilds as they run in
+//! production, over logs and a store in which every call can be cut off anywhere. Each rule of the
+//! design is also taken away, to see that this simulation notices.
 //!
-//! `DEALPULSE_SEEDS=100000` runs more histories. A history that fails is shortened as far as possible and printed;
-//! `DEALPULSE_HISTORY=…` runs it again.
+//! `DEALPULSE_SEEDS=100000` runs more histories. A history that fails is shortened as far as
+//! possible and printed; `DEALPULSE_HISTORY=…` runs it again.
 
 // Shared with other tests, each of which uses a part.
 #[path = "simulation/beside.rs"]
@@ -70,8 +71,9 @@ fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     spec
 }
 
-/// So many events of one deal that its histories are cut: the same again and again, after all others. Its stage stands for nothing: of a status and a
-/// stage that were said together, a cut does not tell which had the last word.
+/// So many events of one deal that its histories are cut: the same again and again, after all
+/// others. Its stage stands for nothing: of a status and a stage that were said together, a cut
+/// does not tell which had the last word.
 fn burst() -> impl Iterator<Item = Event> {
     static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         (0..70)
@@ -122,7 +124,8 @@ enum World {
     Quiet,
 }
 
-/// What there is to be rebuilt, if anything; decided by the dice. Some of it is an upgrade of the program.
+/// What there is to be rebuilt, if anything; decided by the dice. Some of it is an upgrade of the
+/// program.
 fn plan(dice: &mut Dice) -> Option<QueryPlan> {
     let first = Epoch::first(definitions("Europe/Berlin", "won"), 0);
     let other = DefinitionsSpec {
@@ -218,7 +221,8 @@ impl Cast {
             } else {
                 plan.next.partitions
             };
-            // Of two versions of the program, those that can't go on are started again: no quiet world.
+            // Of two versions of the program, those that can't go on are started again: no quiet
+            // world.
             plan.next.stood_at = plan.next.stood_at.filter(|_| kind != World::Quiet);
             plan
         });
@@ -327,7 +331,8 @@ impl Cast {
         }
     }
 
-    /// Whether a router makes progress. Beside a rebuild a slow one seldom does, so that its messages come after the switch.
+    /// Whether a router makes progress. Beside a rebuild a slow one seldom does, so that its
+    /// messages come after the switch.
     fn is_awake(&mut self, router: usize) -> bool {
         let router = &self.routers[router];
         let lingers = router.is_straggler && self.rebuilds && !self.is_rebuilt();
@@ -359,7 +364,8 @@ impl Cast {
         }
     }
 
-    /// What an instance starts when it sees an epoch: the fold of a new log, the carrier of an old one, the routers of a new reading.
+    /// What an instance starts when it sees an epoch: the fold of a new log, the carrier of an old
+    /// one, the routers of a new reading.
     fn follow_epochs(&mut self) {
         let Some(next) = self
             .sim
@@ -461,7 +467,8 @@ fn run_events(
 ) -> (BTreeSet<String>, Seen) {
     let mut cast = Cast::new(history, events, broken, kind);
     let steps = (40 + cast.dice.below(500)).min(history.steps);
-    // The rebuild begins while events arrive, or after the last one: then the switch itself must show all of them.
+    // The rebuild begins while events arrive, or after the last one: then the switch itself must
+    // show all of them.
     let begins = if cast.dice.percent(50) {
         Some(cast.dice.below(steps.max(1)))
     } else {

@@ -1,5 +1,6 @@
-//! The long versions of `faults.rs` and `bounds.rs`: outages of a minute, dozens of kills, an hour of events. `make soak` runs them, one after
-//! another; together they take about a quarter of an hour.
+//! The long versions of `faults.rs` and `bounds.rs`: outages of a minute, dozens of kills, an hour
+//! of events. `make soak` runs them, one after another; together they take about a quarter of an
+//! hour.
 
 mod support;
 

@@ -1,4 +1,5 @@
-//! Splits: a deal is credited to those who share it, whatever happens to its splits; and the races that rank them.
+//! Splits: a deal is credited to those who share it, whatever happens to its splits; and the races
+//! that rank them.
 
 // Shared with other tests, each of which uses a part.
 #[allow(dead_code)]
@@ -37,7 +38,8 @@ fn split(id: &str, minute: usize, deal: &str, owner: &str, share: &str) -> Strin
     event("split", id, minute, data)
 }
 
-/// What each of three owners is credited with, deals and euro; in the total won deals and those whose splits are not used.
+/// What each of three owners is credited with, deals and euro; in the total won deals and those
+/// whose splits are not used.
 const CREDITED: [&str; 8] = [
     "/sales_race/owner=u1/deals",
     "/sales_race/owner=u1/amount/EUR/won",
@@ -118,7 +120,8 @@ async fn a_deal_is_credited_by_its_splits_of_today_whatever_becomes_of_them() {
         credit: Credit::Current,
         ..DefinitionsSpec::default()
     };
-    // An owner who is nobody's owner but has lost or split deals stays a group without anything won.
+    // An owner who is nobody's owner but has lost or split deals stays a group without anything
+    // won.
     let read = |pure: &Pure| {
         let mut found = at(&pure.all_time(), &CREDITED);
         for owner in found[..6].chunks_mut(2) {

@@ -1,4 +1,5 @@
-//! Stage conversion and time in stage: what of a deal's history of stages counts, and how long it was in each.
+//! Stage conversion and time in stage: what of a deal's history of stages counts, and how long it
+//! was in each.
 
 mod support;
 
@@ -43,7 +44,8 @@ fn read(pure: &Pure, metric: &str) -> Value {
     reading.to_json(&pure.definitions)[metric]["all"].clone()
 }
 
-/// Of each stage how many deals reached it and how many went on, of all deals and of decided ones; then unmapped, unstaged.
+/// Of each stage how many deals reached it and how many went on, of all deals and of decided ones;
+/// then unmapped, unstaged.
 fn conversion(pure: &Pure) -> Vec<[i64; 4]> {
     let figures = read(pure, "stage_conversion")["all"].clone();
     let of = |paths: [&str; 4]| paths.map(|path| figures.pointer(path).unwrap().as_i64().unwrap());

@@ -1,5 +1,6 @@
-//! Time: what idle partitions and wrong clocks do to the watermark and to what counts (nothing), days that are no 24 hours, hours that
-//! begin at the half, times before there are panes, spans that run backwards, and two sources that use the same ids.
+//! Time: what idle partitions and wrong clocks do to the watermark and to what counts (nothing),
+//! days that are no 24 hours, hours that begin at the half, times before there are panes, spans
+//! that run backwards, and two sources that use the same ids.
 
 mod support;
 
@@ -99,7 +100,8 @@ fn won(pure: &Pure, grain: Grain) -> BTreeMap<i64, i64> {
 
 #[tokio::test]
 async fn a_day_holds_what_happened_in_it_whether_it_has_23_or_25_hours_or_begins_at_the_half() {
-    // Zone, local day, its first instant and the next day's in UTC; hours that are whole, and half ones beside them.
+    // Zone, local day, its first instant and the next day's in UTC; hours that are whole, and half
+    // ones beside them.
     let days = [
         (
             "Europe/Berlin",
@@ -310,7 +312,8 @@ async fn two_sources_with_the_same_ids_are_two_records_of_each() {
         ("/win_rate/all/won", json!(2)),
         ("/win_rate/all/amount/EUR/won", json!("100.00")),
         ("/win_rate/all/amount/USD/won", json!("200.00")),
-        // Neither account had bought anything before; were they one, the second win would be a repeat.
+        // Neither account had bought anything before; were they one, the second win would be a
+        // repeat.
         ("/upsell/all/new", json!(2)),
         ("/upsell/all/accounts/active", json!(2)),
         ("/lead_source/source=web/revenue/EUR", json!("100.00")),
@@ -480,7 +483,8 @@ async fn a_brokers_clock_that_was_years_ahead_promises_nothing() {
         Some(1_000),
         "it is flushed to its end"
     );
-    // The clock was set right. The checkpoint keeps the greatest time, which is of no use any more: the next message's time is.
+    // The clock was set right. The checkpoint keeps the greatest time, which is of no use any more:
+    // the next message's time is.
     shards.append(0, 600);
     shards.append(0, 650);
     assert_eq!(shards.watermark(1_000).await, Some(600));

@@ -1,5 +1,6 @@
-//! An upgrade of a database with history, in memory: shards that a program of another catalogue has folded are taken over by this one, while
-//! an older instance is still running. Nothing is ever counted by two formulas.
+//! An upgrade of a database with history, in memory: shards that a program of another catalogue has
+//! folded are taken over by this one, while an older instance is still running. Nothing is ever
+//! counted by two formulas.
 
 mod support;
 
@@ -43,7 +44,8 @@ fn is_of(metric: &str, rollup: &str) -> bool {
     rollups.into_iter().any(|known| known.name == rollup)
 }
 
-/// A flush as the version before would make it: every count of the win rate is one that no formula of today gives.
+/// A flush as the version before would make it: every count of the win rate is one that no formula
+/// of today gives.
 fn by_the_formulas_before(flush: &mut Flush) {
     let mut rows: Vec<_> = flush.cells.decode().collect();
     rows.retain(|row| !is_of("upsell", &row.rollup));
@@ -219,7 +221,8 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     world.store.put_epoch(&next).await.unwrap();
     let left = world.cells(1);
 
-    // An older instance still has shard 0: it goes on until the log, or a shard that is ahead, names the epoch it can't count.
+    // An older instance still has shard 0: it goes on until the log, or a shard that is ahead,
+    // names the epoch it can't count.
     world.send(second).await;
     let mut mixed = vec![
         world.owner(1, versions).await.unwrap(),
@@ -243,7 +246,8 @@ async fn rule_an_upgraded_database_is_counted_by_one_formula_before_and_after_th
     let refused = world.owner(1, before).await.err().unwrap();
     assert!(refused.contains("epoch 2"), "{refused}");
 
-    // Of the epoch that is left, the shards the new program has folded are as they were, and all of it is by the old formulas.
+    // Of the epoch that is left, the shards the new program has folded are as they were, and all of
+    // it is by the old formulas.
     let left_rows = world.cells(1);
     let of = |cells: &BTreeMap<CellKey, Row<CellRow>>, shards: BTreeSet<Home>| {
         let mut cells = cells.clone();

@@ -1,4 +1,5 @@
-//! The views of the metrics, over the events of a generated organisation in the real engine: every one has rows, and they add up.
+//! The views of the metrics, over the events of a generated organisation in the real engine: every
+//! one has rows, and they add up.
 
 mod support;
 
@@ -63,7 +64,8 @@ async fn every_view_of_every_metric_has_rows_and_they_add_up() {
             "SELECT sum(lost), sum(lost_amount) FROM losses_daily WHERE dimension = 'lost_reason'",
             "SELECT sum(lost), sum(lost_amount) FROM win_rate_daily WHERE dimension = ''",
         ),
-        // What goes on from the last stage is won; what goes on from one reaches the next; all of it in every group.
+        // What goes on from the last stage is won; what goes on from one reaches the next; all of
+        // it in every group.
         (
             "SELECT sum(passed), sum(decided_passed) FROM stage_conversion_daily WHERE dimension = 'owner' AND stage = 'negotiation'",
             "SELECT sum(won), sum(won) FROM deals_opened_daily WHERE dimension = ''",

@@ -1,5 +1,6 @@
-//! Corrections: what was counted under one account, lead or record and belongs under another, or under none. Every figure is computed by
-//! hand, before and after, and is the same in whatever order the events come, how often, and over how many shards.
+//! Corrections: what was counted under one account, lead or record and belongs under another, or
+//! under none. Every figure is computed by hand, before and after, and is the same in whatever
+//! order the events come, how often, and over how many shards.
 
 mod support;
 
@@ -44,7 +45,8 @@ fn lead(id: &str, day: u32, source: &str) -> String {
     )
 }
 
-/// A figure by its path in a report of all time, and what it is once each step is counted; `null` where there is none.
+/// A figure by its path in a report of all time, and what it is once each step is counted; `null`
+/// where there is none.
 type Scenario<'a> = (&'a str, &'a [Value]);
 
 async fn check(steps: &[Step], scenarios: &[Scenario<'_>]) {
@@ -83,7 +85,8 @@ async fn check(steps: &[Step], scenarios: &[Scenario<'_>]) {
     }
 }
 
-/// Every event twice, the second time at an offset of its own, in an order that depends on the seed; for seed 0 backwards.
+/// Every event twice, the second time at an offset of its own, in an order that depends on the
+/// seed; for seed 0 backwards.
 fn delivered<'l>(events: &[&'l str], seed: u64) -> Vec<(u64, &'l str)> {
     let count = events.len() as u64;
     let mut lines: Vec<(u64, &str)> = (0..count * 2)

@@ -1,4 +1,5 @@
-//! The worked example of docs/worked-example.md: every figure computed by hand, against the pipeline's.
+//! The worked example of docs/worked-example.md: every figure computed by hand, against the
+//! pipeline's.
 
 mod support;
 
@@ -43,7 +44,8 @@ async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
         "time_zone": "Europe/Berlin",
         "metrics": reading.to_json(&pure.definitions),
     });
-    // The figures computed by hand give groups other than the total and sources for the window "all" only.
+    // The figures computed by hand give groups other than the total and sources for the window
+    // "all" only.
     for windows in json["metrics"].as_object_mut().unwrap().values_mut() {
         for (window, groups) in windows.as_object_mut().unwrap() {
             groups.as_object_mut().unwrap().retain(|group, _| {

@@ -1,4 +1,5 @@
-//! The least there is to do with an event of the deal workload: read its JSON into a typed struct that borrows from it.
+//! The least there is to do with an event of the deal workload: read its JSON into a typed struct
+//! that borrows from it.
 //!
 //! The cost of the path is compared with this, because the ratio holds on any machine.
 

@@ -1,7 +1,8 @@
-//! The deal workload: deals that move through their stages, each event the row image of its deal with all its fields.
+//! The deal workload: deals that move through their stages, each event the row image of its deal
+//! with all its fields.
 //!
-//! Many deals are open at a time and their events come interleaved. Everything follows from the number of the deal, so that the
-//! same sizes are the same bytes on every machine.
+//! Many deals are open at a time and their events come interleaved. Everything follows from the
+//! number of the deal, so that the same sizes are the same bytes on every machine.
 
 use std::fmt::Write;
 
@@ -40,7 +41,8 @@ pub fn workload(deals: usize, events_a_deal: usize) -> Vec<GeneratedEvent> {
     events
 }
 
-/// Won deals, one event each, that name the same other record: `reference` is the field that does, as JSON.
+/// Won deals, one event each, that name the same other record: `reference` is the field that does,
+/// as JSON.
 pub fn won(deals: usize, reference: &str) -> Vec<GeneratedEvent> {
     let won = |deal: u64| {
         let mut random = Random(deal);
@@ -178,7 +180,8 @@ fn date(seconds: i64) -> String {
     time(seconds).format("%Y-%m-%d").to_string()
 }
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): one sequence a deal.
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014): one
+/// sequence a deal.
 struct Random(u64);
 
 impl Random {

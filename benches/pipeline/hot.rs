@@ -86,7 +86,8 @@ fn rows(
         }
     }
     let what = format!("hot {entity}, {senders}, {how}: 16,000 ÷ 1,000");
-    // A lead's deals go to cells of many days, so that more of them also means more caches missed: a goal, but no must.
+    // A lead's deals go to cells of many days, so that more of them also means more caches missed:
+    // a goal, but no must.
     let goal = match entity {
         "account" => Goal::Must(2.0),
         _ => Goal::AtMost(2.0),

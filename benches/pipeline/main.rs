@@ -1,7 +1,9 @@
-//! Benchmarks: what the pipeline costs in time, memory and CPU, each figure with the goal beside it.
+//! Benchmarks: what the pipeline costs in time, memory and CPU, each figure with the goal beside
+//! it.
 //!
-//! `make bench` prints them all; docs/benchmarks.md describes each row. A row can be run alone with `--only`, in seconds with
-//! `--quick`. The process fails if a ratio is missed that holds on any machine.
+//! `make bench` prints them all; docs/benchmarks.md describes each row. A row can be run alone with
+//! `--only`, in seconds with `--quick`. The process fails if a ratio is missed that holds on any
+//! machine.
 
 mod bare;
 mod deals;

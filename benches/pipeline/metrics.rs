@@ -1,4 +1,5 @@
-//! What each metric costs: the path of the generated workload with all metrics against the path without it, and the cells that are its.
+//! What each metric costs: the path of the generated workload with all metrics against the path
+//! without it, and the cells that are its.
 
 use std::sync::Arc;
 

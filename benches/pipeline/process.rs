@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Ticks a second in /proc. Linux shows 100 to every program on x86-64 and Arm, whatever the kernel's own clock is.
+/// Ticks a second in /proc. Linux shows 100 to every program on x86-64 and Arm, whatever the
+/// kernel's own clock is.
 const TICKS: f64 = 100.0;
 
 /// The groups of threads of `dealpulse run`.
@@ -43,7 +44,8 @@ fn group(thread: &str) -> &'static str {
     }
 }
 
-/// User and system time of a `stat` file. The name in it may hold blanks, so it is read from its end on.
+/// User and system time of a `stat` file. The name in it may hold blanks, so it is read from its
+/// end on.
 fn seconds(stat: &Path) -> Option<f64> {
     let text = fs::read_to_string(stat).ok()?;
     let (_, after_name) = text.rsplit_once(") ")?;

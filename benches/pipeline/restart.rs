@@ -12,7 +12,8 @@ use crate::deals;
 use crate::steps::{self, EVENTS_A_FLUSH, Fold};
 use crate::table::{Goal, Table, median};
 
-/// Events of each deal: it is opened and, most are, closed. A restart reads records, not their past.
+/// Events of each deal: it is opened and, most are, closed. A restart reads records, not their
+/// past.
 const EVENTS_A_DEAL: usize = 2;
 /// A million records in 8 s on two cores, for one core (µs a record).
 const GOAL: f64 = 16.0;

@@ -1,4 +1,5 @@
-//! The steps of the path, by the library's own functions: what changes there is followed here and in no other file of the benchmark.
+//! The steps of the path, by the library's own functions: what changes there is followed here and
+//! in no other file of the benchmark.
 
 use std::sync::Arc;
 
@@ -139,7 +140,8 @@ impl Fold {
         }
     }
 
-    /// Takes flush after flush, and folds what they have to tell, until there is nothing more. `row` sees all that was taken.
+    /// Takes flush after flush, and folds what they have to tell, until there is nothing more.
+    /// `row` sees all that was taken.
     pub fn settle(&mut self, mut row: impl FnMut(Touched, u64)) {
         loop {
             let mut touched = self.shard.take_touched();
@@ -153,7 +155,8 @@ impl Fold {
     }
 }
 
-/// Folds all events with their links, a flush every [`EVENTS_A_FLUSH`]; `row` sees all that was taken.
+/// Folds all events with their links, a flush every [`EVENTS_A_FLUSH`]; `row` sees all that was
+/// taken.
 pub fn fold_all(
     catalogue: Arc<Catalogue>,
     events: &[GeneratedEvent],

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 pub enum Goal {
     /// Nothing: it explains another figure.
     None,
-    /// At most so much, on a machine with two cores like those of the usual CI services. Missing it is shown.
+    /// At most so much, on a machine with two cores like those of the usual CI services. Missing it
+    /// is shown.
     AtMost(f64),
     /// A ratio of at most so much, which holds on any machine. Missing it fails the benchmark.
     Must(f64),

@@ -1,4 +1,5 @@
-//! The whole pipeline: `dealpulse run` between Apache Kafka and the embedded ClickHouse, seen from outside.
+//! The whole pipeline: `dealpulse run` between Apache Kafka and the embedded ClickHouse, seen from
+//! outside.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! What must hold of any input, whatever it is: every decoder gives an assertion or a reason, never panics, and never makes much out of little.
-//! The fuzz targets and `tests/hostile_input.rs` check the same.
+//! What must hold of any input, whatever it is: every decoder gives an assertion or a reason, never
+//! panics, and never makes much out of little. The fuzz targets and `tests/hostile_input.rs` check
+//! the same.
 
 use std::sync::LazyLock;
 
@@ -15,14 +16,16 @@ use dealpulse::window::Calendar;
 
 /// The longest message taken.
 const LIMIT: usize = 1 << 20;
-/// How many bytes of output there may be for one of input: a column may feed several fields of several rules.
+/// How many bytes of output there may be for one of input: a column may feed several fields of
+/// several rules.
 const GROWTH: usize = 64;
 /// What even the smallest input may come to.
 const FLOOR: usize = 1 << 16;
 /// The same of an event that names many records, each of which has all of its fields.
 const FLOOR_OF_MANY: usize = 8 << 20;
 
-/// What a message of a registry's serializer may come to as JSON: a hundred thousand values and sixteen MiB of names, however few its bytes are, besides the longest message in base64.
+/// What a message of a registry's serializer may come to as JSON: a hundred thousand values and
+/// sixteen MiB of names, however few its bytes are, besides the longest message in base64.
 const ENCODED: usize = 64 << 20;
 
 /// A mapping that uses what mappings have, hashes and all.
@@ -73,7 +76,8 @@ static FEEDS: LazyLock<Vec<Feed>> = LazyLock::new(|| {
     feeds
 });
 
-/// A message of a file of `tests/fixtures/feeds`, damaged or not: topic, key and value, taken apart without being read. Anything else is a value.
+/// A message of a file of `tests/fixtures/feeds`, damaged or not: topic, key and value, taken apart
+/// without being read. Anything else is a value.
 fn parts(data: &[u8]) -> (&str, Option<&[u8]>, &[u8]) {
     let find = |name: &[u8]| data.windows(name.len()).position(|window| window == name);
     let Some(at) = find(b"\"value\":") else {

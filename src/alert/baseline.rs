@@ -1,4 +1,5 @@
-//! What was to be expected of a day: the like days of the last four quarters, and the year around them where those are few.
+//! What was to be expected of a day: the like days of the last four quarters, and the year around
+//! them where those are few.
 
 use super::Likelihood;
 use super::daily::{Daily, Sums, Tally};
@@ -12,7 +13,8 @@ const NEWEST: Day = 28;
 pub const REACH: Day = 410;
 /// Days of history before anything is judged.
 pub const WARM_UP: usize = 84;
-/// By how much phases of the quarter are taken to differ: with fewer records than tell such a difference from chance, a phase leans on the year.
+/// By how much phases of the quarter are taken to differ: with fewer records than tell such a
+/// difference from chance, a phase leans on the year.
 const SEASON: f64 = 0.2;
 
 /// What a day is compared with.
@@ -64,7 +66,8 @@ pub fn usual_of(likelihood: Likelihood, days: &Tally) -> Option<Usual> {
     Some(likelihood.usual(mean, days.xx / days.n - mean * mean))
 }
 
-/// With how many records of the year a phase is mixed: as many as give a mean the spread that phases have.
+/// With how many records of the year a phase is mixed: as many as give a mean the spread that
+/// phases have.
 pub fn leaning(likelihood: Likelihood, usual: Usual) -> f64 {
     let spread = match likelihood {
         Likelihood::Share { .. } | Likelihood::Volume { .. } => SEASON * usual.mean,

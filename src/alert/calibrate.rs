@@ -1,9 +1,12 @@
-//! Calibration: the threshold that keeps the promise about false alarms in a series' own history, and the smallest fall it catches.
+//! Calibration: the threshold that keeps the promise about false alarms in a series' own history,
+//! and the smallest fall it catches.
 //!
-//! Histories in which nothing happens are drawn from what happened: blocks of four weeks of the series' own days (a moving block bootstrap;
-//! Künsch: "The jackknife and the bootstrap for general stationary observations", Annals of Statistics 17, 1989), with their numbers and their
-//! deviations from usual, around the series' own rhythm of the quarter. The detector runs over each as it would have, day by day, with a baseline
-//! of its own. The threshold is the lowest with which it alerts no more often than promised.
+//! Histories in which nothing happens are drawn from what happened: blocks of four weeks of the
+//! series' own days (a moving block bootstrap; Künsch: "The jackknife and the bootstrap for general
+//! stationary observations", Annals of Statistics 17, 1989), with their numbers and their
+//! deviations from usual, around the series' own rhythm of the quarter. The detector runs over each
+//! as it would have, day by day, with a baseline of its own. The threshold is the lowest with which
+//! it alerts no more often than promised.
 
 use std::ops::Range;
 
@@ -38,11 +41,13 @@ pub struct Calibration {
     pub threshold: f64,
     /// False episodes a year with it.
     pub false_a_year: f64,
-    /// The smallest fall, as a part, that is caught with the promised power in time; `None` if not even the deepest is.
+    /// The smallest fall, as a part, that is caught with the promised power in time; `None` if not
+    /// even the deepest is.
     pub smallest_drop: Option<f64>,
 }
 
-/// Histories in which nothing happens, with the steps of the detector over the days that are watched.
+/// Histories in which nothing happens, with the steps of the detector over the days that are
+/// watched.
 pub struct Null {
     likelihood: Likelihood,
     rho: f64,
@@ -57,8 +62,8 @@ struct Drawn {
     usual: super::likelihood::Usual,
 }
 
-/// The days that histories are drawn for, with their phases: as much before those watched as the series itself has, if that is less than
-/// [`BEFORE`].
+/// The days that histories are drawn for, with their phases: as much before those watched as the
+/// series itself has, if that is less than [`BEFORE`].
 pub fn phases(calendar: &Calendar, end: Day, known: usize) -> Phases {
     let length = (known.min(BEFORE) + WATCHED) as Day;
     Phases::new(calendar, end - length..end)
@@ -198,7 +203,8 @@ impl Blocks {
         Blocks { starts, length }
     }
 
-    /// How many are asked on the days that a history is made of, and by how much their counts deviate.
+    /// How many are asked on the days that a history is made of, and by how much their counts
+    /// deviate.
     fn draw(&self, fit: &Fit, phases: &Phases, random: &mut Random) -> Vec<(f64, f64)> {
         let days = phases.range();
         let mut drawn = Vec::with_capacity(days.len());
@@ -226,7 +232,8 @@ impl Blocks {
                 self.length
             };
             let end = (start + length).min(fit.days.len());
-            // What chance did to the level of those weeks was taken for their level: it is put back, for the whole block.
+            // What chance did to the level of those weeks was taken for their level: it is put
+            // back, for the whole block.
             let level = random.normal();
             let days_of_block = fit.days[start..end].iter().map(|residual| {
                 let of_level = (fit.dispersion / residual.around.max(1.0)).sqrt();

@@ -1,4 +1,5 @@
-//! Which records moved a number most: the owner, the reason or the source that has more of them than its share lets expect.
+//! Which records moved a number most: the owner, the reason or the source that has more of them
+//! than its share lets expect.
 
 use super::watch::{Reader, Watch};
 use crate::window::{Cell, sketch};
@@ -43,8 +44,9 @@ pub fn called(watch: Watch) -> &'static str {
     }
 }
 
-/// How many records of a cell moved the number, and how many usually would: `expected` is what was usual of all, in the unit it is shown in.
-/// A volume is moved by records that are not there; of these only other days tell how many are usual.
+/// How many records of a cell moved the number, and how many usually would: `expected` is what was
+/// usual of all, in the unit it is shown in. A volume is moved by records that are not there; of
+/// these only other days tell how many are usual.
 pub fn moved(watch: Watch, reader: &Reader, cell: &Cell, expected: f64) -> (f64, f64) {
     let tally = reader.tally(cell);
     match watch {

@@ -1,6 +1,7 @@
-//! The evidence of a change, day by day: a one-sided CUSUM of the log-likelihood ratio (Page: "Continuous inspection schemes", Biometrika 41,
-//! 1954). It never goes below 0, so that good days long ago don't hide bad ones of today; and not far above the threshold, so that it ends
-//! soon after what caused it has.
+//! The evidence of a change, day by day: a one-sided CUSUM of the log-likelihood ratio (Page:
+//! "Continuous inspection schemes", Biometrika 41, 1954). It never goes below 0, so that good days
+//! long ago don't hide bad ones of today; and not far above the threshold, so that it ends soon
+//! after what caused it has.
 
 use super::baseline::{Baseline, WARM_UP, baseline};
 use super::daily::{Daily, Sums};
@@ -19,7 +20,8 @@ pub struct Step {
     pub increment: f64,
 }
 
-/// What each day of a series adds; `None` where there is too little history to compare it with, or no phase for it.
+/// What each day of a series adds; `None` where there is too little history to compare it with, or
+/// no phase for it.
 pub fn steps(
     likelihood: Likelihood,
     daily: &Daily,

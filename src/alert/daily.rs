@@ -9,7 +9,8 @@ use crate::window::Day;
 pub struct Tally {
     /// How many: deals decided, leads matured, deals won; of a volume, how many usual days.
     pub n: f64,
-    /// The sum of what is watched: of a share how many are in it, of durations their logarithms, of a volume the count.
+    /// The sum of what is watched: of a share how many are in it, of durations their logarithms, of
+    /// a volume the count.
     pub x: f64,
     /// The sum of its squares, where single values differ: durations.
     pub xx: f64,
@@ -48,14 +49,15 @@ pub struct Daily {
 }
 
 impl Daily {
-    /// The days from the first one in which there is anything up to `last`, from tallies in any order; several of one day are added.
-    /// Empty where nothing was counted by then.
+    /// The days from the first one in which there is anything up to `last`, from tallies in any
+    /// order; several of one day are added. Empty where nothing was counted by then.
     pub fn of(tallies: impl IntoIterator<Item = (Day, Tally)>, last: Day) -> Daily {
         let mut tallies: Vec<(Day, Tally)> = tallies
             .into_iter()
             .filter(|(day, tally)| *day <= last && *tally != Tally::default())
             .collect();
-        // Sums of floating-point numbers depend on their order; whole numbers, which counts are, don't, and logarithms are put in one order.
+        // Sums of floating-point numbers depend on their order; whole numbers, which counts are,
+        // don't, and logarithms are put in one order.
         tallies.sort_by(|a, b| (a.0.cmp(&b.0)).then_with(|| a.1.x.total_cmp(&b.1.x)));
         let Some((first, _)) = tallies.first().copied() else {
             return Daily::default();
@@ -85,8 +87,8 @@ impl Daily {
         from..position(days.end).max(from)
     }
 
-    /// A volume: every day counts as so many usual days as its weekday has, so that a Sunday without leads is no loss. The shares of
-    /// the weekdays are those of the whole series.
+    /// A volume: every day counts as so many usual days as its weekday has, so that a Sunday
+    /// without leads is no loss. The shares of the weekdays are those of the whole series.
     pub fn of_volume(mut self) -> Daily {
         let mut by_weekday = [Tally::default(); 7];
         for (position, tally) in self.days.iter().enumerate() {

@@ -1,5 +1,6 @@
-//! What a series is like when nothing happens: its rhythm within the quarter, and how much days differ more than by chance. Whatever lasts,
-//! such as a fall, is taken out, so that a history with one in it can still say what is usual.
+//! What a series is like when nothing happens: its rhythm within the quarter, and how much days
+//! differ more than by chance. Whatever lasts, such as a fall, is taken out, so that a history with
+//! one in it can still say what is usual.
 
 use super::Likelihood;
 use super::baseline::{leaning, usual_of};
@@ -17,7 +18,8 @@ const TWO_QUARTERS: usize = 182;
 /// A series, taken apart.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// How much values of one day are correlated: what makes days differ more than by chance. 0 where they don't.
+    /// How much values of one day are correlated: what makes days differ more than by chance. 0
+    /// where they don't.
     pub rho: f64,
     /// The variance of a day's count ÷ what chance alone gives, over all days.
     pub dispersion: f64,
@@ -34,7 +36,8 @@ pub struct Residual {
     pub asked: f64,
     /// By how much the count differed from usual, in standard deviations of one.
     pub deviation: f64,
-    /// How many were asked on the days around, which said at which level the series was: what chance made of them is not in the deviation.
+    /// How many were asked on the days around, which said at which level the series was: what
+    /// chance made of them is not in the deviation.
     pub around: f64,
 }
 
@@ -49,7 +52,8 @@ pub fn fit(likelihood: Likelihood, daily: &Daily, phases: &Phases) -> Option<Fit
     };
     let places = places(likelihood, daily, overall, place);
 
-    // The level at each day: what was counted around it ÷ what its places in the quarter let expect; of durations the difference.
+    // The level at each day: what was counted around it ÷ what its places in the quarter let
+    // expect; of durations the difference.
     let expected = daily.days.iter().enumerate();
     let expected = expected.map(|(position, tally)| Tally {
         x: tally.n * places[place(position)].mean,

@@ -12,7 +12,8 @@ use crate::window::{Cell, Day, When};
 /// The last day that counts of a watch: full, folded, and of cohorts matured.
 pub fn newest_day(catalogue: &Catalogue, watch: Watch, now: Now) -> Day {
     let delay = watch.delay();
-    // As in the windows of matured cohorts: the day that holds this instant is the first that is not full.
+    // As in the windows of matured cohorts: the day that holds this instant is the first that is
+    // not full.
     let limit = now.now.min(now.watermark);
     let limit = limit.saturating_sub(i64::from(delay) * crate::window::calendar::DAY * 1_000_000);
     catalogue.calendar.day(When::Instant(limit)) - 1 + delay
@@ -28,7 +29,8 @@ pub struct History {
 }
 
 impl History {
-    /// For the watches that a catalogue keeps cells of and that are shown, by the name of their metric.
+    /// For the watches that a catalogue keeps cells of and that are shown, by the name of their
+    /// metric.
     pub fn new(catalogue: &Catalogue, is_shown: impl Fn(&str) -> bool) -> History {
         let watches = Watch::ALL.into_iter().filter(|watch| {
             let metric = watch.rollup().split('.').next().unwrap_or_default();
@@ -41,7 +43,8 @@ impl History {
         }
     }
 
-    /// The last day, up to `today`, on which anything was counted of a total; it may not be over yet.
+    /// The last day, up to `today`, on which anything was counted of a total; it may not be over
+    /// yet.
     pub fn last_day(&self, today: Day) -> Option<Day> {
         let totals = self.tallies.iter();
         let totals = totals.filter(|(series, _)| series.dimension == TOTAL);
@@ -98,8 +101,8 @@ impl History {
         }
     }
 
-    /// The series in order of name, each up to the newest day of its watch: the totals, and of a dimension the `most` values that have most
-    /// records, ties by name.
+    /// The series in order of name, each up to the newest day of its watch: the totals, and of a
+    /// dimension the `most` values that have most records, ties by name.
     pub fn series(self, newest: impl Fn(Watch) -> Day, most: usize) -> Vec<(WatchedSeries, Daily)> {
         let mut found: Vec<(WatchedSeries, Daily, f64)> = Vec::new();
         for (series, tallies) in self.tallies {

@@ -1,8 +1,8 @@
-//! What a day's counts say for a change and against it: log-likelihood ratios of three distributions of one family, so that all else is the
-//! same for shares, durations and volumes.
+//! What a day's counts say for a change and against it: log-likelihood ratios of three
+//! distributions of one family, so that all else is the same for shares, durations and volumes.
 //!
-//! The ratio of a day with the tally (n, x) is a·x + b·n, in nats: linear in what was counted, for the binomial, the Poisson and the normal
-//! distribution alike.
+//! The ratio of a day with the tally (n, x) is a·x + b·n, in nats: linear in what was counted, for
+//! the binomial, the Poisson and the normal distribution alike.
 
 /// How what is watched is distributed, and which change is looked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,7 +12,8 @@ pub enum Likelihood {
         /// The share looked for ÷ the usual one.
         factor: f64,
     },
-    /// Durations, whose logarithms are about normal, changed by a factor. A tally holds ln(1 + days).
+    /// Durations, whose logarithms are about normal, changed by a factor. A tally holds ln(1 +
+    /// days).
     Duration {
         /// The duration looked for ÷ the usual one.
         factor: f64,
@@ -33,13 +34,15 @@ pub struct Usual {
     pub variance: f64,
 }
 
-/// A share is never taken for less certain than this: a usual share of 0 or 1 would make one deal infinitely surprising.
+/// A share is never taken for less certain than this: a usual share of 0 or 1 would make one deal
+/// infinitely surprising.
 const LEAST: f64 = 1e-4;
 /// The least variance of ln(1 + days).
 const LEAST_VARIANCE: f64 = 1e-3;
 
 impl Likelihood {
-    /// What is usual where the mean is `mean`; `variance` is of single values, where the distribution doesn't say it.
+    /// What is usual where the mean is `mean`; `variance` is of single values, where the
+    /// distribution doesn't say it.
     pub fn usual(self, mean: f64, variance: f64) -> Usual {
         match self {
             Likelihood::Share { .. } => {
@@ -90,7 +93,8 @@ impl Likelihood {
         }
     }
 
-    /// What is counted of a day on which `n` were asked, if it is `deviation` standard deviations of one from usual.
+    /// What is counted of a day on which `n` were asked, if it is `deviation` standard deviations
+    /// of one from usual.
     pub fn counted(self, usual: Usual, n: f64, deviation: f64) -> f64 {
         let x = n * usual.mean + deviation * usual.variance.sqrt();
         match self {
@@ -100,7 +104,8 @@ impl Likelihood {
         }
     }
 
-    /// The variance of a day's count ÷ what chance alone gives, if values of one day are correlated by `rho`.
+    /// The variance of a day's count ÷ what chance alone gives, if values of one day are correlated
+    /// by `rho`.
     pub fn dispersion(self, usual: Usual, n: f64, rho: f64) -> f64 {
         let others = match self {
             Likelihood::Share { .. } | Likelihood::Duration { .. } => n - 1.0,

@@ -1,9 +1,12 @@
-//! Alerts: has a watched number really fallen, or is it the quarter, the weekend, a handful of deals?
+//! Alerts: has a watched number really fallen, or is it the quarter, the weekend, a handful of
+//! deals?
 //!
-//! A series of daily counts ([`daily`]) is compared with the like days of the last four quarters ([`phase`], [`baseline`]). Every day adds to the
-//! evidence of a fall what the counts say for it and against it ([`likelihood`]), scaled by how much more days differ than chance alone would
-//! have them ([`fit`]); below nothing the evidence doesn't go ([`cusum`]). It is held against a threshold that keeps a promise about false
-//! alarms: from the series' own history ([`calibrate`]), or from simulation ([`threshold`]).
+//! A series of daily counts ([`daily`]) is compared with the like days of the last four quarters
+//! ([`phase`], [`baseline`]). Every day adds to the evidence of a fall what the counts say for it
+//! and against it ([`likelihood`]), scaled by how much more days differ than chance alone would
+//! have them ([`fit`]); below nothing the evidence doesn't go ([`cusum`]). It is held against a
+//! threshold that keeps a promise about false alarms: from the series' own history ([`calibrate`]),
+//! or from simulation ([`threshold`]).
 //!
 //! All of this is arithmetic: the same counts give the same evidence, on every instance.
 

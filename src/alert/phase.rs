@@ -1,5 +1,5 @@
-//! Like days: the days of the last quarters at the same phase. Win rates and volumes have the rhythm of the fiscal quarter, so the last week
-//! of one is compared with the last weeks of others.
+//! Like days: the days of the last quarters at the same phase. Win rates and volumes have the
+//! rhythm of the fiscal quarter, so the last week of one is compared with the last weeks of others.
 
 use std::ops::Range;
 
@@ -22,9 +22,11 @@ pub struct Phases {
 /// One day among its like.
 #[derive(Debug, Clone)]
 pub struct Phase {
-    /// Its place in the quarter, 0 to [`PLACES`] − 1; days of a quarter's last month are counted from the quarter's end.
+    /// Its place in the quarter, 0 to [`PLACES`] − 1; days of a quarter's last month are counted
+    /// from the quarter's end.
     pub place: usize,
-    /// The days around the like day of each quarter before, the nearest first; none of them in another quarter.
+    /// The days around the like day of each quarter before, the nearest first; none of them in
+    /// another quarter.
     pub like: [Range<Day>; QUARTERS],
 }
 

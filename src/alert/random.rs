@@ -1,4 +1,5 @@
-//! Random numbers that are the same on every machine: calibration must give everybody the same threshold.
+//! Random numbers that are the same on every machine: calibration must give everybody the same
+//! threshold.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Debug, Clone)]
@@ -30,7 +31,8 @@ impl Random {
         (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A number of the normal distribution (Box, Muller: "A note on the generation of random normal deviates", 1958).
+    /// A number of the normal distribution (Box, Muller: "A note on the generation of random normal
+    /// deviates", 1958).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()

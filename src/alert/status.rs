@@ -48,7 +48,8 @@ pub struct Status {
     pub threshold: Threshold,
     /// The first day of the present run of evidence; `None` where there is none.
     pub since: Option<Day>,
-    /// What was observed since then, of the newest four weeks where there is no evidence; in the unit it is shown in.
+    /// What was observed since then, of the newest four weeks where there is no evidence; in the
+    /// unit it is shown in.
     pub observed: Option<f64>,
     /// What was expected of the same days.
     pub expected: Option<f64>,
@@ -104,7 +105,8 @@ impl<'d> Series<'d> {
         })
     }
 
-    /// The threshold: from its calibration, or from simulation. Without a quarter to compare with there is none but its own.
+    /// The threshold: from its calibration, or from simulation. Without a quarter to compare with
+    /// there is none but its own.
     pub fn threshold(&self, calibration: Option<Calibration>) -> Threshold {
         let (nats, smallest_drop, is_calibrated) = match calibration {
             Some(found) => (found.threshold, found.smallest_drop, true),
@@ -218,7 +220,8 @@ impl<'d> Series<'d> {
         }
     }
 
-    /// True if most of the evidence is of one day with far more records than any it is compared with.
+    /// True if most of the evidence is of one day with far more records than any it is compared
+    /// with.
     fn is_bulk(&self, since: usize, position: usize, walk: &Walk) -> bool {
         let is_batch = |position: &usize| {
             let day = self.daily.day(*position);
@@ -247,7 +250,8 @@ impl<'d> Series<'d> {
 /// A walk over the days of a series.
 struct Walk {
     nats: f64,
-    /// Days with a flat baseline count only by a threshold that was found with one: a season looks like a fall to them.
+    /// Days with a flat baseline count only by a threshold that was found with one: a season looks
+    /// like a fall to them.
     is_flat_judged: bool,
     cusum: Cusum,
     position: usize,

@@ -92,7 +92,8 @@ fn what_never_changes_is_no_evidence() {
     // None, some and all of them.
     for won in [0, 3, 12] {
         let found = evidence(Watch::WinRate, &constant(won));
-        // A share of 0 is taken for one of a ten-thousandth, which every loss speaks against a little.
+        // A share of 0 is taken for one of a ten-thousandth, which every loss speaks against a
+        // little.
         assert!(found < 0.5, "{won} of 12: {found}");
     }
     assert_eq!(evidence(Watch::LeadVolume, &constant(12).of_volume()), 0.0);
@@ -183,7 +184,8 @@ fn a_cycle_that_takes_half_as_long_again_is_noticed_and_a_shorter_one_is_not() {
 fn one_bulk_close_is_reported_and_not_alerted() {
     let phases = phases();
     let mut daily = deals(0.3, 0..0, 0.0, 6);
-    // Somebody closes a year's dead leads in one go: more in a day than on any day it is compared with.
+    // Somebody closes a year's dead leads in one go: more in a day than on any day it is compared
+    // with.
     daily.days[DAYS - 4] = tally(150, 3);
     let series = Series::new(Watch::WinRate, &daily, &phases).unwrap();
     let status = series.status(series.threshold(None)).unwrap();

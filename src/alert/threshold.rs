@@ -1,13 +1,15 @@
 //! Thresholds for series that are not calibrated: from a simulation, by how much a week tells.
 //!
-//! What decides how high chance drives the evidence is how much there is of it: the nats that a week brings once what is looked for has happened.
-//! Volume, usual value, dispersion and the kind of number act through it. The table is made by tests/alert_simulation.rs, which also checks it.
+//! What decides how high chance drives the evidence is how much there is of it: the nats that a
+//! week brings once what is looked for has happened. Volume, usual value, dispersion and the kind
+//! of number act through it. The table is made by tests/alert_simulation.rs, which also checks it.
 
 use super::cusum::Step;
 use super::daily::Daily;
 use super::{CAUGHT_WITHIN, Likelihood};
 
-/// Nats a week, and the threshold that gives 0.25 false episodes a year; between them by the logarithm of the first.
+/// Nats a week, and the threshold that gives 0.25 false episodes a year; between them by the
+/// logarithm of the first.
 const OF_SHARES: &[(f64, f64)] = &[
     (0.3, 5.0),
     (0.65, 5.3),
@@ -21,7 +23,8 @@ const OF_DURATIONS: &[(f64, f64)] = &[(1.0, 5.8), (2.0, 6.2), (3.4, 6.7), (6.6, 
 const OF_VOLUMES: &[(f64, f64)] = &[(1.0, 5.4), (4.0, 5.9)];
 /// The normal distribution's quantile of [`super::POWER`].
 const Z_POWER: f64 = 0.841_621_233_572_914;
-/// The evidence there is on average when nothing happens (nats): it is about exponentially distributed.
+/// The evidence there is on average when nothing happens (nats): it is about exponentially
+/// distributed.
 const HEAD_START: f64 = 1.0;
 /// Days whose counts tell how much there is of a series.
 const YEAR: usize = 364;
@@ -35,7 +38,8 @@ pub struct Information {
     pub variance: f64,
 }
 
-/// What the days of the last year would add if what is watched had fallen by a part (durations: risen).
+/// What the days of the last year would add if what is watched had fallen by a part (durations:
+/// risen).
 pub fn information(
     likelihood: Likelihood,
     daily: &Daily,
@@ -88,7 +92,8 @@ pub fn simulated(likelihood: Likelihood, nats_a_week: f64) -> f64 {
     }
 }
 
-/// The smallest change that a threshold catches with the promised power in time, if the evidence of its days is about normal; `None` if none is.
+/// The smallest change that a threshold catches with the promised power in time, if the evidence of
+/// its days is about normal; `None` if none is.
 pub fn smallest_drop(threshold: f64, information: impl Fn(f64) -> Information) -> Option<f64> {
     let days = CAUGHT_WITHIN as f64;
     let is_caught = |part: f64| {

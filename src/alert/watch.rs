@@ -74,7 +74,8 @@ impl Watch {
         Watch::ALL.into_iter().find(|watch| watch.name() == name)
     }
 
-    /// How it is distributed, and which change is looked for. Leads come in bursts, so of their volume only a fall to a third and less is.
+    /// How it is distributed, and which change is looked for. Leads come in bursts, so of their
+    /// volume only a fall to a third and less is.
     pub fn likelihood(self) -> Likelihood {
         match self {
             Watch::WinRate | Watch::CloseRate30d | Watch::UpsellRate => FALLEN,
@@ -83,7 +84,8 @@ impl Watch {
         }
     }
 
-    /// The change that has to be caught in time for a series to be judged: a fall by this part, of durations a rise.
+    /// The change that has to be caught in time for a series to be judged: a fall by this part, of
+    /// durations a rise.
     pub fn target(self) -> f64 {
         match self {
             Watch::LeadVolume => 0.8,
@@ -164,7 +166,8 @@ impl Watch {
         })
     }
 
-    /// A mean of what is watched in the unit it is shown in: a share, seconds, a count a day. Of durations it is the geometric mean.
+    /// A mean of what is watched in the unit it is shown in: a share, seconds, a count a day. Of
+    /// durations it is the geometric mean.
     pub fn shown(self, mean: f64) -> f64 {
         match self {
             Watch::CycleLength => mean.exp_m1().max(0.0) * DAY as f64,

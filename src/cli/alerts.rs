@@ -1,4 +1,5 @@
-//! `dealpulse alerts`: thresholds from an organisation's own history, and when alerts would have fired over it.
+//! `dealpulse alerts`: thresholds from an organisation's own history, and when alerts would have
+//! fired over it.
 
 mod show;
 
@@ -38,9 +39,10 @@ pub struct Alerts {
 enum Command {
     /// Set each series' threshold from its own history, to at most 0.25 false episodes a year
     ///
-    /// Draws histories in which nothing happens from the days of the last two years (a block bootstrap), runs the detector over them and takes the
-    /// lowest threshold that keeps the promise. Prints what was found for every watched series, and writes it to the table alert_thresholds, which
-    /// a running pipeline reads within ten minutes. See docs/alerts.md.
+    /// Draws histories in which nothing happens from the days of the last two years (a block
+    /// bootstrap), runs the detector over them and takes the lowest threshold that keeps the
+    /// promise. Prints what was found for every watched series, and writes it to the table
+    /// alert_thresholds, which a running pipeline reads within ten minutes. See docs/alerts.md.
     Calibrate(Calibrate),
     /// Show when alerts would have fired over the stored history, or over files
     Replay(Replay),
@@ -49,7 +51,8 @@ enum Command {
 /// What both commands read.
 #[derive(Debug, clap::Args)]
 struct Inputs {
-    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping explains; - is standard input [default: the database of --config]
+    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping
+    /// explains; - is standard input [default: the database of --config]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The configuration, whose database is read if no files are given
@@ -131,7 +134,8 @@ struct Replayed {
 /// Runs the command.
 ///
 /// # Errors
-/// If the files or the database can't be read or written, or there is no history. Nothing is printed then.
+/// If the files or the database can't be read or written, or there is no history. Nothing is
+/// printed then.
 pub async fn run(args: Alerts) -> Result<()> {
     match args.command {
         Command::Calibrate(args) => calibrate(args).await,

@@ -1,4 +1,5 @@
-//! `dealpulse audit`: compares an export of the CRM with the facts: is everything there, and is it equal?
+//! `dealpulse audit`: compares an export of the CRM with the facts: is everything there, and is it
+//! equal?
 
 mod compare;
 mod show;
@@ -22,21 +23,24 @@ use crate::shard::Shard;
 use compare::{Audit as Audited, Exported, Question};
 use show::Export;
 
-/// Compare an export of the CRM with the facts: records that are missing or too many, and values that differ
+/// Compare an export of the CRM with the facts: records that are missing or too many, and values
+/// that differ
 ///
-/// Ends with 0 if the facts are complete, with 4 if something differs, with 5 if nothing differs but parts of the export could not be read,
-/// with 1 on an error.
+/// Ends with 0 if the facts are complete, with 4 if something differs, with 5 if nothing differs
+/// but parts of the export could not be read, with 1 on an error.
 #[derive(Debug, clap::Args)]
 pub struct Audit {
     /// The configuration
     #[arg(long, default_value = "dealpulse.toml")]
     pub config: PathBuf,
-    /// The export: NDJSON events, CSV tables that --mapping explains, or with --format the dump of a feed; - is standard input
+    /// The export: NDJSON events, CSV tables that --mapping explains, or with --format the dump of
+    /// a feed; - is standard input
     #[arg(id = "files", long = "against", required = true, num_args = 1.., value_name = "FILE")]
     pub against: Vec<PathBuf>,
     #[command(flatten)]
     pub reading: ReadingOptions,
-    /// When the export was made: a date or an RFC 3339 instant [default: the time of its latest event]
+    /// When the export was made: a date or an RFC 3339 instant [default: the time of its latest
+    /// event]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<String>,
     /// The fields to compare, like amount,status,custom.tier [default: all that the export states]
@@ -59,7 +63,8 @@ pub struct Audit {
 /// Folds the export in memory, compares it shard by shard, and prints what was found.
 ///
 /// # Errors
-/// If configuration, mapping, export or facts can't be read, or nothing of the export could be. Nothing is printed then.
+/// If configuration, mapping, export or facts can't be read, or nothing of the export could be.
+/// Nothing is printed then.
 pub async fn run(args: Audit) -> Result<ExitCode> {
     let (config, clickhouse) = open(&args.config)?;
     let namespace = namespace(args.namespace.as_deref(), &config)?;
@@ -143,7 +148,8 @@ pub async fn run(args: Audit) -> Result<ExitCode> {
     })
 }
 
-/// The records of the export, at home in as many shards as the facts are. Without definitions: only what is asserted is compared.
+/// The records of the export, at home in as many shards as the facts are. Without definitions: only
+/// what is asserted is compared.
 fn fold(inputs: &mut Inputs<'_>, count: u32) -> Result<Vec<Shard>> {
     let mut shards: Vec<Shard> = (0..count).map(|_| Shard::new(&[])).collect();
     let mut version = 0;

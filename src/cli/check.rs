@@ -1,4 +1,5 @@
-//! `dealpulse check`: what a configuration asks for, before it is run: whether it is sound, and how many cells each group takes.
+//! `dealpulse check`: what a configuration asks for, before it is run: whether it is sound, and how
+//! many cells each group takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,9 +19,11 @@ use crate::pipeline::Epoch;
 use crate::window::{Dimension, Grain};
 use sample::Samples;
 
-/// Check a configuration, and estimate the cells and the memory of its groups from the records in its database
+/// Check a configuration, and estimate the cells and the memory of its groups from the records in
+/// its database
 ///
-/// Ends with 0 if it is sound, with 4 if a group is finer than the records it sums up or something of the samples can't be read, with 1 if it can't be used.
+/// Ends with 0 if it is sound, with 4 if a group is finer than the records it sums up or something
+/// of the samples can't be read, with 1 if it can't be used.
 #[derive(Debug, clap::Args)]
 pub struct Check {
     /// The configuration
@@ -29,7 +32,8 @@ pub struct Check {
     /// Ask no database: check the configuration alone
     #[arg(long)]
     pub offline: bool,
-    /// Messages of the topics, one a line as for `explain`: name every mapped field that none of them has, and what could not be read
+    /// Messages of the topics, one a line as for `explain`: name every mapped field that none of
+    /// them has, and what could not be read
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub sample: Vec<PathBuf>,
     /// Print one JSON object instead of a table
@@ -211,8 +215,9 @@ impl Database {
         })
     }
 
-    /// The cells of a grouping set: those stored, else as many times those of the total as a day's deals have combinations of its values.
-    /// Of what has no total, as many times those by the dimension it is always cut by as there are combinations to each of its values.
+    /// The cells of a grouping set: those stored, else as many times those of the total as a day's
+    /// deals have combinations of its values. Of what has no total, as many times those by the
+    /// dimension it is always cut by as there are combinations to each of its values.
     async fn cells_of(
         &self,
         clickhouse: &ClickHouse,
@@ -277,7 +282,8 @@ impl Database {
     }
 }
 
-/// The columns of deals by which these dimensions cut, and the day; none if one of them is no deal's.
+/// The columns of deals by which these dimensions cut, and the day; none if one of them is no
+/// deal's.
 fn columns(catalogue: &Catalogue, dimensions: &[Dimension]) -> Option<String> {
     let dimensions = dimensions.iter();
     let columns = dimensions

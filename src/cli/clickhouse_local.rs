@@ -1,4 +1,5 @@
-//! `dealpulse clickhouse-local`: the ClickHouse engine behind its HTTP interface, on this machine, with nothing installed.
+//! `dealpulse clickhouse-local`: the ClickHouse engine behind its HTTP interface, on this machine,
+//! with nothing installed.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
@@ -29,10 +30,11 @@ pub struct ClickhouseLocal {
     pub end_with_stdin: bool,
 }
 
-/// Serves until Ctrl-C, SIGTERM or, if asked for, the end of standard input. Prints `listening on 127.0.0.1:PORT` once it
-/// answers.
+/// Serves until Ctrl-C, SIGTERM or, if asked for, the end of standard input. Prints `listening on
+/// 127.0.0.1:PORT` once it answers.
 pub async fn run(args: ClickhouseLocal) -> anyhow::Result<()> {
-    // From here on, so that a signal during the start isn't lost and the temporary directory isn't left behind.
+    // From here on, so that a signal during the start isn't lost and the temporary directory isn't
+    // left behind.
     let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't listen for Ctrl-C")?;
     let stdin_closed = end_of_stdin(args.end_with_stdin);

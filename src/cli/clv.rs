@@ -19,19 +19,23 @@ use crate::metric::Catalogue;
 use crate::pipeline::Epoch;
 use crate::pipeline::payments::payments;
 
-/// Predict what every customer will still buy, from the payments in files or in the database of a pipeline
+/// Predict what every customer will still buy, from the payments in files or in the database of a
+/// pipeline
 ///
-/// Fits a BG/NBD model to when accounts paid and a Gamma-Gamma model to how much, one of each a currency, prints them with what they expect,
-/// and writes that to the tables clv_runs and clv_accounts; the view clv_predicted has the newest run. See docs/lifetime.md.
+/// Fits a BG/NBD model to when accounts paid and a Gamma-Gamma model to how much, one of each a
+/// currency, prints them with what they expect, and writes that to the tables clv_runs and
+/// clv_accounts; the view clv_predicted has the newest run. See docs/lifetime.md.
 #[derive(Debug, clap::Args)]
 pub struct Clv {
-    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping explains; - is standard input [default: the database of --config]
+    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping
+    /// explains; - is standard input [default: the database of --config]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The configuration, whose database is read if no files are given
     #[arg(long, default_value = "dealpulse.toml", conflicts_with = "files")]
     pub config: PathBuf,
-    /// The last day observed: a date, or the local day of an RFC 3339 instant; also when tables without a time column were exported [default: the day of the last payment]
+    /// The last day observed: a date, or the local day of an RFC 3339 instant; also when tables
+    /// without a time column were exported [default: the day of the last payment]
     #[arg(long, value_name = "TIME")]
     pub as_of: Option<String>,
     /// How many weeks from then on are predicted, at most 1044
@@ -65,7 +69,8 @@ struct Shown<'s> {
 /// Reads the payments, fits, writes and prints.
 ///
 /// # Errors
-/// If the files or the database can't be read or written, or no account has bought anything. Nothing is printed then.
+/// If the files or the database can't be read or written, or no account has bought anything.
+/// Nothing is printed then.
 pub async fn run(args: Clv) -> Result<()> {
     let horizon = Horizon::new(args.horizon, args.discount).context("--horizon and --discount")?;
     if args.files.is_empty() {

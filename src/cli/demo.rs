@@ -1,4 +1,5 @@
-//! `dealpulse demo`: an organisation that sells, the engines it needs and the pipeline, in one process tree, with nothing to install.
+//! `dealpulse demo`: an organisation that sells, the engines it needs and the pipeline, in one
+//! process tree, with nothing to install.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,12 +26,14 @@ const LOG: &str = "dealpulse.log";
 const DEAD_LETTERS: &str = "dealpulse.dead-letters";
 const PARTITIONS: u32 = 4;
 const DAY: i64 = 86_400_000_000;
-/// How many events may be on their way: the local broker drops what is more than 5 MiB old a partition, silently.
+/// How many events may be on their way: the local broker drops what is more than 5 MiB old a
+/// partition, silently.
 const ON_THEIR_WAY: u64 = 4_000;
 /// How long the generator waits for an event's time, or for the pipeline.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Show a sales organisation at work, with engines of its own: nothing to install, nothing left behind
+/// Show a sales organisation at work, with engines of its own: nothing to install, nothing left
+/// behind
 #[derive(Debug, clap::Args)]
 pub struct Demo {
     /// Where the page is shown; port 0 takes a free one
@@ -39,7 +42,8 @@ pub struct Demo {
     /// The same seed gives the same organisation
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// How many hours of the organisation's time pass in a second, until it has caught up with today
+    /// How many hours of the organisation's time pass in a second, until it has caught up with
+    /// today
     #[arg(long, default_value_t = 2.0)]
     pub speed: f64,
     /// How many days of history come first, at full speed
@@ -68,7 +72,8 @@ fn clock() -> i64 {
 /// How far the organisation's events had come to the log, and when.
 static ARRIVALS: Mutex<Arrivals> = Mutex::new(Arrivals::new());
 
-/// Up to which of the organisation's instants (µs) all events had come to the log at an instant of ours.
+/// Up to which of the organisation's instants (µs) all events had come to the log at an instant of
+/// ours.
 fn arrived_by(instant: i64) -> Option<i64> {
     ARRIVALS
         .lock()
@@ -76,9 +81,11 @@ fn arrived_by(instant: i64) -> Option<i64> {
         .at(instant)
 }
 
-/// Pairs of instants (µs), oldest first: when it was, and how far the organisation's events had come to the log.
+/// Pairs of instants (µs), oldest first: when it was, and how far the organisation's events had
+/// come to the log.
 ///
-/// The local broker stamps our time on what happened in the organisation's, so its stamps have to be translated into the organisation's time.
+/// The local broker stamps our time on what happened in the organisation's, so its stamps have to
+/// be translated into the organisation's time.
 struct Arrivals(VecDeque<(i64, i64)>);
 
 impl Arrivals {
@@ -203,7 +210,8 @@ fn organisation(args: &Demo, start: i64) -> anyhow::Result<Generator> {
     }))
 }
 
-/// Sends each event when the organisation's clock has come to it, and never more than the pipeline keeps up with.
+/// Sends each event when the organisation's clock has come to it, and never more than the pipeline
+/// keeps up with.
 fn play(
     organisation: Generator,
     feed: &Feed,

@@ -24,7 +24,8 @@ pub struct Dlq {
 enum Command {
     /// Show the open dead letters: the position, origin, reason and first bytes of each
     List(List),
-    /// Replay the dead letters that can be read by now: with the present configuration, clock and version
+    /// Replay the dead letters that can be read by now: with the present configuration, clock and
+    /// version
     Replay(Replay),
 }
 
@@ -96,7 +97,8 @@ fn reason(name: &str) -> Result<Reason, String> {
 /// Lists or replays.
 ///
 /// # Errors
-/// A configuration that is refused, a Kafka that does not answer, or dead letters that were not taken back.
+/// A configuration that is refused, a Kafka that does not answer, or dead letters that were not
+/// taken back.
 pub async fn run(args: Dlq) -> Result<()> {
     // Kafka's consumer blocks.
     tokio::task::spawn_blocking(move || match args.command {

@@ -1,5 +1,6 @@
-//! Dumps: the messages of a feed in a file, one a line. A line is the value alone, or an object with `topic`, `key`, `value`, `offset` and `timestamp` (ms), as
-//! consumers write them out. So a feed is tried before anything is installed.
+//! Dumps: the messages of a feed in a file, one a line. A line is the value alone, or an object
+//! with `topic`, `key`, `value`, `offset` and `timestamp` (ms), as consumers write them out. So a
+//! feed is tried before anything is installed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,8 @@ use crate::kafka::sample::Sampled;
 use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 
-/// The longest line or row taken, in bytes: a file's events may be larger than a broker's messages, but not without bounds.
+/// The longest line or row taken, in bytes: a file's events may be larger than a broker's messages,
+/// but not without bounds.
 pub const LIMIT: usize = 16 << 20;
 
 /// A message as a file holds it.
@@ -141,13 +143,15 @@ pub struct ReadingOptions {
         conflicts_with = "preset"
     )]
     pub mapping: Option<PathBuf>,
-    /// The files are messages of a feed in this format [default: recognised in the first file, if the mapping is a feed's]
+    /// The files are messages of a feed in this format [default: recognised in the first file, if
+    /// the mapping is a feed's]
     #[arg(long, value_name = "FORMAT", requires = "files", help = format_help())]
     pub format: Option<String>,
     /// The mapping of a well-known source in place of --mapping
     #[arg(long, value_name = "NAME", requires = "files", help = preset_help())]
     pub preset: Option<String>,
-    /// The topic of messages whose lines don't name one [default: the file's name without its ending]
+    /// The topic of messages whose lines don't name one [default: the file's name without its
+    /// ending]
     #[arg(long, value_name = "TOPIC", requires = "files")]
     pub topic: Option<String>,
 }
@@ -201,11 +205,12 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// By the format that is named, and the topic of messages whose lines don't name one. Where no format is named, and the mapping is a feed's, it is
-    /// recognised in the first of the files.
+    /// By the format that is named, and the topic of messages whose lines don't name one. Where no
+    /// format is named, and the mapping is a feed's, it is recognised in the first of the files.
     ///
     /// # Errors
-    /// A format there is none of, or one without a mapping; a file that can't be read or recognised.
+    /// A format there is none of, or one without a mapping; a file that can't be read or
+    /// recognised.
     pub fn new(
         format: Option<&str>,
         topic: Option<&str>,
@@ -241,7 +246,8 @@ impl Reading {
         })
     }
 
-    /// The topic of the messages in a file of this name whose lines don't name one: by default the file's name without its ending.
+    /// The topic of the messages in a file of this name whose lines don't name one: by default the
+    /// file's name without its ending.
     pub fn topic_of(&self, file: &str) -> String {
         let endings = [".ndjson", ".jsonl", ".json"].iter();
         let stem = endings.filter_map(|end| file.strip_suffix(end)).next();
@@ -256,7 +262,8 @@ fn named(name: &str) -> Result<Format> {
         .with_context(|| format!("--format `{name}`: there is none; write one of {}", known()))
 }
 
-/// The format of most of the messages at the start of the first file, which is said; none for events of ours.
+/// The format of most of the messages at the start of the first file, which is said; none for
+/// events of ours.
 fn recognise(files: &[PathBuf], mapping: &Mapping) -> Result<Option<Format>> {
     let Some(file) = files.first() else {
         return Ok(None);

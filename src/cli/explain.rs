@@ -1,4 +1,5 @@
-//! `dealpulse explain`: what each message of a feed would assert, column by column, and why. Nothing is stored.
+//! `dealpulse explain`: what each message of a feed would assert, column by column, and why.
+//! Nothing is stored.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -18,12 +19,14 @@ use crate::record::{SCHEMA, topic_number};
 use crate::window::Calendar;
 use crate::window::calendar::civil;
 
-/// Show what each message of a feed would assert, from which of its columns, and what could not be read
+/// Show what each message of a feed would assert, from which of its columns, and what could not be
+/// read
 ///
 /// Ends with 0 if every message could be read, with 4 if some could not, with 1 on an error.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// Messages of the feed, one a line: the value alone, or an object with topic, key, value, offset and timestamp; - is standard input
+    /// Messages of the feed, one a line: the value alone, or an object with topic, key, value,
+    /// offset and timestamp; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! Files folded in one go, through the same engine as a stream: with a log in memory in place of Kafka, and the embedded ClickHouse. What
-//! `report` and `clv` start from.
+//! Files folded in one go, through the same engine as a stream: with a log in memory in place of
+//! Kafka, and the embedded ClickHouse. What `report` and `clv` start from.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,8 @@ use crate::pipeline::run_to_completion::run_to_completion;
 use crate::pipeline::{Epoch, Store};
 use crate::window::Calendar;
 
-/// How many shards files are folded in: enough to go the same way as the pipeline, links between shards included.
+/// How many shards files are folded in: enough to go the same way as the pipeline, links between
+/// shards included.
 const SHARDS: u32 = 4;
 const GENERATION: u32 = 1;
 /// Pieces of input between two settlings: what bounds the memory the log takes.
@@ -41,7 +42,8 @@ pub struct FileOptions {
     /// The month (1 to 12) the fiscal year starts in [default: the mapping's, else 1]
     #[arg(long, value_name = "MONTH", requires = "files")]
     pub fiscal_year_start: Option<u32>,
-    /// Keep the database in this empty or new directory, to be queried with `dealpulse clickhouse-local --data-dir`
+    /// Keep the database in this empty or new directory, to be queried with `dealpulse
+    /// clickhouse-local --data-dir`
     #[arg(long, value_name = "DIR", requires = "files")]
     pub data_dir: Option<PathBuf>,
     /// Write every rejected line or row to this file, as NDJSON
@@ -69,7 +71,8 @@ pub struct Folded {
 /// Folds all of the files. `as_of` is when tables without a time column were exported.
 ///
 /// # Errors
-/// A file that is missing or a mapping that is wrong, before anything is read; nothing that could be read at all; an engine that isn't there.
+/// A file that is missing or a mapping that is wrong, before anything is read; nothing that could
+/// be read at all; an engine that isn't there.
 pub async fn fold_files(
     files: &[PathBuf],
     options: &FileOptions,
@@ -178,7 +181,8 @@ pub(super) fn read_as_of(text: &str, calendar: &Calendar) -> Result<i64> {
     Ok(calendar.instant(when))
 }
 
-/// A database that holds data already was folded from another log; folding this one over it would mix the two.
+/// A database that holds data already was folded from another log; folding this one over it would
+/// mix the two.
 fn check_empty(dir: &Path) -> Result<()> {
     let is_empty = match fs::read_dir(dir) {
         Ok(mut entries) => entries.next().is_none(),

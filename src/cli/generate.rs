@@ -12,7 +12,8 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Write the events of a generated sales organisation, one CloudEvents JSON per line, in the order of publication.
+/// Write the events of a generated sales organisation, one CloudEvents JSON per line, in the order
+/// of publication.
 #[derive(Debug, clap::Args)]
 pub struct Generate {
     /// The same seed gives the same bytes on every machine.
@@ -33,7 +34,8 @@ pub struct Generate {
     /// A Kafka topic to write to instead, keyed by record, as fast as it takes them
     #[arg(long, conflicts_with = "out")]
     pub topic: Option<String>,
-    /// Write each event to the topic at its time: what lies in the past at once, the rest as it happens
+    /// Write each event to the topic at its time: what lies in the past at once, the rest as it
+    /// happens
     #[arg(long, requires = "topic")]
     pub live: bool,
     /// Where Kafka is, for --topic: host:port, several joined by commas

@@ -1,4 +1,5 @@
-//! `dealpulse init`: looks at some messages, recognises how topics are written and by which preset they are read, and writes a configuration.
+//! `dealpulse init`: looks at some messages, recognises how topics are written and by which preset
+//! they are read, and writes a configuration.
 
 mod choose;
 mod registry;
@@ -35,22 +36,27 @@ const UNDECIDED: u8 = 5;
 
 /// Look at some messages, recognise their format and preset, and write a configuration
 ///
-/// Ends with 0 if the configuration is complete, with 5 if something of it is left to be decided, which standard error lists, with 1 on an error.
+/// Ends with 0 if the configuration is complete, with 5 if something of it is left to be decided,
+/// which standard error lists, with 1 on an error.
 #[derive(Debug, clap::Args)]
 pub struct Init {
-    /// A topic to look at, several times for several; with --sample the topic of messages whose lines don't name one
+    /// A topic to look at, several times for several; with --sample the topic of messages whose
+    /// lines don't name one
     #[arg(long, value_name = "TOPIC", required_unless_present = "sample")]
     pub topic: Vec<String>,
     /// Kafka's brokers, `host:port`, several joined by commas
     #[arg(long, required_unless_present = "sample")]
     pub brokers: Option<String>,
-    /// A property of librdkafka, such as security.protocol=SASL_SSL; the password of SASL is DEALPULSE_KAFKA_PASSWORD
+    /// A property of librdkafka, such as security.protocol=SASL_SSL; the password of SASL is
+    /// DEALPULSE_KAFKA_PASSWORD
     #[arg(long, value_name = "KEY=VALUE")]
     pub property: Vec<String>,
-    /// The schema registry of topics in Avro or Protobuf; its user and password are DEALPULSE_SCHEMA_REGISTRY_USERNAME and DEALPULSE_SCHEMA_REGISTRY_PASSWORD
+    /// The schema registry of topics in Avro or Protobuf; its user and password are
+    /// DEALPULSE_SCHEMA_REGISTRY_USERNAME and DEALPULSE_SCHEMA_REGISTRY_PASSWORD
     #[arg(long, value_name = "URL")]
     pub schema_registry: Option<String>,
-    /// Messages in files in place of Kafka's, one a line: the value alone, or an object with topic, key, value and timestamp; - is standard input
+    /// Messages in files in place of Kafka's, one a line: the value alone, or an object with topic,
+    /// key, value and timestamp; - is standard input
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub sample: Vec<PathBuf>,
     /// How many messages of a topic are looked at: the newest, or those that come first in a file
@@ -59,7 +65,8 @@ pub struct Init {
     /// How long messages are waited for
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
-    /// Write to this file and mappings beside it; nothing that is there is overwritten [default: standard output]
+    /// Write to this file and mappings beside it; nothing that is there is overwritten [default:
+    /// standard output]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -78,7 +85,8 @@ struct Draft {
 /// Looks, writes, and says what it saw.
 ///
 /// # Errors
-/// Kafka or a file that can't be read, no message that tells anything, or a file that is there already.
+/// Kafka or a file that can't be read, no message that tells anything, or a file that is there
+/// already.
 pub async fn run(args: Init) -> Result<ExitCode> {
     let properties = properties(&args.property)?;
     let mut samples = match args.sample.is_empty() {
@@ -339,7 +347,8 @@ impl Draft {
         free.unwrap_or_default()
     }
 
-    /// Reads the samples as they would be read, and asks about what would be rejected. Gaps and tables that are asked about anyway are none of it.
+    /// Reads the samples as they would be read, and asks about what would be rejected. Gaps and
+    /// tables that are asked about anyway are none of it.
     fn try_out(
         &mut self,
         group: &Group<'_>,

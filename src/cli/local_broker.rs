@@ -13,8 +13,8 @@ use crate::local::child::LISTENING;
 
 /// Runs a Kafka-protocol broker on a free loopback port until its standard input ends.
 ///
-/// It keeps 5 MiB a partition in memory and nothing on disk: it is for trying things out, never for data.
-/// A line `topic NAME PARTITIONS` on standard input creates another topic.
+/// It keeps 5 MiB a partition in memory and nothing on disk: it is for trying things out, never for
+/// data. A line `topic NAME PARTITIONS` on standard input creates another topic.
 #[derive(Debug, clap::Args)]
 pub struct LocalBrokerArgs {
     /// A topic to create; may be given more than once.
@@ -57,7 +57,8 @@ fn create(broker: &LocalBroker, line: &str) -> anyhow::Result<()> {
 
 /// The lines of standard input; the channel closes at its end.
 ///
-/// A plain thread reads them: tokio's own reader would keep the runtime from shutting down while a read is waiting.
+/// A plain thread reads them: tokio's own reader would keep the runtime from shutting down while a
+/// read is waiting.
 fn standard_input() -> anyhow::Result<mpsc::Receiver<String>> {
     let (sender, lines) = mpsc::channel(1);
     thread::Builder::new()

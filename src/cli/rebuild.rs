@@ -24,7 +24,8 @@ use crate::telemetry::wall_clock;
 
 /// Rebuild the metrics beside the running pipeline, and switch to them
 ///
-/// Killed or stopped, it goes on with the same command. Instances that run take part by themselves; this one does, too.
+/// Killed or stopped, it goes on with the same command. Instances that run take part by themselves;
+/// this one does, too.
 #[derive(Debug, clap::Args)]
 pub struct Rebuild {
     #[command(subcommand)]
@@ -184,7 +185,8 @@ async fn make(wish: Wish, config: &Path) -> anyhow::Result<()> {
     println!("{}", show::beginning(form, current, &next));
     let mut epochs = place.epochs.clone();
     if form == Form::Definitions {
-        // Before anything is folded here: this program may not have the formulas of the current epoch.
+        // Before anything is folded here: this program may not have the formulas of the current
+        // epoch.
         parts.store.put_epoch(&next).await?;
         epochs = parts.store.epochs().await?;
         ensure!(
@@ -302,7 +304,8 @@ async fn drop_replaced(place: &Place) -> anyhow::Result<()> {
                 left == 0,
                 "{left} messages of the old log are not carried over yet: let `dealpulse run` do that first"
             );
-            // First the topic: an instance that still writes to it gets an error, and keeps what it could not write.
+            // First the topic: an instance that still writes to it gets an error, and keeps what it
+            // could not write.
             admin::delete(&config.kafka, &admin::log_topic(config, epoch.generation)).await?;
         }
         parts

@@ -1,4 +1,5 @@
-//! `dealpulse reconcile`: every number of an epoch recomputed from the facts, and compared with what is stored.
+//! `dealpulse reconcile`: every number of an epoch recomputed from the facts, and compared with
+//! what is stored.
 
 mod show;
 
@@ -12,9 +13,11 @@ use super::report::print;
 use super::stored::{DIFFERS, UNJUDGED, check_countable, epoch, open};
 use crate::pipeline::reconcile::{Findings, Pace, reconcile, shards};
 
-/// Recompute every number from the facts and compare it with what is stored; also beside a running pipeline
+/// Recompute every number from the facts and compare it with what is stored; also beside a running
+/// pipeline
 ///
-/// Ends with 0 if all values are equal, with 4 if some differ, with 5 if none differs for certain but some were in motion, with 1 on an error.
+/// Ends with 0 if all values are equal, with 4 if some differ, with 5 if none differs for certain
+/// but some were in motion, with 1 on an error.
 #[derive(Debug, clap::Args)]
 pub struct Reconcile {
     /// The configuration

@@ -1,4 +1,5 @@
-//! `dealpulse report`: one shot over files through the same engine, with a log in memory in place of Kafka and the embedded ClickHouse.
+//! `dealpulse report`: one shot over files through the same engine, with a log in memory in place
+//! of Kafka and the embedded ClickHouse.
 
 mod answer;
 pub(super) mod grid;
@@ -20,7 +21,8 @@ use answer::Answer;
 /// Read files and print their metrics: one shot through the same engine, with nothing to install
 #[derive(Debug, clap::Args)]
 pub struct Report {
-    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping explains; - is standard input
+    /// Files of events (NDJSON, one CloudEvents message a line), or CSV tables that --mapping
+    /// explains; - is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// When tables without a time column were exported: a date or an RFC 3339 instant

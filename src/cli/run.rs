@@ -46,15 +46,18 @@ pub struct Run {
     pub config: PathBuf,
 }
 
-/// The exit code of a stop that ran out of time: nothing is lost, and the next start does what was left.
+/// The exit code of a stop that ran out of time: nothing is lost, and the next start does what was
+/// left.
 pub const LEFT_OVER: u8 = 3;
 
-/// The organisation's time. It is everybody's, except in the demonstration, whose organisation lives its last weeks in minutes.
+/// The organisation's time. It is everybody's, except in the demonstration, whose organisation
+/// lives its last weeks in minutes.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
     /// The organisation's present (µs).
     pub now: Clock,
-    /// Up to when (µs) all that happened in the organisation had come to the log at an instant of ours; `None` if that is not known.
+    /// Up to when (µs) all that happened in the organisation had come to the log at an instant of
+    /// ours; `None` if that is not known.
     pub in_the_organisation: fn(i64) -> Option<i64>,
 }
 
@@ -71,7 +74,8 @@ impl Times {
 pub enum Stopped {
     /// Everything read is written.
     Drained,
-    /// Time ran out, or a part was stopped: some of what was read will be read and folded again from the offsets and checkpoints, which changes nothing.
+    /// Time ran out, or a part was stopped: some of what was read will be read and folded again
+    /// from the offsets and checkpoints, which changes nothing.
     LeftOver,
 }
 
@@ -106,7 +110,8 @@ pub struct Pipeline {
     running: Running,
     stop: watch::Sender<bool>,
     server: JoinHandle<std::io::Result<()>>,
-    /// What goes on beside: the read model, and an upgrade. Dropped, and so ended, with the pipeline.
+    /// What goes on beside: the read model, and an upgrade. Dropped, and so ended, with the
+    /// pipeline.
     _beside: JoinSet<()>,
 }
 
@@ -145,14 +150,16 @@ impl Pipeline {
             }
             checked => checked?,
         }
-        // Only now: an epoch can't be taken back, and a log that is refused can still be fixed or counted otherwise.
+        // Only now: an epoch can't be taken back, and a log that is refused can still be fixed or
+        // counted otherwise.
         if epochs.is_empty() {
             store.put_first_epoch(&epoch).await?;
         }
         if must_upgrade {
             upgrade::begin(&parts).await?;
         }
-        // Another instance may have started at the same moment: the epoch that was written first counts, and it may not be ours.
+        // Another instance may have started at the same moment: the epoch that was written first
+        // counts, and it may not be ours.
         let epochs = store.epochs().await?;
         check_compatible(&config, &epochs, catalogue)?;
         let current = current(&epochs).context("a current epoch")?;
@@ -229,7 +236,8 @@ impl Pipeline {
         &self.telemetry
     }
 
-    /// Stops in the order of the data: the route first, then the fold with its last flush, then what is served.
+    /// Stops in the order of the data: the route first, then the fold with its last flush, then
+    /// what is served.
     pub async fn stop(self) -> anyhow::Result<Stopped> {
         // A request of Kafka's client can't be cancelled while its brokers are down.
         let is_drained = tokio::time::timeout(STOP, self.running.stop())
@@ -314,7 +322,8 @@ async fn record_inputs(
     Ok(())
 }
 
-/// Waits half a minute for what is started at the same time as we are. It goes by the clock, since a request to an absent Kafka takes long itself.
+/// Waits half a minute for what is started at the same time as we are. It goes by the clock, since
+/// a request to an absent Kafka takes long itself.
 pub(super) struct AtStart(pub Instant);
 
 impl RetryPolicy for AtStart {
@@ -344,12 +353,13 @@ impl Source for Rollups {
     }
 
     async fn progress(&self, epoch: &Epoch) -> Result<Progress, OutsideError> {
-        // The log is stamped by its broker's clock, so it is judged by ours and not by the organisation's.
+        // The log is stamped by its broker's clock, so it is judged by ours and not by the
+        // organisation's.
         let log = self.logs.of(epoch)?;
         let progress = progress(epoch, wall_clock(), &log, &self.clickhouse).await?;
         let complete = progress.watermark;
-        // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an epoch that leaves it was in the store
-        // before any shard went on.
+        // Of an epoch that is left, the shards go on without it. Asked after the checkpoints: an
+        // epoch that leaves it was in the store before any shard went on.
         let stood_at = stood_at(&self.clickhouse.epochs().await?, epoch.epoch);
         let complete = match stood_at {
             Some(stood_at) => complete

@@ -1,4 +1,5 @@
-//! What was seen of the messages of a feed: how many could be read, what was rounded, and which columns of the mapping none of them had.
+//! What was seen of the messages of a feed: how many could be read, what was rounded, and which
+//! columns of the mapping none of them had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

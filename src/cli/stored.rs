@@ -63,7 +63,8 @@ pub async fn epoch(clickhouse: &ClickHouse, number: Option<u32>) -> Result<(Epoc
     Ok(((*found).clone(), live))
 }
 
-/// Refuses an epoch whose metrics this program can't compute from the facts: it counts by other formulas, or the facts are further on.
+/// Refuses an epoch whose metrics this program can't compute from the facts: it counts by other
+/// formulas, or the facts are further on.
 ///
 /// # Errors
 /// Which it is; or what ClickHouse answered.

@@ -19,8 +19,9 @@ pub(super) fn leaves(epochs: &[Epoch], epoch: &Epoch, catalogue: VersionsOf) -> 
     left_by(epochs, epoch.epoch).is_some() || check_countable(epoch, catalogue).is_err()
 }
 
-/// Up to when (µs) an epoch that is about to be left is complete; 0 if that is unknown. Only a watermark read *before* it was left is
-/// true of it: the caller checks afterwards that it still is not left.
+/// Up to when (µs) an epoch that is about to be left is complete; 0 if that is unknown. Only a
+/// watermark read *before* it was left is true of it: the caller checks afterwards that it still is
+/// not left.
 ///
 /// # Errors
 /// If log or store can't be read at present.
@@ -41,7 +42,8 @@ pub(super) async fn complete_up_to(
     }
 }
 
-/// Writes the epoch that is counted by this program's catalogue, with the current definitions. If another instance was faster, its epoch counts.
+/// Writes the epoch that is counted by this program's catalogue, with the current definitions. If
+/// another instance was faster, its epoch counts.
 ///
 /// # Errors
 /// What log or store answered.
@@ -66,14 +68,15 @@ pub(super) async fn begin(parts: &Parts<ClickHouse>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The current epoch and the one that takes its place by an upgrade in the same log, if one is under way.
+/// The current epoch and the one that takes its place by an upgrade in the same log, if one is
+/// under way.
 pub(super) fn under_way(epochs: &[Epoch]) -> Option<(&Epoch, &Epoch)> {
     let (current, next) = (current(epochs)?, building(epochs)?);
     (next.stood_at.is_some() && next.generation == current.generation).then_some((current, next))
 }
 
-/// Builds the metrics of an upgrade and switches to them, while the owners of the shards fold them. Several instances may do it at
-/// once: every step may be repeated.
+/// Builds the metrics of an upgrade and switches to them, while the owners of the shards fold them.
+/// Several instances may do it at once: every step may be repeated.
 pub(super) async fn finish(parts: Parts<ClickHouse>, current: Epoch, next: Epoch) {
     let made = make(&parts, &current, &next).await;
     if let Err(error) = &made {

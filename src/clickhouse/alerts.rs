@@ -1,4 +1,5 @@
-//! What alerts read and keep: the daily cells of the watched series, the records behind a change, and the thresholds.
+//! What alerts read and keep: the daily cells of the watched series, the records behind a change,
+//! and the thresholds.
 
 use std::ops::Range;
 
@@ -100,7 +101,8 @@ impl ClickHouse {
         Ok(found)
     }
 
-    /// Whether the table of thresholds is there, which a database has once a `dealpulse run` that knows it has started.
+    /// Whether the table of thresholds is there, which a database has once a `dealpulse run` that
+    /// knows it has started.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -193,7 +195,8 @@ fn number(r: &mut Reader<'_>) -> Result<f64, Damaged> {
     Ok(f64::from_le_bytes(r.fixed()?))
 }
 
-/// The condition for the daily cells of some rollups and grouping sets in a range of days. The names are this program's own.
+/// The condition for the daily cells of some rollups and grouping sets in a range of days. The
+/// names are this program's own.
 fn cells(rollups: &[&str], dimensions: &[&str], days: Range<Day>) -> String {
     let quoted = |names: &[&str]| {
         let escaped = names

@@ -32,10 +32,12 @@ impl ClickHouse {
     /// A client for `access`. Nothing is sent yet.
     pub fn new(access: &Access) -> Self {
         let mut connector = HttpConnector::new();
-        // Without this a small insert waits for the receiver's delayed acknowledgement: 15 ms instead of 3.
+        // Without this a small insert waits for the receiver's delayed acknowledgement: 15 ms
+        // instead of 3.
         connector.set_nodelay(true);
         connector.set_keepalive(Some(KEEP_ALIVE));
-        // A machine that is down does not answer; one that is busy still acknowledges what it is sent, and is waited for.
+        // A machine that is down does not answer; one that is busy still acknowledges what it is
+        // sent, and is waited for.
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let http = HyperClient::builder(TokioExecutor::new())
@@ -100,7 +102,8 @@ impl ClickHouse {
             .map_err(|error| outside(doing, error))
     }
 
-    /// Hands the rows of RowBinary to `take` as they come, so that an answer need not fit in memory.
+    /// Hands the rows of RowBinary to `take` as they come, so that an answer need not fit in
+    /// memory.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`], or bytes that are no rows; some rows may have been handed over.
@@ -140,7 +143,8 @@ impl ClickHouse {
         }
     }
 
-    /// Inserts rows, each written as RowBinary while the ones before are on their way. Acknowledged when it returns.
+    /// Inserts rows, each written as RowBinary while the ones before are on their way. Acknowledged
+    /// when it returns.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`].
@@ -204,7 +208,8 @@ fn outside(doing: &str, error: Error) -> OutsideError {
             format!("{error}; is it running, and is [clickhouse] url right?"),
         ),
         Error::BadResponse(answer) => {
-            // Codes of permanent errors: unknown names, syntax, types, access. All others may pass: memory, disk, timeouts, parts.
+            // Codes of permanent errors: unknown names, syntax, types, access. All others may pass:
+            // memory, disk, timeouts, parts.
             const OURS: [u32; 14] = [16, 36, 44, 46, 47, 53, 60, 62, 81, 192, 193, 194, 497, 516];
             let is_ours = code(answer).is_some_and(|code| OURS.contains(&code));
             let message: String = answer.chars().take(600).collect();

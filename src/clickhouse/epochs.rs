@@ -62,7 +62,8 @@ pub(super) async fn read(clickhouse: &ClickHouse) -> Result<Vec<Epoch>, OutsideE
     rows.await?.into_iter().map(parse).collect()
 }
 
-/// Writes the first epoch: of the inserts with this token the first counts and the others are left out.
+/// Writes the first epoch: of the inserts with this token the first counts and the others are left
+/// out.
 pub(super) async fn write_first(
     clickhouse: &ClickHouse,
     epoch: &Epoch,
@@ -70,7 +71,8 @@ pub(super) async fn write_first(
     insert(clickhouse, epoch, "the first epoch").await
 }
 
-/// Writes an epoch under a token of its own. Without one a row would be left out that is equal to an earlier one, though not to the last.
+/// Writes an epoch under a token of its own. Without one a row would be left out that is equal to
+/// an earlier one, though not to the last.
 pub(super) async fn write(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<(), OutsideError> {
     let random = RandomState::new().build_hasher().finish();
     insert(clickhouse, epoch, &format!("{random:x}")).await
@@ -107,8 +109,9 @@ async fn insert(clickhouse: &ClickHouse, epoch: &Epoch, token: &str) -> Result<(
 }
 
 impl ClickHouse {
-    /// Drops an epoch: first it is marked, so that no shard counts it any more, then its rollups and links go. With `log_too` the facts
-    /// and checkpoints of its log's generation go as well. `changes` stay.
+    /// Drops an epoch: first it is marked, so that no shard counts it any more, then its rollups
+    /// and links go. With `log_too` the facts and checkpoints of its log's generation go as well.
+    /// `changes` stay.
     ///
     /// # Errors
     /// What ClickHouse or the network answered; it may be repeated.

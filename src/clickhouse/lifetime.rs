@@ -1,4 +1,5 @@
-//! What is expected of customers, written: the accounts first, then the run, so that what a run's row announces is there.
+//! What is expected of customers, written: the accounts first, then the run, so that what a run's
+//! row announces is there.
 
 use super::ClickHouse;
 use crate::codec::Writer;
@@ -21,7 +22,8 @@ pub struct LifetimeRun<'e> {
 type CustomerRow<'e> = (&'e Estimate, &'e Customer, Option<&'e Prediction>);
 
 impl ClickHouse {
-    /// Whether the tables of lifetimes are there, which a database has once a `dealpulse run` that knows them has started.
+    /// Whether the tables of lifetimes are there, which a database has once a `dealpulse run` that
+    /// knows them has started.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -36,7 +38,8 @@ impl ClickHouse {
     /// Writes a run.
     ///
     /// # Errors
-    /// What ClickHouse or the network answered; rows of accounts without their run are shown nowhere.
+    /// What ClickHouse or the network answered; rows of accounts without their run are shown
+    /// nowhere.
     pub async fn insert_lifetimes(&self, run: &LifetimeRun<'_>) -> Result<(), OutsideError> {
         let head = |writer: &mut Writer, currency: &str| {
             writer.fixed(run.at.to_le_bytes());

@@ -1,4 +1,5 @@
-//! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views, created again every time.
+//! Migrations: the numbered files of `schemas/clickhouse`, each applied once, then the views,
+//! created again every time.
 
 use super::ClickHouse;
 use crate::definitions::DefinitionsSpec;
@@ -62,7 +63,8 @@ pub async fn migrate(
 /// Applies what was not applied yet. Returns the names of what was.
 ///
 /// # Errors
-/// What ClickHouse refused; what was applied before it stays. A database of a newer version is refused.
+/// What ClickHouse refused; what was applied before it stays. A database of a newer version is
+/// refused.
 pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, OutsideError> {
     let database = clickhouse.database();
     let name_is_plain = !database.is_empty()
@@ -131,9 +133,10 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
 /// What the comment of a metric's view begins with; its name and version follow.
 const VIEW_OF: &str = "dealpulse metric ";
 
-/// Makes the views of the metrics for these definitions and this catalogue: those of the current epoch, since its numbers are what they
-/// show. A metric that the epoch doesn't count by this program's formula gets none, and the view of one that it doesn't count by the
-/// view's formula goes: it would show nothing, or half of it.
+/// Makes the views of the metrics for these definitions and this catalogue: those of the current
+/// epoch, since its numbers are what they show. A metric that the epoch doesn't count by this
+/// program's formula gets none, and the view of one that it doesn't count by the view's formula
+/// goes: it would show nothing, or half of it.
 ///
 /// # Errors
 /// What ClickHouse refused.
@@ -217,7 +220,8 @@ fn again(statement: &str) -> String {
         .replacen("CREATE VIEW ", "CREATE OR REPLACE VIEW ", 1)
 }
 
-/// The statements of a file, without its comments. A statement ends with a semicolon at the end of a line.
+/// The statements of a file, without its comments. A statement ends with a semicolon at the end of
+/// a line.
 fn statements(sql: &str) -> Vec<String> {
     let code: Vec<&str> = sql
         .lines()

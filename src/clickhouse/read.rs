@@ -11,8 +11,8 @@ use crate::window::rolling::PaneRange;
 use crate::window::{Cell, Day, Pane};
 
 impl ClickHouse {
-    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at one moment; amounts also by
-    /// the rates, and what is by owner also up the hierarchy.
+    /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at
+    /// one moment; amounts also by the rates, and what is by owner also up the hierarchy.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -97,8 +97,9 @@ impl ClickHouse {
         Ok(sums)
     }
 
-    /// Hands over the rows of an epoch in some ranges of panes, each with the names of its rollups, in one statement and so at one moment. Several
-    /// versions of a key may come, in any order: FINAL would read more than it leaves out.
+    /// Hands over the rows of an epoch in some ranges of panes, each with the names of its rollups,
+    /// in one statement and so at one moment. Several versions of a key may come, in any order:
+    /// FINAL would read more than it leaves out.
     ///
     /// # Errors
     /// What ClickHouse or the network answered; some rows may have been handed over.
@@ -122,8 +123,9 @@ impl ClickHouse {
         .await
     }
 
-    /// Hands over the rows of an epoch that ClickHouse took later than `after` (µs by its clock), as [`ClickHouse::rollup_rows`] does. They are
-    /// found by the index of `written_at` alone: to choose their panes as well takes ClickHouse several times longer.
+    /// Hands over the rows of an epoch that ClickHouse took later than `after` (µs by its clock),
+    /// as [`ClickHouse::rollup_rows`] does. They are found by the index of `written_at` alone: to
+    /// choose their panes as well takes ClickHouse several times longer.
     ///
     /// # Errors
     /// As [`ClickHouse::rollup_rows`].
@@ -155,8 +157,8 @@ impl ClickHouse {
             .await
     }
 
-    /// The cells of an epoch by series, grain, pane, dimension, value and currency, shards summed and zeros left out, one a line: what two
-    /// runs over the same events must agree on.
+    /// The cells of an epoch by series, grain, pane, dimension, value and currency, shards summed
+    /// and zeros left out, one a line: what two runs over the same events must agree on.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -183,7 +185,8 @@ fn select(
     has_hierarchy: bool,
     zone: &str,
 ) -> String {
-    // The day of what is converted or summed up the hierarchy: it is summed day by day. What is undated is of the last day there is.
+    // The day of what is converted or summed up the hierarchy: it is summed day by day. What is
+    // undated is of the last day there is.
     let converted = names(convertible.iter());
     let is_up = if has_hierarchy {
         "dimension != 'owner'"

@@ -1,4 +1,5 @@
-//! The queries of what stands beside the cells where they are read: exchange rates, the hierarchy, names of values.
+//! The queries of what stands beside the cells where they are read: exchange rates, the hierarchy,
+//! names of values.
 
 use super::ClickHouse;
 use crate::codec::Reader;
@@ -7,7 +8,8 @@ use crate::pipeline::OutsideError;
 use crate::window::DERIVED;
 
 impl ClickHouse {
-    /// All of them; amounts are converted into `reporting`, if there is one, by these rates and `more`.
+    /// All of them; amounts are converted into `reporting`, if there is one, by these rates and
+    /// `more`.
     ///
     /// # Errors
     /// What ClickHouse or the network answered.
@@ -38,7 +40,8 @@ impl ClickHouse {
     /// What ClickHouse or the network answered.
     pub async fn side_inputs_state(&self, generation: u32) -> Result<u64, OutsideError> {
         let of_table = |table| {
-            // A row of one version never changes. Those that newer ones replace only make the number another one once more.
+            // A row of one version never changes. Those that newer ones replace only make the
+            // number another one once more.
             format!(
                 "SELECT cityHash64('{table}', shard, id, version) AS row FROM {table} WHERE generation = {generation}"
             )

@@ -23,7 +23,8 @@ pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
 /// The partition of a row, its block and its bytes.
 type PartitionedRow<'a> = ((u32, i32), &'a Row<CellRows>, &'a [u8]);
 
-/// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves a margin for other settings.
+/// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves a
+/// margin for other settings.
 const PARTITIONS: usize = 50;
 
 fn damaged(doing: &'static str) -> impl Fn(Damaged) -> OutsideError {

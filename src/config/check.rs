@@ -415,7 +415,8 @@ impl Checker<'_> {
     }
 }
 
-/// The line a key like `topics[1].name` is on: that of its table where the key itself is not written.
+/// The line a key like `topics[1].name` is on: that of its table where the key itself is not
+/// written.
 fn line_of(text: &str, key: &str) -> usize {
     let (table, leaf) = key.rsplit_once('.').unwrap_or(("", key));
     let (table, nth) = match table.split_once('[') {

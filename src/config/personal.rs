@@ -1,4 +1,5 @@
-//! The key that personal data is hashed with. It comes from the environment or a file, and is never printed.
+//! The key that personal data is hashed with. It comes from the environment or a file, and is never
+//! printed.
 
 use super::Environment;
 use crate::event::mapping::{HashKey, Mapping, MappingError};

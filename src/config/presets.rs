@@ -1,4 +1,5 @@
-//! Presets: mappings of well-known sources, compiled in. Each is a file of `schemas/presets`, to be copied and changed where a source is customised.
+//! Presets: mappings of well-known sources, compiled in. Each is a file of `schemas/presets`, to be
+//! copied and changed where a source is customised.
 
 /// The presets there are.
 pub const NAMES: [&str; 9] = [
@@ -13,7 +14,8 @@ pub const NAMES: [&str; 9] = [
     "shopify",
 ];
 
-/// Mappings that are only to be copied, since which number means what differs from source to source.
+/// Mappings that are only to be copied, since which number means what differs from source to
+/// source.
 pub const TEMPLATES: [&str; 1] = ["redmine"];
 
 /// The mapping of a preset or template.

@@ -7,7 +7,8 @@ use crate::event::{When, is_currency, rate};
 use crate::input::{Table, Told};
 use crate::metric::Rate;
 
-/// Reads a CSV file with the columns `day`, `base`, `currency` and `rate`: one unit of the base is so many of the currency from that day on.
+/// Reads a CSV file with the columns `day`, `base`, `currency` and `rate`: one unit of the base is
+/// so many of the currency from that day on.
 ///
 /// # Errors
 /// The file, the line, and what would be right.

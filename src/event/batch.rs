@@ -1,7 +1,8 @@
-//! A batch of assertions as a message of the log holds it: each text once or twice, not once an assertion.
+//! A batch of assertions as a message of the log holds it: each text once or twice, not once an
+//! assertion.
 //!
-//! Owners, stages and currencies are named by nearly every event. A batch numbers the texts it meets, and whoever folds it looks up each
-//! of them once instead of once a value.
+//! Owners, stages and currencies are named by nearly every event. A batch numbers the texts it
+//! meets, and whoever folds it looks up each of them once instead of once a value.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -118,14 +119,16 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Reads `count` assertions. Where texts are `repeated`, one that was there lately is written as its distance.
+    /// Reads `count` assertions. Where texts are `repeated`, one that was there lately is written
+    /// as its distance.
     pub(super) fn read(
         reader: &mut Reader<'a>,
         count: usize,
         repeated: bool,
         schema: &Schema,
     ) -> Result<Self, Damaged> {
-        // A row image has some twenty values. Not more at once than the route's own batches need: a count may be damaged.
+        // A row image has some twenty values. Not more at once than the route's own batches need: a
+        // count may be damaged.
         let expected = count.min(500);
         let mut batch = Batch {
             texts: Vec::with_capacity(expected * 4),
@@ -215,7 +218,8 @@ pub(super) fn write<'a, 'b: 'a>(
     }
 }
 
-/// The texts written lately, by a hash of each: a text that finds its place taken is written once more.
+/// The texts written lately, by a hash of each: a text that finds its place taken is written once
+/// more.
 struct RecentTexts<'a> {
     slots: [(&'a str, u32); SLOTS],
     written: u32,

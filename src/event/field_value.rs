@@ -1,7 +1,9 @@
-//! Values of fields that are records of their own: each says one field of another record, which is the record it is about.
+//! Values of fields that are records of their own: each says one field of another record, which is
+//! the record it is about.
 //!
-//! A CRM that keeps custom fields as rows of a table (id, whose, which field, value) says a value again, moves it to another record or deletes it by the
-//! row's id alone. So such a row is a record, and tells the one it is about what to hold: see `record::field_value`.
+//! A CRM that keeps custom fields as rows of a table (id, whose, which field, value) says a value
+//! again, moves it to another record or deletes it by the row's id alone. So such a row is a
+//! record, and tells the one it is about what to hold: see `record::field_value`.
 
 use std::borrow::Cow;
 
@@ -26,7 +28,8 @@ pub struct FieldValues {
     pub field: Field,
     /// The value as a text.
     pub value: Field,
-    /// All four in one text, so that in a history they belong together: written here, never by a source.
+    /// All four in one text, so that in a history they belong together: written here, never by a
+    /// source.
     pub assignment: Field,
 }
 
@@ -81,7 +84,8 @@ impl<'a> Assignment<'a> {
         json!([spec.name, self.id, field_name(spec, &self.field), value]).to_string()
     }
 
-    /// Reads what [`Assignment::into_values`] wrote as the assignment; none of what it didn't write.
+    /// Reads what [`Assignment::into_values`] wrote as the assignment; none of what it didn't
+    /// write.
     pub fn unpack(text: &str, schema: &Schema) -> Option<Assignment<'static>> {
         let (entity, id, field, value): (String, String, String, Json) =
             serde_json::from_str(text).ok()?;
@@ -132,7 +136,8 @@ fn field_name(spec: &EntitySpec, field: &FieldName<'_>) -> String {
     }
 }
 
-/// The field of a name, of those that a value can be said of: not whether the record is there, nor what it was merged into.
+/// The field of a name, of those that a value can be said of: not whether the record is there, nor
+/// what it was merged into.
 fn field_of(
     spec: &'static EntitySpec,
     name: String,
@@ -151,7 +156,8 @@ pub fn can_be_said(field: Field) -> bool {
     field != Field::DELETED && field != Field::MERGED_INTO
 }
 
-/// True of an entity whose fields records of their own may say: not of what every shard has, nor of these records themselves.
+/// True of an entity whose fields records of their own may say: not of what every shard has, nor of
+/// these records themselves.
 pub fn can_be_about(spec: &EntitySpec, schema: &Schema) -> bool {
     let is_one = schema
         .field_values()
@@ -159,7 +165,8 @@ pub fn can_be_about(spec: &EntitySpec, schema: &Schema) -> bool {
     spec.placement == Placement::Home && !is_one
 }
 
-/// Makes an assertion of such a record complete: it says all of the assignment, or, deleted, that there is none any more. Others are left as they are.
+/// Makes an assertion of such a record complete: it says all of the assignment, or, deleted, that
+/// there is none any more. Others are left as they are.
 ///
 /// # Errors
 /// What is missing, or names what isn't there, or isn't a value of its field.

@@ -1,9 +1,11 @@
-//! The schema: every entity there is, and its fields by name, found with one look in a table that is built once from what is declared.
+//! The schema: every entity there is, and its fields by name, found with one look in a table that
+//! is built once from what is declared.
 
 use super::field_value::FieldValues;
 use super::schema::{Entity, EntitySpec, Field, FieldSpec};
 
-/// Four times as many slots as an entity may have fields, so that most names are found at the first.
+/// Four times as many slots as an entity may have fields, so that most names are found at the
+/// first.
 const SLOTS: usize = 4 * Field::FIRST_CUSTOM as usize;
 
 /// The fields of an entity by name.
@@ -39,7 +41,8 @@ impl Names {
     }
 }
 
-/// Of a name its length and three of its bytes, which distinguish the fields of today's entities almost always.
+/// Of a name its length and three of its bytes, which distinguish the fields of today's entities
+/// almost always.
 fn first_slot(name: &str) -> usize {
     let bytes = name.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {

@@ -1,4 +1,5 @@
-//! What an entity is made of: the types that `record` declares the entities with, and whoever decodes is given.
+//! What an entity is made of: the types that `record` declares the entities with, and whoever
+//! decodes is given.
 
 /// A kind of record, by the number that logs and facts hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +41,8 @@ pub enum Kind {
     Text,
     /// One of these words.
     Keyword(&'static [&'static str]),
-    /// The id of another record or person, qualified by the topic's `id_namespace`; `""` and `"0"` mean none.
+    /// The id of another record or person, qualified by the topic's `id_namespace`; `""` and `"0"`
+    /// mean none.
     Reference,
     /// An instant or a date.
     When,
@@ -67,7 +69,8 @@ pub struct FieldSpec {
     pub kind: Kind,
 }
 
-/// The number of a field within its entity; numbers from [`Field::FIRST_CUSTOM`] name custom fields of the shard.
+/// The number of a field within its entity; numbers from [`Field::FIRST_CUSTOM`] name custom fields
+/// of the shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Field(pub u16);
 
@@ -123,7 +126,8 @@ impl EntitySpec {
             .map(|number| Field(number as u16))
     }
 
-    /// The specification of one of its fields; every custom field is text of which the latest counts.
+    /// The specification of one of its fields; every custom field is text of which the latest
+    /// counts.
     pub fn spec(&self, field: Field) -> &'static FieldSpec {
         static CUSTOM: FieldSpec = FieldSpec {
             name: "custom",

@@ -1,6 +1,7 @@
 //! When something was said, and where: the two orders that make folding independent of delivery.
 
-/// A clock orders what is said of a record: event time, then the source's own sequence (an LSN, a commit number), else 0.
+/// A clock orders what is said of a record: event time, then the source's own sequence (an LSN, a
+/// commit number), else 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Clock {
     /// Event time in µs since the Unix epoch.
@@ -34,8 +35,8 @@ pub struct Stamp {
     pub origin: Origin,
 }
 
-/// A topic's number in origins: a stable hash of its name, so that every shard orders origins alike.
-/// The configuration refuses two input topics with one number.
+/// A topic's number in origins: a stable hash of its name, so that every shard orders origins
+/// alike. The configuration refuses two input topics with one number.
 pub fn topic_number(name: &str) -> u32 {
     (xxhash_rust::xxh3::xxh3_64(name.as_bytes()) >> 32) as u32
 }

@@ -42,7 +42,8 @@ pub struct Decimal(pub i64);
 pub const DECIMAL_ONE: i64 = 10_000;
 
 impl Decimal {
-    /// Reads `-12500.00`, `.5`, `1e3`. Refuses what four places can't hold exactly: money is never rounded here.
+    /// Reads `-12500.00`, `.5`, `1e3`. Refuses what four places can't hold exactly: money is never
+    /// rounded here.
     pub fn parse(text: &str) -> Option<Decimal> {
         let text = text.trim();
         if let Some(number) = plain(text.as_bytes()) {
@@ -85,11 +86,13 @@ impl Decimal {
     }
 }
 
-/// How many places before or behind the point a number with an exponent may have: more than anything it could mean.
+/// How many places before or behind the point a number with an exponent may have: more than
+/// anything it could mean.
 const PLACES: i64 = 64;
 
-/// A number with an exponent, as programs write large and small floating-point numbers (`1.25E7`, `4.2E-4`), without it; other texts as they are.
-/// Exactly or not at all: `None` for more than 64 places, and for what is no number.
+/// A number with an exponent, as programs write large and small floating-point numbers (`1.25E7`,
+/// `4.2E-4`), without it; other texts as they are. Exactly or not at all: `None` for more than 64
+/// places, and for what is no number.
 pub fn without_exponent(text: &str) -> Option<Cow<'_, str>> {
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
         return Some(Cow::Borrowed(text));
@@ -139,7 +142,8 @@ pub fn scaled(text: &str, places: usize) -> Option<i64> {
     format!("{whole}{fraction:0<places$}").parse().ok()
 }
 
-/// A whole number nearest to numerator ÷ denominator, a half away from zero as invoices are rounded. The denominator is above 0.
+/// A whole number nearest to numerator ÷ denominator, a half away from zero as invoices are
+/// rounded. The denominator is above 0.
 pub fn rounded(numerator: i128, denominator: i128) -> i128 {
     let (quotient, rest) = (numerator / denominator, numerator % denominator);
     let is_half = rest.unsigned_abs() >= denominator.unsigned_abs().div_ceil(2);
@@ -161,7 +165,8 @@ pub fn is_currency(code: &str) -> bool {
 /// What the places of a rate are counted in: a rate is a whole number of 10⁻¹².
 pub const RATE_ONE: i128 = 1_000_000_000_000;
 
-/// Reads a positive number below 10¹² with at most twelve places, such as an exchange rate, as a whole number of 10⁻¹².
+/// Reads a positive number below 10¹² with at most twelve places, such as an exchange rate, as a
+/// whole number of 10⁻¹².
 pub fn rate(text: &str) -> Option<i128> {
     let text = without_exponent(text.trim())?;
     let (whole, fraction) = text.split_once('.').unwrap_or((&*text, ""));
@@ -178,7 +183,8 @@ pub fn rate(text: &str) -> Option<i128> {
     (number > 0).then_some(number)
 }
 
-/// Reads `-12500.00`, the form almost every amount has, without wide arithmetic. `None` sends anything else to the full parser.
+/// Reads `-12500.00`, the form almost every amount has, without wide arithmetic. `None` sends
+/// anything else to the full parser.
 fn plain(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -223,7 +229,8 @@ pub fn write_decimal(number: i128, f: &mut impl std::fmt::Write) -> std::fmt::Re
 }
 
 impl When {
-    /// Reads an RFC 3339 instant, also with a blank for the `T` and with an offset like `+0100` or `+01`, or a date (`2026-03-04`).
+    /// Reads an RFC 3339 instant, also with a blank for the `T` and with an offset like `+0100` or
+    /// `+01`, or a date (`2026-03-04`).
     pub fn parse(text: &str) -> Option<When> {
         let text = text.trim();
         if text.len() <= 10 {
@@ -280,8 +287,9 @@ fn number(digits: &[u8]) -> Option<i64> {
     })
 }
 
-/// `YYYY-MM-DDTHH:MM:SSZ` and the same with a fraction, the form almost every event has, without a parser's generality.
-/// `None` sends anything else to the real parser, which also refuses what is wrong.
+/// `YYYY-MM-DDTHH:MM:SSZ` and the same with a fraction, the form almost every event has, without a
+/// parser's generality. `None` sends anything else to the real parser, which also refuses what is
+/// wrong.
 fn utc_seconds(b: &[u8]) -> Option<i64> {
     let zulu = b.last() == Some(&b'Z') && b.len() >= 20 && b.len() <= 27;
     if !zulu || b[10] != b'T' || b[13] != b':' || b[16] != b':' {

@@ -78,7 +78,8 @@ pub struct LinkMessage<'a> {
     pub content: Cow<'a, [u8]>,
 }
 
-/// A record on its way into another log: all that was ever asserted of it and still counts, with clocks and origins.
+/// A record on its way into another log: all that was ever asserted of it and still counts, with
+/// clocks and origins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordMessage<'a> {
     /// Which.

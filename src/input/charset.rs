@@ -1,4 +1,5 @@
-//! The characters of a file that doesn't say how they are written: UTF-8, unless the first line that isn't ASCII shows otherwise.
+//! The characters of a file that doesn't say how they are written: UTF-8, unless the first line
+//! that isn't ASCII shows otherwise.
 
 use std::borrow::Cow;
 
@@ -42,7 +43,8 @@ impl Charset {
         }
     }
 
-    /// Looks at a line, whose `parts` are decoded one by one. True if they are to be read as Windows-1252: by [`windows_1252`].
+    /// Looks at a line, whose `parts` are decoded one by one. True if they are to be read as
+    /// Windows-1252: by [`windows_1252`].
     pub fn look<'p>(
         &mut self,
         mut parts: impl Iterator<Item = &'p [u8]> + Clone,

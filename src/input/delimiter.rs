@@ -9,8 +9,9 @@ use super::charset::windows_1252;
 /// What may separate cells.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// The one delimiter that is in the header outside of quotes; of several the one by which most of the columns that the mapping names are there. A header of
-/// one column has none, and is read as if it were a comma. `start` is the start of the file.
+/// The one delimiter that is in the header outside of quotes; of several the one by which most of
+/// the columns that the mapping names are there. A header of one column has none, and is read as if
+/// it were a comma. `start` is the start of the file.
 ///
 /// # Errors
 /// What is ambiguous, and what to write.

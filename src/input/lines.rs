@@ -22,7 +22,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens a file; `-` is standard input. Of a line longer than `limit` one byte more is kept, so that it is seen to be too long.
+    /// Opens a file; `-` is standard input. Of a line longer than `limit` one byte more is kept, so
+    /// that it is seen to be too long.
     ///
     /// # Errors
     /// It can't be opened or read.

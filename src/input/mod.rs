@@ -1,4 +1,5 @@
-//! Files of tables and of messages, opened in one place: unpacked, and decoded to UTF-8. What is found out about a file, and not what everybody expects, is said.
+//! Files of tables and of messages, opened in one place: unpacked, and decoded to UTF-8. What is
+//! found out about a file, and not what everybody expects, is said.
 //!
 //! Everything is read as a stream: memory doesn't grow with a file.
 

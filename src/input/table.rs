@@ -25,7 +25,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens a table and reads its header. Where no delimiter is told it is the header's; of several the one by which most of the `wanted` columns are there.
+    /// Opens a table and reads its header. Where no delimiter is told it is the header's; of
+    /// several the one by which most of the `wanted` columns are there.
     ///
     /// # Errors
     /// It can't be read, has no header, or its delimiter is ambiguous.

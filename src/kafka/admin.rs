@@ -1,4 +1,5 @@
-//! Topics of our own: made with the right settings where they are missing, refused with the reason where they are wrong.
+//! Topics of our own: made with the right settings where they are missing, refused with the reason
+//! where they are wrong.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,10 +20,12 @@ pub fn log_topic(config: &Config, generation: u32) -> String {
     format!("{}.{generation}", config.log.topic)
 }
 
-/// Creates a log with `wanted` partitions and the settings the protocol rests on, or checks the one that is there.
+/// Creates a log with `wanted` partitions and the settings the protocol rests on, or checks the one
+/// that is there.
 ///
 /// # Errors
-/// What is wrong with the topic that is there, and the command that fixes it; or what Kafka answered.
+/// What is wrong with the topic that is there, and the command that fixes it; or what Kafka
+/// answered.
 pub(super) async fn ensure_log(
     config: &Config,
     topic: &str,
@@ -39,7 +42,8 @@ pub(super) async fn ensure_log(
     check_found(&config.kafka, &config.log, topic, found, wanted).await
 }
 
-/// Checks whether a log is what the protocol rests on: its partition count is the one homes are counted by, its settings lose nothing.
+/// Checks whether a log is what the protocol rests on: its partition count is the one homes are
+/// counted by, its settings lose nothing.
 ///
 /// # Errors
 /// What is wrong with the topic and the command that fixes it; or what Kafka answered.

@@ -1,4 +1,5 @@
-//! The retry policy of what runs: it goes on until the part is to stop, and reports meanwhile what it waits for.
+//! The retry policy of what runs: it goes on until the part is to stop, and reports meanwhile what
+//! it waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

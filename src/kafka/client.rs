@@ -48,8 +48,8 @@ pub fn producer(kafka: &Kafka) -> ClientConfig {
     producing(kafka, &[("enable.idempotence", "true")])
 }
 
-/// A producer of messages whose order does not matter: dead letters and replays. It may send one twice, and does not
-/// try for long: its callers retry.
+/// A producer of messages whose order does not matter: dead letters and replays. It may send one
+/// twice, and does not try for long: its callers retry.
 pub fn aside(kafka: &Kafka) -> ClientConfig {
     let settings = [
         ("enable.idempotence", "false"),
@@ -105,8 +105,9 @@ pub fn member(kafka: &Kafka, name: &str, reset: &str) -> ClientConfig {
         .set("auto.offset.reset", reset)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "45000")
-        // A member that lost its broker while it was joining goes on at the next look at the topics: in seconds, not in five minutes.
-        // It is also how soon new partitions of an input topic are read.
+        // A member that lost its broker while it was joining goes on at the next look at the
+        // topics: in seconds, not in five minutes. It is also how soon new partitions of an input
+        // topic are read.
         .set("topic.metadata.refresh.interval.ms", "10000")
         // The default of a second halves a fast consumer.
         .set("fetch.queue.backoff.ms", "10")
@@ -145,7 +146,8 @@ pub type Producer = FutureProducer<Hearing>;
 /// A client that makes and changes topics.
 pub type Admin = AdminClient<Hearing>;
 
-/// Handles a client's errors: librdkafka repeats the same one a thousand times while brokers are down, and every call returns it anyway.
+/// Handles a client's errors: librdkafka repeats the same one a thousand times while brokers are
+/// down, and every call returns it anyway.
 macro_rules! heard {
     ($context:ty) => {
         impl rdkafka::ClientContext for $context {
@@ -219,7 +221,8 @@ pub fn outside(doing: impl Into<String>, error: KafkaError) -> OutsideError {
                 fault: Fault::User,
                 is_transient: false,
             },
-            // The producer has lost its sequence and can't go on; a new one starts from what was acknowledged.
+            // The producer has lost its sequence and can't go on; a new one starts from what was
+            // acknowledged.
             Some(Code::Fatal) => OutsideError::fatal(
                 doing,
                 format!("{error}; restart this instance, nothing is lost"),

@@ -1,4 +1,5 @@
-//! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written before the input offset moves.
+//! Dead letters: what could not be decoded, with where it was, why, and its raw bytes. Written
+//! before the input offset moves.
 
 mod items;
 pub mod read;
@@ -20,7 +21,8 @@ use crate::event::decode::{Decoded, Rejected};
 use crate::event::feed::avro::Schemas;
 use crate::pipeline::OutsideError;
 
-/// The names of the headers a dead letter carries besides those of its message and its [`origin::header`]s.
+/// The names of the headers a dead letter carries besides those of its message and its
+/// [`origin::header`]s.
 pub mod header {
     /// The reason's name.
     pub const REASON: &str = "dealpulse-reason";
@@ -30,7 +32,8 @@ pub mod header {
     pub const ITEMS: &str = "dealpulse-items";
     /// What was taken out of it: [`super::Redaction::name`].
     pub const REDACTED: &str = "dealpulse-redacted";
-    /// Makes a message without a value the mark that a dead letter was replayed: `partition:offset` of the dead letter.
+    /// Makes a message without a value the mark that a dead letter was replayed: `partition:offset`
+    /// of the dead letter.
     pub const REPLAYED: &str = "dealpulse-replayed";
 }
 
@@ -59,8 +62,9 @@ impl Producers {
         Ok(Producers { together, alone })
     }
 
-    /// The producer for attempt number `attempt`, from 0. A broker refuses a batch as a whole: what was refused together is tried alone, so
-    /// that what can't be written does not keep back what can.
+    /// The producer for attempt number `attempt`, from 0. A broker refuses a batch as a whole: what
+    /// was refused together is tried alone, so that what can't be written does not keep back what
+    /// can.
     pub fn attempt(&self, attempt: u32) -> &Producer {
         if attempt == 0 {
             &self.together
@@ -81,20 +85,23 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// The message's own headers: in binary mode they are half of the event.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// Why: the name of a [`crate::event::decode::Reason`], of this version or another; of many items, that of the most.
+    /// Why: the name of a [`crate::event::decode::Reason`], of this version or another; of many
+    /// items, that of the most.
     pub reason: String,
     /// What exactly was wrong.
     pub detail: String,
     /// The item's bytes; the message's, if it is not a batch.
     pub raw: Vec<u8>,
-    /// The bad items of the message that it stands for, if they are too many for a dead letter each; its bytes are then the message's.
+    /// The bad items of the message that it stands for, if they are too many for a dead letter
+    /// each; its bytes are then the message's.
     pub items: Option<Items>,
     /// What was taken out of key, headers and bytes, if something was.
     pub redaction: Option<Redaction>,
 }
 
 impl DeadLetter {
-    /// The dead letter of an item that was rejected, of a message of this `origin` that has these headers.
+    /// The dead letter of an item that was rejected, of a message of this `origin` that has these
+    /// headers.
     fn new(
         message: &impl Message,
         headers: &[Header<'_>],
@@ -193,7 +200,8 @@ impl DeadLetter {
     }
 }
 
-/// The headers the source gave a message. Those of an earlier dead letter are left out: they are set again.
+/// The headers the source gave a message. Those of an earlier dead letter are left out: they are
+/// set again.
 fn own(headers: &[Header<'_>]) -> Vec<(String, Vec<u8>)> {
     let own = headers.iter().filter(|(name, _)| !name.starts_with(PREFIX));
     own.map(|(name, value)| ((*name).to_owned(), value.to_vec()))

@@ -71,7 +71,8 @@ impl<S> Folding<S> {
         format!("log {} {name}", self.generation)
     }
 
-    /// The same of a shard: each has a line of its own, so that none hides or clears another's problem.
+    /// The same of a shard: each has a line of its own, so that none hides or clears another's
+    /// problem.
     fn shard_part(&self, shard: Home) -> String {
         self.part(&format!("shard {shard}"))
     }
@@ -95,7 +96,8 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Joins the fold group and folds whatever is assigned, until stopped. Call it within a tokio runtime.
+    /// Joins the fold group and folds whatever is assigned, until stopped. Call it within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// If the properties make no consumer.
@@ -156,8 +158,8 @@ impl Fold {
         })
     }
 
-    /// Flushes what is folded, leaves the group, and returns when nothing runs any more: true if everything folded is flushed.
-    /// Blocks; not for an async thread.
+    /// Flushes what is folded, leaves the group, and returns when nothing runs any more: true if
+    /// everything folded is flushed. Blocks; not for an async thread.
     pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
         // A panic in it has been printed; there is nothing more to stop.

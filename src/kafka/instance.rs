@@ -1,5 +1,6 @@
-//! An instance: what runs in one process for the epochs there are. A fold for every log, a route for every reading of the input topics,
-//! a carrier for every old log that still feeds a newer one. It follows the epochs as they come and go.
+//! An instance: what runs in one process for the epochs there are. A fold for every log, a route
+//! for every reading of the input topics, a carrier for every old log that still feeds a newer one.
+//! It follows the epochs as they come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -89,7 +90,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
         }
     }
 
-    /// Starts what these epochs need and stops what they need no more. Call it within a tokio runtime.
+    /// Starts what these epochs need and stops what they need no more. Call it within a tokio
+    /// runtime.
     ///
     /// # Errors
     /// What can't be started; what could be goes on. The next call tries again.
@@ -106,7 +108,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
             .partition(|(generation, _)| !generations.contains_key(generation));
         self.folds = running;
         stop(routes, folds).await;
-        // The shards that go on hear of it only now: those that were to stop have flushed what they had.
+        // The shards that go on hear of it only now: those that were to stop have flushed what they
+        // had.
         self.epochs
             .send_if_modified(|known| std::mem::replace(known, epochs.clone()) != epochs);
 
@@ -130,8 +133,9 @@ impl<S: Store + Clone + 'static> Instance<S> {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Reports a configuration that the current epoch is not of: a rebuild has replaced the epoch it is of. The instance goes on by the
-    /// epochs, but it couldn't be started again once the old epoch is dropped.
+    /// Reports a configuration that the current epoch is not of: a rebuild has replaced the epoch
+    /// it is of. The instance goes on by the epochs, but it couldn't be started again once the old
+    /// epoch is dropped.
     fn report_outdated(&mut self, epochs: &[Epoch]) {
         let Parts {
             config,
@@ -155,8 +159,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
         );
     }
 
-    /// The generations of the log that are to be folded, with an epoch of each. One with an epoch of another catalogue than this program's is
-    /// left to those that have it.
+    /// The generations of the log that are to be folded, with an epoch of each. One with an epoch
+    /// of another catalogue than this program's is left to those that have it.
     fn countable<'e>(&self, epochs: &'e [Epoch]) -> BTreeMap<u32, &'e Epoch> {
         let mut problem = catalogue::check(epochs, self.parts.catalogue)
             .err()
@@ -301,7 +305,8 @@ impl<S: Store + Clone + 'static> Instance<S> {
         })
     }
 
-    /// Stops in the order of the data: what reads first, then the folds with their last flush. True if everything read is flushed.
+    /// Stops in the order of the data: what reads first, then the folds with their last flush. True
+    /// if everything read is flushed.
     pub async fn stop(mut self) -> bool {
         stop(
             std::mem::take(&mut self.routes),

@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::pipeline::{Entry, Epoch, Log, OutsideError};
 use crate::record::Home;
 
-/// For how long a log that was checked is known to be right: shards are taken on many at a time, and one check will do for them.
+/// For how long a log that was checked is known to be right: shards are taken on many at a time,
+/// and one check will do for them.
 const RIGHT_FOR: Duration = Duration::from_millis(200);
 
 /// The log of one generation.
@@ -27,11 +28,13 @@ pub struct KafkaLog {
     config: Arc<Config>,
     topic: Arc<str>,
     partitions: u32,
-    /// When it was last checked and right. Locked while it is checked, so that the others wait for the answer.
+    /// When it was last checked and right. Locked while it is checked, so that the others wait for
+    /// the answer.
     right_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
     producer: Producer,
     onlooker: Arc<Onlooker>,
-    /// The member of the fold group, through which positions are committed; weak, since it outlives us only by accident.
+    /// The member of the fold group, through which positions are committed; weak, since it outlives
+    /// us only by accident.
     member: Arc<OnceLock<Weak<BaseConsumer<Member>>>>,
 }
 
@@ -68,8 +71,9 @@ impl KafkaLog {
         &self.topic
     }
 
-    /// Creates the topic, or checks the one that is there. Once that has succeeded it isn't repeated: from then on the log is checked at
-    /// every assignment, by [`Log::check`], and never created again.
+    /// Creates the topic, or checks the one that is there. Once that has succeeded it isn't
+    /// repeated: from then on the log is checked at every assignment, by [`Log::check`], and never
+    /// created again.
     ///
     /// # Errors
     /// What is wrong with the topic and the command that fixes it; or what Kafka answered.
@@ -129,7 +133,8 @@ impl Log for KafkaLog {
             );
             added.map_err(|error| outside("committing", error))?;
         }
-        // The checkpoint is what counts. A commit that fails, for example for a partition that has just moved, is left to the new owner.
+        // The checkpoint is what counts. A commit that fails, for example for a partition that has
+        // just moved, is left to the new owner.
         if let Err(error) = member.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "a commit of the fold group failed");
         }
@@ -190,7 +195,8 @@ impl Log for KafkaLog {
                     {
                         return Ok(None);
                     }
-                    // While brokers are down there is an error every second; the next poll may succeed.
+                    // While brokers are down there is an error every second; the next poll may
+                    // succeed.
                     Some(Err(_)) | None => {}
                 }
             }

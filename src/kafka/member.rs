@@ -1,4 +1,5 @@
-//! A member of the fold group: handler partitions over at the offsets of their checkpoints, and gives them up only when they are flushed.
+//! A member of the fold group: handler partitions over at the offsets of their checkpoints, and
+//! gives them up only when they are flushed.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -13,14 +14,15 @@ use crate::record::Home;
 
 /// Who folds the partitions a member is given.
 pub(super) trait AssignmentHandler: Send + Sync {
-    /// The offset a shard goes on from. Blocks until the store has answered; `None` when the process is ending.
+    /// The offset a shard goes on from. Blocks until the store has answered; `None` when the
+    /// process is ending.
     fn start_of(&self, shard: Home) -> Option<u64>;
 
     /// Takes a shard on: its messages come from `queue`.
     fn on_assigned(&self, shard: Home, queue: PartitionQueue<Member>);
 
-    /// Gives shards up: fences them, flushes what is folded, and returns when nothing of them runs any more.
-    /// Of those that were lost already, nothing is flushed: another owner is at work.
+    /// Gives shards up: fences them, flushes what is folded, and returns when nothing of them runs
+    /// any more. Of those that were lost already, nothing is flushed: another owner is at work.
     fn on_revoked(&self, shards: &[Home], lost: bool);
 }
 

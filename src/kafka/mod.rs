@@ -1,4 +1,5 @@
-//! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log; dead letters; the schema registry.
+//! Kafka: the log over rdkafka; the route group over the input topics; the fold group over the log;
+//! dead letters; the schema registry.
 
 pub mod admin;
 mod backoff;

@@ -1,5 +1,5 @@
-//! Origins: where an item was first read. A message that was replayed from the dead letters carries its origin in its headers, and keeps it however
-//! often it is dead-lettered again.
+//! Origins: where an item was first read. A message that was replayed from the dead letters carries
+//! its origin in its headers, and keeps it however often it is dead-lettered again.
 
 use rdkafka::message::{Headers, OwnedHeaders};
 use rdkafka::{Message, Timestamp};
@@ -25,7 +25,8 @@ pub mod header {
     pub const ATTEMPT: &str = "dealpulse-attempt";
     /// The timestamp of the message in ms since the epoch; empty if it had none.
     pub const TIMESTAMP: &str = "dealpulse-timestamp";
-    /// Whose timestamp that is: `create`, the producer's, or `append`, the broker's. The producer's, if the header is missing.
+    /// Whose timestamp that is: `create`, the producer's, or `append`, the broker's. The
+    /// producer's, if the header is missing.
     pub const TIMESTAMP_TYPE: &str = "dealpulse-timestamp-type";
 }
 
@@ -34,7 +35,8 @@ const APPEND: &str = "append";
 /// Its value for a producer's.
 const CREATE: &str = "create";
 
-/// Where an item was first read in its topic, the time it had there, and how often it was replayed since.
+/// Where an item was first read in its topic, the time it had there, and how often it was replayed
+/// since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// The partition.
@@ -52,7 +54,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of a message of an input topic: that in its headers if it was replayed to this topic, else its own position.
+    /// The origin of a message of an input topic: that in its headers if it was replayed to this
+    /// topic, else its own position.
     ///
     /// Headers that are incomplete or malformed are ignored: the message then counts as a new one.
     pub fn of(message: &impl Message, headers: &[Header<'_>]) -> Origin {
@@ -118,7 +121,8 @@ impl Origin {
         }
     }
 
-    /// Decodes a message of this origin, one in Avro by the schemas that are known. An item of a batch that comes back alone keeps its index.
+    /// Decodes a message of this origin, one in Avro by the schemas that are known. An item of a
+    /// batch that comes back alone keeps its index.
     pub fn decode<'m>(
         &self,
         topic: &Topic,

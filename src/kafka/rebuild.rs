@@ -1,4 +1,5 @@
-//! What a rebuild reads from Kafka: where its inputs end, how far they are routed into the new log, and from where the old log is carried over.
+//! What a rebuild reads from Kafka: where its inputs end, how far they are routed into the new log,
+//! and from where the old log is carried over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,7 +1,9 @@
-//! The schema registry: the schemas that messages in Avro and Protobuf were written with, each fetched once, by the interface that Confluent's registry, Apicurio, Karapace
-//! and Redpanda share (<https://docs.confluent.io/platform/current/schema-registry/develop/api.html>).
+//! The schema registry: the schemas that messages in Avro and Protobuf were written with, each
+//! fetched once, by the interface that Confluent's registry, Apicurio, Karapace and Redpanda share
+//! (<https://docs.confluent.io/platform/current/schema-registry/develop/api.html>).
 //!
-//! A schema of an id never changes, so what is known stays right while the registry is away; only what isn't known yet has to wait.
+//! A schema of an id never changes, so what is known stays right while the registry is away; only
+//! what isn't known yet has to wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -130,7 +132,8 @@ impl Registry {
         &self.schemas
     }
 
-    /// The schemas that the value and the key of a message of a topic name and that aren't known yet.
+    /// The schemas that the value and the key of a message of a topic name and that aren't known
+    /// yet.
     pub fn lacking(
         &mut self,
         topic: &Topic,
@@ -166,7 +169,8 @@ impl Registry {
     /// Fetches schemas; only until `deadline`, if there are many.
     ///
     /// # Errors
-    /// Until when to wait, and why. That the registry has no such schema is no error: then the message is to be decoded, and will be rejected.
+    /// Until when to wait, and why. That the registry has no such schema is no error: then the
+    /// message is to be decoded, and will be rejected.
     pub async fn fetch(&mut self, ids: &[u32], deadline: Instant) -> Result<(), Waiting> {
         for id in ids {
             self.ask(*id, deadline).await?;
@@ -318,7 +322,8 @@ impl Registry {
     }
 }
 
-/// The code of a refusal. Those of subjects and versions that aren't there (40401, 40402) mean the same as that of schemas.
+/// The code of a refusal. Those of subjects and versions that aren't there (40401, 40402) mean the
+/// same as that of schemas.
 fn refusal(body: &[u8]) -> Option<u32> {
     let refusal: Refusal = serde_json::from_slice(body).ok()?;
     let code = refusal.error_code;

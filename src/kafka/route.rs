@@ -1,4 +1,5 @@
-//! The route group: input topics in, assertions out to their homes, dead letters aside; then, and only then, the input offset moves.
+//! The route group: input topics in, assertions out to their homes, dead letters aside; then, and
+//! only then, the input offset moves.
 
 mod gaps;
 mod group;
@@ -39,7 +40,8 @@ const IN_FLIGHT: usize = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often a wait for acknowledgements looks whether it should end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// How long a stop waits for messages in flight. Kafka may be down; the next member routes again what it has not acknowledged.
+/// How long a stop waits for messages in flight. Kafka may be down; the next member routes again
+/// what it has not acknowledged.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The present (µs). Passed in, because the demonstration's time runs faster than ours.
@@ -127,8 +129,8 @@ impl Route {
         })
     }
 
-    /// Waits for what is on its way, leaves the group, and returns when nothing runs any more: true if everything read is acknowledged.
-    /// Blocks; not for an async thread.
+    /// Waits for what is on its way, leaves the group, and returns when nothing runs any more: true
+    /// if everything read is acknowledged. Blocks; not for an async thread.
     pub fn stop(mut self) -> bool {
         self.stop.store(true, Ordering::Release);
         // A panic in it has been printed; there is nothing more to stop.
@@ -193,7 +195,8 @@ impl Router {
         self.finish()
     }
 
-    /// Drops partitions that were revoked. Their new member routes again what is not committed, so none of it may be committed here.
+    /// Drops partitions that were revoked. Their new member routes again what is not committed, so
+    /// none of it may be committed here.
     fn give_up(&mut self, revoked: &[Input], messages: &mut Vec<BorrowedMessage<'_>>) {
         for input in revoked {
             messages.retain(|message| !input.is_of(message));
@@ -206,7 +209,8 @@ impl Router {
         }
     }
 
-    /// What retention took of the input topics before it was read, found by the offsets that are left out. `None` if it was to stop meanwhile.
+    /// What retention took of the input topics before it was read, found by the offsets that are
+    /// left out. `None` if it was to stop meanwhile.
     fn gaps(&mut self, messages: &[BorrowedMessage<'_>]) -> Option<Vec<Gap>> {
         if self.routing.old_log.is_some() {
             return Some(Vec::new()); // that one stops the carrying
@@ -259,8 +263,9 @@ impl Router {
         }
     }
 
-    /// Decodes messages and spreads what they assert over the homes, so that few large messages go to the log.
-    /// Those of a partition that waits for a schema are passed over; they are read again.
+    /// Decodes messages and spreads what they assert over the homes, so that few large messages go
+    /// to the log. Those of a partition that waits for a schema are passed over; they are read
+    /// again.
     fn batch(&mut self, messages: &[BorrowedMessage<'_>]) -> Result<Batch, OutsideError> {
         let (now, telemetry) = ((self.routing.clock)(), &self.routing.telemetry);
         let deadline = Instant::now() + registry::TURN;
@@ -344,7 +349,8 @@ impl Router {
         Ok(batch)
     }
 
-    /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is neither folded nor dead-lettered.
+    /// Sends a batch on, retrying what fails for now: an offset never moves past a message that is
+    /// neither folded nor dead-lettered.
     fn send(&mut self, batch: Batch) -> OnItsWay {
         for (input, offset, dead_letter) in batch.dead_letters {
             self.workers.entry(input).or_default().set_aside(
@@ -380,7 +386,8 @@ impl Router {
         }
     }
 
-    /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was to stop and it took too long.
+    /// Waits for the oldest batch on its way and moves the offsets past it. False if the route was
+    /// to stop and it took too long.
     fn settle_oldest(&mut self) -> Result<bool, OutsideError> {
         let Some(mut oldest) = self.in_flight.pop_front() else {
             return Ok(true);
@@ -408,7 +415,8 @@ impl Router {
         Ok(true)
     }
 
-    /// Commits what is done, pauses partitions that wait, goes back to where one has waited for a schema, and reports which are paused.
+    /// Commits what is done, pauses partitions that wait, goes back to where one has waited for a
+    /// schema, and reports which are paused.
     fn look_at_partitions(&mut self) {
         let mut commits = Vec::new();
         for (input, worker) in &mut self.workers {

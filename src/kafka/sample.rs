@@ -1,4 +1,5 @@
-//! Samples: the newest messages of topics, to look at. Nothing is committed, and no consumer group is joined.
+//! Samples: the newest messages of topics, to look at. Nothing is committed, and no consumer group
+//! is joined.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,8 @@ impl Sampled {
     }
 }
 
-/// The newest messages of each topic, at most so many and as far as they come within this time, in no order across partitions. Blocks.
+/// The newest messages of each topic, at most so many and as far as they come within this time, in
+/// no order across partitions. Blocks.
 ///
 /// # Errors
 /// There is no such topic, or what Kafka answered.

@@ -1,8 +1,9 @@
 //! How many purchases are expected: the BG/NBD model.
 //!
-//! Fader, Hardie and Lee (2005), "Counting Your Customers the Easy Way: An Alternative to the Pareto/NBD Model", Marketing Science 24(2).
-//! While active, a customer buys at random at a rate λ, and after each purchase becomes inactive with probability p. Over the customers λ
-//! has a gamma distribution (shape r, rate α) and p a beta distribution (a, b).
+//! Fader, Hardie and Lee (2005), "Counting Your Customers the Easy Way: An Alternative to the
+//! Pareto/NBD Model", Marketing Science 24(2). While active, a customer buys at random at a rate λ,
+//! and after each purchase becomes inactive with probability p. Over the customers λ has a gamma
+//! distribution (shape r, rate α) and p a beta distribution (a, b).
 
 use libm::lgamma;
 
@@ -35,7 +36,8 @@ struct Group {
     customers: f64,
 }
 
-/// Summaries, grouped: a likelihood is computed once for those that are equal, and what depends on the frequency alone once for each.
+/// Summaries, grouped: a likelihood is computed once for those that are equal, and what depends on
+/// the frequency alone once for each.
 struct Sample {
     frequencies: Vec<f64>,
     groups: Vec<Group>,
@@ -76,7 +78,8 @@ impl Sample {
         }
     }
 
-    /// The log-likelihood: equation (6) of the paper, with both its terms as logarithms so that neither over- nor underflows.
+    /// The log-likelihood: equation (6) of the paper, with both its terms as logarithms so that
+    /// neither over- nor underflows.
     fn log_likelihood(&self, model: &BgNbd) -> f64 {
         let BgNbd { r, alpha, a, b } = *model;
         let constant = r * alpha.ln() - lgamma(r) - lgamma(b) + lgamma(a + b);
@@ -154,8 +157,9 @@ impl BgNbd {
 
     /// The probability that the customer is still active.
     ///
-    /// Fader and Hardie (2008), "Computing P(alive) Using the BG/NBD Model". A customer who bought once is active by the model's
-    /// assumption, as customers become inactive after repeat purchases only.
+    /// Fader and Hardie (2008), "Computing P(alive) Using the BG/NBD Model". A customer who bought
+    /// once is active by the model's assumption, as customers become inactive after repeat
+    /// purchases only.
     ///
     /// # Errors
     /// [`LifetimeError::Impossible`] if the summary can't be.
@@ -172,13 +176,16 @@ impl BgNbd {
 
     /// The purchases that are expected within `horizon` from the end of the observation.
     ///
-    /// Equation (10) of the paper, in another form. There, a Gauss hypergeometric function is subtracted from 1 and divided by a - 1, which loses
-    /// all digits around a = 1. Here the same value is the sum over k of P(N > k) · E[(1-p)^k]: N are the purchases if the customer were never
-    /// to become inactive, with a negative binomial distribution, and (1-p)^k is the probability to be still active after k of them. All of
-    /// its terms are positive, so none cancels another.
+    /// Equation (10) of the paper, in another form. There, a Gauss hypergeometric function is
+    /// subtracted from 1 and divided by a - 1, which loses all digits around a = 1. Here the same
+    /// value is the sum over k of P(N > k) · E[(1-p)^k]: N are the purchases if the customer were
+    /// never to become inactive, with a negative binomial distribution, and (1-p)^k is the
+    /// probability to be still active after k of them. All of its terms are positive, so none
+    /// cancels another.
     ///
     /// # Errors
-    /// A summary that can't be, a horizon below zero or above [`MAX_HORIZON`], or a sum of too many terms.
+    /// A summary that can't be, a horizon below zero or above [`MAX_HORIZON`], or a sum of too many
+    /// terms.
     pub fn expected_purchases(
         &self,
         customer: &Summary,
@@ -199,11 +206,12 @@ impl BgNbd {
     }
 }
 
-/// The expected purchases of a customer who is active now: their number without inactivity has a negative binomial distribution of this
-/// `shape` with success probability 1 - `z`; the probability to become inactive after each has a beta distribution (`a`, `b`).
+/// The expected purchases of a customer who is active now: their number without inactivity has a
+/// negative binomial distribution of this `shape` with success probability 1 - `z`; the probability
+/// to become inactive after each has a beta distribution (`a`, `b`).
 ///
-/// The weight of n such purchases is (shape)_n / n! · z^n; weights are kept within the range of f64 by scaling all sums at once, and divided
-/// out at the end. None if it takes too many terms.
+/// The weight of n such purchases is (shape)_n / n! · z^n; weights are kept within the range of f64
+/// by scaling all sums at once, and divided out at the end. None if it takes too many terms.
 fn purchases_if_active(shape: f64, z: f64, a: f64, b: f64) -> Option<f64> {
     const PRECISION: f64 = 1e-13;
     const MOST_TERMS: u32 = 5_000_000;
@@ -216,7 +224,8 @@ fn purchases_if_active(shape: f64, z: f64, a: f64, b: f64) -> Option<f64> {
     for n in 0..MOST_TERMS {
         let n = f64::from(n);
         let ratio = z * (shape + n) / (n + 1.0);
-        // From here on the weights fall at least as fast as this, and `made` grows by at most 1 each.
+        // From here on the weights fall at least as fast as this, and `made` grows by at most 1
+        // each.
         let fall = ratio.max(z);
         if fall < 1.0 {
             let rest = weight * fall / (1.0 - fall);

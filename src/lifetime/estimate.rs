@@ -1,4 +1,5 @@
-//! From payments to what is expected of every customer, one fit a currency: money of two currencies is never added.
+//! From payments to what is expected of every customer, one fit a currency: money of two currencies
+//! is never added.
 
 use super::history::{Customer, Payment, customer, sort};
 use super::{BgNbd, Fit, GammaGamma, Horizon, LifetimeError, Prediction, Spend, Summary, predict};
@@ -27,7 +28,8 @@ pub struct Estimate {
     pub value_model: Result<Fit<GammaGamma>, LifetimeError>,
     /// All purchases up to the end.
     pub so_far: Total,
-    /// Those of the last days, as many as the horizon has: what would be expected if everything went on as it did.
+    /// Those of the last days, as many as the horizon has: what would be expected if everything
+    /// went on as it did.
     pub recent: Total,
 }
 
@@ -82,8 +84,8 @@ impl Estimate {
     }
 }
 
-/// Fits both models for every currency, and says what they expect. Payments after `end` are left out; without it, the last payment is
-/// the end. None if no account has bought anything.
+/// Fits both models for every currency, and says what they expect. Payments after `end` are left
+/// out; without it, the last payment is the end. None if no account has bought anything.
 pub fn estimate(
     mut payments: Vec<Payment>,
     end: Option<i32>,

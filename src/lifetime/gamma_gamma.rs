@@ -1,8 +1,9 @@
 //! What a purchase is worth: the Gamma-Gamma model.
 //!
-//! Fader and Hardie (2013), "The Gamma-Gamma Model of Monetary Value" (technical note 025). The values of a customer's purchases vary by a
-//! gamma distribution (shape p) around a mean of the customer's own, and these means vary over the customers: the rate of the first
-//! distribution has itself a gamma distribution (shape q, rate γ).
+//! Fader and Hardie (2013), "The Gamma-Gamma Model of Monetary Value" (technical note 025). The
+//! values of a customer's purchases vary by a gamma distribution (shape p) around a mean of the
+//! customer's own, and these means vary over the customers: the rate of the first distribution has
+//! itself a gamma distribution (shape q, rate γ).
 
 use libm::lgamma;
 
@@ -32,7 +33,8 @@ pub struct GammaGamma {
     pub gamma: f64,
 }
 
-/// The log-likelihood: equation (1a) of the note. Sorted by purchases, so that what depends on their number alone is computed once for each.
+/// The log-likelihood: equation (1a) of the note. Sorted by purchases, so that what depends on
+/// their number alone is computed once for each.
 fn log_likelihood(model: &GammaGamma, sorted: &[Spend], unit: f64) -> f64 {
     let GammaGamma { p, q, gamma } = *model;
     let constant = q * gamma.ln() - lgamma(q);
@@ -62,7 +64,8 @@ fn usable(spends: &[Spend]) -> Vec<Spend> {
 
 impl GammaGamma {
     /// # Errors
-    /// [`LifetimeError::BadParameter`] unless all are finite and above zero; [`LifetimeError::NoMeanValue`] if q is not above 1.
+    /// [`LifetimeError::BadParameter`] unless all are finite and above zero;
+    /// [`LifetimeError::NoMeanValue`] if q is not above 1.
     pub fn new(p: f64, q: f64, gamma: f64) -> Result<Self, LifetimeError> {
         for (name, value) in NAMES.into_iter().zip([p, q, gamma]) {
             check_parameter(name, value)?;
@@ -73,8 +76,8 @@ impl GammaGamma {
         Ok(GammaGamma { p, q, gamma })
     }
 
-    /// The parameters that make what the customers spent most likely. Those without a purchase or with a mean that isn't above zero are
-    /// left out: the model has no place for them.
+    /// The parameters that make what the customers spent most likely. Those without a purchase or
+    /// with a mean that isn't above zero are left out: the model has no place for them.
     ///
     /// # Errors
     /// Too few customers, a likelihood without a greatest value, or values without a mean.
@@ -104,7 +107,8 @@ impl GammaGamma {
         })
     }
 
-    /// The natural logarithm of the likelihood of what the customers spent, without those that [`GammaGamma::fit`] leaves out.
+    /// The natural logarithm of the likelihood of what the customers spent, without those that
+    /// [`GammaGamma::fit`] leaves out.
     pub fn log_likelihood(&self, spends: &[Spend]) -> f64 {
         log_likelihood(self, &usable(spends), 1.0)
     }
@@ -114,8 +118,10 @@ impl GammaGamma {
         self.p * self.gamma / (self.q - 1.0)
     }
 
-    /// The mean value that is expected of the customer's purchases: equation (5) of the note, between the customer's own mean and that of all, and nearer to
-    /// the own one the more purchases it is of. A mean below zero (more given back than bought) or none at all counts as 0.
+    /// The mean value that is expected of the customer's purchases: equation (5) of the note,
+    /// between the customer's own mean and that of all, and nearer to the own one the more
+    /// purchases it is of. A mean below zero (more given back than bought) or none at all counts as
+    /// 0.
     pub fn expected_value(&self, spend: &Spend) -> f64 {
         let x = f64::from(spend.purchases);
         // `max` gives the 0 also for NaN.

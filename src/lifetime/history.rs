@@ -38,8 +38,9 @@ pub struct Customer {
 /// A day of purchase and what is left of its value.
 type Purchase = (i32, i128);
 
-/// The purchases of one account in one currency, by day. All of a day are one purchase, as the models know no two at one moment. What was given
-/// back reduces the latest purchase before, the first one if there is none.
+/// The purchases of one account in one currency, by day. All of a day are one purchase, as the
+/// models know no two at one moment. What was given back reduces the latest purchase before, the
+/// first one if there is none.
 fn purchases(payments: &[Payment]) -> Vec<Purchase> {
     let mut purchases: Vec<Purchase> = Vec::new();
     let mut given_back_before = 0;
@@ -57,7 +58,8 @@ fn purchases(payments: &[Payment]) -> Vec<Purchase> {
     purchases
 }
 
-/// Sorts payments for [`customer`]: by currency and account, then by day, purchases before what was given back.
+/// Sorts payments for [`customer`]: by currency and account, then by day, purchases before what was
+/// given back.
 pub(super) fn sort(payments: &mut [Payment]) {
     payments.sort_by(|a, b| {
         let order = |p: &Payment| (p.day, p.amount < 0);
@@ -67,7 +69,8 @@ pub(super) fn sort(payments: &mut [Payment]) {
     });
 }
 
-/// The customer that made these payments, sorted, up to the day `end`; None if it never bought. Also hands each purchase to `each`.
+/// The customer that made these payments, sorted, up to the day `end`; None if it never bought.
+/// Also hands each purchase to `each`.
 pub(super) fn customer(
     payments: &[Payment],
     end: i32,

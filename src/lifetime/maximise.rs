@@ -5,11 +5,13 @@ use argmin::solver::neldermead::NelderMead;
 
 use super::LifetimeError;
 
-/// How far the logarithm of a parameter may go from 0 (a factor of 160,000), in units that make 1 the natural size of each.
+/// How far the logarithm of a parameter may go from 0 (a factor of 160,000), in units that make 1
+/// the natural size of each.
 const REACH: f64 = 12.0;
 /// A parameter this near to the end of its reach has run away.
 const EDGE: f64 = 0.5;
-/// The search restarts from where it ended, as a simplex may collapse before the top; this often at most.
+/// The search restarts from where it ended, as a simplex may collapse before the top; this often at
+/// most.
 const RESTARTS: usize = 12;
 const ITERATIONS: u64 = 4_000;
 /// The side of a new simplex, as a logarithm.
@@ -27,15 +29,17 @@ pub(super) struct Problem<'a, const N: usize, F> {
     pub model: &'static str,
     /// Its parameters, likewise.
     pub names: [&'static str; N],
-    /// The mean log-likelihood a customer, by the logarithms of the parameters; NaN where it can't be computed.
+    /// The mean log-likelihood a customer, by the logarithms of the parameters; NaN where it can't
+    /// be computed.
     pub likelihood: &'a F,
 }
 
 impl<const N: usize, F: Fn(&[f64; N]) -> f64> Problem<'_, N, F> {
     /// The parameters (not their logarithms) where the likelihood is greatest, and its value there.
     ///
-    /// Nelder and Mead (1965), "A simplex method for function minimization", as `argmin` has it: the derivatives of the likelihood would
-    /// need digamma functions, and four parameters don't repay them.
+    /// Nelder and Mead (1965), "A simplex method for function minimization", as `argmin` has it:
+    /// the derivatives of the likelihood would need digamma functions, and four parameters don't
+    /// repay them.
     ///
     /// # Errors
     /// [`LifetimeError::NotConverged`] and [`LifetimeError::RanAway`].

@@ -1,8 +1,10 @@
-//! Predictive customer lifetime value: what a customer who isn't bound by a contract will still buy, and for how much.
+//! Predictive customer lifetime value: what a customer who isn't bound by a contract will still
+//! buy, and for how much.
 //!
-//! Two models that are fitted apart, because they take the value of a purchase to be independent of how often a customer buys:
-//! [`BgNbd`] says how many purchases are expected, [`GammaGamma`] what one is worth. [`Prediction`] puts them together.
-//! Pure: no I/O and no clock. Times are in one unit throughout (weeks, in the command), money in one currency.
+//! Two models that are fitted apart, because they take the value of a purchase to be independent of
+//! how often a customer buys: [`BgNbd`] says how many purchases are expected, [`GammaGamma`] what
+//! one is worth. [`Prediction`] puts them together. Pure: no I/O and no clock. Times are in one
+//! unit throughout (weeks, in the command), money in one currency.
 
 mod bg_nbd;
 mod estimate;
@@ -20,7 +22,8 @@ pub use value::{Horizon, Prediction, WEEKS_PER_YEAR, predict};
 /// The fewest customers a fit is tried on. A judgement: four parameters of fewer say nothing.
 pub const MIN_CUSTOMERS: u64 = 50;
 
-/// The fewest of them that have bought again, for either model: all there is to know comes from these.
+/// The fewest of them that have bought again, for either model: all there is to know comes from
+/// these.
 pub const MIN_REPEAT_CUSTOMERS: u64 = 20;
 
 /// How one customer bought: the sufficient statistic of the purchase model.
@@ -109,7 +112,8 @@ pub enum LifetimeError {
         /// Which one.
         model: &'static str,
     },
-    /// The likelihood grows for as long as the parameter does (or shrinks): the customers don't differ in the way the model needs.
+    /// The likelihood grows for as long as the parameter does (or shrinks): the customers don't
+    /// differ in the way the model needs.
     #[error("the fit of the {model} model ran away: {parameter} has no most likely value")]
     RanAway {
         /// Which one.
@@ -141,7 +145,8 @@ pub enum LifetimeError {
     },
 }
 
-/// The longest horizon: twenty years of weeks. Nothing that was seen says how customers buy for longer.
+/// The longest horizon: twenty years of weeks. Nothing that was seen says how customers buy for
+/// longer.
 pub const MAX_HORIZON: f64 = 1_044.0;
 
 /// That a parameter is one.

@@ -16,7 +16,8 @@ impl Horizon {
     /// A discount of 0.1 makes a purchase in a year worth 1 / 1.1 now.
     ///
     /// # Errors
-    /// [`LifetimeError::BadHorizon`] unless 0 ≤ weeks ≤ [`MAX_HORIZON`] and the discount is finite and not below zero.
+    /// [`LifetimeError::BadHorizon`] unless 0 ≤ weeks ≤ [`MAX_HORIZON`] and the discount is finite
+    /// and not below zero.
     pub fn new(weeks: f64, yearly_discount: f64) -> Result<Self, LifetimeError> {
         let horizon = Horizon {
             weeks,
@@ -56,12 +57,14 @@ pub struct Prediction {
     pub p_alive: f64,
     /// Purchases within the horizon, not discounted.
     pub expected_purchases: f64,
-    /// What they are worth now: purchases, each week's discounted from the week's end, times the expected value of one. None without a model of values.
+    /// What they are worth now: purchases, each week's discounted from the week's end, times the
+    /// expected value of one. None without a model of values.
     pub expected_value: Option<f64>,
 }
 
-/// Puts the two models together: a purchase's value is independent of when it is made, so the expectations multiply (Fader, Hardie and Lee
-/// 2005, "RFM and CLV", Journal of Marketing Research 42(4)).
+/// Puts the two models together: a purchase's value is independent of when it is made, so the
+/// expectations multiply (Fader, Hardie and Lee 2005, "RFM and CLV", Journal of Marketing Research
+/// 42(4)).
 ///
 /// # Errors
 /// A summary that can't be, or a sum of too many terms.

@@ -1,10 +1,14 @@
-//! A Kafka-protocol broker for the demo and the tests: librdkafka's mock cluster, one broker on a free loopback port.
+//! A Kafka-protocol broker for the demo and the tests: librdkafka's mock cluster, one broker on a
+//! free loopback port.
 //!
-//! Clients of every kind connect to it; it supports groups, commits, idempotent producers and compression. It is no Kafka:
+//! Clients of every kind connect to it; it supports groups, commits, idempotent producers and
+//! compression. It is no Kafka:
 //!
-//! - It keeps 5 MiB or 100,000 batches a partition, in memory, and then drops the oldest **silently**, so a producer must be held
+//! - It keeps 5 MiB or 100,000 batches a partition, in memory, and then drops the oldest
+//!   **silently**, so a producer must be held
 //!   back by its consumer and must batch (a `linger.ms` of some milliseconds).
-//! - A topic a producer asks for and that does not exist is made with four partitions; a client's CreateTopics is refused.
+//! - A topic a producer asks for and that does not exist is made with four partitions; a client's
+//!   CreateTopics is refused.
 //! - Message times are the producer's (no LogAppendTime), and offsets can't be looked up by time.
 
 use std::fmt;
@@ -53,7 +57,8 @@ pub enum BrokerError {
     Refused(String),
 }
 
-/// A topic to create: a name Kafka accepts and at least one partition. Its text is `NAME:PARTITIONS`.
+/// A topic to create: a name Kafka accepts and at least one partition. Its text is
+/// `NAME:PARTITIONS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
     name: String,
@@ -138,7 +143,8 @@ impl LocalBroker {
     pub fn start(topics: &[TopicSpec]) -> Result<Self, BrokerError> {
         let (requests, received) = mpsc::channel();
         let (started, start) = mpsc::sync_channel(1);
-        // The cluster's handle can't be moved between threads, so it is made, used and dropped on one of its own.
+        // The cluster's handle can't be moved between threads, so it is made, used and dropped on
+        // one of its own.
         let thread = thread::Builder::new()
             .name("local-broker".to_owned())
             .spawn(move || serve(&received, &started))

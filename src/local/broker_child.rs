@@ -25,7 +25,8 @@ impl BrokerChild {
         Ok(Self { child })
     }
 
-    /// As [`BrokerChild::spawn`] with another build of this program, for tests: their own executable has no commands.
+    /// As [`BrokerChild::spawn`] with another build of this program, for tests: their own
+    /// executable has no commands.
     pub fn spawn_program(program: &Path, topics: &[TopicSpec]) -> Result<Self, BrokerError> {
         let child = Child::spawn_program(program, &arguments(topics), Ending::Kill)?;
         Ok(Self { child })

@@ -1,8 +1,10 @@
-//! The binding to libchdb: the ClickHouse engine as a library, loaded at run time so that the crate builds without it.
+//! The binding to libchdb: the ClickHouse engine as a library, loaded at run time so that the crate
+//! builds without it.
 //!
-//! All `unsafe` code is here and in `chdb/api.rs`. The library's own rules, found by experiment:
-//! it must never be unloaded (its threads outlive every call), every connection must be closed before the process ends
-//! (one left open is a segfault at exit), one process holds one data directory, and a connection runs one statement at a time.
+//! All `unsafe` code is here and in `chdb/api.rs`. The library's own rules, found by experiment: it
+//! must never be unloaded (its threads outlive every call), every connection must be closed before
+//! the process ends (one left open is a segfault at exit), one process holds one data directory,
+//! and a connection runs one statement at a time.
 
 mod api;
 
@@ -73,7 +75,8 @@ impl EngineError {
     }
 }
 
-/// Where the library is looked for: `DEALPULSE_LIBCHDB`, else where `make clickhouse-engine` puts it.
+/// Where the library is looked for: `DEALPULSE_LIBCHDB`, else where `make clickhouse-engine` puts
+/// it.
 pub fn library_path(env: impl Fn(&str) -> Option<OsString>) -> PathBuf {
     if let Some(path) = env("DEALPULSE_LIBCHDB") {
         return path.into();
@@ -92,12 +95,13 @@ pub type Param = (String, Vec<u8>);
 pub struct Engine {
     api: Api,
     path_argument: CString,
-    /// Held open so that the engine, its merges and its lock on the directory outlive the requests' own connections.
+    /// Held open so that the engine, its merges and its lock on the directory outlive the requests'
+    /// own connections.
     keeper: NonNull<Session>,
 }
 
-// SAFETY: the function pointers may be called from any thread, `chdb_connect` among them; `keeper` is only read when the
-// engine is dropped, which happens once.
+// SAFETY: the function pointers may be called from any thread, `chdb_connect` among them; `keeper`
+// is only read when the engine is dropped, which happens once.
 unsafe impl Send for Engine {}
 // SAFETY: as above.
 unsafe impl Sync for Engine {}
@@ -112,7 +116,8 @@ impl Engine {
         if !std::arch::is_x86_feature_detected!("avx2") {
             return Err(ChdbError::Processor);
         }
-        // The library reports a directory it can't write in many ways, some of them silent, so it is tried first.
+        // The library reports a directory it can't write in many ways, some of them silent, so it
+        // is tried first.
         let data_dir = prepare(data_dir).map_err(|reason| ChdbError::DataDir {
             path: data_dir.into(),
             reason,
@@ -124,7 +129,8 @@ impl Engine {
             path: library.into(),
             reason,
         })?;
-        // SAFETY: called before the first connection, as the library requires; the handlers of the process stay its own.
+        // SAFETY: called before the first connection, as the library requires; the handlers of the
+        // process stay its own.
         unsafe { (api.set_signal_handlers_enabled)(0) };
         let keeper = connect(&api, &path_argument).ok_or(ChdbError::Open(data_dir))?;
         Ok(Arc::new(Self {
@@ -146,13 +152,14 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // SAFETY: the keeper was opened by this library and is closed once, after every other connection, since each
-        // holds the engine alive.
+        // SAFETY: the keeper was opened by this library and is closed once, after every other
+        // connection, since each holds the engine alive.
         unsafe { (self.api.close_conn)(self.keeper.as_ptr()) }
     }
 }
 
-/// Makes the directory, writes a file in it and removes it again; returns the directory's absolute path.
+/// Makes the directory, writes a file in it and removes it again; returns the directory's absolute
+/// path.
 fn prepare(data_dir: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(data_dir)?;
     let probe = data_dir.join("dealpulse-write-probe");
@@ -166,23 +173,27 @@ fn connect(api: &Api, path_argument: &CStr) -> Option<NonNull<Session>> {
     // Without the last, `1` and `now()` would be statements, as in the command-line client.
     let arguments = [c"clickhouse", path_argument, c"--implicit_select=0"];
     let mut arguments = arguments.map(|argument| argument.as_ptr().cast_mut());
-    // SAFETY: the arguments end in a zero byte and outlive the call; the library only reads them. The pointer it
-    // returns is null on failure, else it points to a non-null session until the connection is closed.
+    // SAFETY: the arguments end in a zero byte and outlive the call; the library only reads them.
+    // The pointer it returns is null on failure, else it points to a non-null session until the
+    // connection is closed.
     NonNull::new(unsafe { (api.connect)(arguments.len() as c_int, arguments.as_mut_ptr()) })
 }
 
-/// A connection of its own settings and current database. It runs one statement at a time, which `&mut` ensures.
+/// A connection of its own settings and current database. It runs one statement at a time, which
+/// `&mut` ensures.
 pub struct Connection {
     engine: Arc<Engine>,
     handle: NonNull<Session>,
 }
 
-// SAFETY: the library runs a connection's statements from whichever thread calls, one at a time; `&mut self` sees to that.
+// SAFETY: the library runs a connection's statements from whichever thread calls, one at a time;
+// `&mut self` sees to that.
 unsafe impl Send for Connection {}
 
 impl Connection {
     fn session(&self) -> Session {
-        // SAFETY: the connection is open until it is dropped, and so long its handle points to its session.
+        // SAFETY: the connection is open until it is dropped, and so long its handle points to its
+        // session.
         unsafe { *self.handle.as_ptr() }
     }
 
@@ -197,8 +208,9 @@ impl Connection {
         api.take(api.begin(api.query_with_params_n, self.session(), sql, format, params))
     }
 
-    /// Begins a SELECT whose result is fetched piece by piece; `Ok(None)` if the engine can't stream this kind of
-    /// statement (DDL, SHOW, DESCRIBE, EXPLAIN, INSERT … SELECT), which then hasn't run.
+    /// Begins a SELECT whose result is fetched piece by piece; `Ok(None)` if the engine can't
+    /// stream this kind of statement (DDL, SHOW, DESCRIBE, EXPLAIN, INSERT … SELECT), which then
+    /// hasn't run.
     pub fn stream(
         &mut self,
         sql: &[u8],
@@ -232,7 +244,8 @@ impl Connection {
         }))
     }
 
-    /// Begins an INSERT, given without its FORMAT clause and rows; `format` is that of the rows to be appended.
+    /// Begins an INSERT, given without its FORMAT clause and rows; `format` is that of the rows to
+    /// be appended.
     pub fn insert(
         &mut self,
         sql: &[u8],
@@ -262,7 +275,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // SAFETY: opened by this library, closed once; streams and inserts borrow the connection, so none is left.
+        // SAFETY: opened by this library, closed once; streams and inserts borrow the connection,
+        // so none is left.
         unsafe { (self.engine.api.close_conn)(self.handle.as_ptr()) }
     }
 }
@@ -302,7 +316,8 @@ impl Drop for Stream<'_> {
     }
 }
 
-/// A running INSERT. Dropping it without [`Insert::finish`] cancels it; as on a server, blocks already written stay.
+/// A running INSERT. Dropping it without [`Insert::finish`] cancels it; as on a server, blocks
+/// already written stay.
 pub struct Insert<'c> {
     connection: &'c mut Connection,
     stream: RawInsert,
@@ -311,7 +326,8 @@ pub struct Insert<'c> {
 
 impl Insert<'_> {
     fn error(&self) -> Option<EngineError> {
-        // SAFETY: the stream is live (the library never returns null for one) and its error is copied.
+        // SAFETY: the stream is live (the library never returns null for one) and its error is
+        // copied.
         unsafe {
             message((self.connection.engine.api.stream_insert_error)(
                 self.stream,
@@ -341,7 +357,8 @@ impl Insert<'_> {
     pub fn finish(mut self) -> Result<(), EngineError> {
         self.finished = true;
         let api = &self.connection.engine.api;
-        // SAFETY: the stream is live and is ended once, since this consumes it; it is destroyed on drop.
+        // SAFETY: the stream is live and is ended once, since this consumes it; it is destroyed on
+        // drop.
         let result = unsafe { (api.stream_done)(self.stream) };
         api.take(result).map(drop)
     }

@@ -1,7 +1,8 @@
 //! A command of this very program run as a child process that cannot outlive us.
 //!
-//! The child prints `listening on ADDRESS` on its standard output when it is ready. We hold its standard input: when our process ends,
-//! for whatever reason, it reads the end of it and exits. When the handle is dropped, the child is ended by its [`Ending`], and reaped.
+//! The child prints `listening on ADDRESS` on its standard output when it is ready. We hold its
+//! standard input: when our process ends, for whatever reason, it reads the end of it and exits.
+//! When the handle is dropped, the child is ended by its [`Ending`], and reaped.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
@@ -16,10 +17,12 @@ use std::time::{Duration, Instant};
 /// What a child prints before its address once it is ready.
 pub const LISTENING: &str = "listening on ";
 
-/// The longest a start or an answer may take: to open a large data directory every table's parts are read.
+/// The longest a start or an answer may take: to open a large data directory every table's parts
+/// are read.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a child that has closed its output may take to exit: its own exit status is more informative than that of a kill.
+/// How long a child that has closed its output may take to exit: its own exit status is more
+/// informative than that of a kill.
 const EXIT: Duration = Duration::from_secs(2);
 
 /// How a child is ended when its handle is dropped.
@@ -27,7 +30,8 @@ const EXIT: Duration = Duration::from_secs(2);
 pub enum Ending {
     /// It is killed: it has nothing to finish.
     Kill,
-    /// Its standard input is closed, upon which it ends by itself; it is killed if it takes longer than this.
+    /// Its standard input is closed, upon which it ends by itself; it is killed if it takes longer
+    /// than this.
     CloseStdin(Duration),
 }
 
@@ -63,16 +67,19 @@ pub enum LocalError {
 pub struct Child {
     command: String,
     process: process::Child,
-    /// Held open for as long as we live: its end makes the child exit. `None` only while the child is being ended.
+    /// Held open for as long as we live: its end makes the child exit. `None` only while the child
+    /// is being ended.
     stdin: Option<ChildStdin>,
     ending: Ending,
-    /// Behind a lock so that the handle may be shared between threads; only what has it alone reads.
+    /// Behind a lock so that the handle may be shared between threads; only what has it alone
+    /// reads.
     lines: Mutex<Receiver<String>>,
     address: String,
 }
 
 impl Child {
-    /// Runs this program with `args` and waits until it listens; blocks the calling thread meanwhile.
+    /// Runs this program with `args` and waits until it listens; blocks the calling thread
+    /// meanwhile.
     pub fn spawn(args: &[OsString], ending: Ending) -> Result<Self, LocalError> {
         let program = std::env::current_exe().map_err(|source| LocalError::Spawn {
             command: first(args),
@@ -81,7 +88,8 @@ impl Child {
         Self::spawn_program(&program, args, ending)
     }
 
-    /// As [`Child::spawn`] with another build of this program, for tests: their own executable has no commands.
+    /// As [`Child::spawn`] with another build of this program, for tests: their own executable has
+    /// no commands.
     pub fn spawn_program(
         program: &Path,
         args: &[OsString],
@@ -105,10 +113,12 @@ impl Child {
         };
         let (sender, lines) = mpsc::channel();
         let reader = thread::Builder::new().name("child-output".to_owned());
-        // A thread of its own, because a pipe can't be read with a time limit; it ends with the child's output.
+        // A thread of its own, because a pipe can't be read with a time limit; it ends with the
+        // child's output.
         let reading = reader.spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                // The receiver lives as long as the handle; the output is read on so that the child never blocks on a full pipe.
+                // The receiver lives as long as the handle; the output is read on so that the child
+                // never blocks on a full pipe.
                 let _ = sender.send(line);
             }
         });
@@ -136,7 +146,8 @@ impl Child {
         self.process.id()
     }
 
-    /// Writes a line to the child and returns the rest of its first line that starts with `prefix`; blocks meanwhile.
+    /// Writes a line to the child and returns the rest of its first line that starts with `prefix`;
+    /// blocks meanwhile.
     pub fn exchange(&mut self, line: &str, prefix: &str) -> Result<String, LocalError> {
         let written = self.stdin.as_mut().map(|stdin| writeln!(stdin, "{line}"));
         if !matches!(written, Some(Ok(()))) {
@@ -189,7 +200,8 @@ impl Child {
         let _ = self.process.wait();
     }
 
-    /// The error for a child that closed its pipes: it has ended or is about to, and is not let live on.
+    /// The error for a child that closed its pipes: it has ended or is about to, and is not let
+    /// live on.
     fn ended(&mut self) -> LocalError {
         if !self.ends_within(EXIT) {
             let _ = self.process.kill();

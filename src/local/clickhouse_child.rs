@@ -1,4 +1,5 @@
-//! The embedded engine as a child process: a crash inside the library, or its lock on a data directory, stays out of ours.
+//! The embedded engine as a child process: a crash inside the library, or its lock on a data
+//! directory, stays out of ours.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use super::child::{Child, Ending, LocalError};
 
-/// The longest an orderly end may take before the child is killed; a little above what the child allows its statements.
+/// The longest an orderly end may take before the child is killed; a little above what the child
+/// allows its statements.
 const STOP: Duration = Duration::from_secs(8);
 
 /// Why the local ClickHouse isn't there.
@@ -29,8 +31,9 @@ pub struct ClickhouseChild {
 }
 
 impl ClickhouseChild {
-    /// Starts the child from the current executable and waits until it answers. Without a data directory it keeps its data
-    /// in a temporary one and removes it at its end. Blocks for about 0.2 s.
+    /// Starts the child from the current executable and waits until it answers. Without a data
+    /// directory it keeps its data in a temporary one and removes it at its end. Blocks for about
+    /// 0.2 s.
     ///
     /// # Errors
     /// Why it did not start.
@@ -41,7 +44,8 @@ impl ClickhouseChild {
         )?)
     }
 
-    /// As [`ClickhouseChild::spawn`], from the `dealpulse` executable at `executable`: a test's own executable is another.
+    /// As [`ClickhouseChild::spawn`], from the `dealpulse` executable at `executable`: a test's own
+    /// executable is another.
     ///
     /// # Errors
     /// Why it did not start.

@@ -1,9 +1,11 @@
-//! ClickHouse's HTTP interface on loopback over the embedded engine: as the `clickhouse` crate, curl and Grafana use it.
+//! ClickHouse's HTTP interface on loopback over the embedded engine: as the `clickhouse` crate,
+//! curl and Grafana use it.
 //!
-//! A request is one statement on a connection of its own, run to its end on a blocking thread, a handful at once.
-//! RowBinary, RowBinaryWithNamesAndTypes and Native results stream; other formats are sent whole, because the engine
-//! hands them over as several documents. What a server does and this can't (sessions, roles, newer client protocols) is
-//! refused rather than ignored. Users and passwords are ignored: only programs on this machine can reach it.
+//! A request is one statement on a connection of its own, run to its end on a blocking thread, a
+//! handful at once. RowBinary, RowBinaryWithNamesAndTypes and Native results stream; other formats
+//! are sent whole, because the engine hands them over as several documents. What a server does and
+//! this can't (sessions, roles, newer client protocols) is refused rather than ignored. Users and
+//! passwords are ignored: only programs on this machine can reach it.
 
 mod blocks;
 mod run;
@@ -54,12 +56,13 @@ pub enum FrontError {
 struct Front {
     engine: Arc<Engine>,
     permits: Arc<Semaphore>,
-    /// True once results are no longer waited for, so that a client that reads slowly can't hold the engine.
+    /// True once results are no longer waited for, so that a client that reads slowly can't hold
+    /// the engine.
     cut_off: watch::Sender<bool>,
 }
 
-/// Serves `engine` on `listener` until `shutdown` is ready; then lets statements end, kills those that don't, and
-/// returns when the engine has no connection left but its own.
+/// Serves `engine` on `listener` until `shutdown` is ready; then lets statements end, kills those
+/// that don't, and returns when the engine has no connection left but its own.
 pub async fn serve(
     listener: TcpListener,
     engine: Arc<Engine>,
@@ -105,7 +108,8 @@ pub async fn serve(
     }
 }
 
-/// Refuses web pages: a browser on this machine names the page's origin, or reaches us under the page's host name.
+/// Refuses web pages: a browser on this machine names the page's origin, or reaches us under the
+/// page's host name.
 async fn only_this_machine(request: Request, next: Next) -> Response {
     let host = request
         .headers()
@@ -205,7 +209,8 @@ fn not_implemented(detail: impl std::fmt::Display) -> EngineError {
     EngineError::new(48, "NOT_IMPLEMENTED", detail)
 }
 
-/// Runs the job on a blocking thread and answers once its first piece, its end or its error is known.
+/// Runs the job on a blocking thread and answers once its first piece, its end or its error is
+/// known.
 async fn start(front: Front, job: Job) -> Response {
     let tag = format!("{:016x}", RandomState::new().hash_one("tag"));
     let (sender, mut parts) = mpsc::channel(4);
@@ -242,8 +247,8 @@ async fn start(front: Front, job: Job) -> Response {
     }
 }
 
-/// The next piece of a body. A result that ends without [`Part::End`] breaks the connection off, so that no client takes
-/// what it got for the whole.
+/// The next piece of a body. A result that ends without [`Part::End`] breaks the connection off, so
+/// that no client takes what it got for the whole.
 async fn next_piece(
     mut parts: mpsc::Receiver<Part>,
 ) -> Option<(io::Result<Bytes>, mpsc::Receiver<Part>)> {
@@ -251,7 +256,8 @@ async fn next_piece(
         Some(Part::Chunk(piece)) => Some((Ok(piece), parts)),
         Some(Part::End) => None,
         Some(Part::Failed(_)) | None => {
-            // Gives the connection a turn to send what it has, the reason among it, before it breaks off.
+            // Gives the connection a turn to send what it has, the reason among it, before it
+            // breaks off.
             tokio::task::yield_now().await;
             Some((Err(io::Error::other("the statement failed")), parts))
         }
@@ -266,7 +272,8 @@ fn refusal(error: &EngineError) -> Response {
 /// The status that a server gives for its commonest errors.
 fn status_of(code: u32) -> StatusCode {
     match code {
-        // CANNOT_PARSE_…, CANNOT_READ_…, TYPE_MISMATCH, SYNTAX_ERROR, BAD_ARGUMENTS, bad compressed data
+        // CANNOT_PARSE_…, CANNOT_READ_…, TYPE_MISMATCH, SYNTAX_ERROR, BAD_ARGUMENTS, bad compressed
+        // data
         6 | 26 | 27 | 33 | 36 | 38 | 40 | 41 | 53 | 62 | 69 | 70 | 72 | 131 | 271 | 432 => {
             StatusCode::BAD_REQUEST
         }

@@ -1,4 +1,5 @@
-//! Local mode: the same protocols as in production, with nothing to install; and an organisation to watch.
+//! Local mode: the same protocols as in production, with nothing to install; and an organisation to
+//! watch.
 
 pub mod broker;
 pub mod broker_child;

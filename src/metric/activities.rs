@@ -1,4 +1,5 @@
-//! Activities: what is done day by day, by kind and by who does it, and what is planned and overdue.
+//! Activities: what is done day by day, by kind and by who does it, and what is planned and
+//! overdue.
 
 use super::contribution::{DAYS, HOURS_AND_DAYS, of_owner};
 use super::display::column;
@@ -163,7 +164,8 @@ impl Metric for Activities {
                 "activities_planned",
                 "SELECT day, dimension, value, counts[1] AS planned FROM cells_by_day WHERE series = 'activities.planned'",
             ),
-            // The rank of an owner in each week and month. Of equals the first by name is ahead, so that a rank is one owner's.
+            // The rank of an owner in each week and month. Of equals the first by name is ahead, so
+            // that a rank is one owner's.
             View::new(
                 "activity_race",
                 format!(

@@ -1,4 +1,5 @@
-//! The catalogue: the metrics of an organisation, built from its definitions, with all that follows from them.
+//! The catalogue: the metrics of an organisation, built from its definitions, with all that follows
+//! from them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -30,7 +31,8 @@ pub struct Catalogue {
     placements: Vec<Vec<(u8, Vec<Grain>)>>,
 }
 
-/// The metrics that are counted, each with the version of its formula. `epochs` records it; a program counts no epoch of another one.
+/// The metrics that are counted, each with the version of its formula. `epochs` records it; a
+/// program counts no epoch of another one.
 pub type Versions = BTreeMap<String, u32>;
 
 /// What this program counts under the given definitions.
@@ -38,7 +40,8 @@ pub fn versions(_definitions: &DefinitionsSpec) -> Versions {
     versions_of(BUILT_IN)
 }
 
-/// The versions of the metrics that keep cells. One that is read from others' cells has nothing to count anew.
+/// The versions of the metrics that keep cells. One that is read from others' cells has nothing to
+/// count anew.
 fn versions_of(metrics: &[&'static dyn Metric]) -> Versions {
     let counted = metrics.iter().filter(|metric| !metric.rollups().is_empty());
     counted
@@ -67,7 +70,8 @@ impl Catalogue {
     /// Checks definitions and builds the catalogue of this program from them.
     ///
     /// # Errors
-    /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't exist; a group no metric can be cut by.
+    /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't
+    /// exist; a group no metric can be cut by.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
         let catalogue = Self::with(spec, BUILT_IN.to_vec())?;
         catalogue.check_groups()?;
@@ -75,8 +79,9 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The same of some metrics only, by their names, so that it can be seen what the others cost. What is read from the cells of one that is
-    /// left out is nothing then, and a group that only it can be cut by stays empty.
+    /// The same of some metrics only, by their names, so that it can be seen what the others cost.
+    /// What is read from the cells of one that is left out is nothing then, and a group that only
+    /// it can be cut by stays empty.
     ///
     /// # Errors
     /// A contradiction in the definitions themselves: see [`Definitions::new`].
@@ -222,7 +227,8 @@ impl Catalogue {
         metrics.filter_map(|name| self.metric(name)).collect()
     }
 
-    /// True if all the cells that a metric is read from are counted by these versions, which an epoch recorded.
+    /// True if all the cells that a metric is read from are counted by these versions, which an
+    /// epoch recorded.
     pub fn is_counted(&self, metric: &dyn Metric, counted: &Versions) -> bool {
         let mut sources = self.sources(metric).into_iter();
         sources.all(|source| counted.get(source.name()) == Some(&source.version()))
@@ -262,7 +268,8 @@ impl Catalogue {
         self.bases[position]
     }
 
-    /// The counts that tell how many records a rollup has whose amounts can be converted at the rate of their day; none for any other.
+    /// The counts that tell how many records a rollup has whose amounts can be converted at the
+    /// rate of their day; none for any other.
     pub fn converted(&self, rollup: u8) -> Option<&'static [usize]> {
         let position = self.bases.partition_point(|base| *base <= rollup);
         // Of metrics without rollups the base is that of the next.
@@ -304,7 +311,8 @@ impl Catalogue {
         kept.map(|(rollup, _)| rollup)
     }
 
-    /// True if a rollup has cells of a grouping set, by its number: its own, or those by owner that a set of the hierarchy is summed from.
+    /// True if a rollup has cells of a grouping set, by its number: its own, or those by owner that
+    /// a set of the hierarchy is summed from.
     pub fn keeps(&self, rollup: u8, set: usize) -> bool {
         let is_derived = set >= self.sets.len();
         let kept = if is_derived {
@@ -399,7 +407,8 @@ impl Catalogue {
         out.begin(self.bases[position], subject.slot());
         let before = out.items.len();
         self.metrics[position].contribute_link(&subject, sent, out);
-        // By the basis, not by the reading: of a record that leaves, what was counted has to be subtracted. Marks stay for its return.
+        // By the basis, not by the reading: of a record that leaves, what was counted has to be
+        // subtracted. Marks stay for its return.
         if sent.basis == LEFT_OUT {
             out.items.truncate(before);
         }

@@ -100,7 +100,8 @@ impl Metric for CloseRate {
         let Some(lead) = subject.lead().filter(|lead| lead.live) else {
             return;
         };
-        // Within each kind the earliest close is the soonest; a date and an instant are compared as spans.
+        // Within each kind the earliest close is the soonest; a date and an instant are compared as
+        // spans.
         let instant = subject.least(CLOSED_AT_INSTANT).map(When::Instant);
         let date = subject
             .least(CLOSED_ON_DATE)

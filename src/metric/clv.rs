@@ -1,4 +1,5 @@
-//! Customer lifetime value: what customers have brought in so far, and what one is worth while they stay as they do now.
+//! Customer lifetime value: what customers have brought in so far, and what one is worth while they
+//! stay as they do now.
 
 use super::contribution::{DAYS, HOURS_AND_DAYS};
 use super::display::column;
@@ -23,7 +24,8 @@ const BOOKINGS: usize = 1;
 const CUSTOMERS: usize = 2;
 const REVENUE: usize = 3;
 
-/// Measures of a customer's value: customers in each of their currencies, and in the first of them by its code alone.
+/// Measures of a customer's value: customers in each of their currencies, and in the first of them
+/// by its code alone.
 const VALUED: usize = 0;
 const ONCE: usize = 1;
 
@@ -238,7 +240,8 @@ impl Metric for Clv {
                 let window = customers(Span::LocalDays);
                 let (acquired, lost) = (window.counted(ACQUIRED), window.counted(LOST));
                 let served = at_start + acquired;
-                // Customers are not counted by currency, so revenue in one of several can't be divided by them.
+                // Customers are not counted by currency, so revenue in one of several can't be
+                // divided by them.
                 let (all, own): (Vec<_>, Vec<_>) =
                     holding(revenue).partition(|(code, _)| *code == REPORTING);
                 let whole = if own.len() > 1 {

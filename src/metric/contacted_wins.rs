@@ -70,7 +70,8 @@ impl Metric for ContactedWins {
     }
 
     fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
-        // Only deals without account: the others count at their account's home, where its contacts are known.
+        // Only deals without account: the others count at their account's home, where its contacts
+        // are known.
         if let Some(deal) = subject.deal()
             && let (None, Status::Won, Some(closed_at)) =
                 (deal.account, deal.status, deal.closed_at)

@@ -55,7 +55,8 @@ impl Metric for Contacts {
     }
 
     fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
-        // Only contacts without account: the others count at their account's home, where its region is known.
+        // Only contacts without account: the others count at their account's home, where its region
+        // is known.
         if let Some(contact) = subject.reading.contact().filter(|contact| contact.live)
             && contact.account.is_none()
         {

@@ -1,4 +1,5 @@
-//! Contributions: what one record adds to the rollups. A change takes the old ones back and adds the new ones.
+//! Contributions: what one record adds to the rollups. A change takes the old ones back and adds
+//! the new ones.
 
 use std::borrow::Cow;
 
@@ -42,7 +43,8 @@ pub struct Contributions {
 }
 
 impl Contributions {
-    /// What follows is contributed by the metric whose rollups start at `base` and whose marks and totals at `slot`.
+    /// What follows is contributed by the metric whose rollups start at `base` and whose marks and
+    /// totals at `slot`.
     pub(super) fn begin(&mut self, base: u8, slot: u16) {
         (self.base, self.slot) = (base, slot);
     }
@@ -54,13 +56,14 @@ impl Contributions {
         self.totals.clear();
     }
 
-    /// Sets a mark at the record whose link this is: `tag` is the metric's own, the number what is to be found again.
+    /// Sets a mark at the record whose link this is: `tag` is the metric's own, the number what is
+    /// to be found again.
     pub fn mark(&mut self, tag: u16, number: i64) {
         self.marks.push((self.slot + tag, number));
     }
 
-    /// Adds an amount to a total of the record whose link this is: `tag` is the metric's own; a period, or 0 for all time; what it is an
-    /// amount of, such as a currency or an owner.
+    /// Adds an amount to a total of the record whose link this is: `tag` is the metric's own; a
+    /// period, or 0 for all time; what it is an amount of, such as a currency or an owner.
     pub fn total(&mut self, tag: u16, period: i64, of: Symbol, amount: i64) {
         self.totals.push(((self.slot + tag, period, of), amount));
     }
@@ -128,7 +131,8 @@ pub struct CutBy {
     /// Those that only a few metrics have.
     special: &'static [Dimension],
     custom: bool,
-    /// One that has to be among them, where sums over its values mean nothing: not even the total is kept.
+    /// One that has to be among them, where sums over its values mean nothing: not even the total
+    /// is kept.
     always: Option<Dimension>,
     /// As of when the owner is whose the numbers are.
     owner: OwnerAsOf,
@@ -233,7 +237,8 @@ impl CutBy {
         self.always
     }
 
-    /// True if a rollup cut so is kept for a grouping set of these dimensions; none of them is the total.
+    /// True if a rollup cut so is kept for a grouping set of these dimensions; none of them is the
+    /// total.
     pub fn keeps(self, set: &[Dimension]) -> bool {
         let is_there = |always| set.contains(&always);
         self.always.is_none_or(is_there) && set.iter().all(|dimension| self.supplies(*dimension))

@@ -1,4 +1,5 @@
-//! How a metric is shown: which of its figures, and with what texts. Paths are the figures' names joined by dots.
+//! How a metric is shown: which of its figures, and with what texts. Paths are the figures' names
+//! joined by dots.
 
 /// How a metric is shown.
 #[derive(Debug)]
@@ -110,7 +111,8 @@ mod tests {
             let display = metric.display();
             let totals = [0, 1].into_iter().filter_map(|window| values.total(window));
             let totals: Vec<&Figures> = totals.filter(|total| !total.is_empty()).collect();
-            // Some figures only groups have: there is nothing to compare the total with, or nothing to sum.
+            // Some figures only groups have: there is nothing to compare the total with, or nothing
+            // to sum.
             let groups = values.windows.iter().flatten();
             let groups: Vec<_> = groups.map(|group| &group.figures).collect();
             let words = display.remarks.iter().chain([&display.made_of]);

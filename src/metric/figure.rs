@@ -1,4 +1,5 @@
-//! Figures: what a metric reads out of its cells, in the one form that tables, JSON and gauges are made from.
+//! Figures: what a metric reads out of its cells, in the one form that tables, JSON and gauges are
+//! made from.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +115,8 @@ impl Figure {
         }
     }
 
-    /// Every single number in it with the path of names that leads to it and its currency or stage, if it has one.
+    /// Every single number in it with the path of names that leads to it and its currency or stage,
+    /// if it has one.
     pub fn visit<'a>(
         &'a self,
         path: &mut Vec<&'static str>,
@@ -150,10 +152,12 @@ impl Figure {
         }
     }
 
-    /// Where the rate behind a share of counts may lie, with 95 % confidence: the Wilson score interval. `None` for other figures.
+    /// Where the rate behind a share of counts may lie, with 95 % confidence: the Wilson score
+    /// interval. `None` for other figures.
     ///
-    /// Wilson: "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. Brown, Cai, DasGupta:
-    /// "Interval estimation for a binomial proportion", Statistical Science 16, 2001, recommend it for few counts and extreme rates.
+    /// Wilson: "Probable inference, the law of succession, and statistical inference", JASA 22,
+    /// 1927. Brown, Cai, DasGupta: "Interval estimation for a binomial proportion", Statistical
+    /// Science 16, 2001, recommend it for few counts and extreme rates.
     pub fn interval(&self) -> Option<(f64, f64)> {
         let Figure::Share { part, whole } = *self else {
             return None;
@@ -195,7 +199,8 @@ pub fn decimal(ten_thousandths: i128) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The single figures at the end of a path of names joined by dots, with their currency or stage where they have one.
+/// The single figures at the end of a path of names joined by dots, with their currency or stage
+/// where they have one.
 pub fn find<'f>(figures: &'f Figures, path: &str) -> Vec<(Option<&'f str>, &'f Figure)> {
     let mut found = Vec::new();
     descend(figures, path, None, &mut found);

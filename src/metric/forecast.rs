@@ -21,7 +21,8 @@ pub struct Forecast;
 /// Its cells, for metrics that read them.
 pub(super) const CELLS: &str = "forecast.open";
 
-/// The categories, by the number of their measure. The weighted amounts have the same numbers after those of the amounts.
+/// The categories, by the number of their measure. The weighted amounts have the same numbers after
+/// those of the amounts.
 const CATEGORIES: usize = ForecastCategory::ALL.len();
 /// The categories that are forecast: all but what is omitted.
 const FORECAST: usize = CATEGORIES - 1;

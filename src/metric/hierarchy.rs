@@ -1,13 +1,15 @@
 //! The hierarchy: who reported to whom, and which teams were a part of which, day by day.
 //!
-//! Cells hold numbers by owner and day, and sums are linear: adding an owner's day to the managers of that day is adding each record in it. So
-//! somebody who moves, or a move that is told late, moves no record, and a team's numbers of last year stay those of last year's team.
+//! Cells hold numbers by owner and day, and sums are linear: adding an owner's day to the managers
+//! of that day is adding each record in it. So somebody who moves, or a move that is told late,
+//! moves no record, and a team's numbers of last year stay those of last year's team.
 
 use std::collections::HashMap;
 
 use crate::window::{DERIVED, Day};
 
-/// From one day up to before another, an owner's numbers count for a value of a derived dimension too.
+/// From one day up to before another, an owner's numbers count for a value of a derived dimension
+/// too.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     /// The dimension, by its place in [`DERIVED`].
@@ -44,8 +46,9 @@ impl Hierarchy {
         self.lines.is_empty()
     }
 
-    /// The stretches of days an owner's numbers count for other values in, each with the place of its dimension in [`DERIVED`]. On a day without
-    /// a manager, or a team, they count for the blank value, so that nothing is missing.
+    /// The stretches of days an owner's numbers count for other values in, each with the place of
+    /// its dimension in [`DERIVED`]. On a day without a manager, or a team, they count for the
+    /// blank value, so that nothing is missing.
     pub fn of(&self, owner: &str) -> Vec<(usize, &str, std::ops::Range<Day>)> {
         let mut all = Vec::new();
         if self.is_empty() {
@@ -75,7 +78,8 @@ impl Hierarchy {
     }
 }
 
-/// What stands beside the cells where they are read: it changes what is derived from them, never a cell.
+/// What stands beside the cells where they are read: it changes what is derived from them, never a
+/// cell.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SideInputs {
     /// The exchange rates.

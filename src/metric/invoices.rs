@@ -210,8 +210,9 @@ impl Metric for Invoices {
                     sketch::quantile_sql("sketch", 0.9)
                 ),
             ),
-            // From the facts: accounts are too many to keep cells of each. A date is stored as midnight UTC and is a day of no time zone;
-            // what was merged is followed to its survivor, and merges that go in a circle are not followed for ever.
+            // From the facts: accounts are too many to keep cells of each. A date is stored as
+            // midnight UTC and is a day of no time zone; what was merged is followed to its
+            // survivor, and merges that go in a circle are not followed for ever.
             View::new(
                 "invoices_by_account",
                 "WITH RECURSIVE merged AS

@@ -1,5 +1,5 @@
-//! Metrics: one file each, holding its version, contribution, reading, view, gauges (by the names of its figures), definition in words
-//! and how it is shown.
+//! Metrics: one file each, holding its version, contribution, reading, view, gauges (by the names
+//! of its figures), definition in words and how it is shown.
 //!
 //! Adding a metric is adding a file and a line in [`BUILT_IN`].
 
@@ -49,7 +49,8 @@ pub use values::{Group, MetricValues, WindowedValues};
 use crate::event::Entity;
 use crate::window::rolling::Span;
 
-/// Every metric of this program, in the order they are shown. A metric's place here is its bit in exclusions: append.
+/// Every metric of this program, in the order they are shown. A metric's place here is its bit in
+/// exclusions: append.
 static BUILT_IN: &[&dyn Metric] = &[
     &lead_source::LeadSource,
     &close_rate::CloseRate,
@@ -95,19 +96,21 @@ pub trait Metric: Sync {
         Vec::new()
     }
 
-    /// What a record adds by itself, apart from the links it received one by one; what they marked may be read.
+    /// What a record adds by itself, apart from the links it received one by one; what they marked
+    /// may be read.
     fn contribute(&self, _subject: &Subject<'_>, _out: &mut Contributions) {}
 
     /// What one link adds at the record that received it.
     fn contribute_link(&self, _subject: &Subject<'_>, _sent: &Sent<'_>, _out: &mut Contributions) {}
 
-    /// True if what a link adds depends on the reading of the record that received it: then all are added again when that changes.
+    /// True if what a link adds depends on the reading of the record that received it: then all are
+    /// added again when that changes.
     fn links_read_target(&self) -> bool {
         false
     }
 
-    /// A number that what links add depends on, besides the reading, such as whether there is any link of another kind. When it
-    /// changes, all are added again.
+    /// A number that what links add depends on, besides the reading, such as whether there is any
+    /// link of another kind. When it changes, all are added again.
     fn basis(&self, _subject: &Subject<'_>) -> i64 {
         0
     }
@@ -117,37 +120,42 @@ pub trait Metric: Sync {
         None
     }
 
-    /// What the totals of a period and of the one before it add at the record that keeps them. It is asked for every period that has
-    /// a total and for the period after it.
+    /// What the totals of a period and of the one before it add at the record that keeps them. It
+    /// is asked for every period that has a total and for the period after it.
     fn contribute_period(&self, _subject: &Subject<'_>, _period: i64, _out: &mut Contributions) {}
 
-    /// The rollups whose amounts are of the day of their pane, and can so be converted at that day's rate; each with the counts that tell
-    /// how many records it has.
+    /// The rollups whose amounts are of the day of their pane, and can so be converted at that
+    /// day's rate; each with the counts that tell how many records it has.
     fn converted(&self) -> &'static [(usize, &'static [usize])] {
         &[]
     }
 
-    /// The rollups whose state is kept of every hour, since what they count is gone when it is over.
+    /// The rollups whose state is kept of every hour, since what they count is gone when it is
+    /// over.
     fn kept_hourly(&self) -> &'static [usize] {
         &[]
     }
 
-    /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and how it lies to the window.
+    /// The cells a reading of it is made from: a rollup, by its index in [`Metric::rollups`], and
+    /// how it lies to the window.
     fn spans(&self) -> &'static [(usize, Span)] {
         &[]
     }
 
-    /// The cells of other metrics a reading of it is made from as well: a rollup, by its name, and how it lies to the window.
+    /// The cells of other metrics a reading of it is made from as well: a rollup, by its name, and
+    /// how it lies to the window.
     fn reads(&self) -> &'static [(&'static str, Span)] {
         &[]
     }
 
-    /// True if there is a group wherever the first rollup it reads has something, and not only where its own cells do.
+    /// True if there is a group wherever the first rollup it reads has something, and not only
+    /// where its own cells do.
     fn lists_what_it_reads(&self) -> bool {
         self.spans().is_empty()
     }
 
-    /// The metric whose cells its own ones correct, if they do: what that one leaves out, this one leaves out too.
+    /// The metric whose cells its own ones correct, if they do: what that one leaves out, this one
+    /// leaves out too.
     fn corrects(&self) -> Option<&'static str> {
         None
     }
@@ -155,17 +163,19 @@ pub trait Metric: Sync {
     /// Its figures for one window and group.
     fn read(&self, cells: &CellView<'_>) -> Figures;
 
-    /// Adds to the figures of all groups of a set, read for one window, what follows from comparing them, such as ranks.
+    /// Adds to the figures of all groups of a set, read for one window, what follows from comparing
+    /// them, such as ranks.
     fn compare(&self, _groups: &mut [Group]) {}
 
-    /// False if its figures are the same for every window but that they go by the period of a calendar month or quarter: then there
-    /// are gauges for the quarter only.
+    /// False if its figures are the same for every window but that they go by the period of a
+    /// calendar month or quarter: then there are gauges for the quarter only.
     fn depends_on_window(&self) -> bool {
         true
     }
 
-    /// The figures of a group that have a gauge, by their paths: what alerts and panels of many groups go by. Of the total every figure has
-    /// one; of every group, in every window and currency, that would be a hundred thousand series.
+    /// The figures of a group that have a gauge, by their paths: what alerts and panels of many
+    /// groups go by. Of the total every figure has one; of every group, in every window and
+    /// currency, that would be a hundred thousand series.
     fn gauges(&self) -> &'static [&'static str];
 
     /// How much of a group there is in this window: what the values of a dimension are ranked by.
@@ -177,8 +187,8 @@ pub trait Metric: Sync {
     fn views(&self) -> Vec<View>;
 }
 
-/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}`, `{fiscal_start}` (a month) and `{stage_order}` (an array) are replaced by
-/// the organisation's.
+/// A view in ClickHouse. Its SQL is text here, in which `{time_zone}`, `{fiscal_start}` (a month)
+/// and `{stage_order}` (an array) are replaced by the organisation's.
 #[derive(Debug)]
 pub struct View {
     /// Its name.

@@ -96,7 +96,8 @@ impl Metric for QuotaAttainment {
                 .money(0, Some(target), quota.currency);
             return;
         }
-        // By days, each share the difference of two rounded sums, so that the shares add up to the target.
+        // By days, each share the difference of two rounded sums, so that the shares add up to the
+        // target.
         let days = i128::from(end - first);
         let up_to = |day: i32| rounded(i128::from(target) * i128::from(day - first), days);
         let mut month = first;

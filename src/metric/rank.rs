@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 
 use super::{Figures, Group};
 
-/// The place of each group, from 1: the greatest number first, of equals the first by name, so that no place is shared. None for a group
-/// that has no number, and for what has no value: nobody takes part in no race.
+/// The place of each group, from 1: the greatest number first, of equals the first by name, so that
+/// no place is shared. None for a group that has no number, and for what has no value: nobody takes
+/// part in no race.
 pub fn ranks(groups: &[Group], number: impl Fn(&Figures) -> Option<i128>) -> Vec<Option<i64>> {
     let taking_part = groups.iter().enumerate().filter_map(|(at, group)| {
         let is_somebody = group.values.iter().all(|value| !value.is_empty());

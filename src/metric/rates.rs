@@ -1,7 +1,8 @@
 //! Exchange rates: amounts of days in the reporting currency.
 //!
-//! Cells hold amounts by day and currency, and sums are linear: converting a day's sum by the day's rate is converting each amount in it
-//! at its date. So a rate that comes late, or is corrected, moves no record.
+//! Cells hold amounts by day and currency, and sums are linear: converting a day's sum by the day's
+//! rate is converting each amount in it at its date. So a rate that comes late, or is corrected,
+//! moves no record.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Rates to convert into `reporting` by; of two for the same currencies and day the greater counts, so that their order does not.
+    /// Rates to convert into `reporting` by; of two for the same currencies and day the greater
+    /// counts, so that their order does not.
     pub fn new(reporting: &str, rates: Vec<Rate>) -> Rates {
         let mut by_base: BTreeMap<String, BTreeMap<String, BTreeMap<Day, i128>>> = BTreeMap::new();
         for rate in rates {
@@ -62,8 +64,9 @@ impl Rates {
         of_pair.range(..=day).next_back().map(|(_, rate)| *rate)
     }
 
-    /// What one unit of a currency was worth in the reporting currency on a day, in 10⁻¹²: by a rate of the two, either way round, else
-    /// by those of both to the same base. None if no rate of that day or an earlier one is known: never a guess, never a later one.
+    /// What one unit of a currency was worth in the reporting currency on a day, in 10⁻¹²: by a
+    /// rate of the two, either way round, else by those of both to the same base. None if no rate
+    /// of that day or an earlier one is known: never a guess, never a later one.
     pub fn factor(&self, currency: &str, day: Day) -> Option<i128> {
         if currency == self.reporting {
             return Some(RATE_ONE);
@@ -86,7 +89,8 @@ impl Rates {
     }
 }
 
-/// A sum of cells in the reporting currency: amounts unrounded in 10⁻¹⁶, so that the order of adding is no matter, and what had no rate.
+/// A sum of cells in the reporting currency: amounts unrounded in 10⁻¹⁶, so that the order of
+/// adding is no matter, and what had no rate.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Converted {
     exact: Cell,
@@ -115,7 +119,8 @@ impl Converted {
         self.without_rate.merge(&other.without_rate);
     }
 
-    /// The counts of what was converted and the amounts, rounded once. No sketch: quantiles of amounts can't be converted by day.
+    /// The counts of what was converted and the amounts, rounded once. No sketch: quantiles of
+    /// amounts can't be converted by day.
     pub fn cell(&self) -> Cell {
         Cell {
             counts: self.exact.counts.clone(),

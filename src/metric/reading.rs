@@ -95,7 +95,8 @@ impl PaneRange {
     }
 }
 
-/// Cells summed over shards and panes: by range, rollup and grouping set, then by values, then by currency.
+/// Cells summed over shards and panes: by range, rollup and grouping set, then by values, then by
+/// currency.
 #[derive(Debug, Default)]
 pub struct Sums {
     cells: HashMap<(usize, u8, u8), ByValues>,
@@ -117,7 +118,8 @@ impl Sums {
         currency: String,
         cell: &Cell,
     ) {
-        // `XXX` is ISO 4217's code for no currency; amounts that name none and amounts that name it are the same.
+        // `XXX` is ISO 4217's code for no currency; amounts that name none and amounts that name it
+        // are the same.
         let currency = if currency.is_empty() {
             "XXX".to_owned()
         } else {
@@ -160,7 +162,8 @@ impl Sums {
         }
     }
 
-    /// Reads every metric for every window and group. The total is always read: nothing happened is an answer too.
+    /// Reads every metric for every window and group. The total is always read: nothing happened is
+    /// an answer too.
     pub fn read(&mut self, plan: &QueryPlan, catalogue: &Catalogue) -> MetricValues {
         self.put_converted();
         let sets = catalogue.readable_sets();
@@ -169,8 +172,9 @@ impl Sums {
         })
     }
 
-    /// Reads the values that are not shown as one group of each set, which has no values of its own: its cells are summed before anything
-    /// is read, so that a ratio is that of all of them. There is none in the sets of a hierarchy, whose groups overlap. Races leave it out.
+    /// Reads the values that are not shown as one group of each set, which has no values of its
+    /// own: its cells are summed before anything is read, so that a ratio is that of all of them.
+    /// There is none in the sets of a hierarchy, whose groups overlap. Races leave it out.
     pub fn read_others(
         mut self,
         plan: &QueryPlan,
@@ -296,8 +300,8 @@ impl<'a> CellQuery<'a> {
         self.sums.cells.get(&(*range, rollup, self.set))
     }
 
-    /// How many records of those a metric is first read from have no rate, so that no amount in the reporting currency has them; none
-    /// for a metric whose amounts can't be converted.
+    /// How many records of those a metric is first read from have no rate, so that no amount in the
+    /// reporting currency has them; none for a metric whose amounts can't be converted.
     fn without_rate(
         &self,
         metric: &dyn Metric,
@@ -309,7 +313,8 @@ impl<'a> CellQuery<'a> {
         let read = metric.reads().iter();
         let read = read.filter_map(|(name, span)| Some((*self.plan.numbers.get(*name)?, *span)));
         let mut all = own.chain(read);
-        // What counts no records says nothing about how many there are, nor does what this set does not have.
+        // What counts no records says nothing about how many there are, nor does what this set does
+        // not have.
         let counts = |rollup| {
             let counts = catalogue.converted(rollup);
             counts.filter(|c| !c.is_empty() && catalogue.keeps(rollup, self.set.into()))
@@ -323,12 +328,14 @@ impl<'a> CellQuery<'a> {
         Some(sum.map_or(0, counted))
     }
 
-    /// The combinations of values there is anything of, in order; for the total, its one empty combination.
+    /// The combinations of values there is anything of, in order; for the total, its one empty
+    /// combination.
     fn values(&self, metric: &dyn Metric) -> BTreeSet<Vec<String>> {
         if self.set == 0 {
             return BTreeSet::from([Vec::new()]);
         }
-        // Of a metric with cells of its own those tell; of any other, and of one that says so, the first that it reads.
+        // Of a metric with cells of its own those tell; of any other, and of one that says so, the
+        // first that it reads.
         let own = metric.spans().iter();
         let own = own.filter_map(|(rollup, span)| self.cells(*rollup, *span));
         let first = metric.reads().first();
@@ -365,7 +372,8 @@ impl CellView<'_> {
         &self.query.plan.stage_order
     }
 
-    /// The calendar period of the window, as [`Span::Period`] looks at it: how many of its days are over or today, and how many it has.
+    /// The calendar period of the window, as [`Span::Period`] looks at it: how many of its days are
+    /// over or today, and how many it has.
     pub fn period(&self) -> (i64, i64) {
         let plan = self.query.plan;
         let (first, end) = plan.windows[self.query.window].period(plan.today, &plan.calendar);
@@ -373,7 +381,8 @@ impl CellView<'_> {
         (i64::from(elapsed), i64::from(end - first))
     }
 
-    /// The cell of a rollup, with the counts of all currencies together; its sums mean something only without currency.
+    /// The cell of a rollup, with the counts of all currencies together; its sums mean something
+    /// only without currency.
     pub fn cell(&self, rollup: usize, span: Span) -> Cell {
         merged(self.by_currency(rollup, span))
     }

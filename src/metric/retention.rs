@@ -1,4 +1,5 @@
-//! Revenue retention: how much of a month's recurring revenue comes again from the same customers in the next month.
+//! Revenue retention: how much of a month's recurring revenue comes again from the same customers
+//! in the next month.
 
 use super::display::column;
 use super::figure::{by_currency, ratio_of};

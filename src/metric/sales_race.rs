@@ -1,7 +1,8 @@
 //! The sales race: who is credited with how much of what was won, and who is ahead.
 //!
-//! What a deal's own owner won is in the win rate's cells. The cells here only correct it where the deal is split: they take from the owner
-//! what is others', and give it to them. So a deal that is not split costs nothing, and whatever does not go by owner stays as it was.
+//! What a deal's own owner won is in the win rate's cells. The cells here only correct it where the
+//! deal is split: they take from the owner what is others', and give it to them. So a deal that is
+//! not split costs nothing, and whatever does not go by owner stays as it was.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -28,7 +29,8 @@ pub struct SalesRace;
 
 const CORRECTIONS: usize = 0;
 
-/// The corrections by their name, for metrics that read them beside the win rate's cells, and the sum of them that is money.
+/// The corrections by their name, for metrics that read them beside the win rate's cells, and the
+/// sum of them that is money.
 pub(super) const CELLS: &str = "sales_race.splits";
 pub(super) const AMOUNT: usize = 1;
 
@@ -243,7 +245,8 @@ impl Metric for SalesRace {
                     sumIf(counts[2], series = 'sales_race.splits') AS splits_off
                 FROM cells_by_day WHERE series IN ('win_rate.closed', 'sales_race.splits') GROUP BY day, dimension, value, currency",
             ),
-            // The rank of an owner in each period. Of equals the first by name is ahead, so that a rank is one owner's.
+            // The rank of an owner in each period. Of equals the first by name is ahead, so that a
+            // rank is one owner's.
             View::new(
                 "sales_race",
                 "SELECT period, start, if(period = 'week', concat(toString(toISOYear(start)), '-W', leftPad(toString(toISOWeek(start)), 2, '0')),
@@ -262,8 +265,9 @@ impl Metric for SalesRace {
     }
 }
 
-/// A whole in parts that add up to it, in the proportion of the weights, of which at least one is above 0 and none below: each part is
-/// rounded down and the greatest remainders are rounded up, of equals that of the greater weight, then the first.
+/// A whole in parts that add up to it, in the proportion of the weights, of which at least one is
+/// above 0 and none below: each part is rounded down and the greatest remainders are rounded up, of
+/// equals that of the greater weight, then the first.
 fn apportion(whole: i64, weights: &[i128]) -> Vec<i64> {
     let sum: i128 = weights.iter().sum();
     let size = i128::from(whole.unsigned_abs());

@@ -19,7 +19,8 @@ const OPEN: usize = 0;
 const DECIDED: usize = 1;
 const BESIDE: usize = 2;
 
-/// What is counted of a deal in the order: the stages it reached, by their places, then whether it was won.
+/// What is counted of a deal in the order: the stages it reached, by their places, then whether it
+/// was won.
 const STEPS: &[&str] = &[
     "stage_1", "stage_2", "stage_3", "stage_4", "stage_5", "stage_6", "stage_7", "stage_8",
     "stage_9", "stage_10", "stage_11", "stage_12", "stage_13", "stage_14", "stage_15", "won",

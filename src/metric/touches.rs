@@ -148,8 +148,8 @@ impl Metric for Touches {
     }
 }
 
-/// Since when a contact is known: not later than its latest touch, so that whoever is untouched is one of the contacts. Times that have no
-/// panes say nothing.
+/// Since when a contact is known: not later than its latest touch, so that whoever is untouched is
+/// one of the contacts. Times that have no panes say nothing.
 fn known_since(created_at: When, latest: Option<When>, calendar: &Calendar) -> When {
     let both = latest.into_iter().chain([created_at]);
     let dated = both.filter(|when| calendar.keeps(calendar.day(*when)));

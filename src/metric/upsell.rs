@@ -166,7 +166,8 @@ impl Metric for Upsell {
     }
 
     fn contribute(&self, subject: &Subject<'_>, out: &mut Contributions) {
-        // Only deals without account: the others are classified among the wins of their account, at its home.
+        // Only deals without account: the others are classified among the wins of their account, at
+        // its home.
         if let Some(deal) = subject.deal()
             && let (None, Status::Won, Some(closed_at)) =
                 (deal.account, deal.status, deal.closed_at)
@@ -256,7 +257,8 @@ impl Metric for Upsell {
         if cells.is_total() {
             let customers = cells.cell(CUSTOMERS, Span::UpToEnd);
             let active = customers.counted(BECAME) - customers.counted(CHURNED);
-            // Only a window that is a calendar month has month panes to count accounts in; other windows end now.
+            // Only a window that is a calendar month has month panes to count accounts in; other
+            // windows end now.
             let in_month = cells.by_currency(EXPANDED_IN_MONTH, Span::MonthPane);
             let expanded = if cells.has_panes(Span::MonthPane) {
                 in_month.values().map(|c| c.counted(0)).sum()

@@ -1,4 +1,5 @@
-//! Names of values: what is shown in place of an id or a code. They are looked up where numbers are shown, so that a new name moves no history.
+//! Names of values: what is shown in place of an id or a code. They are looked up where numbers are
+//! shown, so that a new name moves no history.
 
 use std::collections::HashMap;
 

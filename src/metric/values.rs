@@ -27,7 +27,8 @@ pub struct WindowedValues {
 pub struct Group {
     /// The grouping set; 0 is the total.
     pub set: usize,
-    /// The values of its dimensions; none for the total, and for the others of [`Sums::read_others`](super::Sums::read_others) together.
+    /// The values of its dimensions; none for the total, and for the others of
+    /// [`Sums::read_others`](super::Sums::read_others) together.
     pub values: Vec<String>,
     /// What was read.
     pub figures: Figures,
@@ -46,7 +47,8 @@ impl MetricValues {
         }
     }
 
-    /// As JSON: metric → window → group → figures. A group is `all` or `dimension=value`, several joined by commas.
+    /// As JSON: metric → window → group → figures. A group is `all` or `dimension=value`, several
+    /// joined by commas.
     pub fn to_json(&self, definitions: &Definitions) -> serde_json::Value {
         use serde_json::{Map, Value as Json};
         let metrics = self.metrics.iter().map(|metric| {
@@ -73,7 +75,8 @@ impl Group {
         self.set != 0 && self.values.is_empty()
     }
 
-    /// `all`, or `dimension=value`, several joined by commas; `dimension:others` for what is not shown.
+    /// `all`, or `dimension=value`, several joined by commas; `dimension:others` for what is not
+    /// shown.
     pub fn label(&self, definitions: &Definitions) -> String {
         let Some(set) = definitions.set(self.set).filter(|_| self.set != 0) else {
             return "all".into();

@@ -1,4 +1,5 @@
-//! Sales velocity: how much the pipeline earns a day, and the rates a period is judged by at a glance.
+//! Sales velocity: how much the pipeline earns a day, and the rates a period is judged by at a
+//! glance.
 
 use super::display::column;
 use super::figure::{ratio, share};

@@ -19,7 +19,8 @@ pub struct WinRate;
 const CLOSED: usize = 0;
 const OPENED: usize = 1;
 
-/// The cells of closed deals, for metrics that read them, with their measures: counts and sums of won and lost deals have the same numbers.
+/// The cells of closed deals, for metrics that read them, with their measures: counts and sums of
+/// won and lost deals have the same numbers.
 pub(super) const CELLS: &str = "win_rate.closed";
 pub(super) const WON: usize = 0;
 pub(super) const LOST: usize = 1;
@@ -27,7 +28,8 @@ pub(super) const LOST: usize = 1;
 /// Of the won ones, those whose amount is known: what an average is taken over.
 pub(super) const WON_WITH_AMOUNT: usize = 2;
 
-/// Of the opened deals: those for which a clock is used as a date, and of them those whose history no longer reaches back to the close.
+/// Of the opened deals: those for which a clock is used as a date, and of them those whose history
+/// no longer reaches back to the close.
 const DATED_BY_CLOCK: usize = 3;
 const HISTORY_CUT: usize = 4;
 

@@ -1,10 +1,12 @@
-//! Which epochs a program may count: those of its own catalogue. One that continued under another would leave untouched cells by the old
-//! formula beside touched ones by its own.
+//! Which epochs a program may count: those of its own catalogue. One that continued under another
+//! would leave untouched cells by the old formula beside touched ones by its own.
 //!
-//! The protocol of an upgrade: the program with the other catalogue writes the next epoch, whose `stood_at` says that the epochs before it
-//! are left, *before* it folds anything. From then on no program counts those: neither the new one, which lacks their
-//! formulas, nor an older one, since another may have folded a shard without them in between. So their rollups stay as they are, each
-//! shard at its last flush, until the switch makes the next epoch current. An older program stops folding when it sees an epoch it can't count.
+//! The protocol of an upgrade: the program with the other catalogue writes the next epoch, whose
+//! `stood_at` says that the epochs before it are left, *before* it folds anything. From then on no
+//! program counts those: neither the new one, which lacks their formulas, nor an older one, since
+//! another may have folded a shard without them in between. So their rollups stay as they are, each
+//! shard at its last flush, until the switch makes the next epoch current. An older program stops
+//! folding when it sees an epoch it can't count.
 
 use std::fmt;
 
@@ -12,7 +14,8 @@ use super::epochs::{Epoch, building, current};
 use crate::definitions::DefinitionsSpec;
 use crate::metric::Versions;
 
-/// The catalogue a program has under given definitions: [`crate::metric::versions`], or that of another version in a test.
+/// The catalogue a program has under given definitions: [`crate::metric::versions`], or that of
+/// another version in a test.
 pub type VersionsOf = fn(&DefinitionsSpec) -> Versions;
 
 /// How two catalogues differ.
@@ -133,7 +136,8 @@ pub fn check_countable(epoch: &Epoch, catalogue: VersionsOf) -> Result<(), Misma
     }
 }
 
-/// Refuses a program that can count neither for the current epoch nor for the one that is being built in its place.
+/// Refuses a program that can count neither for the current epoch nor for the one that is being
+/// built in its place.
 ///
 /// # Errors
 /// What it can't count, and why.
@@ -157,7 +161,8 @@ pub fn check(epochs: &[Epoch], catalogue: VersionsOf) -> Result<(), Mismatch> {
     }
 }
 
-/// Up to when (µs) an epoch is complete at the most, if no program continues it; `None` if one does.
+/// Up to when (µs) an epoch is complete at the most, if no program continues it; `None` if one
+/// does.
 pub fn stood_at(epochs: &[Epoch], epoch: u32) -> Option<i64> {
     epochs
         .iter()
@@ -166,7 +171,8 @@ pub fn stood_at(epochs: &[Epoch], epoch: u32) -> Option<i64> {
         .min()
 }
 
-/// True if an epoch's number of a metric may be shown by a program with this catalogue: it is of the same formula.
+/// True if an epoch's number of a metric may be shown by a program with this catalogue: it is of
+/// the same formula.
 pub fn is_shown(epoch: &Epoch, metric: &str, program: &Versions) -> bool {
     epoch
         .catalogue

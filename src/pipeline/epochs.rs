@@ -1,7 +1,8 @@
-//! Epochs: the definitions of the metrics, the log of their records, and how the input is read into it.
+//! Epochs: the definitions of the metrics, the log of their records, and how the input is read into
+//! it.
 //!
-//! The greatest live epoch is the current one. One that is being built becomes live by the switch at the end of its rebuild, and is
-//! dropped when it is no longer read.
+//! The greatest live epoch is the current one. One that is being built becomes live by the switch
+//! at the end of its rebuild, and is dropped when it is no longer read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,18 +49,20 @@ pub struct Epoch {
     pub generation: u32,
     /// How many partitions that log has: homes are computed with it, not with the broker's count.
     pub partitions: u32,
-    /// Which reading of the input topics, from 1, fills its log: a new one begins at the topics' beginnings.
+    /// Which reading of the input topics, from 1, fills its log: a new one begins at the topics'
+    /// beginnings.
     pub reading: u32,
     /// How that reading reads each topic, by name.
     pub inputs: BTreeMap<String, Input>,
-    /// The generation whose log is one more input of this one's, so that late messages there aren't lost; 0 for none.
+    /// The generation whose log is one more input of this one's, so that late messages there aren't
+    /// lost; 0 for none.
     pub feeds_on: u32,
     /// How far its life is.
     pub stage: Stage,
     /// Its metrics, each with the version of its formula.
     pub catalogue: Versions,
-    /// Given if the program that began it doesn't count the epochs before it, so that no program does from then on: up to when (µs) they are
-    /// complete, 0 if that is unknown.
+    /// Given if the program that began it doesn't count the epochs before it, so that no program
+    /// does from then on: up to when (µs) they are complete, 0 if that is unknown.
     pub stood_at: Option<i64>,
     /// Since when (µs) it was the current one; `None` for the first, which always was.
     pub live_since: Option<i64>,

@@ -1,6 +1,8 @@
 //! Flush: what shards took out, written in four steps, each acknowledged before the next.
 //!
-//! 1. Cells, the state of hours, changes, and what records tell others since: links, and assertions that follow from them; 2. records and links received; 3. the checkpoint; 4. the log's own commit.
+//! 1. Cells, the state of hours, changes, and what records tell others since: links, and assertions
+//!   that follow from them; 2. records and links received; 3. the checkpoint; 4. the log's own
+//!   commit.
 //!
 //! A record is written only after everything that follows from it, and a restart relies on that.
 
@@ -19,7 +21,8 @@ pub struct FlushBatch {
 }
 
 impl FlushBatch {
-    /// Merges flushes. What their records tell others is addressed by the partition count of the log, `partitions`.
+    /// Merges flushes. What their records tell others is addressed by the partition count of the
+    /// log, `partitions`.
     pub fn new(generation: u32, partitions: u32, flushes: Vec<Flush>) -> Self {
         let outboxes = flushes.iter();
         let outboxes = outboxes.map(|flush| (flush.checkpoint.next_offset, &flush.outbox));
@@ -44,11 +47,13 @@ impl FlushBatch {
         self.flushes.iter().map(|flush| flush.shard)
     }
 
-    /// Writes all of it, each step acknowledged before the next. A step that fails for now is tried again as it is, for as long as
-    /// `retry` allows: the batch is kept, since touched rows can't be taken a second time.
+    /// Writes all of it, each step acknowledged before the next. A step that fails for now is tried
+    /// again as it is, for as long as `retry` allows: the batch is kept, since touched rows can't
+    /// be taken a second time.
     ///
     /// # Errors
-    /// What can't be fixed by trying again, or the last failure when `retry` refused another attempt.
+    /// What can't be fixed by trying again, or the last failure when `retry` refused another
+    /// attempt.
     pub async fn write(
         self,
         log: &impl Log,
@@ -150,11 +155,13 @@ async fn insert_links<T: Store>(
 
 /// Decides whether and when to retry. A trait, so that the simulation needs no clock.
 pub trait RetryPolicy: Sync {
-    /// Called after failure number `attempt` (from 1) that may pass; waits, then returns whether to retry.
+    /// Called after failure number `attempt` (from 1) that may pass; waits, then returns whether to
+    /// retry.
     fn should_retry(&self, attempt: u32, error: &OutsideError)
     -> impl Future<Output = bool> + Send;
 
-    /// Called after failures when nothing needs to be tried again any more: it was done, or was refused, which the caller reports.
+    /// Called after failures when nothing needs to be tried again any more: it was done, or was
+    /// refused, which the caller reports.
     fn recovered(&self) {}
 }
 

@@ -17,8 +17,8 @@ pub enum FoldingError {
     Outside(#[from] OutsideError),
 }
 
-/// Folds a message. If it is of an epoch the owner doesn't know yet, it is read from the store first, for as long as `retry` allows: the epoch was
-/// written there before the log named it.
+/// Folds a message. If it is of an epoch the owner doesn't know yet, it is read from the store
+/// first, for as long as `retry` allows: the epoch was written there before the log named it.
 ///
 /// # Errors
 /// If the message can't be folded, or the store can't be read.

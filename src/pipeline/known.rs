@@ -31,7 +31,8 @@ impl Known {
     /// Of all epochs, those of a generation, for a program with this catalogue.
     ///
     /// # Errors
-    /// If definitions can't be read by this version, or one of the epochs is to be counted by other formulas than this program's.
+    /// If definitions can't be read by this version, or one of the epochs is to be counted by other
+    /// formulas than this program's.
     pub fn of(
         epochs: &[Epoch],
         generation: u32,

@@ -1,4 +1,5 @@
-//! The log and the store in memory: what `report` and the tests run on in place of Kafka and, in the tests, of ClickHouse.
+//! The log and the store in memory: what `report` and the tests run on in place of Kafka and, in
+//! the tests, of ClickHouse.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
@@ -50,7 +51,8 @@ impl MemoryLog {
             .collect()
     }
 
-    /// Appends messages as taken at `append_time` (µs), so that a history read from files has times of its own.
+    /// Appends messages as taken at `append_time` (µs), so that a history read from files has times
+    /// of its own.
     pub fn append_at(&self, messages: Vec<(Home, Vec<u8>)>, append_time: i64) {
         for (shard, payload) in messages {
             let mut partition = lock(&self.partitions[shard as usize]);
@@ -77,7 +79,8 @@ impl MemoryLog {
     }
 }
 
-/// A poisoned lock only means that another thread panicked; what it guards is whole after every push and insert.
+/// A poisoned lock only means that another thread panicked; what it guards is whole after every
+/// push and insert.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()

@@ -1,7 +1,7 @@
 //! The pipeline: route, fold, flush and restart, as a protocol over two traits: a log and a store.
 //!
-//! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a replay or a stale owner
-//! writes the same value or loses to a newer one.
+//! Nothing here knows Kafka or ClickHouse. Every row written is f(log ≤ version), so a retry, a
+//! replay or a stale owner writes the same value or loses to a newer one.
 
 pub mod catalogue;
 pub mod epochs;
@@ -87,19 +87,22 @@ pub struct Entry {
 
 /// The internal log, written. One partition a shard, kept until its retention, never compacted.
 pub trait Log: Send + Sync {
-    /// Appends messages to the partitions named; returns once every one is acknowledged by all in-sync replicas.
+    /// Appends messages to the partitions named; returns once every one is acknowledged by all
+    /// in-sync replicas.
     fn append(
         &self,
         messages: Vec<(Home, Vec<u8>)>,
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Notes in the log's own books up to where a shard is done. Only for onlookers: a restart goes by the checkpoint.
+    /// Notes in the log's own books up to where a shard is done. Only for onlookers: a restart goes
+    /// by the checkpoint.
     fn commit(
         &self,
         positions: &[(Home, u64)],
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Checks that the log still is what the protocol relies on: its partition count, its retention.
+    /// Checks that the log still is what the protocol relies on: its partition count, its
+    /// retention.
     fn check(&self) -> impl Future<Output = Result<(), OutsideError>> + Send {
         async { Ok(()) }
     }
@@ -147,7 +150,8 @@ impl Row<CellRows> {
     }
 }
 
-/// The touched cells whose state is kept of every hour, as they were in one: the latest row of a cell before an hour is its state then.
+/// The touched cells whose state is kept of every hour, as they were in one: the latest row of a
+/// cell before an hour is its state then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HourlyRows {
     /// The start of the hour (s): that of the greatest append time folded.
@@ -248,18 +252,21 @@ pub struct StoredCell {
     pub version: u64,
 }
 
-/// Where rows are kept: facts, rollups, checkpoints, changes, epochs. Of rows with one key the greatest version counts.
+/// Where rows are kept: facts, rollups, checkpoints, changes, epochs. Of rows with one key the
+/// greatest version counts.
 pub trait Store: Send + Sync {
     /// All epochs there ever were, oldest first.
     fn epochs(&self) -> impl Future<Output = Result<Vec<Epoch>, OutsideError>> + Send;
 
-    /// Writes the epoch a database begins with. Of several writers the first one's counts; reading it back shows whose it was.
+    /// Writes the epoch a database begins with. Of several writers the first one's counts; reading
+    /// it back shows whose it was.
     fn put_first_epoch(
         &self,
         epoch: &Epoch,
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Writes an epoch, new or further in its life: of rows of one epoch the one of the latest stage counts.
+    /// Writes an epoch, new or further in its life: of rows of one epoch the one of the latest
+    /// stage counts.
     fn put_epoch(&self, epoch: &Epoch) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// The shards whose records were copied into the new log that an epoch is being built on.
@@ -295,7 +302,8 @@ pub trait Store: Send + Sync {
         }
     }
 
-    /// Hands over every record of a shard, one after the other: there may be more than fit in memory twice.
+    /// Hands over every record of a shard, one after the other: there may be more than fit in
+    /// memory twice.
     fn each_record(
         &self,
         generation: u32,

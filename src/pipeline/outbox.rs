@@ -1,4 +1,5 @@
-//! The outbox: what the records of shards tell others, as messages of the log to the homes of those.
+//! The outbox: what the records of shards tell others, as messages of the log to the homes of
+//! those.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use crate::shard::Outbox;
 /// How many links go into one message of the log at most.
 const BATCH: usize = 500;
 
-/// Spreads what shards have to tell over the partitions of the log, as messages of it. Each outbox comes with the offset of the state it was taken from.
+/// Spreads what shards have to tell over the partitions of the log, as messages of it. Each outbox
+/// comes with the offset of the state it was taken from.
 pub fn messages<'o>(
     outboxes: impl Iterator<Item = (u64, &'o Outbox)>,
     partitions: u32,

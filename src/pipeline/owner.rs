@@ -1,4 +1,5 @@
-//! The owner of a shard: folds its messages in order and decides when and what to flush. The rules of restart are kept here.
+//! The owner of a shard: folds its messages in order and decides when and what to flush. The rules
+//! of restart are kept here.
 
 use super::known::Known;
 use super::{Checkpoint, Entry, HourlyRows, Row, hour_of, message_hash};
@@ -12,7 +13,8 @@ pub struct Owner {
     shard: Shard,
     /// The offset of the next message.
     position: u64,
-    /// The greatest version among all that was restored: nothing may be written of a state before it.
+    /// The greatest version among all that was restored: nothing may be written of a state before
+    /// it.
     restored: u64,
     /// The offset up to which everything is acknowledged.
     flushed: u64,
@@ -31,7 +33,8 @@ pub struct Flush {
     pub shard: Home,
     /// Numbers; written first, with changes and links.
     pub cells: CellRows,
-    /// The state of hours: those over since the last flush, each at its own end, and the present one.
+    /// The state of hours: those over since the last flush, each at its own end, and the present
+    /// one.
     pub hourly: Vec<HourlyRows>,
     /// What messages changed, each at its own message's version.
     pub changes: Vec<Row<ChangeRow>>,
@@ -70,7 +73,8 @@ pub enum FoldError {
         /// The one that was read.
         found: u64,
     },
-    /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`] it can go on.
+    /// The message is of an epoch whose definitions the owner was not given; with [`Owner::learn`]
+    /// it can go on.
     #[error(
         "shard {shard} stops at offset {offset}: the log names epoch {epoch}, which the database doesn't know: is it another pipeline's?"
     )]
@@ -85,7 +89,8 @@ pub enum FoldError {
 }
 
 impl Owner {
-    /// Takes a shard on: `shard` holds what was restored, up to version `restored`; messages come from the checkpoint on.
+    /// Takes a shard on: `shard` holds what was restored, up to version `restored`; messages come
+    /// from the checkpoint on.
     pub fn new(number: Home, shard: Shard, checkpoint: Option<Checkpoint>, restored: u64) -> Self {
         let checkpoint = checkpoint.unwrap_or(Checkpoint {
             next_offset: 0,
@@ -108,7 +113,8 @@ impl Owner {
     /// Folds the next message; one already folded is passed over.
     ///
     /// # Errors
-    /// If messages are missing before it or it can't be read. Nothing is folded then, and nothing can be after it.
+    /// If messages are missing before it or it can't be read. Nothing is folded then, and nothing
+    /// can be after it.
     pub fn fold(&mut self, entry: &Entry) -> Result<(), FoldError> {
         if entry.offset < self.position {
             return Ok(());
@@ -144,8 +150,9 @@ impl Owner {
         Ok(())
     }
 
-    /// An hour is over: what was touched in it and is not written yet is set aside at its present value. Not before the greatest version
-    /// restored is passed: the state may be ahead of the offset, and whoever wrote that version has written this before it.
+    /// An hour is over: what was touched in it and is not written yet is set aside at its present
+    /// value. Not before the greatest version restored is passed: the state may be ahead of the
+    /// offset, and whoever wrote that version has written this before it.
     fn set_aside(&mut self) {
         if self.position >= self.restored {
             let cells = self.shard.take_this_hour();
@@ -165,7 +172,8 @@ impl Owner {
         })
     }
 
-    /// Updates the epochs: a new one begins at its message in the log, one no longer counted is dropped from memory.
+    /// Updates the epochs: a new one begins at its message in the log, one no longer counted is
+    /// dropped from memory.
     pub fn learn(&mut self, known: &Known) {
         for live in &known.live {
             self.shard.learn(live.epoch, live.definitions.clone());
@@ -175,8 +183,9 @@ impl Owner {
         }
     }
 
-    /// Takes what is to be written, all of it at the present offset: everything *touched*, even if it equals the old value.
-    /// Nothing while a flush is on its way, nor before the greatest version restored is passed, nor if nothing was folded.
+    /// Takes what is to be written, all of it at the present offset: everything *touched*, even if
+    /// it equals the old value. Nothing while a flush is on its way, nor before the greatest
+    /// version restored is passed, nor if nothing was folded.
     pub fn flush(&mut self) -> Option<Flush> {
         let is_exact = self.position >= self.restored;
         if self.in_flight.is_some() || !is_exact || self.position == self.flushed {
@@ -213,14 +222,17 @@ impl Owner {
         })
     }
 
-    /// True if `bound` rows wait that later ones don't replace: folding on would only heap up more, so the next message waits for an
-    /// acknowledgement of the store, and for nothing else. Memory thus stays within the state, one copy of the touched rows on their way, and `bound`.
-    /// Never before the greatest version restored is passed, since nothing may be flushed until then; an earlier owner folded as much under the same bound.
+    /// True if `bound` rows wait that later ones don't replace: folding on would only heap up more,
+    /// so the next message waits for an acknowledgement of the store, and for nothing else. Memory
+    /// thus stays within the state, one copy of the touched rows on their way, and `bound`. Never
+    /// before the greatest version restored is passed, since nothing may be flushed until then; an
+    /// earlier owner folded as much under the same bound.
     pub fn must_wait(&self, bound: usize) -> bool {
         self.position >= self.restored && self.append_only_rows() >= bound
     }
 
-    /// Of the rows waiting, those that later ones don't replace: those of the shard, and the state of hours that are over.
+    /// Of the rows waiting, those that later ones don't replace: those of the shard, and the state
+    /// of hours that are over.
     pub fn append_only_rows(&self) -> usize {
         let aside = self.aside.iter().map(|rows| rows.cells.row.len());
         self.shard.append_only_rows() + aside.sum::<usize>()

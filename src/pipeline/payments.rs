@@ -1,5 +1,5 @@
-//! The payments of an epoch, as they say it to the accounts that made them: an account that was merged is its survivor, and deleted payments
-//! say nothing.
+//! The payments of an epoch, as they say it to the accounts that made them: an account that was
+//! merged is its survivor, and deleted payments say nothing.
 
 use super::{Epoch, OutsideError, Store, StoredLink};
 use crate::codec::Reader;

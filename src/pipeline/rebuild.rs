@@ -1,7 +1,8 @@
 //! Rebuild: builds the next epoch beside the running one, and switches to it when it is complete.
 //!
-//! Three forms: new definitions on the same log; a new log, filled from the facts and fed by the old log; a new reading of the input
-//! topics into an empty log. Every step may be repeated, so a rebuild that was killed is started again and continues.
+//! Three forms: new definitions on the same log; a new log, filled from the facts and fed by the
+//! old log; a new reading of the input topics into an empty log. Every step may be repeated, so a
+//! rebuild that was killed is started again and continues.
 
 use std::future::Future;
 
@@ -13,9 +14,12 @@ use crate::event::wire::{self, Message, Name, RecordMessage, WireError};
 use crate::event::{Assertion, SideInput};
 use crate::record::{Clock, Entity, Home, Origin, Placement, SCHEMA, Stamp, answers_for, home};
 
-/// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted, once for what follows from it for other
-/// records, and once for each link that leads to another. The longest such chain: a field value says of a merged lead that it became a deal; the lead names its deal; the deal sends a link to the lead that one was merged into; that lead
-/// answers with its source; and with that source the deal sends links to its lead and its account. An answer depends on no link: the end.
+/// How often in turn the checkpoints must pass the log's noted ends: once for what was asserted,
+/// once for what follows from it for other records, and once for each link that leads to another.
+/// The longest such chain: a field value says of a merged lead that it became a deal; the lead
+/// names its deal; the deal sends a link to the lead that one was merged into; that lead answers
+/// with its source; and with that source the deal sends links to its lead and its account. An
+/// answer depends on no link: the end.
 pub const TURNS: u32 = 6;
 /// How many bytes of records go into one message of the log, about.
 const MESSAGE_BYTES: usize = 256 << 10;
@@ -42,7 +46,8 @@ pub enum Waiting {
     Fold(u32, u64),
 }
 
-/// What a rebuild needs besides log and store. A trait, so that the simulation needs no clock and no broker.
+/// What a rebuild needs besides log and store. A trait, so that the simulation needs no clock and
+/// no broker.
 pub trait Around: RetryPolicy {
     /// Sets where the old log is read on from, a position a shard, unless that was done already.
     fn carry_from(
@@ -50,8 +55,9 @@ pub trait Around: RetryPolicy {
         positions: &[u64],
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Where the inputs of the new log end now, partition by partition: of the old log that is carried over, of the topics that are
-    /// read again; none at all in the form [`Form::Definitions`].
+    /// Where the inputs of the new log end now, partition by partition: of the old log that is
+    /// carried over, of the topics that are read again; none at all in the form
+    /// [`Form::Definitions`].
     fn input_ends(&self) -> impl Future<Output = Result<Vec<u64>, OutsideError>> + Send;
 
     /// How far they are written to the new log, in the same order.
@@ -103,8 +109,9 @@ pub async fn rebuild(
     retrying(around, || store.put_epoch(&live)).await
 }
 
-/// Where carrying begins in each shard of the old log: at its checkpoint, read *before* its facts are. Where the log is not the one
-/// the checkpoint was made on, at its beginning: folding a message twice changes nothing.
+/// Where carrying begins in each shard of the old log: at its checkpoint, read *before* its facts
+/// are. Where the log is not the one the checkpoint was made on, at its beginning: folding a
+/// message twice changes nothing.
 async fn carry_positions(
     current: &Epoch,
     log: &impl Log,
@@ -127,7 +134,8 @@ async fn carry_positions(
     Ok(positions)
 }
 
-/// True if a shard's log is the one its checkpoint was made on, and nothing after the checkpoint was deleted.
+/// True if a shard's log is the one its checkpoint was made on, and nothing after the checkpoint
+/// was deleted.
 ///
 /// # Errors
 /// If log or store can't be read.
@@ -147,8 +155,8 @@ pub async fn is_whole(
     }
 }
 
-/// The message that begins an epoch, for every shard of its log. It only asserts that there is such an epoch, always in the
-/// same words, so that repeating it changes nothing.
+/// The message that begins an epoch, for every shard of its log. It only asserts that there is such
+/// an epoch, always in the same words, so that repeating it changes nothing.
 pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
     let stamp = Stamp {
         clock: Clock::default(),
@@ -166,7 +174,8 @@ pub fn start_messages(epoch: &Epoch) -> Vec<(Home, Vec<u8>)> {
         .collect()
 }
 
-/// Brings the records of a shard into a log of so many partitions: whole, with every value's clock and origin, ties and cuts.
+/// Brings the records of a shard into a log of so many partitions: whole, with every value's clock
+/// and origin, ties and cuts.
 async fn copy_records(
     shard: Home,
     from: &Epoch,
@@ -177,7 +186,8 @@ async fn copy_records(
 ) -> Result<(), OutsideError> {
     let mut records = retrying(patience, || store.records(from.generation, shard)).await?;
     records.retain(|record| {
-        // Epochs start again in a new log. What every shard has, every shard is sent by the one that answers for it.
+        // Epochs start again in a new log. What every shard has, every shard is sent by the one
+        // that answers for it.
         record.entity.placement() != Placement::Everywhere(SideInput::EpochStart)
             && answers_for(shard, record.entity, &record.id, from.partitions)
     });
@@ -229,8 +239,9 @@ fn address(records: &[RecordMessage<'_>], partitions: u32) -> Vec<(Home, Vec<u8>
     messages
 }
 
-/// What a message of an older log becomes in a newer one of so many partitions: assertions go to their homes there. Links, what follows from
-/// records and starts of epochs are left out: they belong to the log they are in, and the newer one has its own.
+/// What a message of an older log becomes in a newer one of so many partitions: assertions go to
+/// their homes there. Links, what follows from records and starts of epochs are left out: they
+/// belong to the log they are in, and the newer one has its own.
 ///
 /// # Errors
 /// If the message isn't one of this version's.
@@ -258,7 +269,8 @@ async fn until_routed(around: &impl Around) -> Result<(), OutsideError> {
     }
 }
 
-/// Waits until, turn after turn, every checkpoint has passed what was the log's end at the beginning of the turn.
+/// Waits until, turn after turn, every checkpoint has passed what was the log's end at the
+/// beginning of the turn.
 async fn until_folded(
     epoch: &Epoch,
     log: &impl Log,

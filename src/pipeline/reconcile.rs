@@ -1,10 +1,13 @@
-//! Reconciling: the cells of an epoch recomputed from the facts, and compared with those that are stored.
+//! Reconciling: the cells of an epoch recomputed from the facts, and compared with those that are
+//! stored.
 //!
-//! It is right beside a running pipeline. What is read at different moments need not belong together, so a record counts only as it was
-//! read in a state at or before the checkpoint read first: it is then the state at that checkpoint, since a checkpoint is written last.
-//! Records that were found newer are read again when the checkpoint has passed them. A stored cell that is read after all this, at a
-//! version no checkpoint used lies before, was not touched all the while, so the contributions of each record to it were the same at all those
-//! checkpoints: it must be their sum. Any other cell that differs is in motion, and is compared again.
+//! It is right beside a running pipeline. What is read at different moments need not belong
+//! together, so a record counts only as it was read in a state at or before the checkpoint read
+//! first: it is then the state at that checkpoint, since a checkpoint is written last. Records that
+//! were found newer are read again when the checkpoint has passed them. A stored cell that is read
+//! after all this, at a version no checkpoint used lies before, was not touched all the while, so
+//! the contributions of each record to it were the same at all those checkpoints: it must be their
+//! sum. Any other cell that differs is in motion, and is compared again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +27,8 @@ const READINGS: usize = 5;
 
 /// Waits for a pipeline that is running. A trait, so that tests need no clock.
 pub trait Pace: Sync {
-    /// Called when a checkpoint was found before what is waited for, for the `attempt`th time in a row (from 1); waits a little, then returns
-    /// whether to go on waiting.
+    /// Called when a checkpoint was found before what is waited for, for the `attempt`th time in a
+    /// row (from 1); waits a little, then returns whether to go on waiting.
     fn wait(&self, attempt: u32) -> impl Future<Output = bool> + Send;
 }
 
@@ -101,7 +104,8 @@ impl Findings {
     }
 }
 
-/// The shards that have something to reconcile in an epoch: those of its log, and any other that has rows.
+/// The shards that have something to reconcile in an epoch: those of its log, and any other that
+/// has rows.
 ///
 /// # Errors
 /// If the store can't be read.
@@ -226,7 +230,8 @@ struct Reader<'a, S, P> {
 /// The cells as all records make them.
 struct Recomputed {
     cells: BTreeMap<CellName, Cell>,
-    /// The earliest offset a record was read at; `None` if some never rested, so that no difference is certain.
+    /// The earliest offset a record was read at; `None` if some never rested, so that no difference
+    /// is certain.
     since: Option<u64>,
 }
 
@@ -281,7 +286,8 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
                 version,
                 newer,
             } = facts(self.shard, self.generation, &known, checkpoint, self.store).await?;
-            // A merge, or what a stage stands for, may change the contributions of any record, so a reading with a newer one shows none at rest.
+            // A merge, or what a stage stands for, may change the contributions of any record, so a
+            // reading with a newer one shows none at rest.
             let is_usable = !newer.iter().any(|(entity, _)| is_read_by_others(*entity));
             if is_usable {
                 add(

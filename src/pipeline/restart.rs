@@ -1,4 +1,5 @@
-//! Restart: the state of a shard, read back from the store; and the checks of the log before it goes on.
+//! Restart: the state of a shard, read back from the store; and the checks of the log before it
+//! goes on.
 
 use std::collections::BTreeSet;
 
@@ -42,8 +43,8 @@ pub enum RestartError {
     },
 }
 
-/// Reads a shard back: the checkpoint *first*, then records and links, so that what is read is never behind the checkpoint;
-/// then works out the cells.
+/// Reads a shard back: the checkpoint *first*, then records and links, so that what is read is
+/// never behind the checkpoint; then works out the cells.
 ///
 /// # Errors
 /// If the log is not what it was or what it has to be, or what is stored can't be read.
@@ -59,8 +60,9 @@ pub async fn restore(
     if let Some(checkpoint) = &checkpoint {
         check_log(shard, checkpoint, log).await?;
     }
-    // The epochs are read after the checkpoint, too: if anything of an epoch was folded before it, the epoch was in the store before that.
-    // So does an epoch that leaves older ones: an owner that continues from a flush without their cells knows that they are left.
+    // The epochs are read after the checkpoint, too: if anything of an epoch was folded before it,
+    // the epoch was in the store before that. So does an epoch that leaves older ones: an owner
+    // that continues from a flush without their cells knows that they are left.
     let known = Known::of(&store.epochs().await?, generation, catalogue)?;
     let mut facts = facts(shard, generation, &known, u64::MAX, store).await?;
     facts.state.finish_restore();
@@ -77,7 +79,8 @@ pub struct Facts {
     pub newer: BTreeSet<(Entity, String)>,
 }
 
-/// Reads the facts of a shard, with the links of the epochs given, and notes which records they show in a state after the offset `since`.
+/// Reads the facts of a shard, with the links of the epochs given, and notes which records they
+/// show in a state after the offset `since`.
 ///
 /// # Errors
 /// If the store can't be read, or what is stored can't be.
@@ -154,7 +157,8 @@ pub async fn facts(
     })
 }
 
-/// Reads the last folded message again: a topic that was recreated or cut short shows here, before anything is folded on it.
+/// Reads the last folded message again: a topic that was recreated or cut short shows here, before
+/// anything is folded on it.
 pub(super) async fn check_log(
     shard: Home,
     checkpoint: &Checkpoint,

@@ -1,16 +1,19 @@
-//! The route: each assertion to its home, in batches. Stateless: a message read twice is written twice, and folded once.
+//! The route: each assertion to its home, in batches. Stateless: a message read twice is written
+//! twice, and folded once.
 
 use std::collections::BTreeMap;
 
 use crate::event::{Assertion, FieldName, wire};
 use crate::record::{Entity, Field, Home, Placement, alias::alias_id, home};
 
-/// How many assertions go into one message of the log at most: enough to make batching pay, few enough to stay well below a broker's limits.
+/// How many assertions go into one message of the log at most: enough to make batching pay, few
+/// enough to stay well below a broker's limits.
 const BATCH: usize = 500;
 
 /// Spreads assertions over the shards' partitions, in order, as messages of the log.
 ///
-/// A merge in an event goes to every shard as well, as an alias, so that each finds the root of its links' targets itself.
+/// A merge in an event goes to every shard as well, as an alias, so that each finds the root of its
+/// links' targets itself.
 pub fn partition_by_home(assertions: &[Assertion<'_>], shards: u32) -> Vec<(Home, Vec<u8>)> {
     let aliases: Vec<Assertion<'_>> = assertions.iter().filter_map(alias).collect();
     let both = assertions.iter().chain(&aliases);
@@ -43,7 +46,8 @@ pub(super) fn spread<'a, 'b: 'a>(
     messages.collect()
 }
 
-/// The merge in an assertion, as an assertion of the alias. An alias, carried over from an older log, is one already.
+/// The merge in an assertion, as an assertion of the alias. An alias, carried over from an older
+/// log, is one already.
 fn alias<'a>(assertion: &Assertion<'a>) -> Option<Assertion<'a>> {
     if assertion.entity.placement() != Placement::Home {
         return None;

@@ -1,4 +1,5 @@
-//! Folds a log in memory to its end, links included, and flushes the result. `report` and many tests run this way.
+//! Folds a log in memory to its end, links included, and flushes the result. `report` and many
+//! tests run this way.
 
 use super::Store;
 use super::catalogue::VersionsOf;
@@ -10,7 +11,8 @@ use super::owner::Owner;
 /// How many messages are folded between two flushes of a shard.
 const STRIDE: usize = 2_000;
 
-/// Folds and flushes until every owner has passed the end of its partition and no link is on its way.
+/// Folds and flushes until every owner has passed the end of its partition and no link is on its
+/// way.
 ///
 /// # Errors
 /// What a message or the store made impossible.

@@ -10,17 +10,18 @@ use crate::record::Home;
 pub struct Progress {
     /// Up to when (µs) everything the log took is in the store; `None` as long as it is not known.
     pub watermark: Option<i64>,
-    /// The next offset of every shard that was flushed, in order of shard. A flush writes its cells before it: as long as these stay, no
-    /// cell is written that counts.
+    /// The next offset of every shard that was flushed, in order of shard. A flush writes its cells
+    /// before it: as long as these stay, no cell is written that counts.
     pub flushed: Vec<(Home, u64)>,
 }
 
 /// The progress of an epoch at the instant `now`.
 ///
-/// A shard whose checkpoint has reached the end of its log does not hold back the watermark, however long it has been idle: up to now it is complete. One that is
-/// behind is complete up to the append time of its checkpoint. Append times are the log's own, so an event's clock plays no part; and one that
-/// lies ahead of `now` is a wrong broker's clock and is not used: the next message's time is instead, and if it is
-/// of no use either, nothing is promised.
+/// A shard whose checkpoint has reached the end of its log does not hold back the watermark,
+/// however long it has been idle: up to now it is complete. One that is behind is complete up to
+/// the append time of its checkpoint. Append times are the log's own, so an event's clock plays no
+/// part; and one that lies ahead of `now` is a wrong broker's clock and is not used: the next
+/// message's time is instead, and if it is of no use either, nothing is promised.
 ///
 /// # Errors
 /// If the log or the store can't be read.

@@ -92,7 +92,8 @@ pub struct Account {
     pub live: bool,
     /// Since when it, or the earliest account merged into it, is a customer as stated.
     pub became_customer_at: Option<When>,
-    /// Since when none of them is a customer any more: the last one's, if every one that was a customer says so.
+    /// Since when none of them is a customer any more: the last one's, if every one that was a
+    /// customer says so.
     pub churned_at: Option<When>,
     /// Region, segment, owner and custom fields as they are today.
     pub dims: Dims,
@@ -152,7 +153,8 @@ impl Account {
         }
     }
 
-    /// What place a deal won with the account has, by the order of (closed_at, id) of its won deals.
+    /// What place a deal won with the account has, by the order of (closed_at, id) of its won
+    /// deals.
     pub fn purchase(
         &self,
         inbox: &Inbox,

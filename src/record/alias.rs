@@ -1,5 +1,5 @@
-//! The alias: what a merged record became. A side input of every shard, so that each finds the root of a link's target itself.
-//! Its id is `entity:id` of the record merged away.
+//! The alias: what a merged record became. A side input of every shard, so that each finds the root
+//! of a link's target itself. Its id is `entity:id` of the record merged away.
 
 use rustc_hash::FxHashMap;
 
@@ -37,7 +37,8 @@ pub struct Aliases {
 }
 
 impl Aliases {
-    /// Takes over the present value of an alias record. Returns the merged record if that changed something.
+    /// Takes over the present value of an alias record. Returns the merged record if that changed
+    /// something.
     pub fn learn(
         &mut self,
         alias_id: Symbol,
@@ -59,7 +60,8 @@ impl Aliases {
         (before.unwrap_or_default() != into).then_some(merged)
     }
 
-    /// The record that stands for `key` today: the end of its chain of merges. A cycle is cut at the smallest id.
+    /// The record that stands for `key` today: the end of its chain of merges. A cycle is cut at
+    /// the smallest id.
     pub fn root(&self, key: Key, symbols: &Symbols) -> Key {
         let Some(&first) = self.into.get(&key) else {
             return key;
@@ -85,7 +87,8 @@ impl Aliases {
         }
     }
 
-    /// The records whose root is another one now. A root can only be another's if the record is merged, before or now.
+    /// The records whose root is another one now. A root can only be another's if the record is
+    /// merged, before or now.
     pub fn moved(&self, now: &Aliases, symbols: &Symbols) -> Vec<Key> {
         let merged = self
             .into

@@ -1,4 +1,5 @@
-//! A record as bytes: everything it holds, in one canonical form, so that equal records are equal bytes in the facts.
+//! A record as bytes: everything it holds, in one canonical form, so that equal records are equal
+//! bytes in the facts.
 
 use smallvec::SmallVec;
 
@@ -147,8 +148,8 @@ impl Record {
         Ok(record)
     }
 
-    /// The order of the elements, if it is not the one they are held in: custom fields are numbered as the shard met them, and their
-    /// names put them in an order all shards share.
+    /// The order of the elements, if it is not the one they are held in: custom fields are numbered
+    /// as the shard met them, and their names put them in an order all shards share.
     fn custom_order(&self, customs: &CustomFields) -> Option<Vec<usize>> {
         let elements = self.elements();
         let last = elements.last().map_or(0, |e| e.field().0);
@@ -191,7 +192,8 @@ pub struct CustomFields {
 }
 
 impl CustomFields {
-    /// The number of a custom field, new or known; `None` past 8,128 distinct names, more than any CRM allows.
+    /// The number of a custom field, new or known; `None` past 8,128 distinct names, more than any
+    /// CRM allows.
     pub fn number(&mut self, name: &str) -> Option<Field> {
         if let Some(number) = self.numbers.get(name) {
             return Some(Field(*number));

@@ -42,7 +42,8 @@ impl ForecastCategory {
         ForecastCategory::Omitted,
     ];
 
-    /// The one a word names, however it is written: `Best Case`, `best-case`, `BestCase`. No word is the pipeline.
+    /// The one a word names, however it is written: `Best Case`, `best-case`, `BestCase`. No word
+    /// is the pipeline.
     fn named(word: &str) -> Option<ForecastCategory> {
         // Compared letter by letter: it is asked with every event of an open deal.
         let is = |name: &str| {
@@ -106,7 +107,8 @@ impl CompiledDefinitions {
         self.stages.statuses.get(&stage).copied()
     }
 
-    /// True if a stage stands for a status or a probability, so that its clock is compared with theirs.
+    /// True if a stage stands for a status or a probability, so that its clock is compared with
+    /// theirs.
     pub fn compares_stages(&self) -> bool {
         !self.has_no_stages() || !self.stages.probabilities.is_empty()
     }
@@ -116,7 +118,8 @@ impl CompiledDefinitions {
         self.stages.statuses.is_empty()
     }
 
-    /// The fields of an entity of which a change of value may change a number or a link, a bit each.
+    /// The fields of an entity of which a change of value may change a number or a link, a bit
+    /// each.
     pub fn read_mask(&self, entity: Entity) -> u64 {
         let excluded = self.exclusions.iter().filter(|e| e.entity == entity);
         let excluded = excluded.filter_map(|e| declared(entity).spec.field(&e.field));
@@ -147,7 +150,8 @@ pub struct ReadContext<'a> {
 }
 
 impl ReadContext<'_> {
-    /// A record that counts for itself: it exists and is not merged into another. Of records merged in a circle, one is not.
+    /// A record that counts for itself: it exists and is not merged into another. Of records merged
+    /// in a circle, one is not.
     pub fn is_live(&self, key: Key, record: &Record) -> bool {
         record.exists() && self.aliases.root(key, self.symbols) == key
     }
@@ -158,7 +162,8 @@ impl ReadContext<'_> {
         (!id.is_blank()).then(|| self.aliases.root(key, self.symbols))
     }
 
-    /// What a forecast category of the source's stands for: as the definitions say, else by its name; none if neither says.
+    /// What a forecast category of the source's stands for: as the definitions say, else by its
+    /// name; none if neither says.
     pub fn forecast_category(&self, category: Symbol) -> Option<ForecastCategory> {
         let mapped = self.compiled.categories.get(&category).copied();
         mapped.or_else(|| ForecastCategory::named(self.symbols.text(category)))

@@ -93,7 +93,8 @@ pub static DECLARATION: Declaration = Declaration {
         EXPECTED_CLOSE_DATE,
         LOST_REASON,
     ],
-    // Of a status and a stage that stands for one, the greater clock counts; likewise of probabilities.
+    // Of a status and a stage that stands for one, the greater clock counts; likewise of
+    // probabilities.
     reads_clock_with_stages: &[STATUS, STAGE, PROBABILITY],
     read: |key, record, inbox, context| Reading::Deal(Deal::new(key, record, inbox, context)),
     outcome: |link| {
@@ -210,14 +211,16 @@ pub struct Deal {
     pub excluded: u32,
     /// The account it was made with: the root of the stated one.
     pub account: Option<Key>,
-    /// The lead it is credited to: the root of the stated one, else the earliest-converted lead naming it.
+    /// The lead it is credited to: the root of the stated one, else the earliest-converted lead
+    /// naming it.
     pub lead: Option<Key>,
 }
 
 /// What an open deal promises.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outlook {
-    /// How likely it is won, in ten-thousandths: its own probability or its stage's, whichever was said last.
+    /// How likely it is won, in ten-thousandths: its own probability or its stage's, whichever was
+    /// said last.
     pub probability: Option<i64>,
     /// The category it is forecast under.
     pub category: Symbol,
@@ -364,7 +367,8 @@ fn earliest_converted(inbox: &Inbox, context: ReadContext<'_>) -> Option<Key> {
     first.map(|(sender, _)| context.aliases.root(sender, context.symbols))
 }
 
-/// The text of a history as of an instant (µs): the last one asserted by then, else the first one known.
+/// The text of a history as of an instant (µs): the last one asserted by then, else the first one
+/// known.
 fn as_of(record: &Record, field: Field, until: i64) -> Symbol {
     let mut by_then = record.history(field).rev();
     let held = by_then.find(|(clock, _)| clock.time <= until);

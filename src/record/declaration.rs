@@ -27,7 +27,8 @@ pub struct Declaration {
     pub reads_clock_with_stages: &'static [Field],
     /// How it is read.
     pub read: fn(Key, &Record, &Inbox, ReadContext<'_>) -> Reading,
-    /// Which links it keeps in order: an instant (µs) and a group, such as the time a deal was won and its product.
+    /// Which links it keeps in order: an instant (µs) and a group, such as the time a deal was won
+    /// and its product.
     pub order: fn(&Link, ReadContext<'_>) -> Option<(i64, Symbol)>,
     /// What a link that it sends says, in columns for whoever asks the facts.
     pub outcome: fn(&Link) -> Option<LinkOutcome>,
@@ -35,8 +36,9 @@ pub struct Declaration {
     pub derive: Option<Derive>,
 }
 
-/// Adds the assertions about other records that follow from one. What was added once may be again, and nothing ever has to be taken back: of more
-/// assertions of the record follows at least what followed from fewer.
+/// Adds the assertions about other records that follow from one. What was added once may be again,
+/// and nothing ever has to be taken back: of more assertions of the record follows at least what
+/// followed from fewer.
 pub type Derive = fn(&Record, &Symbols, &mut Vec<Assertion<'static>>);
 
 /// The fields whose changes go to `changes`; `None` where an entity has no such field.
@@ -126,14 +128,16 @@ impl Declaration {
     }
 }
 
-/// Declares an entity's fields: the constants the code reads them by and the table everything else is driven from.
+/// Declares an entity's fields: the constants the code reads them by and the table everything else
+/// is driven from.
 macro_rules! fields {
     ($table:ident { $($(#[$doc:meta])* $name:ident = $text:literal $keep:ident $kind:expr;)* }) => {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[repr(u16)]
         enum Number { DELETED, MERGED_INTO, $($name),* }
         $($(#[$doc])* pub const $name: $crate::event::Field = $crate::event::Field(Number::$name as u16);)*
-        /// The entity's fields by number: append, never reorder, since logs and facts hold the numbers.
+        /// The entity's fields by number: append, never reorder, since logs and facts hold the
+        /// numbers.
         pub static $table: &[$crate::event::FieldSpec] = &[
             $crate::event::FieldSpec { name: "deleted", keep: $crate::event::Keep::Latest, kind: $crate::event::Kind::Flag },
             $crate::event::FieldSpec { name: "merged_into", keep: $crate::event::Keep::Latest, kind: $crate::event::Kind::Reference },
@@ -144,7 +148,8 @@ macro_rules! fields {
 }
 pub(super) use fields;
 
-/// The list of entities: the number, the constant, the module and, of those that metrics read, the reading's name and accessor.
+/// The list of entities: the number, the constant, the module and, of those that metrics read, the
+/// reading's name and accessor.
 macro_rules! entities {
     ($($number:literal $name:ident $module:ident $($variant:ident $accessor:ident)?;)*) => {
         impl $crate::event::Entity {
@@ -198,8 +203,8 @@ pub trait Readable {
     /// The links it sends to the records it names.
     fn links_to_send(&self, _key: Key, _out: &mut Vec<(Key, Link)>) {}
 
-    /// The link it sends back to every record it received one from, if it does. One that it names itself gets what
-    /// [`Readable::links_to_send`] says instead.
+    /// The link it sends back to every record it received one from, if it does. One that it names
+    /// itself gets what [`Readable::links_to_send`] says instead.
     fn replies(&self, _to: Entity) -> Option<Link> {
         None
     }

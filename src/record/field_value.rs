@@ -1,7 +1,9 @@
-//! The field value: what one field of another record is, as a record of its own. A row of a table of custom fields is one.
+//! The field value: what one field of another record is, as a record of its own. A row of a table
+//! of custom fields is one.
 //!
-//! It tells the record it is about by assertions, so that everything that follows from that record's own fields follows from these, too: its facts, its
-//! history, what it tells others, the metrics.
+//! It tells the record it is about by assertions, so that everything that follows from that
+//! record's own fields follows from these, too: its facts, its history, what it tells others, the
+//! metrics.
 
 use super::declaration::fields;
 use super::value::Stamped;
@@ -21,7 +23,8 @@ fields!(FIELDS {
     FIELD = "field" Latest crate::event::Kind::Text;
     /// The value as a text.
     VALUE = "value" Latest crate::event::Kind::Text;
-    /// All four in one text. Only this one is a history: in four of them nothing would say which of the values of one clock belong together.
+    /// All four in one text. Only this one is a history: in four of them nothing would say which of
+    /// the values of one clock belong together.
     ASSIGNMENT = "assignment" History crate::event::Kind::Text;
 });
 
@@ -65,17 +68,22 @@ fn is_same_field(one: &Assignment<'_>, other: &Assignment<'_>) -> bool {
     (one.entity, &one.id, &one.field) == (other.entity, &other.id, &other.field)
 }
 
-/// Each value assigned, as of its own clock and by its own origin; and at the clock of each assignment, or delete, null for every other field that is
-/// assigned by then. Of assignments of one clock, too, of which the one that counts thus clears the fields of the others.
+/// Each value assigned, as of its own clock and by its own origin; and at the clock of each
+/// assignment, or delete, null for every other field that is assigned by then. Of assignments of
+/// one clock, too, of which the one that counts thus clears the fields of the others.
 ///
-/// An assignment more only adds to this, so it doesn't matter in which order they came, or how often this was sent and to whom: it is the same set in
-/// the end, and the records it is about take in sets.
+/// An assignment more only adds to this, so it doesn't matter in which order they came, or how
+/// often this was sent and to whom: it is the same set in the end, and the records it is about take
+/// in sets.
 ///
-/// What is said of three fields or more at one clock may leave the value of one that doesn't count: then nothing says which of them is the later.
+/// What is said of three fields or more at one clock may leave the value of one that doesn't count:
+/// then nothing says which of them is the later.
 ///
-/// Of a history that is cut: as many later clocks as a history keeps are left, and at each of them every field of what was cut off has a value again, or
-/// null. So what was cut off lies before the cut there, too, where neither a value that counts nor an origin depends on it, and is sent only to be
-/// known as cut, and as the beginning of the record. Of the nulls that were cut off only the earliest may be noted later than it was: nothing depends on that.
+/// Of a history that is cut: as many later clocks as a history keeps are left, and at each of them
+/// every field of what was cut off has a value again, or null. So what was cut off lies before the
+/// cut there, too, where neither a value that counts nor an origin depends on it, and is sent only
+/// to be known as cut, and as the beginning of the record. Of the nulls that were cut off only the
+/// earliest may be noted later than it was: nothing depends on that.
 fn derive(record: &Record, symbols: &Symbols, out: &mut Vec<Assertion<'static>>) {
     let read = |held: Held| match held {
         Held::Text(text) => Assignment::unpack(symbols.text(text), &SCHEMA),

@@ -1,4 +1,5 @@
-//! The inbox: the links a record received in one epoch, and what is kept of them so that one link more costs no walk over all.
+//! The inbox: the links a record received in one epoch, and what is kept of them so that one link
+//! more costs no walk over all.
 
 use std::cmp::Ordering;
 
@@ -13,12 +14,14 @@ use super::totals::Totals;
 use super::{Key, ReadContext, declared};
 use crate::symbol::{Symbol, Symbols};
 
-/// A link as its target's home holds it. A withdrawn one is kept, so that an older one can't come back.
+/// A link as its target's home holds it. A withdrawn one is kept, so that an older one can't come
+/// back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// Who sent it.
     pub sender: Key,
-    /// The offset, in the sender's log, of the state it was taken from: a newer one replaces an older one.
+    /// The offset, in the sender's log, of the state it was taken from: a newer one replaces an
+    /// older one.
     pub version: u64,
     /// What it says; `None` if it was withdrawn.
     pub link: Option<Link>,
@@ -153,7 +156,8 @@ impl Inbox {
         })
     }
 
-    /// The senders whose place among the first changes when a link of this group comes or goes: the first two of all and of the group.
+    /// The senders whose place among the first changes when a link of this group comes or goes: the
+    /// first two of all and of the group.
     pub fn leading(&self, group: Option<Symbol>, out: &mut Affected) {
         let of_group = group
             .into_iter()
@@ -319,8 +323,9 @@ impl Order {
     }
 }
 
-/// What metrics keep of a record's links: how many of them set a mark. A mark has a slot, which is the metric's, and a number, such
-/// as an instant or a month; the least, the greatest and the number of distinct ones are found without looking at the links.
+/// What metrics keep of a record's links: how many of them set a mark. A mark has a slot, which is
+/// the metric's, and a number, such as an instant or a month; the least, the greatest and the
+/// number of distinct ones are found without looking at the links.
 #[derive(Debug, Clone, Default)]
 pub struct Marks(Sorted<(Mark, u32)>);
 

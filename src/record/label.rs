@@ -1,4 +1,5 @@
-//! The label: what a value is called that records give as an id or a code, such as a source or a reason.
+//! The label: what a value is called that records give as an id or a code, such as a source or a
+//! reason.
 
 use super::Declaration;
 use super::declaration::fields;
@@ -13,7 +14,8 @@ fields!(FIELDS {
     NAME = "name" Latest crate::event::Kind::Text;
 });
 
-/// The entity. Nothing is counted by it: names are looked up where numbers are shown, so that a new one moves no history.
+/// The entity. Nothing is counted by it: names are looked up where numbers are shown, so that a new
+/// one moves no history.
 pub static DECLARATION: Declaration = Declaration::of(EntitySpec {
     entity: Entity::LABEL,
     name: "label",

@@ -184,7 +184,8 @@ impl Readable for Lead {
     }
 }
 
-/// When the lead was converted: as stated, else since it has that status, else since it names the deal.
+/// When the lead was converted: as stated, else since it has that status, else since it names the
+/// deal.
 fn converted_at(record: &Record, context: ReadContext<'_>) -> i64 {
     if let Some(stated) = record.when(CONVERTED_AT) {
         return context.compiled.calendar.instant(stated);

@@ -1,7 +1,8 @@
-//! Links: what one record says to another's home. A link is a projection of its sender's fields, with a kind; it is the whole of
-//! what its sender says to its target.
+//! Links: what one record says to another's home. A link is a projection of its sender's fields,
+//! with a kind; it is the whole of what its sender says to its target.
 //!
-//! All kinds have one form, a list of slots and values, so that a new kind needs no reader and writer of its own.
+//! All kinds have one form, a list of slots and values, so that a new kind needs no reader and
+//! writer of its own.
 
 use super::Held;
 use crate::codec::{Damaged, Reader, Writer};
@@ -162,7 +163,8 @@ pub fn write(link: Option<&Link>, symbols: &Symbols, writer: &mut Writer) {
     }
 }
 
-/// Reads what [`write`] wrote. `old` reads what versions before the generic form did, by its first byte.
+/// Reads what [`write`] wrote. `old` reads what versions before the generic form did, by its first
+/// byte.
 ///
 /// # Errors
 /// If the bytes are damaged.

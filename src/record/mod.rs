@@ -1,6 +1,8 @@
-//! Records: the only state. Each is a join-semilattice of its sources' assertions, so duplicates, order and replays leave no trace.
+//! Records: the only state. Each is a join-semilattice of its sources' assertions, so duplicates,
+//! order and replays leave no trace.
 //!
-//! Adding an entity is adding a file that declares it and a line in the list below; its facts need a migration.
+//! Adding an entity is adding a file that declares it and a line in the list below; its facts need
+//! a migration.
 
 pub mod account;
 pub mod activity;
@@ -162,14 +164,16 @@ pub struct Key {
 /// A shard's number.
 pub type Home = u32;
 
-/// The shard a record lives on: a stable hash of its kind and id over the partition count recorded in `epochs`,
-/// never the broker's own count or a client's partitioner, which may change under a running pipeline.
+/// The shard a record lives on: a stable hash of its kind and id over the partition count recorded
+/// in `epochs`, never the broker's own count or a client's partitioner, which may change under a
+/// running pipeline.
 pub fn home(entity: Entity, id: &str, shards: u32) -> Home {
     let hash = xxhash_rust::xxh3::xxh3_64_with_seed(id.as_bytes(), u64::from(entity.0));
     (hash % u64::from(shards.max(1))) as Home
 }
 
-/// True if a shard answers for a record that it has: it is at home there, or it is on every shard, of which the one its id hashes to answers.
+/// True if a shard answers for a record that it has: it is at home there, or it is on every shard,
+/// of which the one its id hashes to answers.
 pub fn answers_for(shard: Home, entity: Entity, id: &str, shards: u32) -> bool {
     entity.placement() == Placement::Home || home(entity, id, shards) == shard
 }

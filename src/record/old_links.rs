@@ -1,4 +1,5 @@
-//! Links as the first version wrote them, a form for each kind: still in the logs and facts of databases that were upgraded.
+//! Links as the first version wrote them, a form for each kind: still in the logs and facts of
+//! databases that were upgraded.
 
 use super::Status;
 use super::account::Membership;

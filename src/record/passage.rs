@@ -17,8 +17,9 @@ pub struct StagePassage {
 }
 
 impl StagePassage {
-    /// Reads it from a deal's history of stages; none without an order. Only the first clock of each stage is looked at, which is known of
-    /// what was cut off the history, too: so the passage is the same with and without the cut.
+    /// Reads it from a deal's history of stages; none without an order. Only the first clock of
+    /// each stage is looked at, which is known of what was cut off the history, too: so the passage
+    /// is the same with and without the cut.
     pub(super) fn read(
         record: &Record,
         stage: Field,
@@ -62,7 +63,8 @@ impl StagePassage {
         self.entered.iter().rposition(Option::is_some)
     }
 
-    /// The stages it was in, by their places, each with when it was first in it and, if it was in a later one, in any of those (µs).
+    /// The stages it was in, by their places, each with when it was first in it and, if it was in a
+    /// later one, in any of those (µs).
     pub fn stages(&self) -> impl Iterator<Item = (usize, i64, Option<i64>)> {
         let entered = self.entered.iter().enumerate();
         entered.filter_map(|(place, entered)| {

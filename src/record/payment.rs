@@ -52,7 +52,8 @@ pub static DECLARATION: Declaration = Declaration {
 pub struct Paid {
     /// When.
     pub at: Option<When>,
-    /// How much, in ten-thousandths: below zero if it was given back; none if the source doesn't say.
+    /// How much, in ten-thousandths: below zero if it was given back; none if the source doesn't
+    /// say.
     pub amount: Option<i64>,
     /// The part of it that is left after its cost.
     pub earned: Option<i64>,

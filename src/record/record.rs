@@ -17,7 +17,8 @@ use cuts::Cuts;
 
 /// One CRM entity as its sources described it.
 ///
-/// Folding is commutative, associative and idempotent: a record is a function of the *set* of assertions it was given.
+/// Folding is commutative, associative and idempotent: a record is a function of the *set* of
+/// assertions it was given.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Values ordered by field, then stamp, then value: the last of a field is the one that counts.
@@ -37,7 +38,8 @@ const NEVER: i64 = i64::MAX;
 pub struct Effect {
     /// The record's state is another one.
     pub changed: bool,
-    /// The canonical fields, a bit each, of which more than the clock of the value that counts may be another.
+    /// The canonical fields, a bit each, of which more than the clock of the value that counts may
+    /// be another.
     pub values: u64,
     /// The canonical fields whose counting value was only asserted again, later.
     pub repeated: u64,
@@ -118,7 +120,8 @@ impl Default for Record {
 }
 
 impl Record {
-    /// Notes that something was asserted at `clock`, if only that the record exists. True if that changed the record.
+    /// Notes that something was asserted at `clock`, if only that the record exists. True if that
+    /// changed the record.
     pub fn witness(&mut self, clock: Clock) -> bool {
         let clock = Clock {
             time: clock.time.min(NEVER - 1),
@@ -131,8 +134,8 @@ impl Record {
         earlier
     }
 
-    /// Folds one assertion in; a value whose field has no number is counted as having found no room. Values in order of field are
-    /// folded in one walk.
+    /// Folds one assertion in; a value whose field has no number is counted as having found no
+    /// room. Values in order of field are folded in one walk.
     pub fn fold(
         &mut self,
         spec: &EntitySpec,
@@ -171,7 +174,8 @@ impl Record {
         effect
     }
 
-    /// Folds one value in. True if the record changed; a value already known, or out of date, changes nothing.
+    /// Folds one value in. True if the record changed; a value already known, or out of date,
+    /// changes nothing.
     ///
     /// # Errors
     /// If there is no room for one more stamp.
@@ -189,8 +193,8 @@ impl Record {
         Ok(outcome != Outcome::Unchanged)
     }
 
-    /// Writes a newer value over the only one of a field, where that takes no more memory: most of what a row image says. `None`, and
-    /// nothing done, where it is not as simple as that.
+    /// Writes a newer value over the only one of a field, where that takes no more memory: most of
+    /// what a row image says. `None`, and nothing done, where it is not as simple as that.
     fn renew(
         &mut self,
         range: &Range<usize>,
@@ -267,7 +271,8 @@ impl Record {
             if self.stamp(same, symbols).origin <= arriving.stamp.origin {
                 return Ok(Outcome::Unchanged);
             }
-            // The same value, asserted earlier: its smallest origin moves, which may change who wins a tie.
+            // The same value, asserted earlier: its smallest origin moves, which may change who
+            // wins a tie.
             self.elements.remove(same);
             range.end -= 1;
         } else {
@@ -352,8 +357,8 @@ impl Record {
         Ok(())
     }
 
-    /// Fills an empty record with values in order of field, stamp and value, each with the position of its stamp, in memory that fits.
-    /// False, and nothing done, if they are in another order.
+    /// Fills an empty record with values in order of field, stamp and value, each with the position
+    /// of its stamp, in memory that fits. False, and nothing done, if they are in another order.
     pub(super) fn fill(
         &mut self,
         stamps: &[Stamp],
@@ -392,7 +397,8 @@ impl Record {
         Ok(true)
     }
 
-    /// Takes in all that another copy of the record holds, as if every assertion behind it had been folded here.
+    /// Takes in all that another copy of the record holds, as if every assertion behind it had been
+    /// folded here.
     ///
     /// # Errors
     /// If there is no room for all of it.
@@ -460,7 +466,8 @@ impl Record {
         self.words.clock(self.elements[element].stamp)
     }
 
-    /// The elements of a field, looked for from position `from` on if what stands there is of a field before it.
+    /// The elements of a field, looked for from position `from` on if what stands there is of a
+    /// field before it.
     fn range_from(&self, from: usize, field: Field) -> Range<usize> {
         let from = match self.elements.get(from) {
             Some(element) if element.field() < field => from,

@@ -1,4 +1,5 @@
-//! A list in order, by an order that needs something outside it (the texts of a shard): found by halving, changed a chunk at a time.
+//! A list in order, by an order that needs something outside it (the texts of a shard): found by
+//! halving, changed a chunk at a time.
 
 use std::cmp::Ordering;
 
@@ -17,7 +18,8 @@ pub struct Sorted<T> {
 #[derive(Debug, Clone)]
 struct Chunks<T>(Vec<Chunk<T>>);
 
-/// A chunk, never empty, with its first item beside it: chunks are searched without a look into them.
+/// A chunk, never empty, with its first item beside it: chunks are searched without a look into
+/// them.
 #[derive(Debug, Clone)]
 struct Chunk<T> {
     first: T,
@@ -50,7 +52,8 @@ impl<T> Sorted<T> {
 }
 
 impl<T: Copy> Sorted<T> {
-    /// The chunk that holds, or would hold, what `probe` looks for. `probe` says how an item lies to it.
+    /// The chunk that holds, or would hold, what `probe` looks for. `probe` says how an item lies
+    /// to it.
     fn chunk(&self, probe: &impl Fn(&T) -> Ordering) -> usize {
         self.more()
             .partition_point(|chunk| probe(&chunk.first) != Ordering::Greater)
@@ -91,7 +94,8 @@ impl<T: Copy> Sorted<T> {
         };
         let at = match found {
             Ok(at) => return self.at_mut(chunk).get_mut(at),
-            // Never before the first of a chunk, which is not greater than what is added: the firsts stay.
+            // Never before the first of a chunk, which is not greater than what is added: the
+            // firsts stay.
             Err(at) => at,
         };
         if items.len() == items.capacity() && items.len() < 8 {

@@ -1,5 +1,5 @@
-//! The stage: what a stage of deals stands for, as the CRM's own table of stages says. A side input of every shard, so that each reads its
-//! deals by it itself.
+//! The stage: what a stage of deals stands for, as the CRM's own table of stages says. A side input
+//! of every shard, so that each reads its deals by it itself.
 
 use rustc_hash::FxHashMap;
 
@@ -67,7 +67,8 @@ impl Stages {
         }
     }
 
-    /// Adds what their records say to what is defined, which has the last word. Of two records of one stage that with the smaller id counts.
+    /// Adds what their records say to what is defined, which has the last word. Of two records of
+    /// one stage that with the smaller id counts.
     pub fn add_to(&self, defined: &StageMeanings, symbols: &Symbols) -> StageMeanings {
         let mut records: Vec<(&Symbol, &Meaning)> = self.by_id.iter().collect();
         records.sort_unstable_by_key(|(id, _)| symbols.text(**id));

@@ -1,4 +1,5 @@
-//! A deal's status: what the source asserted, or what its stage stands for, whichever was said last; and since when.
+//! A deal's status: what the source asserted, or what its stage stands for, whichever was said
+//! last; and since when.
 
 use smallvec::SmallVec;
 
@@ -55,7 +56,8 @@ pub struct StatusRun {
     pub status: Status,
     /// The first clock of the run; `None` for a deal of which no status was ever said.
     pub since: Option<Clock>,
-    /// The run reaches into what was cut off the history, so `since` is the best that is still known.
+    /// The run reaches into what was cut off the history, so `since` is the best that is still
+    /// known.
     pub history_cut: bool,
     /// When it was first closed, if it was open again after that.
     pub reopened: Option<Clock>,
@@ -68,7 +70,8 @@ pub(super) struct StatusFields {
     pub stage: Field,
 }
 
-/// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock counts; at one clock, the status.
+/// Reads a deal's status. Of an asserted status and a stage that stands for one, the greater clock
+/// counts; at one clock, the status.
 pub(super) fn status(
     record: &Record,
     fields: StatusFields,
@@ -85,7 +88,8 @@ pub(super) fn status(
                 .map(|(clock, held)| (clock, asserted(held))),
         );
     } else {
-        // Statuses go after stages and the sort is stable: at one clock the status has the last word.
+        // Statuses go after stages and the sort is stable: at one clock the status has the last
+        // word.
         let stages = record
             .history(fields.stage)
             .filter_map(|(clock, held)| Some((clock, of_stage(held, compiled)?)));
@@ -125,7 +129,8 @@ pub(super) fn status(
     )
 }
 
-/// The run of a deal that has had one status only, by what its source asserted: most deals, most of the time.
+/// The run of a deal that has had one status only, by what its source asserted: most deals, most of
+/// the time.
 fn only_one(
     record: &Record,
     fields: StatusFields,
@@ -144,8 +149,9 @@ fn only_one(
     })
 }
 
-/// When a deal was first closed, if it was said to be open later. Of what was cut off the histories the first and the last clock of every
-/// value are known, so that the answer is the same with and without the cut.
+/// When a deal was first closed, if it was said to be open later. Of what was cut off the histories
+/// the first and the last clock of every value are known, so that the answer is the same with and
+/// without the cut.
 fn reopened(
     record: &Record,
     fields: StatusFields,
@@ -169,8 +175,9 @@ fn reopened(
     closed.filter(|first| open > Some(*first))
 }
 
-/// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest clock stands in if every other value's
-/// latest lies before it, else the latest of the others, since the run can't have begun sooner. `before` is the last clock kept of another.
+/// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest
+/// clock stands in if every other value's latest lies before it, else the latest of the others,
+/// since the run can't have begun sooner. `before` is the last clock kept of another.
 fn through_the_cut(
     record: &Record,
     fields: StatusFields,

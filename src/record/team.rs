@@ -11,7 +11,8 @@ fields!(FIELDS {
     PARENT = "parent" History crate::event::Kind::Text;
 });
 
-/// The entity. Nothing is counted of a team: numbers by owner are summed up the teams where they are read.
+/// The entity. Nothing is counted of a team: numbers by owner are summed up the teams where they
+/// are read.
 pub static DECLARATION: Declaration = Declaration {
     dated: &[PARENT],
     ..Declaration::of(EntitySpec {

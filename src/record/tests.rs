@@ -1,4 +1,5 @@
-//! A record is a function of the set of what was said of it: not of the order, the repetitions or the pieces it came in.
+//! A record is a function of the set of what was said of it: not of the order, the repetitions or
+//! the pieces it came in.
 
 use std::sync::{Arc, LazyLock};
 
@@ -50,7 +51,8 @@ fn at(time: i64) -> Clock {
 }
 
 impl Shelf {
-    /// Custom fields are numbered from [`Field::FIRST_CUSTOM`] in a test; a shelf numbers them as it meets them.
+    /// Custom fields are numbered from [`Field::FIRST_CUSTOM`] in a test; a shelf numbers them as
+    /// it meets them.
     fn say(&mut self, said: &Said) -> bool {
         let (customs, symbols) = (&mut self.customs, &mut self.symbols);
         let number = |field: &Field, customs: &mut CustomFields| match field
@@ -156,7 +158,8 @@ fn said(clocks: i64) -> impl Strategy<Value = Said> {
         })
 }
 
-/// One delivery: every assertion whole or in pieces, some again at the same or a later offset, in an order of its own.
+/// One delivery: every assertion whole or in pieces, some again at the same or a later offset, in
+/// an order of its own.
 fn delivered(said: &[Said], picks: &[(u8, u32)]) -> Vec<Said> {
     let mut out: Vec<(u32, Said)> = Vec::new();
     for (s, (how, place)) in said.iter().zip(picks.iter().cycle()) {
@@ -284,7 +287,8 @@ proptest! {
         prop_assert_eq!(cuts, expected);
     }
 
-    /// Against the whole history, which only the test keeps: exact where one run was cut, never before the others' latest.
+    /// Against the whole history, which only the test keeps: exact where one run was cut, never
+    /// before the others' latest.
     #[test]
     fn through_the_cut_a_run_begins_as_late_as_can_be_known(words in prop::collection::vec(prop::sample::select(vec!["won", "won", "won", "lost"]), 1..90)) {
         let shelf = Shelf::with_statuses(words.iter().enumerate().map(|(time, word)| (time as i64, *word)));

@@ -1,9 +1,11 @@
-//! Totals: running sums of what a record's links say, by period and currency or owner, so that one link more costs no walk over all.
+//! Totals: running sums of what a record's links say, by period and currency or owner, so that one
+//! link more costs no walk over all.
 
 use super::sorted::Sorted;
 use crate::symbol::Symbol;
 
-/// Which total: its slot, which is the metric's; a period, such as a month, or 0 for all time; what it is of, such as a currency.
+/// Which total: its slot, which is the metric's; a period, such as a month, or 0 for all time; what
+/// it is of, such as a currency.
 pub type TotalKey = (u16, i64, Symbol);
 
 /// A total and how many links are in it.
@@ -22,7 +24,8 @@ impl Totals {
     /// No totals.
     pub const NONE: Totals = Totals(Sorted::NONE);
 
-    /// Adds what a link says, or takes it back. A total of no links is none, also if a zero would be left.
+    /// Adds what a link says, or takes it back. A total of no links is none, also if a zero would
+    /// be left.
     pub fn add(&mut self, key: TotalKey, amount: i64, sign: i64) {
         let probe = |total: &Total| total.key.cmp(&key);
         let change = i128::from(amount) * i128::from(sign);

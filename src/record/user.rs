@@ -15,7 +15,8 @@ fields!(FIELDS {
     ACTIVE = "active" Latest crate::event::Kind::Flag;
 });
 
-/// The entity. Nothing is counted of a user: their team and manager are looked up, by date, where numbers by owner are read.
+/// The entity. Nothing is counted of a user: their team and manager are looked up, by date, where
+/// numbers by owner are read.
 pub static DECLARATION: Declaration = Declaration {
     dated: &[TEAM, MANAGER_ID],
     ..Declaration::of(EntitySpec {

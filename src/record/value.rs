@@ -3,7 +3,8 @@
 use crate::event::{Decimal, Field, Stamp, Value, When};
 use crate::symbol::{Symbol, Symbols};
 
-/// A value as a record of this shard holds it: small, and meaningful with the shard's [`Symbols`] only.
+/// A value as a record of this shard holds it: small, and meaningful with the shard's [`Symbols`]
+/// only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Held {
     /// Explicitly nothing.
@@ -125,7 +126,8 @@ impl Packed {
     }
 }
 
-/// One value of one field: eight bytes, since there are twenty to a deal and a history of each change of some.
+/// One value of one field: eight bytes, since there are twenty to a deal and a history of each
+/// change of some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Element {
     /// The field in the low thirteen bits, the kind of value above them.

@@ -1,7 +1,7 @@
 //! The words of a record: its stamps and the values that don't fit an element, in one allocation.
 //!
-//! A stamp takes two words: its time, then offset, source and index in one. With a source's own sequence it takes three; with a number too
-//! great for its bits, five.
+//! A stamp takes two words: its time, then offset, source and index in one. With a source's own
+//! sequence it takes three; with a number too great for its bits, five.
 
 use smallvec::{SmallVec, smallvec};
 
@@ -9,7 +9,8 @@ use super::value::Element;
 use crate::event::{Clock, Origin, Stamp};
 use crate::symbol::Symbols;
 
-/// What the second word of a stamp holds, from its lowest bit: index, source, offset, and two flags.
+/// What the second word of a stamp holds, from its lowest bit: index, source, offset, and two
+/// flags.
 const INDEX_BITS: u32 = 15;
 const SOURCE_BITS: u32 = 12;
 const OFFSET_BITS: u32 = 35;
@@ -139,7 +140,8 @@ impl Words {
         &self.words[at..at + length(self.words[at + 1])]
     }
 
-    /// Makes room for `more` words, after dropping those no element uses. `pinned` is a stamp in use that no element holds yet.
+    /// Makes room for `more` words, after dropping those no element uses. `pinned` is a stamp in
+    /// use that no element holds yet.
     pub fn reserve(
         &mut self,
         more: usize,
@@ -160,7 +162,8 @@ impl Words {
         Ok(())
     }
 
-    /// True if there is a word that no element uses: of a record that grows with every change there is none.
+    /// True if there is a word that no element uses: of a record that grows with every change there
+    /// is none.
     fn has_unused(&self, elements: &[Element], pinned: Option<u16>) -> bool {
         let mut is_used: SmallVec<[u64; 4]> = smallvec![0; self.words.len().div_ceil(64)];
         let mut used = 0;

@@ -1,5 +1,5 @@
-//! The watched series of alerts: their history is read from the rollups, in the background and on a schedule of its own, and what it says is
-//! put beside the read model for `/metrics`.
+//! The watched series of alerts: their history is read from the rollups, in the background and on a
+//! schedule of its own, and what it says is put beside the read model for `/metrics`.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,14 @@ use crate::pipeline::OutsideError;
 use crate::window::Day;
 use crate::window::rolling::Now;
 
-/// Days of history before the year whose dispersion and thresholds count: as much as a baseline needs.
+/// Days of history before the year whose dispersion and thresholds count: as much as a baseline
+/// needs.
 pub const HISTORY: Day = 2 * REACH + 90;
 /// A reading that takes longer than this is given up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How often it is looked, and read again although no new day has come: corrections change past days, too.
+/// How often it is looked, and read again although no new day has come: corrections change past
+/// days, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
     /// The time between two looks for a new day or epoch.
@@ -39,7 +41,8 @@ impl Default for Schedule {
     }
 }
 
-/// Reads again and again until the model is gone or this is dropped. What fails is tried again; until then the last reading is shown.
+/// Reads again and again until the model is gone or this is dropped. What fails is tried again;
+/// until then the last reading is shown.
 pub async fn watch_forever(model: Model, clickhouse: ClickHouse, schedule: Schedule) {
     let mut ticks = tokio::time::interval(schedule.look_every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -119,7 +122,8 @@ async fn evaluate(
     most: usize,
 ) -> Result<Alerts, OutsideError> {
     let catalogue = &snapshot.definitions;
-    // A metric that the epoch doesn't count by this program's formula is not shown, so it isn't watched.
+    // A metric that the epoch doesn't count by this program's formula is not shown, so it isn't
+    // watched.
     let is_shown = |metric: &str| snapshot.reading.metrics.iter().any(|m| m.name == metric);
     let mut history = History::new(catalogue, is_shown);
     let from = newest_day(catalogue, Watch::WinRate, now) - HISTORY;

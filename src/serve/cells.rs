@@ -1,7 +1,9 @@
-//! The cells of the windows in memory: the newest row of every key, and the sums of the windows, kept as rows come and as windows move.
+//! The cells of the windows in memory: the newest row of every key, and the sums of the windows,
+//! kept as rows come and as windows move.
 //!
-//! A sum is changed by the difference that a row makes, never rebuilt from history: amounts are whole numbers and sketches can be subtracted
-//! from, so the sums are exactly those that would be read from ClickHouse.
+//! A sum is changed by the difference that a row makes, never rebuilt from history: amounts are
+//! whole numbers and sketches can be subtracted from, so the sums are exactly those that would be
+//! read from ClickHouse.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -16,7 +18,8 @@ use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::window::rolling::PaneRange;
 use crate::window::{Calendar, Cell, Day, Grain, Pane};
 
-/// A line of cells: everything of a key but the pane and the shard. Few, so their texts are stored once.
+/// A line of cells: everything of a key but the pane and the shard. Few, so their texts are stored
+/// once.
 struct Line {
     rollup: u8,
     set: u8,
@@ -131,7 +134,8 @@ impl Cells {
         self.panes.is_empty()
     }
 
-    /// Takes a row, unless a newer one of its key is held. Rows of metrics or groups unknown to this program are another version's.
+    /// Takes a row, unless a newer one of its key is held. Rows of metrics or groups unknown to
+    /// this program are another version's.
     pub fn put(&mut self, row: &RollupRow<'_>) {
         let Some(line) = self.line(row) else { return };
         let rollup = self.lines[line as usize].rollup;
@@ -143,7 +147,8 @@ impl Cells {
             .entry((rollup, row.pane.grain, row.pane.start))
             .or_default();
         let held = pane.get(&(line, row.shard));
-        // Of equal versions the values are equal: every row is a function of its log up to its version.
+        // Of equal versions the values are equal: every row is a function of its log up to its
+        // version.
         if held.is_some_and(|held| held.version >= row.version) {
             return;
         }
@@ -177,7 +182,8 @@ impl Cells {
         self.ranges = ranges;
     }
 
-    /// The lines that a line's cell counts in: itself, and those of the managers and teams of its owner as of its day.
+    /// The lines that a line's cell counts in: itself, and those of the managers and teams of its
+    /// owner as of its day.
     fn counted_in(&self, line: u32, pane: Pane) -> impl Iterator<Item = u32> {
         let above = self.above.get(&line).map(Vec::as_slice).unwrap_or_default();
         let is_todays = || self.of_today[usize::from(self.lines[line as usize].rollup)];
@@ -257,14 +263,16 @@ impl Cells {
         number
     }
 
-    /// Moves the sums to the ranges of `plan`; true if any number may differ from those after the last call.
+    /// Moves the sums to the ranges of `plan`; true if any number may differ from those after the
+    /// last call.
     pub fn move_to(&mut self, plan: &QueryPlan) -> bool {
         let mut has_changed = std::mem::take(&mut self.has_changed);
         let mut before = std::mem::take(&mut self.ranges);
         for (range, rollups) in plan.ranges.iter().zip(&plan.rollups) {
             let mut rollups: Vec<u8> = rollups.iter().map(|name| self.rollups[name]).collect();
             rollups.sort_unstable();
-            // The nearest range of the same kind; from any, and from none, the way leads to the same sums.
+            // The nearest range of the same kind; from any, and from none, the way leads to the
+            // same sums.
             let nearest = (0..before.len())
                 .filter(|&i| {
                     let known = &before[i];
@@ -377,7 +385,8 @@ impl Cells {
         sums
     }
 
-    /// How many rows within both reaches differ from those of `other`, not counting what was written after `since` and so is read again.
+    /// How many rows within both reaches differ from those of `other`, not counting what was
+    /// written after `since` and so is read again.
     pub fn differences(&self, other: &Cells, since: i64) -> usize {
         let missing_in = |a: &Cells, b: &Cells| {
             // The same line has different values in the two.

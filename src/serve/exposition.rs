@@ -7,8 +7,8 @@ const NO_VALUE: &str = "(none)";
 /// How the values that are not shown one by one are labelled together.
 const OTHERS: &str = "(other)";
 
-/// The values of a group as one label, different for different values: `(none)` for a blank, several joined by commas, `(other)` for a group
-/// without any.
+/// The values of a group as one label, different for different values: `(none)` for a blank,
+/// several joined by commas, `(other)` for a group without any.
 pub fn value_label(values: &[String]) -> String {
     let word = |value: &String| match value.as_str() {
         "" => NO_VALUE.to_owned(),

@@ -1,11 +1,13 @@
-//! How single figures are written on the page: grouped, with their unit, a dash where there is no value, and nothing that HTML would read.
+//! How single figures are written on the page: grouped, with their unit, a dash where there is no
+//! value, and nothing that HTML would read.
 
 use std::fmt::{self, Display, Write};
 
 use crate::event::rounded;
 use crate::metric::{Figure, Figures, REPORTING, decimal, find, money};
 
-/// Ten-thousandths in a hundredth: what a mean, a converted amount or a part of a deal has beyond it is not read by anybody.
+/// Ten-thousandths in a hundredth: what a mean, a converted amount or a part of a deal has beyond
+/// it is not read by anybody.
 const CENT: i128 = 100;
 /// Shown in place of a missing value.
 pub const NO_VALUE: &str = "–";
@@ -56,7 +58,8 @@ pub fn confidence(figure: &Figure) -> Option<String> {
     ))
 }
 
-/// A figure in a sentence: its currency with it, several currencies one after the other. What is converted is in the currency `reporting`.
+/// A figure in a sentence: its currency with it, several currencies one after the other. What is
+/// converted is in the currency `reporting`.
 pub fn in_a_sentence(figures: &Figures, path: &str, reporting: &str) -> String {
     let mut found = find(figures, path);
     // All in one currency says it shorter than each in its own.

@@ -1,4 +1,5 @@
-//! `/metrics`: the business metrics as gauges, named after their figures, and the metrics of the pipeline itself.
+//! `/metrics`: the business metrics as gauges, named after their figures, and the metrics of the
+//! pipeline itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,7 +63,8 @@ fn values_beyond(snapshot: &Snapshot) -> MetricFamily {
     gauge("dealpulse_values_beyond_top", help, series)
 }
 
-/// What the values that are shown are called, to be joined with their series by `dimension` and `value`; nothing where no name is known.
+/// What the values that are shown are called, to be joined with their series by `dimension` and
+/// `value`; nothing where no name is known.
 fn names_of_values(snapshot: &Snapshot) -> Option<MetricFamily> {
     let catalogue = &snapshot.definitions;
     let sets = catalogue.readable_sets().filter(|set| *set != 0);
@@ -89,8 +91,9 @@ fn names_of_values(snapshot: &Snapshot) -> Option<MetricFamily> {
     (!named.is_empty()).then(|| gauge("dealpulse_value_info", help, named))
 }
 
-/// The gauges of a snapshot, in order of name: one family for every single figure and for each bound of a share, one series for every window and group shown;
-/// of groups the figures that [`Gauges`] says. No series where there is no value, such as a ratio whose denominator is 0.
+/// The gauges of a snapshot, in order of name: one family for every single figure and for each
+/// bound of a share, one series for every window and group shown; of groups the figures that
+/// [`Gauges`] says. No series where there is no value, such as a ratio whose denominator is 0.
 pub fn business(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families: BTreeMap<String, MetricFamily> = BTreeMap::new();
     for metric in &snapshot.reading.metrics {
@@ -160,7 +163,8 @@ fn figures_of_groups(metric: &dyn Metric, gauges: Gauges) -> BTreeSet<&'static s
     }
 }
 
-/// `dealpulse_<metric>_<path>`. Prometheus wants base units, so days are seconds, and keeps `_count` for histograms.
+/// `dealpulse_<metric>_<path>`. Prometheus wants base units, so days are seconds, and keeps
+/// `_count` for histograms.
 fn name_of(metric: &str, path: &[&str], figure: &Figure) -> String {
     let name = format!("dealpulse_{metric}_{}", path.join("_"));
     match figure {

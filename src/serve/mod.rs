@@ -1,4 +1,5 @@
-//! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable snapshot, all read-only.
+//! What is shown: `/metrics`, `/healthz`, `/readyz` and the live page, all of one immutable
+//! snapshot, all read-only.
 
 mod alert_gauges;
 pub mod alerts;
@@ -108,7 +109,8 @@ async fn scrape(State(shown): State<Shown>) -> Response {
     }
 }
 
-/// 200 when there are fresh metrics and no part has a problem; else 503 with a reason a line. Notices follow in both cases.
+/// 200 when there are fresh metrics and no part has a problem; else 503 with a reason a line.
+/// Notices follow in both cases.
 async fn ready(State(shown): State<Shown>) -> Response {
     let line = |(name, report): (String, String)| format!("{name}: {report}\n");
     let read_model = shown

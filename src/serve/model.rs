@@ -1,7 +1,8 @@
-//! The read model: every number of the organisation at one moment, as one immutable snapshot for all who show it.
+//! The read model: every number of the organisation at one moment, as one immutable snapshot for
+//! all who show it.
 //!
-//! Every instance reads the same rollups, so every instance shows the same. When they can't be read the values stay as they are,
-//! visibly old, and are never cleared.
+//! Every instance reads the same rollups, so every instance shows the same. When they can't be read
+//! the values stay as they are, visibly old, and are never cleared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,7 +38,8 @@ pub struct Snapshot {
     pub side: Arc<SideInputs>,
 }
 
-/// The values of every grouping set that are shown, one list for all metrics and windows, so that a series does not come and go.
+/// The values of every grouping set that are shown, one list for all metrics and windows, so that a
+/// series does not come and go.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Top {
     ranks: Vec<HashMap<Vec<String>, usize>>,
@@ -46,7 +48,8 @@ pub struct Top {
 }
 
 impl Top {
-    /// The `count` greatest of each set by what the metrics count in the last 90 days, such as leads and decided deals, ties by name.
+    /// The `count` greatest of each set by what the metrics count in the last 90 days, such as
+    /// leads and decided deals, ties by name.
     pub fn of(reading: &MetricValues, catalogue: &Catalogue, count: usize) -> Self {
         let sets = catalogue.readable_sets().end;
         let quarter = reading.windows.iter().position(|w| *w == Window::Days(90));
@@ -104,7 +107,8 @@ impl Top {
         self.ranks.get(set)?.get(values).copied()
     }
 
-    /// The place of a group in the list of its set; `None` if it is not shown. The total always is, and so are the others together, behind all.
+    /// The place of a group in the list of its set; `None` if it is not shown. The total always is,
+    /// and so are the others together, behind all.
     pub fn rank(&self, group: &Group) -> Option<usize> {
         match group.set {
             0 => Some(0),

@@ -2,7 +2,8 @@
 
 use crate::window::Cell;
 
-/// Counts, sums and buckets as integers of variable length (LEB128, zigzag), each list with its length first.
+/// Counts, sums and buckets as integers of variable length (LEB128, zigzag), each list with its
+/// length first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Numbers(Box<[u8]>);
 

@@ -1,4 +1,5 @@
-//! The live page: one quiet, server-rendered document for those without Grafana. No script, nothing from elsewhere.
+//! The live page: one quiet, server-rendered document for those without Grafana. No script, nothing
+//! from elsewhere.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -13,9 +14,11 @@ use crate::window::rolling::Window;
 
 const STYLE: &str = include_str!("page.css");
 
-/// What the visitor chose, all of it in the address, so that it survives the refresh and can be sent to somebody.
+/// What the visitor chose, all of it in the address, so that it survives the refresh and can be
+/// sent to somebody.
 ///
-/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the page and never reloads.
+/// No link of the page has a fragment: with one, a browser takes the refresh for a jump within the
+/// page and never reloads.
 #[derive(Clone)]
 struct Choice {
     window: usize,
@@ -190,7 +193,8 @@ fn numbers(out: &mut String, snapshot: &Snapshot, choice: &Choice) -> fmt::Resul
     )
 }
 
-/// The grouping sets that can be chosen, by number: those that are kept, and those derived where there is a hierarchy.
+/// The grouping sets that can be chosen, by number: those that are kept, and those derived where
+/// there is a hierarchy.
 fn sets_shown(snapshot: &Snapshot) -> impl Iterator<Item = usize> {
     let kept = snapshot.definitions.sets.len();
     let all = snapshot.definitions.readable_sets().skip(1);
@@ -287,7 +291,8 @@ fn section(
     Ok(())
 }
 
-/// Every definition in full. They are always open: what a visitor unfolds, the next refresh would fold up again.
+/// Every definition in full. They are always open: what a visitor unfolds, the next refresh would
+/// fold up again.
 fn definitions(out: &mut String, snapshot: &Snapshot) -> fmt::Result {
     out.push_str("<section><h2>What is counted</h2><dl>");
     for (metric, _) in shown(snapshot) {

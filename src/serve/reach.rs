@@ -1,4 +1,5 @@
-//! What the read model holds: the panes that windows are cut from now, and those they move on to before everything is read again.
+//! What the read model holds: the panes that windows are cut from now, and those they move on to
+//! before everything is read again.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use crate::window::Grain;
 use crate::window::calendar::DAY;
 use crate::window::rolling::PaneRange;
 
-/// How far on either side of a range panes are held as well, in seconds. A clock that runs faster only means that everything is read more often.
+/// How far on either side of a range panes are held as well, in seconds. A clock that runs faster
+/// only means that everything is read more often.
 const MARGIN: i64 = 2 * DAY;
 /// The same for panes of months, of which a window moves on by a whole one.
 const MARGIN_OF_MONTHS: i64 = 31 * DAY + MARGIN;
@@ -41,7 +43,8 @@ impl Reach {
         reach
     }
 
-    /// Adds a range; what overlaps for the same rollup becomes one range, so that no pane is read twice.
+    /// Adds a range; what overlaps for the same rollup becomes one range, so that no pane is read
+    /// twice.
     fn add(&mut self, range: PaneRange, rollups: &BTreeSet<String>) {
         if range.to <= range.from && !range.undated {
             return;

@@ -1,7 +1,8 @@
-//! Refreshing: every few seconds the rows written since the last time are read, and a snapshot is cut from the cells in memory.
+//! Refreshing: every few seconds the rows written since the last time are read, and a snapshot is
+//! cut from the cells in memory.
 //!
-//! All rows are read at the start, at an epoch's switch, where windows have moved beyond what is held, and now and then to compare: then the
-//! cells must be those that came row by row.
+//! All rows are read at the start, at an epoch's switch, where windows have moved beyond what is
+//! held, and now and then to compare: then the cells must be those that came row by row.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,9 +22,11 @@ use crate::record::Home;
 use crate::telemetry::{Telemetry, wall_clock};
 use crate::window::rolling::{Now, PaneRange, ROLLING};
 
-/// A reading that takes longer than this is given up: a source that hangs must not look like one that is slow.
+/// A reading that takes longer than this is given up: a source that hangs must not look like one
+/// that is slow.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How far before the newest row seen rows are read again (µs): an insert is seen some time after it was stamped, on another replica later still.
+/// How far before the newest row seen rows are read again (µs): an insert is seen some time after
+/// it was stamped, on another replica later still.
 pub const OVERLAP: i64 = 5_000_000;
 
 /// Where the cells are read.
@@ -37,7 +40,8 @@ pub trait Source: Send + Sync {
         epoch: &Epoch,
     ) -> impl Future<Output = Result<Progress, OutsideError>> + Send;
 
-    /// Hands over the rows of the epoch within `reach`, at one moment. Several rows of one key may come, in any order.
+    /// Hands over the rows of the epoch within `reach`, at one moment. Several rows of one key may
+    /// come, in any order.
     fn rows(
         &self,
         epoch: &Epoch,
@@ -45,7 +49,8 @@ pub trait Source: Send + Sync {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Hands over the rows of the epoch written later than `after` (µs by the source's clock), also those out of reach, as [`Source::rows`] does.
+    /// Hands over the rows of the epoch written later than `after` (µs by the source's clock), also
+    /// those out of reach, as [`Source::rows`] does.
     fn new_rows(
         &self,
         epoch: &Epoch,
@@ -53,7 +58,8 @@ pub trait Source: Send + Sync {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// A number that is another one as soon as what stands beside the cells is, and costs little to ask for.
+    /// A number that is another one as soon as what stands beside the cells is, and costs little to
+    /// ask for.
     fn side_inputs_state(
         &self,
         epoch: &Epoch,
@@ -74,7 +80,8 @@ pub struct Refresh {
     pub every: Duration,
     /// The time between two readings of all rows, to compare.
     pub compare_every: Duration,
-    /// When nothing was flushed, and no new row was seen, for so long, what had been under way is there.
+    /// When nothing was flushed, and no new row was seen, for so long, what had been under way is
+    /// there.
     pub quiet: Duration,
     /// How many values of a dimension are shown.
     pub top: usize,
@@ -127,7 +134,8 @@ pub enum RefreshError {
     TooSlow,
 }
 
-/// Refreshes the model again and again until `shutdown`. What fails is tried again; until then the last snapshot is shown.
+/// Refreshes the model again and again until `shutdown`. What fails is tried again; until then the
+/// last snapshot is shown.
 pub async fn refresh_forever(
     model: Model,
     source: impl Source,
@@ -222,7 +230,8 @@ impl<S: Source> Refresher<S> {
         self.held.as_ref().map_or(0, |held| held.cells.len())
     }
 
-    /// Reads what is new and cuts a snapshot. It may be dropped and called again at any time: rows taken twice change nothing.
+    /// Reads what is new and cuts a snapshot. It may be dropped and called again at any time: rows
+    /// taken twice change nothing.
     ///
     /// # Errors
     /// What the source answered, or definitions that are not understood.
@@ -314,7 +323,8 @@ impl<S: Source> Refresher<S> {
         Ok(made)
     }
 
-    /// What stands beside the cells; if something else is derived by it than before, all is summed anew.
+    /// What stands beside the cells; if something else is derived by it than before, all is summed
+    /// anew.
     async fn side_inputs(&mut self, epoch: &Epoch) -> Result<Arc<SideInputs>, RefreshError> {
         if let Some(side) = &self.side
             && side.state.0 == epoch.epoch
@@ -353,7 +363,8 @@ impl<S: Source> Refresher<S> {
         progress: Progress,
         plans: [&QueryPlan; 2],
     ) -> Result<(), RefreshError> {
-        // A watermark that comes back to the present must not find its cohorts missing: all that is read reaches as far without its lag.
+        // A watermark that comes back to the present must not find its cohorts missing: all that is
+        // read reaches as far without its lag.
         let [plan, _] = plans;
         let side = self.side_inputs(epoch).await?;
         let is_usable = self
@@ -365,7 +376,8 @@ impl<S: Source> Refresher<S> {
             .as_ref()
             .is_some_and(|held| held.all_read_at.elapsed() >= self.refresh.compare_every);
         if is_usable && !is_due {
-            // The new rows are taken into the cells at once; a reading that is cut short is done again from the same time.
+            // The new rows are taken into the cells at once; a reading that is cut short is done
+            // again from the same time.
             if let Some(held) = &mut self.held
                 && !held.is_quiet(&progress, self.refresh.quiet)
             {
@@ -427,8 +439,8 @@ impl Held {
         })
     }
 
-    /// True if nothing can have been written that is not read: nothing was flushed since the last reading, and that long enough ago for rows
-    /// that were still under way to a replica.
+    /// True if nothing can have been written that is not read: nothing was flushed since the last
+    /// reading, and that long enough ago for rows that were still under way to a replica.
     fn is_quiet(&self, progress: &Progress, quiet: Duration) -> bool {
         self.flushed == progress.flushed
             && self.flushed_at.elapsed() >= quiet
@@ -443,8 +455,8 @@ impl Held {
         }
     }
 
-    /// Takes what was written since the last time, into `also` as well; returns since when that is. Rows older than the column
-    /// `written_at` have the time 0, and were read with all.
+    /// Takes what was written since the last time, into `also` as well; returns since when that is.
+    /// Rows older than the column `written_at` have the time 0, and were read with all.
     async fn read_new(
         &mut self,
         source: &impl Source,

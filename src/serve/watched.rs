@@ -69,8 +69,8 @@ pub fn statuses(
     series.iter().filter_map(status).collect()
 }
 
-/// What moved a series since its evidence began. A value of a dimension has causes only where the rollups are grouped by both, as by team and
-/// owner.
+/// What moved a series since its evidence began. A value of a dimension has causes only where the
+/// rollups are grouped by both, as by team and owner.
 pub async fn causes(
     clickhouse: &ClickHouse,
     epoch: u32,
@@ -158,7 +158,8 @@ pub async fn causes(
     Ok(found)
 }
 
-/// A grouping set that cuts a series by the dimension of a cause: which, by what, and where in its values the series' own value is.
+/// A grouping set that cuts a series by the dimension of a cause: which, by what, and where in its
+/// values the series' own value is.
 fn grouped(
     catalogue: &Catalogue,
     set: usize,

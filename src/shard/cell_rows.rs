@@ -1,4 +1,5 @@
-//! Rows of cells in the bytes they are inserted as: written once, straight from the cells, without a text of its own for every value.
+//! Rows of cells in the bytes they are inserted as: written once, straight from the cells, without
+//! a text of its own for every value.
 
 use super::cells::CellRef;
 use crate::codec::{Damaged, Reader, Writer};
@@ -51,7 +52,8 @@ impl CellRow {
     }
 }
 
-/// Rows of cells, all of one shard and version. A row is the RowBinary of the columns [`CellRows::COLUMNS`].
+/// Rows of cells, all of one shard and version. A row is the RowBinary of the columns
+/// [`CellRows::COLUMNS`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CellRows {
     bytes: Vec<u8>,

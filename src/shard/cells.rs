@@ -59,15 +59,16 @@ impl Cells {
         self.pools.iter().map(Pool::touched_bytes).sum()
     }
 
-    /// Hands over every cell, zeros too, that was touched since the last time, of the rollups whose state is kept of every hour.
+    /// Hands over every cell, zeros too, that was touched since the last time, of the rollups whose
+    /// state is kept of every hour.
     pub fn take_this_hour(&mut self, mut take: impl FnMut(CellKey, CellRef<'_>)) {
         for (rollup, pool) in self.pools.iter_mut().enumerate() {
             pool.take_this_hour(rollup, &mut take);
         }
     }
 
-    /// Hands over every cell to be written, zeros too, after which none is; a cell in which nothing is left is dropped, so that its state of
-    /// the hour has to be taken first.
+    /// Hands over every cell to be written, zeros too, after which none is; a cell in which nothing
+    /// is left is dropped, so that its state of the hour has to be taken first.
     pub fn take_touched(&mut self, mut take: impl FnMut(CellKey, CellRef<'_>)) {
         for (rollup, pool) in self.pools.iter_mut().enumerate() {
             pool.take_touched(rollup, &mut take);

@@ -1,4 +1,5 @@
-//! Changes: which tracked fields a message changed, in the shard's own symbols until they are written.
+//! Changes: which tracked fields a message changed, in the shard's own symbols until they are
+//! written.
 
 use super::rows::ChangeRow;
 use crate::event::{Entity, When};

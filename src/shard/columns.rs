@@ -1,9 +1,11 @@
-//! Columns of rows in the bytes they are inserted as (ClickHouse's RowBinary): one after the other, without names.
+//! Columns of rows in the bytes they are inserted as (ClickHouse's RowBinary): one after the other,
+//! without names.
 
 use crate::codec::Writer;
 use crate::event::When;
 
-/// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the state has it.
+/// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the
+/// state has it.
 pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
 
 /// Writes columns.

@@ -1,4 +1,5 @@
-//! The difference between what a record contributed before a message and what it contributes after it.
+//! The difference between what a record contributed before a message and what it contributes after
+//! it.
 
 use rustc_hash::FxHashMap;
 
@@ -7,7 +8,8 @@ use crate::metric::{Contribution, Contributions};
 /// Lists shorter than this are compared item by item.
 const FEW: usize = 12;
 
-/// Contributions to one rollup: one to be taken back, one to be added, or both, whose cells are mostly the same.
+/// Contributions to one rollup: one to be taken back, one to be added, or both, whose cells are
+/// mostly the same.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
     /// Before.
@@ -64,7 +66,8 @@ impl Difference {
         self.plus.clear();
     }
 
-    /// Hands over what is left once equal contributions of both sides are struck out, so that no cell is touched by what did not change.
+    /// Hands over what is left once equal contributions of both sides are struck out, so that no
+    /// cell is touched by what did not change.
     pub fn net(&mut self, mut apply: impl FnMut(Change<'_>)) {
         let (minus, plus) = (&mut self.minus.items, &mut self.plus.items);
         if minus.len().min(plus.len()) <= FEW {
@@ -79,7 +82,8 @@ impl Difference {
                 }
             }
             for contribution in plus.iter() {
-                // A deal whose stage changes stays in the cells of every other group: one look-up for both.
+                // A deal whose stage changes stays in the cells of every other group: one look-up
+                // for both.
                 let of_rollup = |old: &Contribution| old.rollup == contribution.rollup;
                 let beside = minus.iter().position(of_rollup);
                 let old = beside.map(|at| minus.swap_remove(at));

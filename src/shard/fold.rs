@@ -1,4 +1,5 @@
-//! Folding: what one message of the log changes, from its assertions or links to the numbers that depend on them.
+//! Folding: what one message of the log changes, from its assertions or links to the numbers that
+//! depend on them.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +45,8 @@ impl Shard {
     /// `version` is the offset after the message; `append_time` (µs) is when the log took it.
     ///
     /// # Errors
-    /// If the message isn't one of this version's, or of an epoch that is not known here. Nothing of it is folded then.
+    /// If the message isn't one of this version's, or of an epoch that is not known here. Nothing
+    /// of it is folded then.
     pub fn fold(&mut self, version: u64, append_time: i64, message: &[u8]) -> Result<(), Unfolded> {
         let message = wire::read(message, &SCHEMA)?;
         if let Some(epoch) = self.unknown_epoch(&message) {
@@ -149,7 +151,8 @@ impl Shard {
                     continue;
                 }
                 Placement::Everywhere(SideInput::EpochStart) => {
-                    // Also if its record is known: it may have been restored from a stale owner's flush before the epoch was known here.
+                    // Also if its record is known: it may have been restored from a stale owner's
+                    // flush before the epoch was known here.
                     self.fold_one(number, input);
                     begun.push(key.id);
                     continue;
@@ -199,7 +202,8 @@ impl Shard {
         self.spare.truncate(SPARE);
     }
 
-    /// The numbers of the records that inputs are about. All are looked up, and then all are read, before any is folded.
+    /// The numbers of the records that inputs are about. All are looked up, and then all are read,
+    /// before any is folded.
     fn fetch(&mut self, inputs: &[impl Foldable]) -> Vec<u32> {
         let numbers = inputs.iter().map(|input| self.records.number(input.key()));
         let numbers: Vec<u32> = numbers.collect();
@@ -220,7 +224,8 @@ impl Shard {
         effect
     }
 
-    /// An epoch begins: every cell and every link of it is worked out, and touched, so that the next flush writes all of it.
+    /// An epoch begins: every cell and every link of it is worked out, and touched, so that the
+    /// next flush writes all of it.
     fn begin(&mut self, id: Symbol) {
         let epoch = self.symbols.text(id).parse::<u32>().ok();
         let mut ledgers = self.ledgers.iter();
@@ -236,8 +241,9 @@ impl Shard {
         }
     }
 
-    /// Applies the changed alias records. Every record whose links point elsewhere through it is touched. Gives back the aliases as
-    /// they were: what a record said before went to the roots of that time.
+    /// Applies the changed alias records. Every record whose links point elsewhere through it is
+    /// touched. Gives back the aliases as they were: what a record said before went to the roots of
+    /// that time.
     fn fold_aliases(&mut self, alias_ids: &[Symbol], touched: &mut Vec<Previous>) -> Aliases {
         let before = self.aliases.clone();
         for id in alias_ids {
@@ -266,7 +272,8 @@ impl Shard {
         before
     }
 
-    /// Folds links that belong together: of a sender and a target, the one of the greatest version counts.
+    /// Folds links that belong together: of a sender and a target, the one of the greatest version
+    /// counts.
     fn fold_links(&mut self, links: &[LinkMessage<'_>]) -> Result<(), Damaged> {
         // Read all before folding any, so that a damaged one leaves nothing half done.
         let contents: Vec<Option<Link>> = links
@@ -329,7 +336,8 @@ impl Shard {
         }
     }
 
-    /// Takes back what a record contributed and said before a message and adds what it does now. `before` are the side inputs as they were.
+    /// Takes back what a record contributed and said before a message and adds what it does now.
+    /// `before` are the side inputs as they were.
     fn apply_difference(&mut self, previous: &Previous, before: Before<'_>) {
         // Without an epoch there are no masks, and nothing to look at.
         let mask = self.masks.get(usize::from(previous.key.entity.0));
@@ -351,7 +359,8 @@ impl Shard {
         }
     }
 
-    /// Counts every other record that is read by what stages stand for, which is something else now.
+    /// Counts every other record that is read by what stages stand for, which is something else
+    /// now.
     fn read_by_stages_anew(&mut self, touched: &[Previous], before: Before<'_>) {
         let touched: FxHashSet<Key> = touched.iter().map(|previous| previous.key).collect();
         for number in 0..self.records.len() as u32 {
@@ -365,7 +374,8 @@ impl Shard {
         }
     }
 
-    /// Takes back in an epoch what a record contributed and said as it was read before, and adds what it does now.
+    /// Takes back in an epoch what a record contributed and said as it was read before, and adds
+    /// what it does now.
     fn replace(&mut self, number: usize, key: Key, old: Reading) {
         if !self.ledgers[number].has_begun() {
             return;

@@ -1,4 +1,5 @@
-//! The inputs of the fold: one assertion, or a whole record from another log. Both are folded alike.
+//! The inputs of the fold: one assertion, or a whole record from another log. Both are folded
+//! alike.
 
 use super::Shard;
 use crate::event::{Batch, BatchField, BatchValue, Entry};

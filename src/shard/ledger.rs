@@ -1,4 +1,5 @@
-//! The ledger: what a shard keeps for one epoch: the links it received, the cells, and what of both was touched.
+//! The ledger: what a shard keeps for one epoch: the links it received, the cells, and what of both
+//! was touched.
 
 mod inboxes;
 mod send;
@@ -53,9 +54,11 @@ pub struct Ledger {
     cells: Cells,
     /// Target and sender of links received.
     touched_links: FxHashSet<(Key, Key)>,
-    /// What is to be sent, by target and sender: the latest only, so that the queue is bounded by the records.
+    /// What is to be sent, by target and sender: the latest only, so that the queue is bounded by
+    /// the records.
     outbox: FxHashMap<(Key, Key), Option<Link>>,
-    /// How often a row came to say nothing any more since the last were taken: a cell at zero, a link withdrawn.
+    /// How often a row came to say nothing any more since the last were taken: a cell at zero, a
+    /// link withdrawn.
     tombstoned: usize,
     scratch: Difference,
 }
@@ -149,7 +152,8 @@ impl Ledger {
         self.inboxes.keys()
     }
 
-    /// Keeps a link if none of its sender with as great a version is there already. True if it was kept.
+    /// Keeps a link if none of its sender with as great a version is there already. True if it was
+    /// kept.
     pub(super) fn receive(&mut self, target: Key, link: Received, names: Names<'_>) -> bool {
         let (inbox, sender) = (self.inboxes.get_or_insert(target), link.sender);
         if !inbox.is_news(sender, link.version) {
@@ -184,7 +188,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Keeps a link of a record that is open, and notes what it and the links whose place it changes contribute before and after.
+    /// Keeps a link of a record that is open, and notes what it and the links whose place it
+    /// changes contribute before and after.
     pub(super) fn receive_into(&mut self, open: &mut Open, link: Received, names: Names<'_>) {
         let (target, sender) = (open.key, link.sender);
         let inbox = self.inbox(target);
@@ -256,7 +261,8 @@ impl Ledger {
         }
     }
 
-    /// Applies the difference between what an open record contributed and said, and what it does now.
+    /// Applies the difference between what an open record contributed and said, and what it does
+    /// now.
     pub(super) fn close(&mut self, open: Open, after: Reading, names: Names<'_>) {
         let Open {
             key,
@@ -328,8 +334,9 @@ impl Ledger {
         }
     }
 
-    /// The periods, each with the position of its metric, whose contributions change: those with totals that links change and the ones
-    /// after them; every one of a record that is read otherwise.
+    /// The periods, each with the position of its metric, whose contributions change: those with
+    /// totals that links change and the ones after them; every one of a record that is read
+    /// otherwise.
     fn periods(&self, key: Key, difference: &Difference, all: bool) -> Periods {
         let mut periods = Periods::new();
         for position in self.catalogue.positions_of(key.entity) {
@@ -379,7 +386,8 @@ impl Ledger {
         let Some(inbox) = self.inboxes.get_mut(key) else {
             return;
         };
-        // First what is added, so that what stays is not dropped and made again. Most records have none.
+        // First what is added, so that what stays is not dropped and made again. Most records have
+        // none.
         if !(minus.marks.is_empty() && plus.marks.is_empty()) {
             let marks = inbox.marks_mut();
             plus.marks.iter().for_each(|mark| marks.add(*mark, 1));
@@ -401,7 +409,8 @@ impl Ledger {
         difference.clear();
         if let Some(inbox) = self.inboxes.get_mut(key) {
             inbox.clear_notes();
-            // Once for the marks and totals, which the basis and periods may look at; then for the contributions.
+            // Once for the marks and totals, which the basis and periods may look at; then for the
+            // contributions.
             let bases = vec![0; self.catalogue.positions_of(key.entity).len()];
             self.contribute_all_links(key, reading, &bases, &mut difference.plus, names);
             self.note(key, &difference);
@@ -431,7 +440,8 @@ impl Ledger {
         self.contribute_links(&subject, self.metrics_of(key, bases), inbox.links(), out);
     }
 
-    /// The same as [`Ledger::establish`] for a record of another ledger of the epoch, of which nothing is kept but the cells.
+    /// The same as [`Ledger::establish`] for a record of another ledger of the epoch, of which
+    /// nothing is kept but the cells.
     pub(super) fn establish_cells(
         &mut self,
         key: Key,
@@ -465,12 +475,14 @@ impl Ledger {
         self.cells.touched() + self.touched_links.len() + self.outbox.len()
     }
 
-    /// Of the rows that wait, how many may say nothing that is there any more: what is not bounded by the state.
+    /// Of the rows that wait, how many may say nothing that is there any more: what is not bounded
+    /// by the state.
     pub(super) fn tombstoned_rows(&self) -> usize {
         self.tombstoned
     }
 
-    /// Adds the cells touched since the last time, at their present values, of those whose state is kept of every hour.
+    /// Adds the cells touched since the last time, at their present values, of those whose state is
+    /// kept of every hour.
     pub(super) fn take_this_hour(&mut self, symbols: &Symbols, rows: &mut CellRows) {
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
         self.cells.take_this_hour(|key, cell| {

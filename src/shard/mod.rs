@@ -1,6 +1,8 @@
-//! The shard: fold → contributions → touched sets. The heart of the pipeline: pure, with no I/O and no clock of its own.
+//! The shard: fold → contributions → touched sets. The heart of the pipeline: pure, with no I/O and
+//! no clock of its own.
 //!
-//! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of the messages up to its offset.
+//! A shard is one partition of the log, folded by one thread. Whatever it holds is a function of
+//! the messages up to its offset.
 
 mod cell_rows;
 mod cells;
@@ -71,7 +73,8 @@ pub struct Counters {
     pub assertions: u64,
     /// Assertions that changed nothing: duplicates, replays, what was out of date.
     pub unchanged: u64,
-    /// Assertions folded that follow from other records; not among [`Counters::assertions`], which are the sources'.
+    /// Assertions folded that follow from other records; not among [`Counters::assertions`], which
+    /// are the sources'.
     pub derived: u64,
     /// Links folded.
     pub links: u64,
@@ -95,7 +98,8 @@ impl Before<'_> {
 }
 
 impl Shard {
-    /// An empty shard that keeps numbers for these epochs, each with its catalogue, from the beginning.
+    /// An empty shard that keeps numbers for these epochs, each with its catalogue, from the
+    /// beginning.
     pub fn new(epochs: &[(u32, Arc<Catalogue>)]) -> Self {
         let mut shard = Shard::default();
         for (epoch, catalogue) in epochs {
@@ -105,7 +109,8 @@ impl Shard {
         shard
     }
 
-    /// Makes ready to keep numbers for one more epoch: its links are kept from now on, its numbers once it begins in the log.
+    /// Makes ready to keep numbers for one more epoch: its links are kept from now on, its numbers
+    /// once it begins in the log.
     pub fn learn(&mut self, epoch: u32, catalogue: Arc<Catalogue>) {
         self.newest = self.newest.max(epoch);
         if self.ledgers.iter().all(|ledger| ledger.epoch() != epoch) {
@@ -180,7 +185,8 @@ impl Shard {
         (&mut self.ledgers[number], names)
     }
 
-    /// A record of this shard as an epoch reads it; one that was never asserted, but that links were sent to, is empty.
+    /// A record of this shard as an epoch reads it; one that was never asserted, but that links
+    /// were sent to, is empty.
     fn read(&self, number: usize, key: Key) -> Reading {
         match self.records.get(key) {
             Some(record) => self.read_as(number, key, record, Before::NOTHING),
@@ -188,7 +194,8 @@ impl Shard {
         }
     }
 
-    /// The same of a record that is given, by the side inputs as they were before a message where they are given.
+    /// The same of a record that is given, by the side inputs as they were before a message where
+    /// they are given.
     fn read_as(&self, number: usize, key: Key, record: &Record, before: Before<'_>) -> Reading {
         let ledger = &self.ledgers[number];
         let names = Names {
@@ -219,8 +226,9 @@ impl Shard {
             + self.ledgers.iter().map(Ledger::touched_rows).sum::<usize>()
     }
 
-    /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero, links withdrawn. A row for every touched
-    /// record, cell and link that is there waits besides; these can't be more than the state holds.
+    /// Of the rows waiting, those that later ones don't replace: changes, cells that came to zero,
+    /// links withdrawn. A row for every touched record, cell and link that is there waits besides;
+    /// these can't be more than the state holds.
     pub fn append_only_rows(&self) -> usize {
         self.changes.len()
             + self
@@ -230,8 +238,8 @@ impl Shard {
                 .sum::<usize>()
     }
 
-    /// Takes the cells touched since the last time, at their present values, of those whose state is kept of every hour. They stay touched
-    /// in every other respect.
+    /// Takes the cells touched since the last time, at their present values, of those whose state
+    /// is kept of every hour. They stay touched in every other respect.
     pub fn take_this_hour(&mut self) -> CellRows {
         let mut rows = CellRows::default();
         for ledger in &mut self.ledgers {
@@ -240,7 +248,8 @@ impl Shard {
         rows
     }
 
-    /// Takes all that was touched, at its present value, be it equal to what it was; after [`Shard::take_this_hour`].
+    /// Takes all that was touched, at its present value, be it equal to what it was; after
+    /// [`Shard::take_this_hour`].
     pub fn take_touched(&mut self) -> Touched {
         let changes = std::mem::take(&mut self.changes);
         let mut touched = Touched {
@@ -265,7 +274,8 @@ impl Shard {
         touched
     }
 
-    /// The greatest instant (µs) of a record that counts for itself, in the first epoch: where history ends.
+    /// The greatest instant (µs) of a record that counts for itself, in the first epoch: where
+    /// history ends.
     pub fn last_instant(&self) -> Option<i64> {
         let ledger = self.ledgers.first()?;
         let context = self.names().context(ledger.compiled());

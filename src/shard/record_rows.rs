@@ -6,7 +6,8 @@ use crate::event::{Clock, Decimal, Entity, Field, FieldSpec, Kind, Value, When, 
 use crate::record::{CustomFields, Held, Key, Record, declared};
 use crate::symbol::Symbols;
 
-/// One record: its id, its fields as columns for whoever asks the facts, and all of it as bytes, which a restart reads.
+/// One record: its id, its fields as columns for whoever asks the facts, and all of it as bytes,
+/// which a restart reads.
 #[derive(Clone, PartialEq)]
 pub struct RecordRow {
     /// What kind of record.
@@ -25,7 +26,8 @@ pub(super) struct Scratch {
 }
 
 impl RecordRow {
-    /// A row by its parts: the value of each field in order, custom fields by name. Its dated histories are empty.
+    /// A row by its parts: the value of each field in order, custom fields by name. Its dated
+    /// histories are empty.
     pub fn new<'v>(
         entity: Entity,
         id: &str,
@@ -133,7 +135,8 @@ impl std::fmt::Debug for RecordRow {
     }
 }
 
-/// Writes the texts a field had, each with its time, as Array(Tuple(DateTime64(6), String)): of those of one clock the one that counts.
+/// Writes the texts a field had, each with its time, as Array(Tuple(DateTime64(6), String)): of
+/// those of one clock the one that counts.
 fn history(row: &mut Writer, record: &Record, field: Field, symbols: &Symbols) {
     let mut dated: Vec<(Clock, Held)> = Vec::new();
     for (clock, held) in record.history(field) {

@@ -61,8 +61,8 @@ impl Records {
         &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
     }
 
-    /// Reads all of these records, for nothing but to have them at hand: of many records none is in the caches, and so the waits for them
-    /// overlap.
+    /// Reads all of these records, for nothing but to have them at hand: of many records none is in
+    /// the caches, and so the waits for them overlap.
     pub fn fetch(&self, numbers: impl Iterator<Item = u32>) {
         let read = numbers.fold(0, |read, number| read ^ self.at(number).fetch());
         std::hint::black_box(read);

@@ -1,4 +1,5 @@
-//! References: which record names which, so that a merge finds the records whose links it moves without looking at all of them.
+//! References: which record names which, so that a merge finds the records whose links it moves
+//! without looking at all of them.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,8 @@ use crate::symbol::Symbol;
 #[derive(Debug, Clone, Default)]
 pub(super) struct References {
     stated: BTreeSet<(Key, Key)>,
-    /// Of links received: the sender, and the record that is read by the sender's root. Kept for good: a look too many changes nothing.
+    /// Of links received: the sender, and the record that is read by the sender's root. Kept for
+    /// good: a look too many changes nothing.
     received: BTreeSet<(Key, Key)>,
     /// Pairs of both kinds of records that are being restored, until all are.
     restored: [Vec<(Key, Key)>; 2],
@@ -29,7 +31,8 @@ impl References {
         self.received.insert((sender, by));
     }
 
-    /// As [`References::add`], while a shard is restored. A tree that is built of all pairs at once takes a fraction of the time.
+    /// As [`References::add`], while a shard is restored. A tree that is built of all pairs at once
+    /// takes a fraction of the time.
     pub fn restore(&mut self, named: Key, by: Key) {
         self.restored[0].push((named, by));
     }
@@ -46,7 +49,8 @@ impl References {
         self.received.append(&mut received.into_iter().collect());
     }
 
-    /// The records that may say something else when the root of `key` is another: those that name it, and it itself.
+    /// The records that may say something else when the root of `key` is another: those that name
+    /// it, and it itself.
     pub fn senders(&self, key: Key) -> Vec<Key> {
         let least = Key {
             entity: Entity::LEAD,

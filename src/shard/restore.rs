@@ -87,7 +87,8 @@ impl Shard {
         self.changes.clear();
     }
 
-    /// Reads, in an epoch, every record and every target of links that is no record yet, and has the ledger do its work with each.
+    /// Reads, in an epoch, every record and every target of links that is no record yet, and has
+    /// the ledger do its work with each.
     pub(super) fn work_out(
         &mut self,
         number: usize,
@@ -115,8 +116,8 @@ impl Shard {
         }
     }
 
-    /// Everything that contributes in an epoch, by number, in order of time: records of one time share their cells, which then are at hand.
-    /// Records come before what is none.
+    /// Everything that contributes in an epoch, by number, in order of time: records of one time
+    /// share their cells, which then are at hand. Records come before what is none.
     fn in_order_of_time(&self, number: usize, unrecorded: &[Key]) -> Vec<u32> {
         let context = self.names().context(self.ledgers[number].compiled());
         // In the order in which they are stored, without a look-up.
@@ -143,8 +144,8 @@ impl Shard {
         self.records.keys().chain(self.unrecorded(ledger)).collect()
     }
 
-    /// The cells of an epoch as the records that are `wanted` make them, worked out from the restored facts. What the shard itself
-    /// holds is left as it is.
+    /// The cells of an epoch as the records that are `wanted` make them, worked out from the
+    /// restored facts. What the shard itself holds is left as it is.
     pub fn cells_of(&mut self, epoch: u32, wanted: impl Fn(Entity, &str) -> bool) -> Vec<CellRow> {
         self.learn_stages();
         let mut ledgers = self.ledgers.iter();

@@ -1,4 +1,5 @@
-//! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never a difference.
+//! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never
+//! a difference.
 
 use super::cell_rows::CellRows;
 use super::record_rows::RecordRow;

@@ -1,4 +1,5 @@
-//! The organisation's calendar: which local hour, day and month an instant falls in, and how long from one to another.
+//! The organisation's calendar: which local hour, day and month an instant falls in, and how long
+//! from one to another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -18,7 +19,8 @@ const LAST_YEAR: i32 = 2100;
 /// A local calendar day, as days since 1970-01-01.
 pub type Day = i32;
 
-/// A time zone with its offsets laid out for quick look-up, and the month the fiscal year starts in.
+/// A time zone with its offsets laid out for quick look-up, and the month the fiscal year starts
+/// in.
 #[derive(Debug, Clone)]
 pub struct Calendar {
     zone: Tz,
@@ -29,7 +31,8 @@ pub struct Calendar {
 
 type Offsets = Arc<[(i64, i64)]>;
 
-/// The offsets of a zone. Laid out once: it takes a hundred thousand look-ups, and every shard has a calendar.
+/// The offsets of a zone. Laid out once: it takes a hundred thousand look-ups, and every shard has
+/// a calendar.
 fn offsets(zone: Tz) -> Offsets {
     static KNOWN: LazyLock<Mutex<HashMap<Tz, Offsets>>> = LazyLock::new(Mutex::default);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +49,8 @@ fn lay_out(zone: Tz) -> Offsets {
     };
     let (mut at, end) = (year_start(FIRST_YEAR - 1), year_start(LAST_YEAR + 2));
     let mut offsets = vec![(i64::MIN, offset(at))];
-    // No zone changes twice within six hours, so a change shows as a difference between two such steps.
+    // No zone changes twice within six hours, so a change shows as a difference between two such
+    // steps.
     const STEP: i64 = 6 * 3_600;
     while at < end {
         let (now, next) = (offset(at), offset(at + STEP));
@@ -105,7 +109,8 @@ impl Calendar {
         }
     }
 
-    /// The first instant (s since the epoch, UTC) of a local day, also where midnight is skipped or comes twice.
+    /// The first instant (s since the epoch, UTC) of a local day, also where midnight is skipped or
+    /// comes twice.
     pub fn day_start(&self, day: Day) -> i64 {
         let local = i64::from(day) * DAY;
         // The day starts under the earliest offset that reaches it: look from a day before on.
@@ -124,7 +129,8 @@ impl Calendar {
         local
     }
 
-    /// The first instant (s) of the local hour that holds `when`; of a date, of its day's first instant.
+    /// The first instant (s) of the local hour that holds `when`; of a date, of its day's first
+    /// instant.
     pub fn hour_start(&self, when: When) -> i64 {
         let seconds = match when {
             When::Date(day) => self.day_start(day),
@@ -134,7 +140,8 @@ impl Calendar {
         (seconds - (seconds + offset).rem_euclid(3_600)).max(since)
     }
 
-    /// The instant (µs) by which things are put in order and compared with clocks; of a date, its first instant.
+    /// The instant (µs) by which things are put in order and compared with clocks; of a date, its
+    /// first instant.
     pub fn instant(&self, when: When) -> i64 {
         match when {
             When::Instant(micros) => micros,
@@ -164,7 +171,8 @@ impl Calendar {
         day - date.day0() as Day
     }
 
-    /// The number of the month `day` lies in, counted from year 0, so that one after the other has the next number.
+    /// The number of the month `day` lies in, counted from year 0, so that one after the other has
+    /// the next number.
     pub fn month_number(&self, day: Day) -> i64 {
         let date = civil(day);
         i64::from(date.year()) * 12 + i64::from(date.month0())

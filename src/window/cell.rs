@@ -1,4 +1,5 @@
-//! Cells: one accumulator per rollup, pane and combination of dimension values. Everything in them can be subtracted.
+//! Cells: one accumulator per rollup, pane and combination of dimension values. Everything in them
+//! can be subtracted.
 
 use super::dimension::MAX_CROSS;
 use super::pane::Pane;
@@ -14,18 +15,21 @@ pub struct CellKey {
     pub set: u8,
     /// The stretch of time.
     pub pane: Pane,
-    /// The currency of its amounts; blank where money plays no part. Amounts of two currencies are never summed.
+    /// The currency of its amounts; blank where money plays no part. Amounts of two currencies are
+    /// never summed.
     pub currency: Symbol,
     /// The values of the grouping set's dimensions, in its order.
     pub values: [Symbol; MAX_CROSS],
 }
 
-/// The values of a cell. All are sums of signed contributions, so a correction leaves no trace of what it corrected.
+/// The values of a cell. All are sums of signed contributions, so a correction leaves no trace of
+/// what it corrected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
     /// How many, by measure of the rollup.
     pub counts: Vec<i64>,
-    /// How much, by measure of the rollup, in ten-thousandths of the cell's currency or of a second.
+    /// How much, by measure of the rollup, in ten-thousandths of the cell's currency or of a
+    /// second.
     pub sums: Vec<i128>,
     /// The distribution of the rollup's sample, where it has one.
     pub sketch: Sketch,

@@ -3,13 +3,15 @@
 use super::pane::Grain;
 use crate::symbol::Symbol;
 
-/// Dimensions that no record has: they are derived from the owner and the day, by who reported to whom.
+/// Dimensions that no record has: they are derived from the owner and the day, by who reported to
+/// whom.
 pub const DERIVED: [(Dimension, &str); 2] = [
     (Dimension::MANAGER, "manager"),
     (Dimension::ORG_UNIT, "org_unit"),
 ];
 
-/// How many dimensions an organisation can have: eight of all metrics, eight custom fields, and those of a few metrics only.
+/// How many dimensions an organisation can have: eight of all metrics, eight custom fields, and
+/// those of a few metrics only.
 pub const DIMENSIONS: usize = CANONICAL.len() + CUSTOM + SPECIAL.len();
 /// How many custom fields can be dimensions.
 pub const CUSTOM: usize = 8;
@@ -31,7 +33,8 @@ pub const CANONICAL: [&str; 8] = [
     "pipeline",
     "segment",
 ];
-/// Dimensions that only a few metrics have, after the custom fields: append, since links hold the numbers of those before.
+/// Dimensions that only a few metrics have, after the custom fields: append, since links hold the
+/// numbers of those before.
 pub const SPECIAL: [&str; 3] = ["stage", "forecast_category", "lost_reason"];
 
 impl Dimension {

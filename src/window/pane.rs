@@ -41,7 +41,8 @@ impl Grain {
 pub struct Pane {
     /// How long it is.
     pub grain: Grain,
-    /// Where it starts, in seconds: an hour's instant since the epoch; a day's or month's local date, as midnight UTC.
+    /// Where it starts, in seconds: an hour's instant since the epoch; a day's or month's local
+    /// date, as midnight UTC.
     pub start: i64,
 }
 
@@ -72,7 +73,8 @@ impl Pane {
         }
     }
 
-    /// The local day of what is in it: an hour's day, the first one of a month; of what has no time the last one there is.
+    /// The local day of what is in it: an hour's day, the first one of a month; of what has no time
+    /// the last one there is.
     pub fn local_day(self, calendar: &Calendar) -> Day {
         match self.grain {
             Grain::Hour => calendar.day(When::Instant(self.start.saturating_mul(1_000_000))),

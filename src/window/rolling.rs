@@ -1,4 +1,5 @@
-//! Windows: which panes a stretch like "the last 28 days" is the sum of. They are cut when they are read, never while folding.
+//! Windows: which panes a stretch like "the last 28 days" is the sum of. They are cut when they are
+//! read, never while folding.
 
 use super::calendar::{Calendar, DAY, Day, civil};
 use super::pane::Grain;
@@ -49,19 +50,22 @@ pub enum Span {
     BeforeToday,
     /// Today and the local days after it, whatever the window.
     FromToday,
-    /// The calendar period: of a window that is a month, that month; of any other, the fiscal quarter that holds today. All of its days.
+    /// The calendar period: of a window that is a month, that month; of any other, the fiscal
+    /// quarter that holds today. All of its days.
     Period,
     /// The month panes of the same.
     MonthsOfPeriod,
     /// Today and the days after it in the same.
     RestOfPeriod,
-    /// As many local days as the window has, before it; of a month or a quarter, as many of the one before. Nothing for hours.
+    /// As many local days as the window has, before it; of a month or a quarter, as many of the one
+    /// before. Nothing for hours.
     Previous,
     /// The same local days a year before. Nothing for hours.
     YearBefore,
     /// The month pane of a window that is a calendar month; no panes for any other.
     MonthPane,
-    /// The month pane of the last calendar month that is over: of a window that is a month, that month itself, once it is.
+    /// The month pane of the last calendar month that is over: of a window that is a month, that
+    /// month itself, once it is.
     FullMonth,
 }
 
@@ -83,7 +87,8 @@ pub struct PaneRange {
 pub struct Now {
     /// The present, or for history its last instant (µs).
     pub now: i64,
-    /// Up to where everything has been folded (µs): a cohort is mature only when this has passed its time too.
+    /// Up to where everything has been folded (µs): a cohort is mature only when this has passed
+    /// its time too.
     pub watermark: i64,
 }
 
@@ -99,7 +104,8 @@ impl Window {
         }
     }
 
-    /// The panes to sum for the window as `span` looks at it; `None` where the span means nothing for it.
+    /// The panes to sum for the window as `span` looks at it; `None` where the span means nothing
+    /// for it.
     pub fn panes(&self, span: Span, at: Now, calendar: &Calendar) -> Option<PaneRange> {
         let now = When::Instant(at.now);
         let today = calendar.day(now);
@@ -129,7 +135,8 @@ impl Window {
                 },
             }),
             Span::Matured(maturity) => {
-                // The pane that holds this instant is the first whose end plus the maturity has not passed.
+                // The pane that holds this instant is the first whose end plus the maturity has not
+                // passed.
                 let limit =
                     When::Instant(at.now.min(at.watermark) - i64::from(maturity) * DAY * 1_000_000);
                 let young = calendar.day(limit);
@@ -187,7 +194,8 @@ impl Window {
                     Window::QuarterToDate => calendar.quarter_start(first - 1),
                     _ => first - (end - first),
                 };
-                // The last month may have fewer days than this one; a full month is compared with a full one.
+                // The last month may have fewer days than this one; a full month is compared with a
+                // full one.
                 let same = if end == calendar.next_month(first) && matches!(self, Window::Month(_))
                 {
                     first
@@ -224,7 +232,8 @@ impl Window {
 }
 
 impl Window {
-    /// The calendar period it stands for, from its first day up to before the second one: a month, or the fiscal quarter that holds today.
+    /// The calendar period it stands for, from its first day up to before the second one: a month,
+    /// or the fiscal quarter that holds today.
     pub fn period(&self, today: Day, calendar: &Calendar) -> (Day, Day) {
         match self {
             Window::Month(first) => (*first, calendar.next_month(*first)),
@@ -235,7 +244,8 @@ impl Window {
         }
     }
 
-    /// The first day after it: of a month that is not over, as of any other window, the day after today.
+    /// The first day after it: of a month that is not over, as of any other window, the day after
+    /// today.
     fn end(&self, today: Day, calendar: &Calendar) -> Day {
         match self {
             Window::Month(first) => calendar.next_month(*first).min(today + 1),
@@ -243,7 +253,8 @@ impl Window {
         }
     }
 
-    /// Its local days up to today, from the first one up to before the second one; none of one of hours, or without a beginning.
+    /// Its local days up to today, from the first one up to before the second one; none of one of
+    /// hours, or without a beginning.
     pub fn local_days(&self, today: Day, calendar: &Calendar) -> Option<(Day, Day)> {
         let end = today + 1;
         match self {
@@ -328,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_cohort_is_mature_when_its_last_moment_had_its_days() {
-        // The day of January 30 in Berlin ends January 30, 23:00 UTC; thirty days later is March 1, 23:00 UTC.
+        // The day of January 30 in Berlin ends January 30, 23:00 UTC; thirty days later is March 1,
+        // 23:00 UTC.
         let until = |now| range(Window::Days(1), Span::Matured(30), now).1;
         assert_eq!(until("2026-03-01T22:59:59Z"), "2026-01-30T00:00:00");
         assert_eq!(until("2026-03-01T23:00:00Z"), "2026-01-31T00:00:00");

@@ -1,7 +1,8 @@
 //! Quantiles that can be added and subtracted: a DDSketch of fixed accuracy.
 //!
-//! Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019.
-//! Buckets never collapse, so that subtracting a value takes back exactly what adding it gave.
+//! Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
+//! guarantees", VLDB 2019. Buckets never collapse, so that subtracting a value takes back exactly
+//! what adding it gave.
 
 use std::sync::LazyLock;
 
@@ -10,7 +11,8 @@ pub const ACCURACY: f64 = 0.01;
 /// The ratio of a bucket's bounds, (1 + α) ÷ (1 − α).
 pub const GAMMA: f64 = (1.0 + ACCURACY) / (1.0 - ACCURACY);
 
-/// Upper bounds of the buckets: γ⁰, γ¹, … by repeated multiplication, which every machine rounds alike; a logarithm is not.
+/// Upper bounds of the buckets: γ⁰, γ¹, … by repeated multiplication, which every machine rounds
+/// alike; a logarithm is not.
 static BOUNDS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let mut bounds = vec![1.0];
     while bounds[bounds.len() - 1] < i64::MAX as f64 {
@@ -19,7 +21,8 @@ static BOUNDS: LazyLock<Vec<f64>> = LazyLock::new(|| {
     bounds
 });
 
-/// Counts by bucket. Bucket 0 holds zeros; bucket b > 0 holds the values in (γ^(b−2), γ^(b−1)], bucket −b their negatives.
+/// Counts by bucket. Bucket 0 holds zeros; bucket b > 0 holds the values in (γ^(b−2), γ^(b−1)],
+/// bucket −b their negatives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sketch {
     buckets: Vec<(i16, i64)>,
@@ -44,7 +47,8 @@ pub fn middle(bucket: i16) -> f64 {
     (2.0 * upper / (GAMMA + 1.0)).copysign(f64::from(bucket))
 }
 
-/// SQL for the quantile of a sketch held as a map of buckets to counts; NULL for an empty one. What [`Sketch::quantile`] does.
+/// SQL for the quantile of a sketch held as a map of buckets to counts; NULL for an empty one. What
+/// [`Sketch::quantile`] does.
 pub fn quantile_sql(map: &str, q: f64) -> String {
     let rank = format!("floor({q} * (arraySum(mapValues({map})) - 1))");
     let bucket = format!(
@@ -89,7 +93,8 @@ impl Sketch {
         self.buckets.iter().map(|b| b.1).sum()
     }
 
-    /// The value at rank ⌊q·(n−1)⌋ of the n values in order, within [`ACCURACY`]; `None` where there are none.
+    /// The value at rank ⌊q·(n−1)⌋ of the n values in order, within [`ACCURACY`]; `None` where
+    /// there are none.
     pub fn quantile(&self, q: f64) -> Option<f64> {
         let rank = (q.clamp(0.0, 1.0) * (self.count() - 1) as f64).floor() as i64;
         let mut seen = 0;

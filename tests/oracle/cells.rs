@@ -1,4 +1,5 @@
-//! Every cell from scratch: what each lead, deal, split, account, contact, activity and invoice adds to every metric, by the metrics' definitions.
+//! Every cell from scratch: what each lead, deal, split, account, contact, activity and invoice
+//! adds to every metric, by the metrics' definitions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! Histories: events of very few records in very few moments, so that everything that can collide does.
+//! Histories: events of very few records in very few moments, so that everything that can collide
+//! does.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value as Json};
@@ -279,7 +280,8 @@ const INVOICE: &[(&str, Values)] = &[
     ("merged_into", INVOICES),
 ];
 
-/// What field values say: entity, record, field, value. Few, so that they meet, and meet what the records' own events say.
+/// What field values say: entity, record, field, value. Few, so that they meet, and meet what the
+/// records' own events say.
 const FIELD_VALUES: [(&str, &str, &str, Option<&str>); 16] = [
     ("deal", "D1", "amount", Some("100")),
     ("deal", "D1", "amount", Some("250.5")),
@@ -299,8 +301,8 @@ const FIELD_VALUES: [(&str, &str, &str, Option<&str>); 16] = [
     ("account", "A1", "became_customer_at", Some("2026-02-01")),
 ];
 
-/// The events with those that follow from field values: each says its value of the record it is about, and at the same time clears every other field
-/// that the field value says by then.
+/// The events with those that follow from field values: each says its value of the record it is
+/// about, and at the same time clears every other field that the field value says by then.
 pub fn with_derived(events: &[Event]) -> Vec<Event> {
     let clock = |event: &Event| (event.time, event.sequence);
     let said = |event: &Event| -> Option<[&'static str; 3]> {
@@ -360,7 +362,8 @@ pub fn histories(most: usize) -> impl Strategy<Value = Vec<Event>> {
         |entity: &'static str, ids: [&'static str; 3], table: &'static [(&'static str, Values)]| {
             let action =
                 prop_oneof![20 => Just("upserted"), 1 => Just("deleted"), 1 => Just("restored")];
-            // The square root of a uniform number is more often near the table's start, where the most important fields are.
+            // The square root of a uniform number is more often near the table's start, where the
+            // most important fields are.
             let field = (0.0..1.0f64, 0usize..40).prop_map(move |(at, value)| {
                 let (name, values) =
                     table[((1.0 - (1.0 - at).sqrt()) * table.len() as f64) as usize % table.len()];
@@ -473,7 +476,8 @@ fn ids(entity: &str) -> [&'static str; 3] {
     }
 }
 
-/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be run again.
+/// A small generator of numbers (SplitMix64), so that a seed is all a history needs to be run
+/// again.
 #[derive(Debug, Clone)]
 pub struct Dice(pub u64);
 
@@ -503,7 +507,8 @@ impl Dice {
     }
 }
 
-/// The events as they could be delivered: split into partial patches, repeated at the same and at new offsets, in any order.
+/// The events as they could be delivered: split into partial patches, repeated at the same and at
+/// new offsets, in any order.
 pub fn deliver(events: &[Event], dice: &mut Dice) -> Vec<(u64, String)> {
     let mut lines = Vec::new();
     for event in events {

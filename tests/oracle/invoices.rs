@@ -1,4 +1,5 @@
-//! What invoices add: what was issued and paid, how soon, what is open, and what payments brought in.
+//! What invoices add: what was issued and paid, how soon, what is open, and what payments brought
+//! in.
 
 use dealpulse::event::When;
 use dealpulse::window::Grain;

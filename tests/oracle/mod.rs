@@ -1,7 +1,8 @@
 //! A deliberately slow oracle: keeps every event and recomputes every metric, by the simplest code.
 //!
-//! It is written from the definitions, not from the pipeline: no record, link, ledger or contribution of the crate is used here, only its
-//! calendar, its sketch's bucket numbers and its reading of decimals and times. Histories are never cut here.
+//! It is written from the definitions, not from the pipeline: no record, link, ledger or
+//! contribution of the crate is used here, only its calendar, its sketch's bucket numbers and its
+//! reading of decimals and times. Histories are never cut here.
 
 mod activities;
 mod cells;
@@ -85,7 +86,8 @@ impl<'e> Oracle<'e> {
             .filter(move |e| e.entity == entity && e.id == id)
     }
 
-    /// Every value asserted of a field, oldest first; of tied values the one whose first origin is greatest comes last.
+    /// Every value asserted of a field, oldest first; of tied values the one whose first origin is
+    /// greatest comes last.
     fn history(&self, entity: &'e str, id: &'e str, field: &str) -> Vec<Said<'e>> {
         let mut first: BTreeMap<(Clock, Option<&str>), u64> = BTreeMap::new();
         for event in self.of(entity, id) {
@@ -212,7 +214,8 @@ impl<'e> Oracle<'e> {
         (status, Some(asserted[begin].0))
     }
 
-    /// The value of a history when a deal closed; the first one if there was none by then; today's for an open deal.
+    /// The value of a history when a deal closed; the first one if there was none by then; today's
+    /// for an open deal.
     fn credited(&self, id: &'e str, field: &str, closed: Option<When>) -> String {
         let history = self.history("deal", id, field);
         let by_then = match (self.definitions.spec.credit, closed) {
@@ -245,7 +248,8 @@ impl<'e> Oracle<'e> {
         Some(self.root("lead", first))
     }
 
-    /// When a lead was converted (µs): as stated, else since it has that status, else since it names the deal.
+    /// When a lead was converted (µs): as stated, else since it has that status, else since it
+    /// names the deal.
     fn converted_at(&self, lead: &'e str) -> i64 {
         if let Some(stated) = self.when("lead", lead, "converted_at") {
             return self.definitions.calendar.instant(stated);

@@ -55,8 +55,8 @@ impl<'e> Oracle<'e> {
     }
 }
 
-/// A whole in parts by weight: rounded towards 0, then one more to the greatest remainder, to that of the greater weight, to the first,
-/// until it is all given.
+/// A whole in parts by weight: rounded towards 0, then one more to the greatest remainder, to that
+/// of the greater weight, to the first, until it is all given.
 fn in_parts(whole: i128, weights: &[i128]) -> Vec<i128> {
     let (size, sum) = (whole.abs(), weights.iter().sum::<i128>());
     let mut parts: Vec<i128> = weights.iter().map(|w| size * w / sum).collect();

@@ -6,7 +6,8 @@ use super::cells::{By, HOURS_AND_DAYS, Table};
 use super::{Clock, Deal, Oracle};
 
 impl<'e> Oracle<'e> {
-    /// What the definitions, else the records of stages say of a stage: of its records those that say something, the smallest id of them.
+    /// What the definitions, else the records of stages say of a stage: of its records those that
+    /// say something, the smallest id of them.
     fn of_stage(&self, stage: &str, field: &str) -> Option<&'e str> {
         let ids = self.ids("stage").into_iter();
         let live = ids.filter(|id| !self.is_deleted("stage", id));

@@ -1,4 +1,5 @@
-//! Reconciling beside owners that fold, flush, crash and come back: what really differs is found, and nothing else ever is.
+//! Reconciling beside owners that fold, flush, crash and come back: what really differs is found,
+//! and nothing else ever is.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -231,7 +232,8 @@ fn all(sim: &Sim, shards: u32) -> Findings {
     all
 }
 
-/// At rest there is nothing to wait for: all can be judged, and nothing differs but what was planted.
+/// At rest there is nothing to wait for: all can be judged, and nothing differs but what was
+/// planted.
 fn assert_rested(sim: &Sim, shards: u32, planted: Option<&CellName>, seed: u64) {
     let found = all(sim, shards);
     let drift: Vec<&CellName> = found

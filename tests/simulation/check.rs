@@ -1,4 +1,5 @@
-//! What must be true at the end: every row ever written was f(log ≤ version), and what counts is what an undisturbed run gives.
+//! What must be true at the end: every row ever written was f(log ≤ version), and what counts is
+//! what an undisturbed run gives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,8 +34,8 @@ struct Reference {
     sent: BTreeMap<Pair, Vec<u8>>,
 }
 
-/// Everything that is wrong with a world at rest. With `switched_late` all events had been routed before the rebuild began, so that
-/// nothing may have been missing at the switch.
+/// Everything that is wrong with a world at rest. With `switched_late` all events had been routed
+/// before the rebuild began, so that nothing may have been missing at the switch.
 pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problems {
     let mut problems = Problems::new();
     for (generation, log) in &world.logs {
@@ -47,7 +48,8 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         return problems;
     };
     let told = with_derived(events);
-    // Of an old log nothing more is asked after the switch: what is new goes to the new one. Nor of an epoch that nobody counts on.
+    // Of an old log nothing more is asked after the switch: what is new goes to the new one. Nor of
+    // an epoch that nobody counts on.
     let ours = epochs
         .iter()
         .filter(|epoch| epoch.generation == current.generation);
@@ -202,7 +204,8 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
     }
 }
 
-/// As of the start of an hour, of every cell the latest row of an hour before it must be what the log had made of it by then.
+/// As of the start of an hour, of every cell the latest row of an hour before it must be what the
+/// log had made of it by then.
 fn check_hours(
     stored: &BTreeMap<&Key, &Write>,
     reference: &Reference,
@@ -401,7 +404,8 @@ fn as_first(key: Key) -> Key {
     }
 }
 
-/// What of a row must be the same however the log came about: not versions, not what was withdrawn, not what is zero.
+/// What of a row must be the same however the log came about: not versions, not what was withdrawn,
+/// not what is zero.
 fn live_text(value: &Value) -> Option<String> {
     match value {
         Value::Cell(row) => (!row.cell.is_zero()).then(|| format!("{:?}", row.cell)),

@@ -63,7 +63,8 @@ impl History {
         self.without & mischief as u8 == 0
     }
 
-    /// A shorter history of which `fails` is true as well, with some of its `events` only. It is true of this one.
+    /// A shorter history of which `fails` is true as well, with some of its `events` only. It is
+    /// true of this one.
     pub fn shrink(self, events: usize, fails: impl Fn(&History) -> bool) -> History {
         let events = events.min(63); // those of a burst go together
         let mut least = History {

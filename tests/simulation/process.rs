@@ -34,7 +34,8 @@ pub fn poll<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
 /// A shard of an instance.
 enum Slot {
     Restoring(BoxFuture<'static, Result<Owner, RestartError>>),
-    /// With the cells as it wrote them last, for the rules about what is written though it is equal.
+    /// With the cells as it wrote them last, for the rules about what is written though it is
+    /// equal.
     Running(Box<Owner>, BTreeMap<Key, Cell>),
 }
 
@@ -76,7 +77,8 @@ impl Instance {
         self.sim.generation == generation
     }
 
-    /// A little progress somewhere. `Err` when the instance ends, as one whose store stays down does.
+    /// A little progress somewhere. `Err` when the instance ends, as one whose store stays down
+    /// does.
     pub fn step(&mut self) -> Result<(), String> {
         let chosen = self.sim.below(self.slots.len() + 1);
         let Some(slot) = self.slots.get_mut(chosen) else {
@@ -235,7 +237,8 @@ fn fold(owner: &mut Owner, sim: &Sim, program: Program, count: usize) -> Result<
     for entry in &entries {
         match owner.fold(entry) {
             Err(FoldError::UnknownEpoch { .. }) => {
-                // Without the rule an owner that hears of an epoch looks into the table and begins it there.
+                // Without the rule an owner that hears of an epoch looks into the table and begins
+                // it there.
                 if sim.lock().broken == Broken::EpochsBegunByTable {
                     return Err("an epoch began".into());
                 }
@@ -288,7 +291,8 @@ fn compared(flush: &Flush, base: &mut BTreeMap<Key, Cell>) -> Vec<(CellRow, Opti
     .collect()
 }
 
-/// Counts the cells that are what they were at this owner's last flush, while another owner wrote something else in between.
+/// Counts the cells that are what they were at this owner's last flush, while another owner wrote
+/// something else in between.
 fn note_overtaken(rows: &[(CellRow, Option<Cell>)], sim: &Sim, owner: &Owner) {
     let world = &mut *sim.lock();
     let is_overtaken = |(row, before): &&(CellRow, Option<Cell>)| {

@@ -108,7 +108,8 @@ impl Log for NewLog {
     async fn append(&self, messages: Vec<(Home, Vec<u8>)>) -> Result<(), OutsideError> {
         let broken = self.sim.lock().broken;
         for (shard, payload) in messages {
-            // Slowly: long enough for a shard that has read an epoch's start to send a link to one that has not.
+            // Slowly: long enough for a shard that has read an epoch's start to send a link to one
+            // that has not.
             for _ in 0..self.sim.below(60) {
                 pause().await;
             }

@@ -1,5 +1,5 @@
-//! What writes into the logs: routers of the input, and carriers of an old log into a newer one. Whatever was sent since the last commit
-//! may be sent again.
+//! What writes into the logs: routers of the input, and carriers of an old log into a newer one.
+//! Whatever was sent since the last commit may be sent again.
 
 use dealpulse::event::decode::cloudevents;
 use dealpulse::event::wire::{self, LinkMessage, Message};
@@ -63,7 +63,8 @@ impl Router {
         self.next = self.committed;
     }
 
-    /// Reads the epochs: the current one has the log to write to, or that another reading has taken over.
+    /// Reads the epochs: the current one has the log to write to, or that another reading has taken
+    /// over.
     fn look(&mut self) {
         let epochs: Vec<Epoch> = self.sim.lock().epochs.values().cloned().collect();
         let Some(current) = current(&epochs) else {

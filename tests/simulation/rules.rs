@@ -1,4 +1,5 @@
-//! Each rule taken away: some history must fail with the expected symptom, and the same history with the rule must pass.
+//! Each rule taken away: some history must fail with the expected symptom, and the same history
+//! with the rule must pass.
 
 use std::collections::BTreeSet;
 
@@ -20,9 +21,11 @@ pub enum Broken {
     ZerosDropped,
     /// Withdrawn links are not stored.
     WithdrawalsDropped,
-    /// Only cells that differ from what they were at the last flush, or at the restart, are written.
+    /// Only cells that differ from what they were at the last flush, or at the restart, are
+    /// written.
     DifferentOnly,
-    /// Contributions are taken at the flush, as the difference from the last one, not at every message.
+    /// Contributions are taken at the flush, as the difference from the last one, not at every
+    /// message.
     EvaluatedOnceAFlush,
     /// Records are written before the links and cells they led to.
     RecordsBeforeLinks,
@@ -38,7 +41,8 @@ pub enum Broken {
     ClientsPartitioner,
     /// A flush's records are those of a later offset than its version.
     Torn,
-    /// An epoch begins in each shard when its owner finds it in the table, not by a message of the log.
+    /// An epoch begins in each shard when its owner finds it in the table, not by a message of the
+    /// log.
     EpochsBegunByTable,
     /// Links of an epoch that arrive before its start are not kept.
     EarlyLinksIgnored,
@@ -70,7 +74,8 @@ pub enum Broken {
     CarryingEndsWithTheSwitch,
     /// Links are carried over with the rest.
     LinksCarried,
-    /// A program counts for epochs of another catalogue, and for those that another version has left.
+    /// A program counts for epochs of another catalogue, and for those that another version has
+    /// left.
     CataloguesIgnored,
     /// Of tied values the one that was routed last counts.
     TiesByArrival,
@@ -98,7 +103,8 @@ enum Needed {
     UnderCrashes,
 }
 
-/// Whether a rule applies in a history: a rule of rebuilds does not where nothing is rebuilt, or by another form.
+/// Whether a rule applies in a history: a rule of rebuilds does not where nothing is rebuilt, or by
+/// another form.
 fn concerns(broken: Broken, history: &History) -> bool {
     let cast = || Cast::new(*history, &[], broken, World::Cruel);
     let form = || {
@@ -129,7 +135,8 @@ fn concerns(broken: Broken, history: &History) -> bool {
     }
 }
 
-/// Runs histories until one shows by `symptom` that the rule is missing; with the rule that history passes.
+/// Runs histories until one shows by `symptom` that the rule is missing; with the rule that history
+/// passes.
 fn notice(broken: Broken, symptom: &str, needed: Needed) {
     // Rare are a history long enough to be cut, and links that come late enough.
     let enough = match broken {
@@ -171,15 +178,16 @@ fn notice(broken: Broken, symptom: &str, needed: Needed) {
     }
 }
 
-/// A lead that is merged into another, and names a deal: all that the longest chain of links needs. Among other events it is one history in many
-/// thousands in which the last link is late.
+/// A lead that is merged into another, and names a deal: all that the longest chain of links needs.
+/// Among other events it is one history in many thousands in which the last link is late.
 #[test]
 fn rule_the_switch_waits_for_the_whole_chain_of_a_merged_lead() {
     let itself = |deal| vec![("status", Some("converted")), ("converted_deal_id", deal)];
     notice_chain(&itself(Some("D1")), None, Broken::FourTurns);
 }
 
-/// The same of a lead that is said to have become the deal by a field value: one more message before it.
+/// The same of a lead that is said to have become the deal by a field value: one more message
+/// before it.
 #[test]
 fn rule_the_switch_waits_for_the_chain_that_begins_with_a_field_value() {
     let by_another = vec![
@@ -194,7 +202,8 @@ fn rule_the_switch_waits_for_the_chain_that_begins_with_a_field_value() {
 
 type Fields = Vec<(&'static str, Option<&'static str>)>;
 
-/// The chain of a merged lead, by what it says itself and what a field value says of it, is whole at the switch; with fewer turns it isn't always.
+/// The chain of a merged lead, by what it says itself and what a field value says of it, is whole
+/// at the switch; with fewer turns it isn't always.
 fn notice_chain(
     itself: &[(&'static str, Option<&'static str>)],
     by_another: Option<Fields>,

@@ -12,7 +12,8 @@ pub struct Seen {
     pub rebuilds: usize,
     pub rebuilds_resumed: usize,
     pub early_links: usize,
-    /// Cells that came back to what their owner had written last, after a stale owner had written something else.
+    /// Cells that came back to what their owner had written last, after a stale owner had written
+    /// something else.
     pub overtaken: usize,
     pub upgrades: usize,
     pub given_up: usize,

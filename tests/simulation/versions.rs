@@ -1,4 +1,5 @@
-//! Two versions of the program at work on one database: the one before counts the win rate by another formula.
+//! Two versions of the program at work on one database: the one before counts the win rate by
+//! another formula.
 
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::{Versions, versions};
@@ -35,7 +36,8 @@ impl Program {
         }
     }
 
-    /// A cell by its formulas. Every count of the win rate by the formula before is one that today's gives for no history.
+    /// A cell by its formulas. Every count of the win rate by the formula before is one that
+    /// today's gives for no history.
     pub fn count(self, mut row: CellRow) -> CellRow {
         if self == Program::Before && row.rollup.starts_with("win_rate.") {
             row.cell.counts.iter_mut().for_each(|n| *n *= 1_000);
@@ -51,7 +53,8 @@ fn before(definitions: &DefinitionsSpec) -> Versions {
     before
 }
 
-/// The catalogue a program compares with those of the epochs; without the rule, one that fits them all.
+/// The catalogue a program compares with those of the epochs; without the rule, one that fits them
+/// all.
 pub fn compared(program: Program, broken: Broken) -> VersionsOf {
     match broken {
         Broken::CataloguesIgnored => versions,
@@ -59,7 +62,8 @@ pub fn compared(program: Program, broken: Broken) -> VersionsOf {
     }
 }
 
-/// The epochs as a program sees them that looks at no catalogue: all are its own, and none was left by another version.
+/// The epochs as a program sees them that looks at no catalogue: all are its own, and none was left
+/// by another version.
 pub fn without_catalogues(epochs: impl IntoIterator<Item = Epoch>) -> Vec<Epoch> {
     let ours = epochs.into_iter().map(|epoch| Epoch {
         catalogue: versions(&epoch.definitions),

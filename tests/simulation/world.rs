@@ -1,4 +1,5 @@
-//! The world outside: logs and a store in which every call takes its time, rows land one by one, answers get lost and rows come late.
+//! The world outside: logs and a store in which every call takes its time, rows land one by one,
+//! answers get lost and rows come late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -96,7 +97,8 @@ impl World {
         }
     }
 
-    /// The database is one of the version before, and both are started: this one until the other has begun an epoch of its own.
+    /// The database is one of the version before, and both are started: this one until the other
+    /// has begun an epoch of its own.
     pub fn begin_before(&mut self) {
         self.programs = vec![Program::Before, Program::Today];
         for epoch in self.epochs.values_mut() {
@@ -175,14 +177,16 @@ impl World {
     }
 }
 
-/// A handle on the world: its log of one generation, its store and the patience of those who use them.
+/// A handle on the world: its log of one generation, its store and the patience of those who use
+/// them.
 #[derive(Clone)]
 pub struct Sim {
     world: Arc<Mutex<World>>,
     pub generation: u32,
 }
 
-/// Lands what is left, some of it, late, when its sender has ended: its process crashed, or its time ran out.
+/// Lands what is left, some of it, late, when its sender has ended: its process crashed, or its
+/// time ran out.
 struct Landing {
     sim: Sim,
     rest: Vec<Arrival>,
@@ -306,8 +310,9 @@ impl Sim {
         Err(OutsideError::transient("asking the world", "no answer"))
     }
 
-    /// Lands all of it bit by bit; then, perhaps, the answer gets lost. Or its sender's time runs out before all has landed: what is left
-    /// may still land, late, though it is sent again meanwhile.
+    /// Lands all of it bit by bit; then, perhaps, the answer gets lost. Or its sender's time runs
+    /// out before all has landed: what is left may still land, late, though it is sent again
+    /// meanwhile.
     async fn send(&self, mut arrivals: Vec<Arrival>) -> Result<(), OutsideError> {
         self.fails(2)?;
         arrivals.reverse();

@@ -1,5 +1,6 @@
-//! A simulated sales organisation for the detector: closes on working days, with the rhythm of the quarter, and days that differ more than a
-//! coin's if asked. Beside it the windowed z-tests that the detector is compared with.
+//! A simulated sales organisation for the detector: closes on working days, with the rhythm of the
+//! quarter, and days that differ more than a coin's if asked. Beside it the windowed z-tests that
+//! the detector is compared with.
 
 use std::ops::Range;
 
@@ -177,8 +178,8 @@ pub fn years(histories: usize) -> f64 {
     histories as f64 * WATCHED as f64 / 365.25
 }
 
-/// A way to watch a share by windows: alerts where the newest days differ from those before, and from the like ones of the last quarters, by
-/// z standard deviations and a fifth.
+/// A way to watch a share by windows: alerts where the newest days differ from those before, and
+/// from the like ones of the last quarters, by z standard deviations and a fifth.
 #[derive(Debug, Clone, Copy)]
 pub struct ZTest {
     pub name: &'static str,

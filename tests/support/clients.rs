@@ -44,8 +44,8 @@ pub fn offsets(topic: &str, of: impl IntoIterator<Item = (i32, i64)>) -> TopicPa
     list
 }
 
-/// Produces (key, value) pairs in order, to one partition or, with `None`, wherever the client's partitioner puts the keys; returns
-/// (partition, offset) of each once all are acknowledged.
+/// Produces (key, value) pairs in order, to one partition or, with `None`, wherever the client's
+/// partitioner puts the keys; returns (partition, offset) of each once all are acknowledged.
 pub async fn produce<K, V>(
     bootstrap: &str,
     topic: &str,
@@ -82,7 +82,8 @@ where
         .collect()
 }
 
-/// Reads `count` messages from the beginning of all `partitions`, outside any group's assignment, as (partition, offset, value).
+/// Reads `count` messages from the beginning of all `partitions`, outside any group's assignment,
+/// as (partition, offset, value).
 pub fn read(
     bootstrap: &str,
     topic: &str,

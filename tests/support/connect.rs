@@ -1,4 +1,5 @@
-//! Kafka Connect with Debezium, and a schema registry, each started for one test; they come from `make connect-engine`.
+//! Kafka Connect with Debezium, and a schema registry, each started for one test; they come from
+//! `make connect-engine`.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -139,7 +140,8 @@ impl SchemaRegistry {
         format!("http://127.0.0.1:{}/apis/ccompat/v7", self.port)
     }
 
-    /// What makes a converter write Avro in the wire format with four bytes of the id that Confluent's interface knows.
+    /// What makes a converter write Avro in the wire format with four bytes of the id that
+    /// Confluent's interface knows.
     pub fn converter(&self, of: &str) -> String {
         let port = self.port;
         [
@@ -165,7 +167,8 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Starts a worker with connectors, each with its name, which is also its topics' prefix, and what it has besides.
+    /// Starts a worker with connectors, each with its name, which is also its topics' prefix, and
+    /// what it has besides.
     pub fn start(
         brokers: &str,
         postgres: &Postgres,
@@ -229,7 +232,8 @@ impl Connect {
         self.server = Some(server);
     }
 
-    /// Ends it as a crash would, does something meanwhile, and starts it again from the offsets it has stored; from none, if it is to take a new snapshot.
+    /// Ends it as a crash would, does something meanwhile, and starts it again from the offsets it
+    /// has stored; from none, if it is to take a new snapshot.
     pub fn restart(&mut self, is_anew: bool, meanwhile: impl FnOnce()) {
         self.server = None;
         if is_anew {

@@ -43,7 +43,8 @@ impl Entry {
 }
 
 impl Crm {
-    /// What events, one a line in any order, come to. Times are UTC and written alike, so that they sort as texts.
+    /// What events, one a line in any order, come to. Times are UTC and written alike, so that they
+    /// sort as texts.
     pub fn of(lines: &[String]) -> Crm {
         let mut crm = Crm::default();
         for line in lines {
@@ -97,7 +98,8 @@ impl Crm {
         self.live(kind).map(line).collect()
     }
 
-    /// The live records of a kind as CSV, and the mapping that explains it. Creation is given as the local day alone.
+    /// The live records of a kind as CSV, and the mapping that explains it. Creation is given as
+    /// the local day alone.
     pub fn to_csv(&self, kind: &str, file: &str) -> (String, String) {
         let names: BTreeSet<&String> = self
             .live(kind)

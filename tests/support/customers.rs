@@ -1,6 +1,7 @@
 //! Customers who buy as the lifetime models assume, from a seed.
 
-/// A small generator of numbers (SplitMix64), so that a seed is all that customers need to be made again.
+/// A small generator of numbers (SplitMix64), so that a seed is all that customers need to be made
+/// again.
 pub struct Random(pub u64);
 
 impl Random {
@@ -26,7 +27,8 @@ impl Random {
         radius * (std::f64::consts::TAU * angle).cos()
     }
 
-    /// Marsaglia and Tsang (2000), "A simple method for generating gamma variables"; a shape below 1 as they advise.
+    /// Marsaglia and Tsang (2000), "A simple method for generating gamma variables"; a shape below
+    /// 1 as they advise.
     pub fn gamma(&mut self, shape: f64, rate: f64) -> f64 {
         if shape < 1.0 {
             return self.gamma(shape + 1.0, rate) * self.uniform().powf(1.0 / shape);

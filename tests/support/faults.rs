@@ -1,5 +1,6 @@
-//! Faults on real engines, each a scenario of a given length: the tests run the short version, the soak the long one. Every scenario ends
-//! with all cells, facts and gauges compared with those of the same messages folded in memory, so that nothing can be lost or doubled unseen.
+//! Faults on real engines, each a scenario of a given length: the tests run the short version, the
+//! soak the long one. Every scenario ends with all cells, facts and gauges compared with those of
+//! the same messages folded in memory, so that nothing can be lost or doubled unseen.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -109,8 +110,8 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
     for kill in 0..kills {
         scenario.send(stage(events, kill, kills + 1)).await;
         let pipeline = scenario.setup.start().await;
-        // One in four is killed as it is, with or without shards; the others at some moment after they have started to fold, the first
-        // of all at once, so that it hits work.
+        // One in four is killed as it is, with or without shards; the others at some moment after
+        // they have started to fold, the first of all at once, so that it hits work.
         let is_first = kill == 0;
         if is_first || dice.below(4) > 0 {
             let _ = tokio::time::timeout(
@@ -132,8 +133,9 @@ pub async fn kills_at_random_moments(name: &str, events: &[GeneratedEvent], kill
     scenario.assert_as_in_memory(&pipeline).await;
 }
 
-/// Three members of one group of the classic protocol, which hand shards over to each other one by one (cooperative-sticky), while events
-/// keep coming: they join, one leaves, one is killed, another joins; so many rounds.
+/// Three members of one group of the classic protocol, which hand shards over to each other one by
+/// one (cooperative-sticky), while events keep coming: they join, one leaves, one is killed,
+/// another joins; so many rounds.
 pub async fn three_members_come_and_go(name: &str, events: &[GeneratedEvent], rounds: usize) {
     let scenario = Scenario::new(name).await;
     let parts = rounds * 4 + 1;
@@ -246,7 +248,8 @@ pub async fn clickhouse_frozen(name: &str, events: &[GeneratedEvent], outage: Du
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// The disk of ClickHouse filled up, then made read-only. Each time the pipeline reports what is wrong, and recovers when it is fixed.
+/// The disk of ClickHouse filled up, then made read-only. Each time the pipeline reports what is
+/// wrong, and recovers when it is fixed.
 pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let disk = apart.small_disk(384);
@@ -281,7 +284,8 @@ pub async fn disk_full_and_read_only(name: &str, events: &[GeneratedEvent]) {
     apart.settled_as_in_memory(&pipeline).await;
 }
 
-/// SIGTERM with everything written, with ClickHouse killed, and with ClickHouse frozen: it ends in time, and the exit code shows how.
+/// SIGTERM with everything written, with ClickHouse killed, and with ClickHouse frozen: it ends in
+/// time, and the exit code shows how.
 pub async fn sigterm_ends_in_time_whatever_is_down(name: &str, events: &[GeneratedEvent]) {
     let apart = Apart::new(name).await;
     let clickhouse = apart.clickhouse();
@@ -341,8 +345,9 @@ pub async fn broker_killed(name: &str, events: &[GeneratedEvent], times: usize) 
     scenario.assert_as_in_memory(&pipeline).await;
 }
 
-/// Memory while ClickHouse is down for so many events: every shard reaches its bound and waits, lag shows it, and the process grows by no more
-/// than the state, a copy of the touched rows on their way, and the bound; what waits in the clients' queues is bounded by settings.
+/// Memory while ClickHouse is down for so many events: every shard reaches its bound and waits, lag
+/// shows it, and the process grows by no more than the state, a copy of the touched rows on their
+/// way, and the bound; what waits in the clients' queues is bounded by settings.
 pub async fn memory_while_clickhouse_is_down(name: &str, events: &[GeneratedEvent]) {
     let mut apart = Apart::new(name).await;
     let flush_rows = 500;
@@ -414,8 +419,9 @@ pub async fn memory_while_clickhouse_is_down(name: &str, events: &[GeneratedEven
         .await;
 }
 
-/// What the Kafka clients' queues and the allocator's slack may come to, in bytes: messages fetched of three shards and two topics, batches on
-/// their way, and the same once more that was freed and not given back.
+/// What the Kafka clients' queues and the allocator's slack may come to, in bytes: messages fetched
+/// of three shards and two topics, batches on their way, and the same once more that was freed and
+/// not given back.
 const CLIENTS: f64 = 48e6;
 
 /// How many shards it has taken on, restored and ready to fold.

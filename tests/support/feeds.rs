@@ -55,7 +55,8 @@ pub fn feed(format: Format, mapping: &str) -> Feed {
     Feed::new(format, mapping, &Calendar::new(chrono_tz::Tz::UTC, 1))
 }
 
-/// Messages in this order, each with the offset it was sent at; one that is delivered again has another.
+/// Messages in this order, each with the offset it was sent at; one that is delivered again has
+/// another.
 pub async fn records(feed: &Feed, messages: &[(u64, &Sent)]) -> (Pure, Value) {
     let mut pure = Pure::new(3, DefinitionsSpec::default()).await;
     for (offset, message) in messages {

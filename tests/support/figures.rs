@@ -24,8 +24,8 @@ pub fn worked_example_definitions() -> DefinitionsSpec {
     }
 }
 
-/// The figures in which two reports differ. Quantiles come from a sketch that may be off by one percent; everything else is exact to the
-/// six places shown.
+/// The figures in which two reports differ. Quantiles come from a sketch that may be off by one
+/// percent; everything else is exact to the six places shown.
 pub fn differences(expected: &Value, found: &Value) -> Vec<String> {
     let mut out = Vec::new();
     compare("", expected, found, &mut out);
@@ -69,7 +69,8 @@ fn compare(path: &str, expected: &Value, found: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// Of a report, only the metrics, windows and groups that another one lists; of each of those, every figure.
+/// Of a report, only the metrics, windows and groups that another one lists; of each of those,
+/// every figure.
 pub fn listed(expected: &Value, found: &mut Value) {
     keep(expected, found, 4);
 }

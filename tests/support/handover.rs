@@ -1,5 +1,5 @@
-//! Partitions that move between the members of a consumer group at offsets we name, each read by a thread of its own: the way the
-//! pipeline consumes its log, tried on whatever broker is given.
+//! Partitions that move between the members of a consumer group at offsets we name, each read by a
+//! thread of its own: the way the pipeline consumes its log, tried on whatever broker is given.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,15 +22,17 @@ pub const TOPIC: &str = "log";
 /// How many it has.
 pub const PARTITIONS: i32 = 4;
 const GROUP: &str = "movers";
-/// Where reading starts: not where Kafka's own committed offsets (none) or its reset policy (error) would start it.
+/// Where reading starts: not where Kafka's own committed offsets (none) or its reset policy (error)
+/// would start it.
 const FIRST: i64 = 100;
 /// Messages a partition gets at a time.
 const ROUND: i64 = 3_000;
 /// What a message takes: so slow that partitions move while they are being read.
 const WORK: Duration = Duration::from_millis(1);
 
-/// Two members of a group come and go while messages arrive. The position of a partition is known to `Positions` alone, as it will be
-/// to the checkpoints: a member starts exactly there, and each message read must be exactly the next.
+/// Two members of a group come and go while messages arrive. The position of a partition is known
+/// to `Positions` alone, as it will be to the checkpoints: a member starts exactly there, and each
+/// message read must be exactly the next.
 ///
 /// The broker must have the topic [`TOPIC`] with [`PARTITIONS`] partitions, empty.
 pub async fn partitions_move_without_gap_or_repeat(bootstrap: &str, protocol: &[(&str, &str)]) {
@@ -80,14 +82,16 @@ async fn produce_to_all(bootstrap: &str) {
     join_all((0..PARTITIONS).map(to_one)).await;
 }
 
-/// The next offset of each partition, shared by all members; in place of the checkpoints in ClickHouse.
+/// The next offset of each partition, shared by all members; in place of the checkpoints in
+/// ClickHouse.
 #[derive(Clone, Default)]
 struct Positions(Arc<Mutex<Ledger>>);
 
 #[derive(Default)]
 struct Ledger {
     next: HashMap<i32, i64>,
-    // Kept for the test's own thread to find: a panic in a reader would only be seen when it is joined.
+    // Kept for the test's own thread to find: a panic in a reader would only be seen when it is
+    // joined.
     violation: Option<String>,
 }
 
@@ -151,8 +155,9 @@ impl Reader {
     }
 }
 
-/// What happens when partitions come and go: each gets a thread that starts at its position in `Positions`; on leaving, the thread has ended
-/// and its position is committed before anyone else can own the partition.
+/// What happens when partitions come and go: each gets a thread that starts at its position in
+/// `Positions`; on leaving, the thread has ended and its position is committed before anyone else
+/// can own the partition.
 struct Handover {
     positions: Positions,
     readers: Mutex<HashMap<i32, Reader>>,
@@ -255,7 +260,8 @@ impl Member {
                 while !leaving.load(Ordering::Acquire) {
                     serve(&consumer);
                 }
-                // Leaving the group takes the partitions back through the callback, which must still be served.
+                // Leaving the group takes the partitions back through the callback, which must
+                // still be served.
                 consumer.unsubscribe();
                 while !consumer.context().readers.lock().unwrap().is_empty() {
                     serve(&consumer);

@@ -1,7 +1,8 @@
 //! Apache Kafka itself, started for one test on free loopback ports and removed after it.
 //!
-//! The jars come from `make kafka-engine`. A broker can be killed as a crash would kill it and be started again on its data.
-//! When a test fails, the broker's directory with its log is kept and its path printed.
+//! The jars come from `make kafka-engine`. A broker can be killed as a crash would kill it and be
+//! started again on its data. When a test fails, the broker's directory with its log is kept and
+//! its path printed.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -53,7 +54,8 @@ impl Kafka {
         Self::start_with(&[]).await
     }
 
-    /// As [`Kafka::start`], with further lines of `server.properties`; a later line overrides the default ones.
+    /// As [`Kafka::start`], with further lines of `server.properties`; a later line overrides the
+    /// default ones.
     pub async fn start_with(properties: &[(&str, &str)]) -> Self {
         for attempt in 1.. {
             let directory = tempfile::Builder::new()
@@ -206,7 +208,8 @@ impl Kafka {
         self.process.wait().expect("the broker can be reaped")
     }
 
-    /// Starts the broker again on its data and its ports; returns when every partition has its leader back.
+    /// Starts the broker again on its data and its ports; returns when every partition has its
+    /// leader back.
     pub async fn restart(&mut self) {
         self.kill_nine();
         (self.process, self.watchdog) = launch(self.path());
@@ -240,7 +243,8 @@ impl Kafka {
         }
     }
 
-    /// Waits for metadata that names a broker, gives every partition a leader, and satisfies `condition` on (topic, partitions led).
+    /// Waits for metadata that names a broker, gives every partition a leader, and satisfies
+    /// `condition` on (topic, partitions led).
     async fn until(
         &self,
         within: Duration,
@@ -286,7 +290,8 @@ impl Drop for Kafka {
     }
 }
 
-/// A shell that kills a child process when this one is killed and so can't do it itself: its standard input ends then.
+/// A shell that kills a child process when this one is killed and so can't do it itself: its
+/// standard input ends then.
 pub struct Watchdog(Child);
 
 impl Watchdog {
@@ -300,14 +305,16 @@ impl Watchdog {
         Self(shell)
     }
 
-    /// Ends the watch; to be done before the child is reaped, lest its process number be another's by then.
+    /// Ends the watch; to be done before the child is reaped, lest its process number be another's
+    /// by then.
     pub fn dismiss(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Each topic with the number of its partitions that have a leader; none if a broker or any leader is missing.
+/// Each topic with the number of its partitions that have a leader; none if a broker or any leader
+/// is missing.
 fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
     let metadata = client
         .fetch_metadata(None, Duration::from_millis(500))
@@ -321,8 +328,9 @@ fn partitions_led(client: &BaseConsumer) -> Option<Vec<(String, i32)>> {
     (!metadata.brokers().is_empty()).then_some(topics)
 }
 
-/// A closed port, below the range the system takes for outgoing connections: a client that keeps knocking at a dead
-/// broker's port in that range can be given the same port as its own and end up connected to itself.
+/// A closed port, below the range the system takes for outgoing connections: a client that keeps
+/// knocking at a dead broker's port in that range can be given the same port as its own and end up
+/// connected to itself.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
@@ -338,7 +346,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The directory of an engine, by its name in the cache; it has all of these files, a line each, as `sha256sum` wrote them.
+/// The directory of an engine, by its name in the cache; it has all of these files, a line each, as
+/// `sha256sum` wrote them.
 ///
 /// # Panics
 /// When one is missing, with the target that installs it.
@@ -362,7 +371,8 @@ pub fn engine_directory(name: &str, files: &str, target: &str) -> PathBuf {
     directory
 }
 
-/// Java in a directory with a `log4j2.properties`, with the settings that let a small server start soon.
+/// Java in a directory with a `log4j2.properties`, with the settings that let a small server start
+/// soon.
 pub fn java(directory: &Path) -> Command {
     let mut command = Command::new("java");
     command

@@ -1,4 +1,5 @@
-//! What several integration tests share. Each test crate compiles this itself and uses only a part of it.
+//! What several integration tests share. Each test crate compiles this itself and uses only a part
+//! of it.
 #![allow(dead_code)]
 
 pub mod clickhouse;

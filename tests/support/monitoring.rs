@@ -1,6 +1,8 @@
-//! Prometheus and Alertmanager themselves, started for one test on free loopback ports and ended with it, and a webhook that is told.
+//! Prometheus and Alertmanager themselves, started for one test on free loopback ports and ended
+//! with it, and a webhook that is told.
 //!
-//! They come from `make prometheus-tools`. The configurations are the committed ones; only addresses are put in and times are shortened.
+//! They come from `make prometheus-tools`. The configurations are the committed ones; only
+//! addresses are put in and times are shortened.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -82,7 +84,8 @@ impl Server {
         server
     }
 
-    /// The status and the body of an answer, if there is one. HTTP/1.0, so that the body ends with the connection and is not chunked.
+    /// The status and the body of an answer, if there is one. HTTP/1.0, so that the body ends with
+    /// the connection and is not chunked.
     fn ask(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let kind = if body.starts_with(['[', '{']) {
             "application/json"
@@ -291,7 +294,8 @@ impl Webhook {
         }
     }
 
-    /// Waits until somebody is told of an alert with these labels in this state (`firing`, `resolved`); who it was, and the alert.
+    /// Waits until somebody is told of an alert with these labels in this state (`firing`,
+    /// `resolved`); who it was, and the alert.
     pub fn until(
         &mut self,
         status: &str,

@@ -1,4 +1,5 @@
-//! The pipeline as its operators run it: `dealpulse run --config` as a child process, and the questions a test asks of it from outside.
+//! The pipeline as its operators run it: `dealpulse run --config` as a child process, and the
+//! questions a test asks of it from outside.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -45,7 +46,8 @@ pub async fn engines() -> Arc<Engines> {
     engines
 }
 
-/// The configuration of a pipeline. Group, log, dead letters and database bear its name, so that many can share the engines.
+/// The configuration of a pipeline. Group, log, dead letters and database bear its name, so that
+/// many can share the engines.
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub name: String,
@@ -63,11 +65,13 @@ pub struct Setup {
     pub on_upgrade: Option<&'static str>,
     /// What qualifies the ids of every topic.
     pub namespace: Option<&'static str>,
-    /// The format of every topic's messages and the mapping that reads them, if they are no events of ours.
+    /// The format of every topic's messages and the mapping that reads them, if they are no events
+    /// of ours.
     pub feed: Option<(&'static str, &'static str)>,
     /// The mapping hashes, with the key of the fixtures, and the dead letters are redacted.
     pub is_redacted: bool,
-    /// The tables of the topics as they are written, and what goes with them, if the topics are not all alike.
+    /// The tables of the topics as they are written, and what goes with them, if the topics are not
+    /// all alike.
     pub inputs: Option<String>,
     pub properties: Vec<(&'static str, &'static str)>,
 }
@@ -173,7 +177,8 @@ impl Setup {
         start(&self.name, self.to_toml()).await
     }
 
-    /// Runs a command, or a command of a command, on this pipeline from outside, with its configuration, to its end.
+    /// Runs a command, or a command of a command, on this pipeline from outside, with its
+    /// configuration, to its end.
     pub async fn ask(&self, command: &str, arguments: &[&str]) -> Output {
         let directory = tempfile::Builder::new()
             .prefix("dealpulse-ask-")
@@ -220,7 +225,8 @@ impl Setup {
         )
     }
 
-    /// Waits until everything is routed, folded and flushed, and no link is in flight; returns how long that took.
+    /// Waits until everything is routed, folded and flushed, and no link is in flight; returns how
+    /// long that took.
     pub async fn settled(&self) -> Duration {
         let (started, store, consumer) = (Instant::now(), self.store(), Arc::new(self.consumer()));
         loop {
@@ -242,8 +248,9 @@ impl Setup {
         clients::consumer(&self.brokers, &format!("{}.route.1", self.name))
     }
 
-    /// What there is still to do. Asked in the order of the data: first how far the input is routed, then the checkpoints, then the ends of
-    /// the log. Since each only grows, checkpoints that equal ends asked for *later* are at rest.
+    /// What there is still to do. Asked in the order of the data: first how far the input is
+    /// routed, then the checkpoints, then the ends of the log. Since each only grows, checkpoints
+    /// that equal ends asked for *later* are at rest.
     async fn pending(
         &self,
         store: &ClickHouse,
@@ -743,7 +750,8 @@ impl Pipeline {
 pub struct Metrics(pub String);
 
 impl Metrics {
-    /// The sum of all series of a family whose labels contain `labels`, as it is written in the text; 0 if there are none.
+    /// The sum of all series of a family whose labels contain `labels`, as it is written in the
+    /// text; 0 if there are none.
     pub fn sum(&self, name: &str, labels: &str) -> f64 {
         let series = self
             .0
@@ -761,7 +769,8 @@ impl Metrics {
     }
 }
 
-/// The lines of a scrape that are of the business, in order; not those of managers and teams, which are derived from those of owners.
+/// The lines of a scrape that are of the business, in order; not those of managers and teams, which
+/// are derived from those of owners.
 pub fn business_lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = text
         .lines()

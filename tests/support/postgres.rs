@@ -1,6 +1,7 @@
 //! A PostgreSQL for a test, on a directory and a port of its own, with what logical decoding needs.
 //!
-//! Its programs come from `make postgresql-tools`. It refuses to run as root, so there it runs as Debian's user `postgres`.
+//! Its programs come from `make postgresql-tools`. It refuses to run as root, so there it runs as
+//! Debian's user `postgres`.
 
 use std::fs::File;
 use std::io::Write;
@@ -88,7 +89,8 @@ impl Postgres {
         postgres
     }
 
-    /// Lets go of what connectors have not read yet, so that they have to begin with a new snapshot.
+    /// Lets go of what connectors have not read yet, so that they have to begin with a new
+    /// snapshot.
     pub fn drop_replication_slots(&self) {
         let deadline = Instant::now() + READY_WITHIN;
         let active = "SELECT 1 FROM pg_replication_slots WHERE active";
@@ -102,7 +104,8 @@ impl Postgres {
         self.run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots");
     }
 
-    /// Runs statements, each a transaction unless they say otherwise, and returns the rows, a line each, with tabs between the columns.
+    /// Runs statements, each a transaction unless they say otherwise, and returns the rows, a line
+    /// each, with tabs between the columns.
     pub fn run(&self, sql: &str) -> Vec<String> {
         let answer = psql(self.port, sql);
         assert!(answer.status.success(), "{sql}: {}", text(&answer));
@@ -127,7 +130,8 @@ fn is_root() -> bool {
     user.stdout.trim_ascii() == b"0"
 }
 
-/// A program of the server, run by a user that it accepts. The newest counts, and Debian has them outside the PATH.
+/// A program of the server, run by a user that it accepts. The newest counts, and Debian has them
+/// outside the PATH.
 fn program(name: &str) -> Command {
     let installed = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

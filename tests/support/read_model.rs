@@ -96,8 +96,10 @@ pub struct Costs {
     pub new: [Duration; 3],
 }
 
-/// Fills the rollups of an empty, migrated database with so many rows up to today (half of them by hour, four shards, 25 values), which were written
-/// a hundred a second before this, and measures refreshes: the first, some with nothing new, and some with `new` rows each, of the last days. `pid` is ClickHouse's process.
+/// Fills the rollups of an empty, migrated database with so many rows up to today (half of them by
+/// hour, four shards, 25 values), which were written a hundred a second before this, and measures
+/// refreshes: the first, some with nothing new, and some with `new` rows each, of the last days.
+/// `pid` is ClickHouse's process.
 pub async fn measure(clickhouse: &ClickHouse, pid: u32, rows: u64, new: u64) -> Costs {
     let epoch = Epoch::first(DefinitionsSpec::default(), 4);
     clickhouse.put_epoch(&epoch).await.expect("an epoch");
@@ -171,7 +173,8 @@ async fn insert(clickhouse: &ClickHouse, start: u64, count: u64, version: u64, i
         .expect("rows");
 }
 
-/// The mean of so many refreshes, a pause after each: wall time, CPU of ClickHouse, CPU of this process.
+/// The mean of so many refreshes, a pause after each: wall time, CPU of ClickHouse, CPU of this
+/// process.
 async fn timed(pid: u32, times: u32, refresher: &mut Refresher<Database>) -> [Duration; 3] {
     let (theirs, ours) = (cpu(pid), cpu(std::process::id()));
     let mut wall = Duration::ZERO;

@@ -3,7 +3,8 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// Looks again and again until a server is ready. `look` says what it answers until then, and `log` what it wrote.
+/// Looks again and again until a server is ready. `look` says what it answers until then, and `log`
+/// what it wrote.
 pub fn until_ready(
     process: &mut Child,
     within: Duration,

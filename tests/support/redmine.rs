@@ -1,5 +1,5 @@
-//! A real Redmine on a test's PostgreSQL, without its web server: what a team does in it is a script by its own models. It comes from
-//! `make redmine-tools`.
+//! A real Redmine on a test's PostgreSQL, without its web server: what a team does in it is a
+//! script by its own models. It comes from `make redmine-tools`.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! What the same messages come to in memory: read back from Kafka, so that they bear the same origins, and folded without any engine.
+//! What the same messages come to in memory: read back from Kafka, so that they bear the same
+//! origins, and folded without any engine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -178,7 +179,8 @@ impl Reference {
             .sum()
     }
 
-    /// Writes its cells and records into a database of their own, to be queried as the pipeline's are.
+    /// Writes its cells and records into a database of their own, to be queried as the pipeline's
+    /// are.
     pub async fn write(&self, clickhouse: &ClickHouse) {
         let definitions = self.pure.definitions.spec.clone();
         migrate::migrate(clickhouse, &self.pure.definitions)
@@ -257,7 +259,8 @@ fn decode<'m>(
     cloudevents::decode(message.payload.as_deref(), &headers, &context)
 }
 
-/// All readable columns of a database's facts and the whole state of each record, a line each, of the log that is current.
+/// All readable columns of a database's facts and the whole state of each record, a line each, of
+/// the log that is current.
 pub async fn fact_lines(clickhouse: &ClickHouse) -> Vec<String> {
     let mut lines = Vec::new();
     for (_, table) in
@@ -306,7 +309,8 @@ pub fn assert_same(what: &str, expected: &[String], found: &[String]) {
     );
 }
 
-/// `dealpulse reconcile` compares at least so many cells, and finds nothing that differs, nor anything it could not judge.
+/// `dealpulse reconcile` compares at least so many cells, and finds nothing that differs, nor
+/// anything it could not judge.
 pub async fn assert_reconciled(setup: &Setup, at_least: u64) {
     let output = setup.ask("reconcile", &["--json"]).await;
     let (stdout, errors) = (

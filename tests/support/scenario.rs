@@ -1,4 +1,5 @@
-//! A pipeline's way through the engines, from events sent to metrics compared, and a ClickHouse that can be killed and suspended meanwhile.
+//! A pipeline's way through the engines, from events sent to metrics compared, and a ClickHouse
+//! that can be killed and suspended meanwhile.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,8 @@ use super::kafka::Watchdog;
 use super::pipeline::{Engines, Pipeline, Setup, database, engines, signal};
 use super::reference::{Reference, assert_reconciled, assert_same, fact_lines};
 
-/// Half a year of an organisation up to now, with every fault a feed can have: so many events, in the order of publication.
+/// Half a year of an organisation up to now, with every fault a feed can have: so many events, in
+/// the order of publication.
 pub fn events(count: usize) -> Vec<GeneratedEvent> {
     let now =
         DateTime::from_timestamp_micros(dealpulse::telemetry::wall_clock()).expect("the present");

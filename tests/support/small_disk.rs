@@ -1,5 +1,6 @@
-//! The embedded engine on a disk of its own that can be filled up and made read-only: a file system in memory, mounted in a namespace
-//! that only the engine is in. It needs no privileges where users may make namespaces; where they may not, it fails with the reason.
+//! The embedded engine on a disk of its own that can be filled up and made read-only: a file system
+//! in memory, mounted in a namespace that only the engine is in. It needs no privileges where users
+//! may make namespaces; where they may not, it fails with the reason.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use super::clickhouse::DEALPULSE;
 use super::kafka::Watchdog;
 
-/// The parts are on a mount of their own, which is what is made read-only. What is dropped is renamed, so it has to be on the same mount.
+/// The parts are on a mount of their own, which is what is made read-only. What is dropped is
+/// renamed, so it has to be on the same mount.
 const SCRIPT: &str = "set -e; mount -t tmpfs -o size=\"$2\" tmpfs \"$1\"; mkdir -p \"$1/store/dropped\"; \
     mount --bind \"$1/store\" \"$1/store\"; ln -s \"$1/store/dropped\" \"$1/metadata_dropped\"; \
     exec \"$0\" clickhouse-local --port \"$3\" --data-dir \"$1\"";
@@ -24,7 +26,8 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Starts the engine on a disk of so many megabytes, mounted at `directory`; returns when it answers.
+    /// Starts the engine on a disk of so many megabytes, mounted at `directory`; returns when it
+    /// answers.
     ///
     /// # Panics
     /// Where namespaces can't be made or nothing can be mounted in them.
@@ -69,7 +72,8 @@ impl SmallDisk {
         }
     }
 
-    /// Takes the space that is free, but for [`LEFT`]. What the engine frees afterwards, by merging, is free until the next time.
+    /// Takes the space that is free, but for [`LEFT`]. What the engine frees afterwards, by
+    /// merging, is free until the next time.
     pub fn fill(&self) {
         let mut ballast = File::options()
             .create(true)
@@ -103,8 +107,9 @@ impl SmallDisk {
         blocks.parse::<usize>().expect("blocks") * size.parse::<usize>().expect("their size")
     }
 
-    /// Makes the parts read-only: by a mount over them, since a file that is open for writing (the engine keeps one, the log of
-    /// inserts that it must not repeat) keeps theirs from being remounted.
+    /// Makes the parts read-only: by a mount over them, since a file that is open for writing (the
+    /// engine keeps one, the log of inserts that it must not repeat) keeps theirs from being
+    /// remounted.
     pub fn make_read_only(&self) {
         self.in_its_namespace("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
     }

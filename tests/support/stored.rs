@@ -1,5 +1,5 @@
-//! A pipeline's database in the embedded engine, filled by the protocol of production from a log in memory: what commands look at that
-//! ask the database alone.
+//! A pipeline's database in the embedded engine, filled by the protocol of production from a log in
+//! memory: what commands look at that ask the database alone.
 
 use std::process::Output;
 use std::sync::Arc;

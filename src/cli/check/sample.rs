@@ -1,4 +1,5 @@
-//! Samples of the input topics, read by the configuration: what it would reject, and which fields it maps that no sample has.
+//! Samples of the input topics, read by the configuration: what it would reject, and which fields
+//! it maps that no sample has.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -146,7 +147,8 @@ impl OfFeed<'_> {
     }
 }
 
-/// The topics of feeds; those of one format and mapping together, since the tables of one database come in topics of their own.
+/// The topics of feeds; those of one format and mapping together, since the tables of one database
+/// come in topics of their own.
 fn by_mapping(topics: &[Topic]) -> Vec<OfFeed<'_>> {
     let mut feeds: Vec<OfFeed<'_>> = Vec::new();
     for topic in topics {

@@ -1,4 +1,5 @@
-//! Dead letters as text and as JSON. What a dead letter holds came from anywhere, so nothing of it may steer a terminal.
+//! Dead letters as text and as JSON. What a dead letter holds came from anywhere, so nothing of it
+//! may steer a terminal.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,8 @@ const START: usize = 160;
 /// How many dead letters there are, by topic and reason, then by state.
 pub type Counts = BTreeMap<(String, String), BTreeMap<State, u64>>;
 
-/// Bytes as text on one line: what is no printable character is escaped, and bytes that are no UTF-8 are written `\xNN`.
+/// Bytes as text on one line: what is no printable character is escaped, and bytes that are no
+/// UTF-8 are written `\xNN`.
 pub fn safe(bytes: &[u8]) -> String {
     let mut safe = String::new();
     for chunk in bytes.utf8_chunks() {

@@ -1,4 +1,5 @@
-//! Choosing how topics are read: their format by the shape of their messages, and the preset whose tables and columns they have.
+//! Choosing how topics are read: their format by the shape of their messages, and the preset whose
+//! tables and columns they have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,8 @@ use crate::event::mapping::{Mapping, Rule};
 use crate::kafka::sample::Sampled;
 use crate::record::SCHEMA;
 
-/// How many columns of a table a preset must know, besides the id, where the format doesn't say which CRM it is.
+/// How many columns of a table a preset must know, besides the id, where the format doesn't say
+/// which CRM it is.
 const ENOUGH: usize = 3;
 
 /// Topics that are read alike.
@@ -22,7 +24,8 @@ pub struct Group<'s> {
     pub shape: Shape,
 }
 
-/// The topics of a sample by what most of their messages are, and of each topic how many are something else.
+/// The topics of a sample by what most of their messages are, and of each topic how many are
+/// something else.
 pub fn group<'s>(samples: &'s [Sampled]) -> (Vec<Group<'s>>, BTreeMap<&'s str, usize>) {
     let mut by_topic: BTreeMap<&str, Vec<(&Sampled, Shape)>> = BTreeMap::new();
     for sampled in samples {
@@ -102,7 +105,8 @@ pub struct Known {
     score: usize,
 }
 
-/// How the messages of a group are read, which are of a feed of this format; or flattened by Debezium, which nothing shows but the tables.
+/// How the messages of a group are read, which are of a feed of this format; or flattened by
+/// Debezium, which nothing shows but the tables.
 pub fn choose(group: &Group<'_>, format: Format) -> Choice {
     let first = choice(group, format);
     let is_sure = |known: &Known| known.renamed.is_empty();
@@ -222,7 +226,8 @@ fn renamed(known: Known, mapping: &Mapping, tables: &BTreeMap<String, Observed>)
     (known.score > 0).then_some(known)
 }
 
-/// How many of a table's columns the rules that read it know, besides its id; none where the id isn't there.
+/// How many of a table's columns the rules that read it know, besides its id; none where the id
+/// isn't there.
 fn matched(mapping: &Mapping, table: &str, observed: &Observed) -> usize {
     let columns = columns(mapping, table, |id| observed.columns.contains_key(id));
     let columns = columns.into_iter();

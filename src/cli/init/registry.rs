@@ -1,4 +1,5 @@
-//! Messages in Avro and Protobuf: decoded by the schemas of a registry into the JSON that says the same, so that they are recognised as it is.
+//! Messages in Avro and Protobuf: decoded by the schemas of a registry into the JSON that says the
+//! same, so that they are recognised as it is.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -9,7 +9,8 @@ use crate::pipeline::Store;
 use crate::pipeline::epochs::{Epoch, Stage, building};
 use crate::pipeline::rebuild::Form;
 
-/// The next epoch: the one that is being built, if it is the one the command asks for, else a new one.
+/// The next epoch: the one that is being built, if it is the one the command asks for, else a new
+/// one.
 ///
 /// # Errors
 /// If another one is being built, or what is asked for makes no difference or can't be done.

@@ -1,4 +1,5 @@
-//! What is read from the database once everything is folded: the metrics, the records, the accounts that bought most.
+//! What is read from the database once everything is folded: the metrics, the records, the accounts
+//! that bought most.
 
 use anyhow::{Context, Result};
 use serde_json::{Value as Json, json};
@@ -13,7 +14,8 @@ use crate::window::rolling::{Now, ROLLING, Span, Window};
 
 /// How many accounts a currency's list has.
 pub const TOP: usize = 10;
-/// How many windows are read in one statement: every one is some selects in it, and a statement can't have any number.
+/// How many windows are read in one statement: every one is some selects in it, and a statement
+/// can't have any number.
 const AT_A_TIME: usize = 24;
 
 /// Everything a report shows.
@@ -47,8 +49,8 @@ pub struct TopAccount {
 }
 
 impl<'d> Answer<'d> {
-    /// Reads all of it from `epoch`, windows ending at `as_of`, amounts also by the rates, and what is by owner up
-    /// the hierarchy.
+    /// Reads all of it from `epoch`, windows ending at `as_of`, amounts also by the rates, and what
+    /// is by owner up the hierarchy.
     ///
     /// # Errors
     /// What ClickHouse answered.
@@ -64,7 +66,8 @@ impl<'d> Answer<'d> {
             watermark: as_of,
         };
         let calendar = &definitions.calendar;
-        // Other rollups go by days that may be long before the first deal, or that are still to come.
+        // Other rollups go by days that may be long before the first deal, or that are still to
+        // come.
         let happened = definitions.rollups_by(Span::Window).map(|rollup| {
             // What has no total is looked for where it is least cut.
             let least = rollup.cut_by.always();

@@ -15,7 +15,8 @@ pub struct Cell {
     pub is_nothing: bool,
 }
 
-/// A head and rows of as many cells. The first column is read from the left, all others from the right.
+/// A head and rows of as many cells. The first column is read from the left, all others from the
+/// right.
 #[derive(Debug, Default)]
 pub struct Grid {
     head: Vec<String>,
@@ -157,7 +158,8 @@ fn cut(text: &str, width: usize) -> String {
         .collect()
 }
 
-/// A name from the input, without characters that would move a terminal's cursor or change its colours.
+/// A name from the input, without characters that would move a terminal's cursor or change its
+/// colours.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

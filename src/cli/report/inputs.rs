@@ -102,7 +102,8 @@ impl Tally {
 pub struct Piece {
     /// Messages of the log.
     pub messages: Vec<(Home, Vec<u8>)>,
-    /// The greatest time of any event so far (µs): when a log that took these as they happened would have taken the last one.
+    /// The greatest time of any event so far (µs): when a log that took these as they happened
+    /// would have taken the last one.
     pub time: i64,
 }
 
@@ -130,7 +131,8 @@ impl<'m> Inputs<'m> {
     /// Opens every file, so that a missing one is noticed before anything is read.
     ///
     /// # Errors
-    /// A file that can't be opened, a table no mapping explains, a mapping that doesn't fit the tables.
+    /// A file that can't be opened, a table no mapping explains, a mapping that doesn't fit the
+    /// tables.
     pub fn open(
         files: &[PathBuf],
         reading: &'m Reading,
@@ -341,8 +343,8 @@ impl Heard<'_> {
     }
 }
 
-/// A file has no broker: no timestamps but `as_of`, and nothing in it is compared with the clock of this machine, so that the same
-/// files give the same report on any day.
+/// A file has no broker: no timestamps but `as_of`, and nothing in it is compared with the clock of
+/// this machine, so that the same files give the same report on any day.
 pub fn context(topic: u32, partition: u32, offset: u64, as_of: Option<i64>) -> Context<'static> {
     Context {
         schema: &SCHEMA,

@@ -97,7 +97,8 @@ fn totals(answer: &Answer<'_>, number: usize, metric: &dyn Metric) -> Grid {
     }
 }
 
-/// Of a metric that has no totals: the values of the dimension it is always cut by down, figures across, for the widest window.
+/// Of a metric that has no totals: the values of the dimension it is always cut by down, figures
+/// across, for the widest window.
 fn by_value(answer: &Answer<'_>, number: usize, metric: &dyn Metric, by: Dimension) -> Grid {
     let columns = metric.display().columns;
     let mut grid = Grid::new(std::iter::once("").chain(columns.iter().map(|column| column.head)));

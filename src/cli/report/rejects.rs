@@ -1,4 +1,5 @@
-//! What could not be read: counted, the first few shown, all of it written to a file if one is given.
+//! What could not be read: counted, the first few shown, all of it written to a file if one is
+//! given.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -129,7 +129,8 @@ impl Table {
 const MEND: &str = "mend it, or write the file's `encoding` in the mapping";
 
 impl<'m> TableReader<'m> {
-    /// A reader of a file for the rules that read it, which takes its rows out of the tables; `None` if there are no rules.
+    /// A reader of a file for the rules that read it, which takes its rows out of the tables;
+    /// `None` if there are no rules.
     ///
     /// # Errors
     /// A column of a rule that no table has, or one that a table has twice.
@@ -245,7 +246,8 @@ impl<'m> Bound<'m> {
         };
         let own = rule.file().unwrap_or_default();
         let mut columns = HashMap::new();
-        // The nearer table's column counts where two have the same name; a `prefix` makes them distinct.
+        // The nearer table's column counts where two have the same name; a `prefix` makes them
+        // distinct.
         let mut add = |name: String, cell: Cell| {
             columns.entry(name).or_insert(cell);
         };
@@ -365,7 +367,8 @@ fn cell<'r>(row: &'r Row, partners: &[Option<&'r StringRecord>], at: Cell) -> Op
     }
 }
 
-/// The rows of a joined table by key. Two rows of one key would make the metrics depend on which is taken.
+/// The rows of a joined table by key. Two rows of one key would make the metrics depend on which is
+/// taken.
 fn by_key(
     key: &str,
     join: &Join,

@@ -1,4 +1,5 @@
-//! The report as tables to be read: metric by metric, then by each dimension, months, accounts and races.
+//! The report as tables to be read: metric by metric, then by each dimension, months, accounts and
+//! races.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +106,8 @@ impl Answer<'_> {
     }
 }
 
-/// One grouping set: its values down, the main figures of every metric across, for the widest window.
+/// One grouping set: its values down, the main figures of every metric across, for the widest
+/// window.
 fn by_set(answer: &Answer<'_>, set: usize) -> String {
     let Some(all) = answer
         .reading
@@ -278,7 +280,8 @@ fn top_accounts(answer: &Answer<'_>) -> String {
     }
 }
 
-/// A race over all time: the owners in the order of their rank. Of a race for money there is one a currency.
+/// A race over all time: the owners in the order of their rank. Of a race for money there is one a
+/// currency.
 fn race(answer: &Answer<'_>, metric: &str, rank: &str, columns: &[(&str, &str)]) -> String {
     let metric = answer.reading.metrics.iter().find(|m| m.name == metric);
     let windows = &answer.reading.windows;

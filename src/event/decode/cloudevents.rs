@@ -1,4 +1,5 @@
-//! CloudEvents 1.0, the canonical format: structured JSON, batched JSON, or binary mode with `ce_` headers.
+//! CloudEvents 1.0, the canonical format: structured JSON, batched JSON, or binary mode with `ce_`
+//! headers.
 
 mod binary;
 mod data;
@@ -196,7 +197,8 @@ fn digits<'a>(json: &mut Json<'a>) -> Result<Cow<'a, str>, Bad> {
     Err(mismatch::<String>("`subject`", json))
 }
 
-/// Why the next value is no `T`: it is another kind of value, or no JSON at all. Asked of serde_json, which distinguishes the two.
+/// Why the next value is no `T`: it is another kind of value, or no JSON at all. Asked of
+/// serde_json, which distinguishes the two.
 #[cold]
 fn mismatch<T: DeserializeOwned>(name: &str, json: &Json<'_>) -> Bad {
     let mut values = serde_json::Deserializer::from_str(json.rest());
@@ -298,7 +300,8 @@ fn event_type(kind: &str, schema: &'static Schema) -> Result<(EntityRef, Action)
     Ok((entity(name, schema)?, action))
 }
 
-/// The CloudEvents extension `sequence`, as it is written: a whole number, or a text that holds one.
+/// The CloudEvents extension `sequence`, as it is written: a whole number, or a text that holds
+/// one.
 fn sequence(json: &str) -> Result<u64, Bad> {
     let text = json.trim_matches('"');
     if text == "null" {

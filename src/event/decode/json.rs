@@ -1,7 +1,8 @@
 //! JSON read in one pass, value by value, borrowed from its text.
 //!
-//! Only what almost every member of an event is is read here: texts without escapes, numbers, `null`, `true`, `false`.
-//! Anything else, escapes, arrays, objects and all that is no JSON, goes to serde_json, which has the last say.
+//! Only what almost every member of an event is is read here: texts without escapes, numbers,
+//! `null`, `true`, `false`. Anything else, escapes, arrays, objects and all that is no JSON, goes
+//! to serde_json, which has the last say.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -42,7 +43,8 @@ pub(super) enum Next {
 /// A text being read.
 pub(super) struct Json<'a> {
     text: &'a str,
-    /// Where the reader is: at an ASCII byte, before a value or at the text's end, so that it never splits a character.
+    /// Where the reader is: at an ASCII byte, before a value or at the text's end, so that it never
+    /// splits a character.
     at: usize,
 }
 
@@ -244,8 +246,9 @@ impl<'a> Json<'a> {
     }
 }
 
-/// How many bytes come before the closing quote; `None` if there is an escape, a control character or no quote.
-/// Eight bytes are looked at together; the lowest bit of a mask is exact, as borrows only go upwards.
+/// How many bytes come before the closing quote; `None` if there is an escape, a control character
+/// or no quote. Eight bytes are looked at together; the lowest bit of a mask is exact, as borrows
+/// only go upwards.
 #[inline(always)]
 fn plain_length(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;

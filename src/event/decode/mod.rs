@@ -1,4 +1,5 @@
-//! Decoding: messages of any format into assertions, or into the reason why not. One file per format.
+//! Decoding: messages of any format into assertions, or into the reason why not. One file per
+//! format.
 
 pub mod cloudevents;
 mod json;
@@ -33,7 +34,8 @@ pub enum Reason {
     FutureTime,
     /// Larger than the limit.
     TooLarge,
-    /// Messages that the topic's retention took before they were read: nothing is left of them but their offsets.
+    /// Messages that the topic's retention took before they were read: nothing is left of them but
+    /// their offsets.
     Gone,
     /// The source says that something changed, and not what.
     Gap,
@@ -127,7 +129,8 @@ pub struct Rejected<'a> {
     pub raw: &'a [u8],
 }
 
-/// Where a message was read and what times belong to it. Everything a decoder may know besides the message.
+/// Where a message was read and what times belong to it. Everything a decoder may know besides the
+/// message.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The entities and fields there are.
@@ -159,7 +162,8 @@ impl Context<'_> {
     /// The stamp of item `index`, said to be of `time`.
     ///
     /// # Errors
-    /// [`Reason::MissingTime`] if neither event nor message has a time; [`Reason::FutureTime`] if it lies too far ahead.
+    /// [`Reason::MissingTime`] if neither event nor message has a time; [`Reason::FutureTime`] if
+    /// it lies too far ahead.
     pub fn stamp(&self, time: Option<i64>, sequence: u64, index: u32) -> Result<Stamp, Bad> {
         let time = match (time, self.timestamp) {
             (Some(event), Some(broker)) if self.is_append_time => event.min(broker),
@@ -191,7 +195,8 @@ impl Context<'_> {
         })
     }
 
-    /// An id as records are known by: qualified by the topic's namespace. `None` for ids that mean none.
+    /// An id as records are known by: qualified by the topic's namespace. `None` for ids that mean
+    /// none.
     pub fn qualify<'t>(&self, id: Cow<'t, str>) -> Option<Cow<'t, str>> {
         qualify(self.namespace, id)
     }
@@ -223,7 +228,8 @@ pub struct Decoded<'a> {
     pub rounded: Vec<Rounded>,
 }
 
-/// How many items of a message are rejected each with what exactly is wrong with it; of the others the reason is known.
+/// How many items of a message are rejected each with what exactly is wrong with it; of the others
+/// the reason is known.
 pub const DETAILED: usize = 100;
 
 impl<'a> Decoded<'a> {

@@ -7,7 +7,8 @@ use crate::event::{
     DECIMAL_ONE, Decimal, FieldSpec, Kind, Value, When, is_currency, rate, without_exponent,
 };
 
-/// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks write `""` for `null`.
+/// Reads a field's value from text. Of a field that is no text, blank can only mean none: webhooks
+/// write `""` for `null`.
 ///
 /// # Errors
 /// The reason and the field, with what would be right.

@@ -1,4 +1,5 @@
-//! How much the document of a message may have that is written by a schema: some of it takes few bytes of the message, or none.
+//! How much the document of a message may have that is written by a schema: some of it takes few
+//! bytes of the message, or none.
 
 /// How many values: an array of nulls takes no bytes, however long it is.
 pub(super) const VALUES: usize = 100_000;

@@ -9,7 +9,8 @@ use super::document;
 /// What Debezium writes in place of a large value that did not change.
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
 
-/// The text of a column: a member by its name, or whatever a JSON pointer leads to. `None` where it isn't there; blank for null.
+/// The text of a column: a member by its name, or whatever a JSON pointer leads to. `None` where it
+/// isn't there; blank for null.
 ///
 /// # Errors
 /// What is wrong with a value that has no text.
@@ -22,7 +23,8 @@ pub(super) fn text(row: &Json, column: &str) -> Result<Option<String>, String> {
     text_of(value, column)
 }
 
-/// The text of what a JSON pointer leads to through a text that is JSON itself, as databases' columns of JSON come. `None` where it leads through none.
+/// The text of what a JSON pointer leads to through a text that is JSON itself, as databases'
+/// columns of JSON come. `None` where it leads through none.
 ///
 /// # Errors
 /// As [`text`].
@@ -66,7 +68,8 @@ fn decimal(object: &Json) -> Option<String> {
     unscaled(object.get("value")?.as_str()?, scale)
 }
 
-/// The bytes of a whole number, the greatest first, in two's complement, as a decimal of so many places.
+/// The bytes of a whole number, the greatest first, in two's complement, as a decimal of so many
+/// places.
 pub(super) fn unscaled(base64: &str, scale: i64) -> Option<String> {
     decimal_of(&STANDARD.decode(base64).ok()?, scale)
 }

@@ -1,8 +1,12 @@
-//! Debezium's change events of PostgreSQL and MySQL: <https://debezium.io/documentation/reference/stable/connectors/postgresql.html>. With a schema beside
-//! the payload or without, as JSON or Avro, wrapped in an envelope or flattened by `ExtractNewRecordState`.
+//! Debezium's change events of PostgreSQL and MySQL:
+//! <https://debezium.io/documentation/reference/stable/connectors/postgresql.html>. With a schema
+//! beside the payload or without, as JSON or Avro, wrapped in an envelope or flattened by
+//! `ExtractNewRecordState`.
 //!
-//! The order of the changes of one instant is the log's own: the LSN, or file and position of the binlog. A delete names the key alone, whatever else it
-//! shows: of a table without `REPLICA IDENTITY FULL` the other columns are blanks and zeros. A row of a snapshot is of the snapshot's time.
+//! The order of the changes of one instant is the log's own: the LSN, or file and position of the
+//! binlog. A delete names the key alone, whatever else it shows: of a table without `REPLICA
+//! IDENTITY FULL` the other columns are blanks and zeros. A row of a snapshot is of the snapshot's
+//! time.
 
 use serde_json::{Map, Value as Json};
 
@@ -92,7 +96,8 @@ fn wrapped(
     }))
 }
 
-/// A row alone, with what `ExtractNewRecordState` was told to add: `__deleted`, `__op`, `__table`, `__lsn`, `__source_ts_ms`.
+/// A row alone, with what `ExtractNewRecordState` was told to add: `__deleted`, `__op`, `__table`,
+/// `__lsn`, `__source_ts_ms`.
 fn flattened(
     mut value: Json,
     schema: Option<&Json>,
@@ -175,7 +180,8 @@ fn sequence(source: &Json) -> u64 {
     }
 }
 
-/// The number of a binlog file, the position in it and the row of the event, in an order: a file has less than 4 GiB.
+/// The number of a binlog file, the position in it and the row of the event, in an order: a file
+/// has less than 4 GiB.
 fn binlog(file: &str, position: i64, row: i64) -> u64 {
     let number = file
         .rsplit('.')

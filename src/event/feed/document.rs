@@ -1,5 +1,5 @@
-//! Documents: JSON whose numbers stay the texts they were written as, an exponent written out. A number of a document may be an amount, and an amount is
-//! never a float.
+//! Documents: JSON whose numbers stay the texts they were written as, an exponent written out. A
+//! number of a document may be an amount, and an amount is never a float.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json};
 use crate::event::decode::{Bad, Reason};
 use crate::event::without_exponent;
 
-/// How deep objects and arrays may lie in each other: no feed needs as much, and a message that does costs more than it says.
+/// How deep objects and arrays may lie in each other: no feed needs as much, and a message that
+/// does costs more than it says.
 pub(super) const DEPTH: usize = 32;
 
 /// An item of a message: its bytes, and what they say or why they say nothing.
@@ -77,7 +78,8 @@ fn tree(raw: &RawValue, depth: usize) -> Result<Json, Bad> {
     }
 }
 
-/// Where, in the bytes of a message, the value is that a JSON pointer leads to in one of its items: several places where members of one name are repeated.
+/// Where, in the bytes of a message, the value is that a JSON pointer leads to in one of its items:
+/// several places where members of one name are repeated.
 pub(super) fn spans(message: &[u8], item: &[u8], pointer: &str) -> Vec<Range<usize>> {
     let tokens = pointer.split('/').skip(1);
     let tokens = tokens.map(|token| token.replace("~1", "/").replace("~0", "~"));

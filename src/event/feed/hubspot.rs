@@ -1,13 +1,17 @@
-//! HubSpot's webhooks: <https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide>. A message is an array of events; each says one property of one
-//! object, a creation, a deletion, a restoration, a merge or an association. Objects have names of their own (`deal.propertyChange`), or a type's number
-//! (`object.propertyChange` with `objectTypeId`). Property changes are dated one by one; `eventId` is not unique, and is not needed.
+//! HubSpot's webhooks:
+//! <https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide>. A message is an
+//! array of events; each says one property of one object, a creation, a deletion, a restoration, a
+//! merge or an association. Objects have names of their own (`deal.propertyChange`), or a type's
+//! number (`object.propertyChange` with `objectTypeId`). Property changes are dated one by one;
+//! `eventId` is not unique, and is not needed.
 
 use serde_json::{Map, Value as Json, json};
 
 use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason, short};
 
-/// The names of types by their numbers: <https://developers.hubspot.com/docs/guides/api/crm/understanding-the-crm>.
+/// The names of types by their numbers:
+/// <https://developers.hubspot.com/docs/guides/api/crm/understanding-the-crm>.
 const TYPES: [(&str, &str); 9] = [
     ("0-1", "contact"),
     ("0-2", "company"),

@@ -1,4 +1,5 @@
-//! Items: what a rule reads of a row. It is the row itself, or the items of an array in it, each a row with the row it is in.
+//! Items: what a rule reads of a row. It is the row itself, or the items of an array in it, each a
+//! row with the row it is in.
 
 use serde_json::Value as Json;
 
@@ -8,13 +9,15 @@ use crate::event::mapping::{Rule, is_mark};
 
 /// How many items of a row a rule reads.
 const ITEMS: usize = 10_000;
-/// How many bytes the cells of all items may have together: each has those of the row it is in, too.
+/// How many bytes the cells of all items may have together: each has those of the row it is in,
+/// too.
 const BYTES: usize = 8 << 20;
 
 /// What a rule reads: a row, or an item in it.
 pub(super) type Read<'r> = Option<&'r Json>;
 
-/// The items that a rule reads of a row; the row alone (`None`) for a rule of rows. Where there is no array, or null, there are no items.
+/// The items that a rule reads of a row; the row alone (`None`) for a rule of rows. Where there is
+/// no array, or null, there are no items.
 ///
 /// # Errors
 /// What is there is no array of objects, or a very long one.
@@ -90,7 +93,8 @@ pub(super) fn cells(rule: &Rule, row: &Row, item: Read<'_>) -> Result<Vec<Cell>,
             (Some(item), None) => (item, column),
             (_, of_row) => (&row.columns, of_row.unwrap_or(column)),
         };
-        // What is hashed has to be found where a dead letter is redacted, so never inside of a text.
+        // What is hashed has to be found where a dead letter is redacted, so never inside of a
+        // text.
         let is_hashed = rule.hashed().any(|hashed| hashed == column);
         let text = match cell::text(holder, path) {
             Ok(None) if !is_hashed => cell::text_within(holder, path),

@@ -1,7 +1,9 @@
-//! Feeds: the change messages of CRMs and their databases as rows, which a mapping turns into assertions. One file per format.
+//! Feeds: the change messages of CRMs and their databases as rows, which a mapping turns into
+//! assertions. One file per format.
 //!
-//! A format knows how its source says what: which table a row is of, when and in which order it was so, which of its columns are said at
-//! all, and that a record is gone. What the columns mean, only the mapping knows.
+//! A format knows how its source says what: which table a row is of, when and in which order it was
+//! so, which of its columns are said at all, and that a record is gone. What the columns mean, only
+//! the mapping knows.
 
 pub mod avro;
 mod bounds;
@@ -35,7 +37,8 @@ pub enum Format {
     Json,
     /// Debezium's change events, with or without schemas, wrapped or flattened.
     Debezium,
-    /// Salesforce's Change Data Capture, as the platform sends it and as Confluent's connector writes it.
+    /// Salesforce's Change Data Capture, as the platform sends it and as Confluent's connector
+    /// writes it.
     SalesforceCdc,
     /// HubSpot's webhooks.
     HubspotWebhook,
@@ -159,7 +162,8 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed of a format, read through a mapping; times without an offset are those of the mapping's zone, else of the organisation's.
+    /// A feed of a format, read through a mapping; times without an offset are those of the
+    /// mapping's zone, else of the organisation's.
     pub fn new(format: Format, mapping: Mapping, organisation: &Calendar) -> Feed {
         let calendar = match mapping.zone {
             Some(zone) if zone != organisation.zone() => Calendar::new(zone, 1),
@@ -182,8 +186,9 @@ impl Feed {
         &self.mapping
     }
 
-    /// What a message of a topic asserts. It may be an array, of which each item is read by itself: those that can't be are rejected by their index, the
-    /// others count. A tombstone asserts nothing: what is gone was said by the message before it.
+    /// What a message of a topic asserts. It may be an array, of which each item is read by itself:
+    /// those that can't be are rejected by their index, the others count. A tombstone asserts
+    /// nothing: what is gone was said by the message before it.
     pub fn decode<'m>(
         &self,
         topic: &str,
@@ -210,7 +215,8 @@ impl Feed {
         decoded
     }
 
-    /// The same of a message in Avro or Protobuf, which is one item, by the schemas that its value and its key name.
+    /// The same of a message in Avro or Protobuf, which is one item, by the schemas that its value
+    /// and its key name.
     pub fn decode_by_schemas<'m>(
         &self,
         topic: &str,
@@ -278,7 +284,8 @@ impl Feed {
         Ok(rules)
     }
 
-    /// What a rule makes of a row whose cells are looked up, and the amounts it rounded; none if it doesn't read it.
+    /// What a rule makes of a row whose cells are looked up, and the amounts it rounded; none if it
+    /// doesn't read it.
     fn assertion(
         &self,
         rule: &Rule,
@@ -404,7 +411,8 @@ impl Feed {
     }
 }
 
-/// A cell that a rule looks at: the key that names its column, the column, and its text if it is there.
+/// A cell that a rule looks at: the key that names its column, the column, and its text if it is
+/// there.
 pub type Cell = (String, String, Option<String>);
 
 /// What a message would assert, and why.

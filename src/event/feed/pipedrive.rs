@@ -1,6 +1,8 @@
-//! Pipedrive's webhooks, version 1 (`current`, `previous`) and 2 (`data`, `previous`): <https://pipedrive.readme.io/docs/guide-for-webhooks> and
-//! <https://pipedrive.readme.io/docs/guide-for-webhooks-v2>. A row has all columns of its object. In version 1 a merged object names the one it became in
-//! `merged_to_id`; in version 2 a merge is a deletion and a change.
+//! Pipedrive's webhooks, version 1 (`current`, `previous`) and 2 (`data`, `previous`):
+//! <https://pipedrive.readme.io/docs/guide-for-webhooks> and
+//! <https://pipedrive.readme.io/docs/guide-for-webhooks-v2>. A row has all columns of its object.
+//! In version 1 a merged object names the one it became in `merged_to_id`; in version 2 a merge is
+//! a deletion and a change.
 
 use serde_json::{Map, Value as Json, json};
 

@@ -1,7 +1,11 @@
-//! Protobuf: messages in Confluent's wire format (<https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>: a zero, the id of the
-//! writer's schema, which of its messages it is, the message) as the documents that Avro and JSON give. Well-known types are what they stand for: instants, dates, decimals, wrapped values.
+//! Protobuf: messages in Confluent's wire format
+//! (<https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>:
+//! a zero, the id of the writer's schema, which of its messages it is, the message) as the
+//! documents that Avro and JSON give. Well-known types are what they stand for: instants, dates,
+//! decimals, wrapped values.
 //!
-//! A field that isn't there and whose schema can tell is null, which clears; one whose schema can't tell has its default.
+//! A field that isn't there and whose schema can tell is null, which clears; one whose schema can't
+//! tell has its default.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

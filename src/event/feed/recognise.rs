@@ -1,4 +1,5 @@
-//! Recognising a feed by its messages: the formats they may be in, the tables their rows are of, and the columns of these. Values are not kept.
+//! Recognising a feed by its messages: the formats they may be in, the tables their rows are of,
+//! and the columns of these. Values are not kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -80,7 +81,8 @@ fn of_item(item: &Json) -> Shape {
     Shape::Feed(Format::Json)
 }
 
-/// An envelope of Debezium's, or a row with what `ExtractNewRecordState` adds; with a schema beside it or without.
+/// An envelope of Debezium's, or a row with what `ExtractNewRecordState` adds; with a schema beside
+/// it or without.
 fn is_debezium(item: &Json) -> bool {
     let payload = member(item, "payload").filter(|_| member(item, "schema").is_some());
     let value = payload.unwrap_or(item);
@@ -142,11 +144,13 @@ impl fmt::Display for Look {
 pub struct Observed {
     /// How many rows.
     pub rows: u64,
-    /// Its columns by name, or by JSON pointer where they lie within an object, with what was in them; nothing where it was always null.
+    /// Its columns by name, or by JSON pointer where they lie within an object, with what was in
+    /// them; nothing where it was always null.
     pub columns: BTreeMap<String, BTreeSet<Look>>,
 }
 
-/// Notes the rows of a message, which is in this format, by their tables. What can't be read is passed over.
+/// Notes the rows of a message, which is in this format, by their tables. What can't be read is
+/// passed over.
 pub fn observe(
     format: Format,
     topic: &str,

@@ -1,6 +1,8 @@
-//! Redaction: messages for the dead letters, in which the columns that the mapping hashes are replaced by marks of their hashes. Everything else stays byte by byte.
+//! Redaction: messages for the dead letters, in which the columns that the mapping hashes are
+//! replaced by marks of their hashes. Everything else stays byte by byte.
 //!
-//! What is left says the same to the mapping as the message did: this is checked, not hoped for. Where it can't be shown, as in a message that can't be read, there is no redaction, and the
+//! What is left says the same to the mapping as the message did: this is checked, not hoped for.
+//! Where it can't be shown, as in a message that can't be read, there is no redaction, and the
 //! message has to be withheld.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +28,8 @@ pub struct Redacted {
 type Splices = BTreeMap<usize, (usize, String)>;
 
 impl Feed {
-    /// A message of a topic, or an item of one, without what its mapping hashes. `None` if it can't be known what that is, or if what is left would say something else.
+    /// A message of a topic, or an item of one, without what its mapping hashes. `None` if it can't
+    /// be known what that is, or if what is left would say something else.
     pub fn redact(&self, topic: &str, message: Message<'_>) -> Option<Redacted> {
         let value = message.value?;
         let items = document::items(value).ok()?;
@@ -60,7 +63,8 @@ impl Feed {
             .then_some(redacted)
     }
 
-    /// The hashed columns of rows, each with a rule that hashes it. Of a table that no rule reads nothing is known: the columns of all rules.
+    /// The hashed columns of rows, each with a rule that hashes it. Of a table that no rule reads
+    /// nothing is known: the columns of all rules.
     fn hashed<'f>(&'f self, rows: &[Row]) -> Vec<(&'f Rule, &'f str)> {
         let is_known = |row: &Row| self.mapping.rules.iter().any(|rule| rule.reads(&row.table));
         let is_any = rows.is_empty() || !rows.iter().all(is_known);
@@ -71,7 +75,8 @@ impl Feed {
             .collect()
     }
 
-    /// A key without the texts that its message hashes: the key itself may be one, or have one as a member, blanks and capitals aside.
+    /// A key without the texts that its message hashes: the key itself may be one, or have one as a
+    /// member, blanks and capitals aside.
     fn key(&self, key: &[u8], marks: &BTreeSet<String>) -> Vec<u8> {
         let rules = || self.mapping.rules.iter();
         let mark = |text: &str| {
@@ -94,7 +99,8 @@ impl Feed {
         spliced(key, &splices)
     }
 
-    /// True if what is left is read as the message was, but for the hashed columns, which have the marks of what they had.
+    /// True if what is left is read as the message was, but for the hashed columns, which have the
+    /// marks of what they had.
     fn says_the_same(
         &self,
         topic: &str,

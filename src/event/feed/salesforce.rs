@@ -1,15 +1,18 @@
-//! Salesforce's Change Data Capture: <https://developer.salesforce.com/docs/atlas.en-us.change_data_capture.meta/change_data_capture/cdc_message_structure.htm>. As the
-//! platform sends it, and as Confluent's source connector writes it, where fields that did not change are null: only what the header lists as changed
-//! is said.
+//! Salesforce's Change Data Capture:
+//! <https://developer.salesforce.com/docs/atlas.en-us.change_data_capture.meta/change_data_capture/cdc_message_structure.htm>.
+//! As the platform sends it, and as Confluent's source connector writes it, where fields that did
+//! not change are null: only what the header lists as changed is said.
 //!
-//! One event may name many records. Gap events say that something changed, not what: they are rejected, to be counted, listed and alerted on.
+//! One event may name many records. Gap events say that something changed, not what: they are
+//! rejected, to be counted, listed and alerted on.
 
 use serde_json::{Map, Value as Json};
 
 use super::{Change, Clock, Row, member, micros, not_an_event, text_member, whole};
 use crate::event::decode::{Bad, Reason, short};
 
-/// What the records of one event may come to together: far more than any does, as each has all fields of the event.
+/// What the records of one event may come to together: far more than any does, as each has all
+/// fields of the event.
 const MOST_BYTES: usize = 4 << 20;
 
 pub(super) fn rows(value: Json) -> Result<Vec<Row>, Bad> {
@@ -79,7 +82,8 @@ pub(super) fn rows(value: Json) -> Result<Vec<Row>, Bad> {
     Ok(rows.collect())
 }
 
-/// What is inside the envelopes of the streaming API (`payload`) and of the Pub/Sub API's clients (`payload` beside `replayId`).
+/// What is inside the envelopes of the streaming API (`payload`) and of the Pub/Sub API's clients
+/// (`payload` beside `replayId`).
 fn envelope(value: Json) -> Json {
     let inner = |value: &Json| {
         let paths = ["/data/payload", "/payload"];
@@ -134,13 +138,15 @@ fn ids_in(value: Json) -> Json {
 }
 
 fn is_id(text: &str) -> bool {
-    // Three characters of the object's kind, then a number that begins with the instance; words of fifteen letters are none.
+    // Three characters of the object's kind, then a number that begins with the instance; words of
+    // fifteen letters are none.
     text.len() == 15
         && text.bytes().all(|b| b.is_ascii_alphanumeric())
         && text.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// The id with eighteen characters of one with fifteen: a character more for five, that says which of them are capital letters.
+/// The id with eighteen characters of one with fifteen: a character more for five, that says which
+/// of them are capital letters.
 fn long_id(id: &str) -> String {
     if !is_id(id) {
         return id.to_owned();

@@ -1,5 +1,6 @@
-//! Track events in Segment's form: each is a row of a table that is called like the event. Columns are its properties, by name, and anything of the
-//! message by JSON pointer. Form: <https://segment.com/docs/connections/spec/track/>.
+//! Track events in Segment's form: each is a row of a table that is called like the event. Columns
+//! are its properties, by name, and anything of the message by JSON pointer. Form:
+//! <https://segment.com/docs/connections/spec/track/>.
 
 use serde_json::{Map, Value as Json};
 

@@ -481,7 +481,8 @@ fn salesforce_says_only_what_changed_and_ids_of_both_lengths_are_one() {
 
 #[test]
 fn eighteen_characters_say_which_of_fifteen_are_capitals() {
-    // From Salesforce's own account of the two forms: the case of the first fifteen decides the last three.
+    // From Salesforce's own account of the two forms: the case of the first fifteen decides the
+    // last three.
     let long = |id: &str| {
         let value = salesforce("DELETE", &format!(r#"["{id}"]"#), "", "");
         decode(Format::SalesforceCdc, &value)[0].1.clone()

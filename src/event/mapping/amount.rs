@@ -1,4 +1,5 @@
-//! Amounts as people and databases write them, by a notation that the mapping states: nothing about them is guessed.
+//! Amounts as people and databases write them, by a notation that the mapping states: nothing about
+//! them is guessed.
 
 use crate::event::{DECIMAL_ONE, Decimal, without_exponent};
 
@@ -22,7 +23,8 @@ impl Notation {
     pub fn read(&self, text: &str) -> Option<(Decimal, bool)> {
         let plain = match (self.decimal, self.grouping) {
             (None, None) => without_exponent(text.trim())?.into_owned(),
-            // A floating-point number that is large is written with an exponent, whatever people write.
+            // A floating-point number that is large is written with an exponent, whatever people
+            // write.
             (None | Some('.'), _) if is_float(text) => without_exponent(text.trim())?.into_owned(),
             (decimal, grouping) => normal(text, decimal.unwrap_or('.'), grouping)?,
         };
@@ -50,7 +52,8 @@ fn is_float(text: &str) -> bool {
     text.bytes().all(is_of_float) && text.ends_with(|c: char| c.is_ascii_digit())
 }
 
-/// `$1,200.00`, `(300.00)`, `1.234,56 €` as a plain decimal. What stands beside the number is a currency's sign or code; every group has three digits.
+/// `$1,200.00`, `(300.00)`, `1.234,56 €` as a plain decimal. What stands beside the number is a
+/// currency's sign or code; every group has three digits.
 fn normal(text: &str, decimal: char, grouping: Option<char>) -> Option<String> {
     let text = text.trim();
     let (inner, is_in_parentheses) = match text.strip_prefix('(') {

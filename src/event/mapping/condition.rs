@@ -36,14 +36,16 @@ impl Condition {
         self.0.iter().map(|(column, _)| column.as_str())
     }
 
-    /// True if it holds. A cell that isn't there holds nothing, and so is equal to no text, not even a blank one.
+    /// True if it holds. A cell that isn't there holds nothing, and so is equal to no text, not
+    /// even a blank one.
     pub fn holds<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().all(|(column, texts)| {
             cell(column).is_some_and(|cell| texts.iter().any(|text| is_same(cell.trim(), text)))
         })
     }
 
-    /// True if a cell that says something holds none of its texts. Of a row that is deleted, blank and 0 may stand for anything.
+    /// True if a cell that says something holds none of its texts. Of a row that is deleted, blank
+    /// and 0 may stand for anything.
     pub fn is_refuted<'a>(&self, cell: &impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().any(|(column, texts)| {
             let cell = cell(column).map_or("", str::trim);

@@ -1,6 +1,8 @@
-//! Items: rules that read the items of an array in a row as rows of their own, such as the refunds of an order.
+//! Items: rules that read the items of an array in a row as rows of their own, such as the refunds
+//! of an order.
 //!
-//! The columns of such a rule are the item's; those that begin with `../` are the row's: `../customer_id`.
+//! The columns of such a rule are the item's; those that begin with `../` are the row's:
+//! `../customer_id`.
 
 use super::{MappingError, Rule, pointer};
 
@@ -12,7 +14,8 @@ const EACH: &str = "/*/";
 pub(super) struct Items(String);
 
 impl Items {
-    /// Reads a JSON pointer to an array, in which `*` is each item: `/refunds`, `/refunds/*/transactions`.
+    /// Reads a JSON pointer to an array, in which `*` is each item: `/refunds`,
+    /// `/refunds/*/transactions`.
     ///
     /// # Errors
     /// What would be right.
@@ -30,7 +33,8 @@ impl Items {
 }
 
 impl Rule {
-    /// The pointers that lead to its items, each from the items of the one before; none if its rows are no items.
+    /// The pointers that lead to its items, each from the items of the one before; none if its rows
+    /// are no items.
     pub fn items(&self) -> Option<impl Iterator<Item = String>> {
         let Items(pointer) = self.items.as_ref()?;
         let parts = pointer[1..].split(EACH);
@@ -50,7 +54,8 @@ impl Rule {
         self.column_of_row(column).map(pointer)
     }
 
-    /// A rule reads a hashed column of an item in no dead letter again: where items are in a message only the message knows.
+    /// A rule reads a hashed column of an item in no dead letter again: where items are in a
+    /// message only the message knows.
     pub(super) fn check_items(&self) -> Result<(), MappingError> {
         let mut uses = self.uses();
         match uses.find(|(_, column, by)| by.is_some() && self.column_of_row(column).is_none()) {

@@ -1,6 +1,8 @@
-//! The mapping: which columns of a source feed which canonical fields, and how a row becomes an assertion.
+//! The mapping: which columns of a source feed which canonical fields, and how a row becomes an
+//! assertion.
 //!
-//! It is applied to an abstract row, a look-up from names to texts, so that rows of a CSV file and messages of a feed are mapped alike.
+//! It is applied to an abstract row, a look-up from names to texts, so that rows of a CSV file and
+//! messages of a feed are mapped alike.
 
 mod amount;
 mod condition;
@@ -110,7 +112,8 @@ impl FileForm {
 /// A checked mapping: every entity, field and word in it exists.
 #[derive(Debug)]
 pub struct Mapping {
-    /// What the numbers mean, if the mapping says so: as it is written, for whoever knows definitions.
+    /// What the numbers mean, if the mapping says so: as it is written, for whoever knows
+    /// definitions.
     pub definitions: Option<toml::Value>,
     form: FileForm,
     files: BTreeMap<String, FileForm>,
@@ -201,7 +204,8 @@ impl Mapping {
         }
     }
 
-    /// The names of the columns that are looked for in a file: by the rules that read it, and by those that join it to another.
+    /// The names of the columns that are looked for in a file: by the rules that read it, and by
+    /// those that join it to another.
     pub fn columns_of(&self, file: &str) -> BTreeSet<&str> {
         let mut columns = BTreeSet::new();
         for rule in &self.rules {
@@ -261,7 +265,8 @@ pub fn pointer(column: &str) -> String {
     }
 }
 
-/// A column is hashed everywhere in the same rows, and alike: a dead letter that is redacted has one hash of it and nothing else.
+/// A column is hashed everywhere in the same rows, and alike: a dead letter that is redacted has
+/// one hash of it and nothing else.
 fn check_hashed(rules: &[Rule]) -> Result<(), MappingError> {
     for (rule, other) in rules
         .iter()

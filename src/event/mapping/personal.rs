@@ -1,10 +1,13 @@
 //! Personal data: texts of which only a keyed hash is kept.
 //!
-//! The hash is HMAC-SHA-256 (RFC 2104 over FIPS 180-4), cut to its first 128 bits and written as 32 hexadecimal digits. It is a standard that databases and
-//! languages have, so that whoever holds the key finds the records of a person without us. Blanks around a text are cut off; its case counts unless the mapping says `ignore_case`. The
-//! name of the field is not hashed, so one text has one hash wherever it stands.
+//! The hash is HMAC-SHA-256 (RFC 2104 over FIPS 180-4), cut to its first 128 bits and written as 32
+//! hexadecimal digits. It is a standard that databases and languages have, so that whoever holds
+//! the key finds the records of a person without us. Blanks around a text are cut off; its case
+//! counts unless the mapping says `ignore_case`. The name of the field is not hashed, so one text
+//! has one hash wherever it stands.
 //!
-//! A *mark* stands for a text in a dead letter that was redacted: it names the key by its fingerprint, so that a hash is known as one, and is not hashed again.
+//! A *mark* stands for a text in a dead letter that was redacted: it names the key by its
+//! fingerprint, so that a hash is known as one, and is not hashed again.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -79,7 +79,8 @@ pub struct Rule {
     pub(super) items: Option<Items>,
     when: Condition,
     otherwise: Otherwise,
-    /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not whether it is there.
+    /// A row is a part of a record that is whole elsewhere: it says some of its fields, and not
+    /// whether it is there.
     pub partial: bool,
     /// Its own id, of a part that is known by it.
     row: Option<Row>,
@@ -293,7 +294,8 @@ impl Rule {
         self.uses().map(|(key, column, _)| (key, column))
     }
 
-    /// The columns it reads, each with the key that names it and with the source that hashes it; without one it is read in the clear.
+    /// The columns it reads, each with the key that names it and with the source that hashes it;
+    /// without one it is read in the clear.
     pub(super) fn uses(&self) -> impl Iterator<Item = (String, &str, Option<&Source>)> {
         let fields = self.fields.iter();
         let fields = fields
@@ -319,7 +321,8 @@ impl Rule {
         ids.chain(when).chain(columns)
     }
 
-    /// True if another rule reads the same rows as the same records, and as the whole of them: then it says whether they are there.
+    /// True if another rule reads the same rows as the same records, and as the whole of them: then
+    /// it says whether they are there.
     pub fn is_part_of(&self, other: &Rule) -> bool {
         let is_whole = self.partial && !other.partial && self.reads_rows_of(other);
         let is_same = (self.id(), &self.id_prefix) == (other.id(), &other.id_prefix);
@@ -374,8 +377,9 @@ impl Rule {
         sources.map(Source::hashing)
     }
 
-    /// What a row says. `cell` looks a column up: `None` where the row has no such cell, which asserts nothing; an empty cell asserts that
-    /// there is nothing. Without a time of its own the row is of its clock's, else of `context`'s. `None` if the rule doesn't read the row.
+    /// What a row says. `cell` looks a column up: `None` where the row has no such cell, which
+    /// asserts nothing; an empty cell asserts that there is nothing. Without a time of its own the
+    /// row is of its clock's, else of `context`'s. `None` if the rule doesn't read the row.
     ///
     /// # Errors
     /// The reason and the field, with what would be right.
@@ -465,7 +469,8 @@ impl Rule {
         Ok((values, rounded))
     }
 
-    /// That the record of a row isn't there any more: of the row only its id and time are read; of a part that is known by the row's own id, that one.
+    /// That the record of a row isn't there any more: of the row only its id and time are read; of
+    /// a part that is known by the row's own id, that one.
     ///
     /// # Errors
     /// As [`Rule::apply`].

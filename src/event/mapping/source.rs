@@ -289,7 +289,8 @@ impl Source {
         &mut self.hashing
     }
 
-    /// What it finds in a row; `None` where the row doesn't have the cells that tell. Where no case holds it is blank.
+    /// What it finds in a row; `None` where the row doesn't have the cells that tell. Where no case
+    /// holds it is blank.
     pub fn find<'a>(&'a self, cell: &impl Fn(&str) -> Option<&'a str>) -> Option<Found<'a>> {
         for case in &self.cases {
             if case.when.is_open(cell) {
@@ -320,7 +321,8 @@ impl Source {
         }
     }
 
-    /// What stands for the text of a hashed column in a dead letter, so that the source finds the same in it.
+    /// What stands for the text of a hashed column in a dead letter, so that the source finds the
+    /// same in it.
     ///
     /// # Errors
     /// There is no key.

@@ -7,7 +7,8 @@ use chrono_tz::Tz;
 use crate::event::{rounded, scaled, without_exponent};
 use crate::window::{When, date};
 
-/// The first day of Excel's count that its leap-year error leaves right: 1 March 1900 is 61. Days are counted from here.
+/// The first day of Excel's count that its leap-year error leaves right: 1 March 1900 is 61. Days
+/// are counted from here.
 const EXCEL_ZERO: i32 = -25_569;
 /// The days of that count that are taken.
 const EXCEL_DAYS: std::ops::Range<i32> = 61..3_000_000;
@@ -52,7 +53,8 @@ impl Format {
         }
     }
 
-    /// An instant if the text has an offset or counts from the epoch; the zone's local time if it has a time of day; else a date.
+    /// An instant if the text has an offset or counts from the epoch; the zone's local time if it
+    /// has a time of day; else a date.
     pub fn read(&self, text: &str, zone: Tz) -> Option<When> {
         let whole = || scaled(text, 0);
         let pattern = match self {

@@ -1,5 +1,6 @@
-//! The bad items of a message as dead letters. A few are set aside one by one; of many, the message is set aside once and names them: a message that has a
-//! million bad items does not become a million messages, each with its key and headers.
+//! The bad items of a message as dead letters. A few are set aside one by one; of many, the message
+//! is set aside once and names them: a message that has a million bad items does not become a
+//! million messages, each with its key and headers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -97,7 +98,8 @@ fn ranges(numbers: impl Iterator<Item = u32>) -> String {
 }
 
 impl DeadLetter {
-    /// The dead letters of what was rejected of a message of this `origin` that has these headers: one an item, or one for all of them.
+    /// The dead letters of what was rejected of a message of this `origin` that has these headers:
+    /// one an item, or one for all of them.
     pub fn of(
         message: &impl Message,
         headers: &[Header<'_>],

@@ -66,7 +66,8 @@ pub enum State {
     Open,
     /// It was replayed.
     Replayed,
-    /// The same item was dead-lettered twice, since it was read twice: for example after a crash. The other dead letter counts for both.
+    /// The same item was dead-lettered twice, since it was read twice: for example after a crash.
+    /// The other dead letter counts for both.
     Repeated,
 }
 
@@ -92,7 +93,8 @@ pub struct StoredDeadLetter {
     pub dead_letter: DeadLetter,
 }
 
-/// What distinguishes items: topic, origin and bytes. The bytes, because a topic that was recreated has its offsets twice.
+/// What distinguishes items: topic, origin and bytes. The bytes, because a topic that was recreated
+/// has its offsets twice.
 type Identity = u128;
 
 fn identity(dead_letter: &DeadLetter) -> Identity {
@@ -130,7 +132,8 @@ struct Span {
 }
 
 impl DeadLetters {
-    /// Reads where the topic ends now, and which of its dead letters were replayed. Blocks; it reads the topic once.
+    /// Reads where the topic ends now, and which of its dead letters were replayed. Blocks; it
+    /// reads the topic once.
     ///
     /// # Errors
     /// There is no such topic, or what Kafka answered.
@@ -213,7 +216,8 @@ impl DeadLetters {
         self.foreign
     }
 
-    /// Hands every dead letter over, partition by partition, oldest first. Blocks; it reads the topic once more.
+    /// Hands every dead letter over, partition by partition, oldest first. Blocks; it reads the
+    /// topic once more.
     ///
     /// # Errors
     /// What Kafka answered, or the first error of `take`.

@@ -1,4 +1,5 @@
-//! Replay: dead letters that can be decoded now go back to their topics, with their origins; then each is marked as replayed.
+//! Replay: dead letters that can be decoded now go back to their topics, with their origins; then
+//! each is marked as replayed.
 
 use futures::future::join_all;
 use rdkafka::producer::FutureRecord;
@@ -67,10 +68,12 @@ impl Replay {
         })
     }
 
-    /// Sends dead letters back to their topics, then marks those that Kafka took; returns its answer for each.
+    /// Sends dead letters back to their topics, then marks those that Kafka took; returns its
+    /// answer for each.
     ///
     /// # Errors
-    /// A dead letter was replayed and can't be marked. The next replay sends it once more, which changes nothing.
+    /// A dead letter was replayed and can't be marked. The next replay sends it once more, which
+    /// changes nothing.
     pub async fn send_back(
         &self,
         dead_letters: &[StoredDeadLetter],

@@ -1,4 +1,5 @@
-//! The gauges of one shard. Those of an instance are sums over its shards, so each shard adds what has changed of its own.
+//! The gauges of one shard. Those of an instance are sums over its shards, so each shard adds what
+//! has changed of its own.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use crate::telemetry::Telemetry;
 
 /// How often the state is measured at the most.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// Measuring walks the whole state, so that a large one is measured less often: it may take one part in so many of the shard's time.
+/// Measuring walks the whole state, so that a large one is measured less often: it may take one
+/// part in so many of the shard's time.
 const MEASURE_SHARE: u32 = 100;
 
 /// What a shard counts and exports. Once dropped, the shard counts no more.
@@ -45,7 +47,8 @@ impl ShardGauges {
         }
     }
 
-    /// Exports what was folded since, the rows that wait, whether the shard is backpressured, and, when due, the size of the state.
+    /// Exports what was folded since, the rows that wait, whether the shard is backpressured, and,
+    /// when due, the size of the state.
     pub fn show(&mut self, owner: &Owner, is_backpressured: bool, now: Instant) {
         self.count(owner);
         let mut shown = Exported {

@@ -1,4 +1,5 @@
-//! The thread of one shard: restores it, folds its messages in order, sends its flushes to the writer, and releases it.
+//! The thread of one shard: restores it, folds its messages in order, sends its flushes to the
+//! writer, and releases it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +29,9 @@ use crate::record::{Entity, Home};
 const POLL: Duration = Duration::from_millis(20);
 /// How many messages are folded before anything else is checked.
 const STRIDE: usize = 1_000;
-/// How many flushes' worth of rows that later ones don't replace a shard lets wait before it stops folding: the second fills while the first
-/// is on its way. With 50,000 rows a flush that is about 40 MB a shard.
+/// How many flushes' worth of rows that later ones don't replace a shard lets wait before it stops
+/// folding: the second fills while the first is on its way. With 50,000 rows a flush that is about
+/// 40 MB a shard.
 const UNMERGED_FLUSHES: usize = 2;
 
 /// How a shard's thread is stopped.
@@ -79,7 +81,8 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         }
     }
 
-    /// Reports what is wrong and waits until the shard is revoked. It stays assigned meanwhile, so that no other instance fails for the same reason.
+    /// Reports what is wrong and waits until the shard is revoked. It stays assigned meanwhile, so
+    /// that no other instance fails for the same reason.
     fn wait_to_be_revoked(&self, problem: &str) {
         let Folding {
             telemetry, health, ..
@@ -99,7 +102,8 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         self.leave(false);
     }
 
-    /// Notes, if the process is ending, whether this shard is flushed to the last message it folded.
+    /// Notes, if the process is ending, whether this shard is flushed to the last message it
+    /// folded.
     fn leave(&self, is_flushed: bool) {
         if !is_flushed && self.process_stop.load(Ordering::Acquire) {
             self.left_over.store(true, Ordering::Release);
@@ -130,8 +134,9 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
                     records = counted(&owner),
                     "shard taken on"
                 );
-                // An earlier owner's commit may have been refused in the rebalance; until something is folded there would be no other,
-                // and a lag would be exported that is none. It can't fail: what Kafka refuses is only noted.
+                // An earlier owner's commit may have been refused in the rebalance; until something
+                // is folded there would be no other, and a lag would be exported that is none. It
+                // can't fail: what Kafka refuses is only noted.
                 let _ = self
                     .runtime
                     .block_on(log.commit(&[(self.shard, owner.position())]));
@@ -213,8 +218,8 @@ impl<S: Store + Clone + 'static> ShardThread<S> {
         }
     }
 
-    /// Folds what is there, up to a stride, or until `bound` rows wait that later ones don't replace. Waiting for a message blocks: the
-    /// thread has nothing else to do.
+    /// Folds what is there, up to a stride, or until `bound` rows wait that later ones don't
+    /// replace. Waiting for a message blocks: the thread has nothing else to do.
     async fn fold_some(
         &self,
         owner: &mut Owner,

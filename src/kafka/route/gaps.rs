@@ -1,5 +1,6 @@
-//! Gaps: messages that an input topic's retention took before they were read. Nothing can bring them back, but they are never stepped over in
-//! silence: a dead letter names them, before the input offset moves past them.
+//! Gaps: messages that an input topic's retention took before they were read. Nothing can bring
+//! them back, but they are never stepped over in silence: a dead letter names them, before the
+//! input offset moves past them.
 
 use std::collections::BTreeMap;
 
@@ -22,8 +23,9 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// The part of it below the oldest offset that its partition keeps: what retention took. What else is missing in a topic (markers of transactions, messages that
-    /// were compacted away or never committed) was never there to be read.
+    /// The part of it below the oldest offset that its partition keeps: what retention took. What
+    /// else is missing in a topic (markers of transactions, messages that were compacted away or
+    /// never committed) was never there to be read.
     pub fn below(self, lows: &BTreeMap<Input, i64>) -> Option<Gap> {
         let to = self.to.min(*lows.get(&self.input)?);
         (self.from < to).then_some(Gap { to, ..self })
@@ -85,8 +87,8 @@ pub fn runs(messages: &[impl Message]) -> Vec<Run> {
     runs
 }
 
-/// What runs leave out. `next` has, by partition, the next offset expected, and is updated. A smaller offset than that is no gap:
-/// the topic was recreated, or is read again.
+/// What runs leave out. `next` has, by partition, the next offset expected, and is updated. A
+/// smaller offset than that is no gap: the topic was recreated, or is read again.
 pub fn jumps(runs: Vec<Run>, next: &mut BTreeMap<Input, i64>) -> Vec<Gap> {
     let mut gaps = Vec::new();
     for Run {

@@ -1,4 +1,5 @@
-//! The route's membership of its consumer group: messages in, commits out, partitions paused, and the partitions revoked.
+//! The route's membership of its consumer group: messages in, commits out, partitions paused, and
+//! the partitions revoked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,7 +65,8 @@ impl fmt::Display for Input {
     }
 }
 
-/// Records the partitions a rebalance revokes. It is called within the poll that reports them, so nothing polled later is of an earlier assignment.
+/// Records the partitions a rebalance revokes. It is called within the poll that reports them, so
+/// nothing polled later is of an earlier assignment.
 #[derive(Default)]
 struct Watch {
     revoked: Mutex<Vec<Input>>,
@@ -98,7 +100,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// Joins a group, to read these topics; `reset` decides where to begin when the committed offset is not there.
+    /// Joins a group, to read these topics; `reset` decides where to begin when the committed
+    /// offset is not there.
     ///
     /// # Errors
     /// If the properties make no consumer.
@@ -153,7 +156,8 @@ impl Group {
         Ok(messages)
     }
 
-    /// The partitions revoked since the last call. What [`Group::collect`] has just given of them was read before.
+    /// The partitions revoked since the last call. What [`Group::collect`] has just given of them
+    /// was read before.
     pub fn revoked(&self) -> Vec<Input> {
         std::mem::take(
             &mut *self
@@ -195,7 +199,8 @@ impl Group {
         sought.is_ok()
     }
 
-    /// Up to where inputs were done when they were given to this member; those without a commit are left out.
+    /// Up to where inputs were done when they were given to this member; those without a commit are
+    /// left out.
     ///
     /// # Errors
     /// What Kafka answered.
@@ -235,7 +240,8 @@ impl Group {
             list.add_partition_offset(&input.topic, input.partition, Offset::Offset(*offset))
         });
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
-            // Another member has the partition by now; it will route these once more, which changes nothing.
+            // Another member has the partition by now; it will route these once more, which changes
+            // nothing.
             tracing::debug!(%error, "a commit of the route group failed");
         }
     }

@@ -1,5 +1,7 @@
-//! A worker: one input partition on its way. How far it is routed, which of its dead letters are not acknowledged yet, and so how far it may be
-//! committed. Partitions don't wait for each other: one whose dead letters can't be written, or whose schema can't be fetched, is paused, and the others go on.
+//! A worker: one input partition on its way. How far it is routed, which of its dead letters are
+//! not acknowledged yet, and so how far it may be committed. Partitions don't wait for each other:
+//! one whose dead letters can't be written, or whose schema can't be fetched, is paused, and the
+//! others go on.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +16,8 @@ use crate::pipeline::OutsideError;
 use crate::pipeline::flush::backoff;
 use crate::telemetry::Telemetry;
 
-/// How many dead letters of a partition may wait for their acknowledgements before no more of it is read.
+/// How many dead letters of a partition may wait for their acknowledgements before no more of it is
+/// read.
 const DEAD_LETTERS: usize = 1_000;
 /// How many bytes of dead letters may.
 const LETTER_BYTES: usize = 16 << 20;
@@ -34,7 +37,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes a dead letter, however long it takes. Even a refusal is retried: once the topic is fixed, no restart is needed.
+    /// Writes a dead letter, however long it takes. Even a refusal is retried: once the topic is
+    /// fixed, no restart is needed.
     async fn write(self, dead_letter: DeadLetter, failure: Failure) {
         let mut attempt = 0;
         while let Err(error) = dead_letter
@@ -143,7 +147,8 @@ impl PartitionWorker {
         self.routed = Some(offset);
     }
 
-    /// The message at `offset` can't be decoded yet, as its schema can't be fetched; nothing from there on is routed until it is read again.
+    /// The message at `offset` can't be decoded yet, as its schema can't be fetched; nothing from
+    /// there on is routed until it is read again.
     pub fn wait_for_schema(&mut self, offset: i64, waiting: Waiting) {
         self.lacks_schema = Some(LacksSchema {
             offset,
@@ -177,7 +182,8 @@ impl PartitionWorker {
         self.lacks_schema = None;
     }
 
-    /// Takes note of what was written since. A write that ended otherwise, by a panic, is never taken for done.
+    /// Takes note of what was written since. A write that ended otherwise, by a panic, is never
+    /// taken for done.
     pub fn look(&mut self) {
         while let Some(done) = self.writes.try_join_next() {
             let Ok((offset, size)) = done else { continue };
@@ -199,7 +205,8 @@ impl PartitionWorker {
         !self.waiting.is_empty() && lock(&self.failure).is_none()
     }
 
-    /// Whether it should be paused: it waits for a schema, or too much waits to be written, or can't be. It stays so until nothing waits any more.
+    /// Whether it should be paused: it waits for a schema, or too much waits to be written, or
+    /// can't be. It stays so until nothing waits any more.
     pub fn should_pause(&self) -> bool {
         let is_full = self.writes.len() > DEAD_LETTERS || self.bytes > LETTER_BYTES;
         self.is_waiting()
@@ -223,7 +230,8 @@ impl PartitionWorker {
         ))
     }
 
-    /// The offset to be committed, if there is a new one: everything below it is in the log or among the dead letters.
+    /// The offset to be committed, if there is a new one: everything below it is in the log or
+    /// among the dead letters.
     pub fn commit(&mut self) -> Option<i64> {
         let waiting = self
             .waiting

@@ -1,4 +1,5 @@
-//! The library's functions as `chdb.h` of this release declares them, and the calls that several statements share.
+//! The library's functions as `chdb.h` of this release declares them, and the calls that several
+//! statements share.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::ManuallyDrop;
@@ -51,14 +52,16 @@ pub struct Api {
 
 impl Api {
     pub fn load(path: &Path) -> Result<Self, libloading::Error> {
-        // SAFETY: the library's initialisers run here; `make clickhouse-engine` has checked its sha256, and a path in
-        // DEALPULSE_LIBCHDB is the user's own choice of code to run. It is never unloaded: see the module's text.
+        // SAFETY: the library's initialisers run here; `make clickhouse-engine` has checked its
+        // sha256, and a path in DEALPULSE_LIBCHDB is the user's own choice of code to run. It is
+        // never unloaded: see the module's text.
         let library = ManuallyDrop::new(unsafe { Library::new(path) }?);
 
         macro_rules! function {
             ($name:literal) => {
-                // SAFETY: the field's type is the function's declaration in chdb.h of this release, and the pointer
-                // stays valid after the symbol is dropped because the library stays loaded for good.
+                // SAFETY: the field's type is the function's declaration in chdb.h of this release,
+                // and the pointer stays valid after the symbol is dropped because the library stays
+                // loaded for good.
                 unsafe { *library.get(concat!("chdb_", $name))? }
             };
         }
@@ -96,8 +99,9 @@ impl Api {
         let name_lengths: Vec<_> = params.iter().map(|(n, _)| n.len()).collect();
         let values: Vec<_> = params.iter().map(|(_, v)| v.as_ptr().cast()).collect();
         let value_lengths: Vec<_> = params.iter().map(|(_, v)| v.len()).collect();
-        // SAFETY: `session` belongs to an open connection that the caller borrows mutably, so nothing else runs on it;
-        // every pointer goes with its length, outlives the call, and the library copies what it keeps.
+        // SAFETY: `session` belongs to an open connection that the caller borrows mutably, so
+        // nothing else runs on it; every pointer goes with its length, outlives the call, and the
+        // library copies what it keeps.
         unsafe {
             function(
                 session,
@@ -120,8 +124,9 @@ impl Api {
             return Err(EngineError::from_text("the engine gave no result".into()));
         };
         let result = result.as_ptr();
-        // SAFETY: `result` is a live result of this library that is used nowhere else; its error and its buffer are
-        // copied before it is destroyed, and the buffer is only read when the library reports that it has bytes.
+        // SAFETY: `result` is a live result of this library that is used nowhere else; its error
+        // and its buffer are copied before it is destroyed, and the buffer is only read when the
+        // library reports that it has bytes.
         unsafe {
             let outcome = match message((self.result_error)(result)) {
                 Some(text) => Err(EngineError::from_text(text)),

@@ -1,5 +1,5 @@
-//! ClickHouse's compressed blocks, as `decompress=1` and `compress=1` use them:
-//! `[16 B CityHash128 of all that follows][method][u32 size with this 9 B header][u32 raw size][data]`.
+//! ClickHouse's compressed blocks, as `decompress=1` and `compress=1` use them: `[16 B CityHash128
+//! of all that follows][method][u32 size with this 9 B header][u32 raw size][data]`.
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -10,8 +10,8 @@ const HEADER: usize = 9;
 const METHOD_NONE: u8 = 0x02;
 const METHOD_LZ4: u8 = 0x82;
 
-/// The most one block may hold once decompressed, in bytes: ClickHouse's writers make blocks of a megabyte, and a forged
-/// size must not take the memory.
+/// The most one block may hold once decompressed, in bytes: ClickHouse's writers make blocks of a
+/// megabyte, and a forged size must not take the memory.
 const MAX_RAW: usize = 256 << 20;
 
 /// The decompressed blocks of a body. Ends after the first error.

@@ -1,4 +1,5 @@
-//! One request's statement on the engine: its settings, its rows, its result. Everything here blocks.
+//! One request's statement on the engine: its settings, its rows, its result. Everything here
+//! blocks.
 
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use crate::local::chdb::{Connection, Engine, EngineError, Param};
 /// Raw bytes in one compressed block of a result, as ClickHouse cuts them.
 const BLOCK: usize = 1 << 20;
 
-/// Bytes of the disk that are left alone. On a disk without a byte left the engine acknowledges inserts all the same (seen with 26.7.2) and leaves
-/// parts with empty files behind, so this is prevented: what it has started, merges included, still has space.
+/// Bytes of the disk that are left alone. On a disk without a byte left the engine acknowledges
+/// inserts all the same (seen with 26.7.2) and leaves parts with empty files behind, so this is
+/// prevented: what it has started, merges included, still has space.
 const RESERVE: u64 = 64 << 20;
 
 /// What a request asks for.
@@ -142,10 +144,12 @@ fn is_on(value: &str) -> bool {
     value != "0" && value != "false"
 }
 
-/// What a running statement sends to its response, in this order: pieces, then the end or a failure.
+/// What a running statement sends to its response, in this order: pieces, then the end or a
+/// failure.
 pub enum Part {
     Chunk(Bytes),
-    /// Only as the first part: later the response has begun, and a failure is a piece of text that no end follows.
+    /// Only as the first part: later the response has begun, and a failure is a piece of text that
+    /// no end follows.
     Failed(EngineError),
     End,
 }
@@ -161,7 +165,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// `cut_off` turning true ends the response from our side; `tag` marks an error inside a response.
+    /// `cut_off` turning true ends the response from our side; `tag` marks an error inside a
+    /// response.
     pub fn new(
         runtime: Handle,
         parts: mpsc::Sender<Part>,
@@ -255,7 +260,8 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
     let mut connection = connect(engine)?;
     job.prepare(&mut connection)?;
 
-    // Where the query string holds all but the rows, the body is rows, and is not copied into a text.
+    // Where the query string holds all but the rows, the body is rows, and is not copied into a
+    // text.
     if let Ok(Statement::Insert {
         head,
         format: Some(format),
@@ -305,7 +311,8 @@ fn insert(
         }
     }
     insert.finish()?;
-    // Another program may have taken the space meanwhile. An insert that is not acknowledged is sent again.
+    // Another program may have taken the space meanwhile. An insert that is not acknowledged is
+    // sent again.
     check_space(connection)
 }
 
@@ -357,7 +364,8 @@ fn select(
     sink.chunk(result.into())
 }
 
-/// The length of RowBinaryWithNamesAndTypes' header: the number of columns, then as many names and as many types.
+/// The length of RowBinaryWithNamesAndTypes' header: the number of columns, then as many names and
+/// as many types.
 fn header_length(document: &[u8]) -> Option<usize> {
     let mut rest = document;
     let columns = read_varint(&mut rest)?;

@@ -1,10 +1,11 @@
-//! Just enough of ClickHouse's syntax to part an INSERT from its rows, to find the FORMAT, and to refuse two statements at once.
+//! Just enough of ClickHouse's syntax to part an INSERT from its rows, to find the FORMAT, and to
+//! refuse two statements at once.
 
 /// The kind of a request's statement.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Statement<'a> {
-    /// An INSERT of rows: the statement without FORMAT or VALUES, the format of the rows if it was named, and the rows
-    /// that were in the text itself.
+    /// An INSERT of rows: the statement without FORMAT or VALUES, the format of the rows if it was
+    /// named, and the rows that were in the text itself.
     Insert {
         head: &'a [u8],
         format: Option<&'a str>,
@@ -19,7 +20,8 @@ pub enum Statement<'a> {
 pub enum NotOne {
     Empty,
     Several,
-    /// Words for a terminal, such as `exit` or `?? question`: the engine would obey them, a server doesn't.
+    /// Words for a terminal, such as `exit` or `?? question`: the engine would obey them, a server
+    /// doesn't.
     Foreign,
 }
 
@@ -62,7 +64,8 @@ pub fn parse(sql: &[u8]) -> Result<Statement<'_>, NotOne> {
     Ok(Statement::Other { format })
 }
 
-/// Finds where the rows of an INSERT begin; `None` if they come from elsewhere, such as a SELECT or a file.
+/// Finds where the rows of an INSERT begin; `None` if they come from elsewhere, such as a SELECT or
+/// a file.
 fn insert<'a>(sql: &'a [u8], mut tokens: Tokens<'a>) -> Option<Statement<'a>> {
     let mut depth = 0;
     let mut names_table = true;
@@ -107,7 +110,8 @@ fn insert<'a>(sql: &'a [u8], mut tokens: Tokens<'a>) -> Option<Statement<'a>> {
     })
 }
 
-/// Rows begin after the blanks and the one line end that follow the format's name, as ClickHouse reads them.
+/// Rows begin after the blanks and the one line end that follow the format's name, as ClickHouse
+/// reads them.
 fn after_line_end(rows: &[u8]) -> &[u8] {
     let blanks = rows
         .iter()
@@ -181,7 +185,8 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
-/// The length of a quoted thing with its quotes; a doubled quote is read as two things in a row, which does no harm here.
+/// The length of a quoted thing with its quotes; a doubled quote is read as two things in a row,
+/// which does no harm here.
 fn quoted_length(text: &[u8], quote: u8) -> usize {
     let mut at = 1;
     while at < text.len() {

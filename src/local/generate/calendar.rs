@@ -1,4 +1,5 @@
-//! When people work, ask and sign: the season of a year, a week and a day, and the rush at a quarter's end.
+//! When people work, ask and sign: the season of a year, a week and a day, and the rush at a
+//! quarter's end.
 
 use super::random::Random;
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Timelike, Utc};
@@ -48,11 +49,13 @@ pub(super) fn at_work(at: i64, offset: i64, random: &mut Random) -> i64 {
     while is_weekend(day) {
         day += 1;
     }
-    // A closing rush in the morning would look odd, so the resumed work is partition_by_home over its day.
+    // A closing rush in the morning would look odd, so the resumed work is partition_by_home over
+    // its day.
     day * DAY + random.between(8 * HOUR, 18 * HOUR - 1) - offset * HOUR
 }
 
-/// When a deal that could be signed at `ready` is signed: many wait for the end of the quarter or the month.
+/// When a deal that could be signed at `ready` is signed: many wait for the end of the quarter or
+/// the month.
 pub(super) fn signing(ready: i64, offset: i64, random: &mut Random) -> i64 {
     let quarter_end = period(ready, 3).1;
     let wait_for = if quarter_end - ready < 40 * DAY && random.chance(380) {
@@ -65,7 +68,8 @@ pub(super) fn signing(ready: i64, offset: i64, random: &mut Random) -> i64 {
     at_work(ready.max(wait_for), offset, random)
 }
 
-/// The first moment of the calendar month, or of the quarter of 3 `months`, that holds this time, and the first after it.
+/// The first moment of the calendar month, or of the quarter of 3 `months`, that holds this time,
+/// and the first after it.
 pub(super) fn period(at: i64, months: u32) -> (i64, i64) {
     let date = utc(at).date_naive();
     let first = date

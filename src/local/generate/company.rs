@@ -65,8 +65,8 @@ impl Currency {
         }
     }
 
-    /// A price in euro cents as an amount in this currency's smallest unit, at a rate that never moves: price lists don't
-    /// follow the market.
+    /// A price in euro cents as an amount in this currency's smallest unit, at a rate that never
+    /// moves: price lists don't follow the market.
     pub(super) fn convert(self, euro_cents: i64) -> i64 {
         let hundredths = euro_cents * self.per_euro() / 10_000;
         match self {
@@ -166,7 +166,8 @@ pub(super) const PRODUCTS: [Product; 8] = [
     product("Premium Support", 59_000, true),
 ];
 
-/// A size of customer: its share, the units it buys and the days a first deal with it typically takes.
+/// A size of customer: its share, the units it buys and the days a first deal with it typically
+/// takes.
 pub(super) struct Segment {
     pub(super) name: &'static str,
     pub(super) share: u32,
@@ -274,7 +275,8 @@ const CITIES: [&str; 16] = [
     "Basel", "Aarhus", "Bristol", "Boston", "Kyoto", "Leipzig",
 ];
 
-/// A company's name, another one for every number: twenty thousand before the names have to be numbered.
+/// A company's name, another one for every number: twenty thousand before the names have to be
+/// numbered.
 pub(super) fn company_name(number: u32, region: u8) -> String {
     let number = number as usize;
     let plain_names = FIRST.len() * SECOND.len();

@@ -172,7 +172,8 @@ impl World {
         (Kind::New, account, owner, Some(source), None)
     }
 
-    /// A product that fits the kind of deal, or the kind of deal that fits what there is left to sell.
+    /// A product that fits the kind of deal, or the kind of deal that fits what there is left to
+    /// sell.
     fn choose_product(&mut self, kind: Kind, bought: u8) -> (Kind, u8) {
         let fits = |product: u8, had: bool| (bought >> product & 1 == 1) == had;
         let wants_known = matches!(kind, Kind::Upsell | Kind::Renewal);

@@ -48,7 +48,8 @@ impl World {
         self.event("deal", "upserted", deal_key(deal.id), at)
     }
 
-    /// Starts an event of an open deal. If somebody else sits at the owner's desk by now, or in another team, it says so.
+    /// Starts an event of an open deal. If somebody else sits at the owner's desk by now, or in
+    /// another team, it says so.
     fn progress(&mut self, at: i64, deal: &mut Deal) -> Event {
         let event = self.change(at, deal);
         let rep = self.reps.get(deal.owner);
@@ -62,7 +63,8 @@ impl World {
     }
 
     fn enter_stage(&mut self, at: i64, deal: &mut Deal, stage: usize) {
-        // Some rules in a CRM write a second time within the same instant: then only the sequence shows which was last.
+        // Some rules in a CRM write a second time within the same instant: then only the sequence
+        // shows which was last.
         if self.random.chance(30) {
             let passing = deal.amount * self.random.between(80, 120) / 100;
             let event = self
@@ -161,7 +163,8 @@ impl World {
         self.publish(event);
     }
 
-    /// The close date in one of the forms CRMs send it: mostly an instant, some only the day, a few nothing.
+    /// The close date in one of the forms CRMs send it: mostly an instant, some only the day, a few
+    /// nothing.
     fn dated_close(&mut self, event: Event, deal: &Deal) -> Event {
         // A deal typed in after it was signed closes before it was created, by a little or a lot.
         let backdated = match self.random.chance(30) {

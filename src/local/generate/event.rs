@@ -15,7 +15,8 @@ pub(super) struct Event {
 }
 
 impl Event {
-    /// Opens an event of `crm.<kind>.<verb>`. The sequence is the source's commit number, and the event's id.
+    /// Opens an event of `crm.<kind>.<verb>`. The sequence is the source's commit number, and the
+    /// event's id.
     pub(super) fn new(kind: &str, verb: &str, key: String, at: i64, sequence: u64) -> Self {
         let mut event = Self {
             key,

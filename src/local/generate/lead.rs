@@ -185,7 +185,8 @@ impl World {
         self.follow_lead(*lead);
     }
 
-    /// The lead becomes a deal, each of which may or may not name the other; one of them always does.
+    /// The lead becomes a deal, each of which may or may not name the other; one of them always
+    /// does.
     fn convert_lead(&mut self, at: i64, lead: &Lead) {
         let account = match lead.account {
             Some(account) => Some(self.root_of(account)),

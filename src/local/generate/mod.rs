@@ -1,13 +1,15 @@
-//! A believable sales organisation from a seed: what its CRM would have published, as canonical events in the order in
-//! which they come out, with the faults real feeds have.
+//! A believable sales organisation from a seed: what its CRM would have published, as canonical
+//! events in the order in which they come out, with the faults real feeds have.
 //!
-//! It speaks of every kind of record: who sells and what they are to sell, leads, deals and how they are split, accounts and
-//! contacts, what is done for them, what is invoiced and paid, and what the currencies cost.
+//! It speaks of every kind of record: who sells and what they are to sell, leads, deals and how
+//! they are split, accounts and contacts, what is done for them, what is invoiced and paid, and
+//! what the currencies cost.
 //!
-//! The organisation is played forward hour by hour. What is still to happen waits in one queue, what has happened and is
-//! not yet published in another, so the memory taken is that of the open leads and deals, the planned activities, the
-//! unpaid invoices and the running subscriptions (and a few bytes an account), not of the stream. Everything is whole-number arithmetic on one random sequence: a seed means the same bytes on
-//! every machine.
+//! The organisation is played forward hour by hour. What is still to happen waits in one queue,
+//! what has happened and is not yet published in another, so the memory taken is that of the open
+//! leads and deals, the planned activities, the unpaid invoices and the running subscriptions (and
+//! a few bytes an account), not of the stream. Everything is whole-number arithmetic on one random
+//! sequence: a seed means the same bytes on every machine.
 
 mod account;
 mod activity;
@@ -44,18 +46,19 @@ use world::World;
 pub struct GeneratorConfig {
     /// The same seed and configuration give the same bytes.
     pub seed: u64,
-    /// About how many deals are created between start and end, at most some hundred millions; leads (about four and a
-    /// half a deal), accounts, contacts, activities, invoices and payments follow from it. Staff, quotas, stages and
-    /// exchange rates don't depend on it.
+    /// About how many deals are created between start and end, at most some hundred millions; leads
+    /// (about four and a half a deal), accounts, contacts, activities, invoices and payments follow
+    /// from it. Staff, quotas, stages and exchange rates don't depend on it.
     pub deals: u64,
-    /// When the stream begins. There are staff, customers and subscriptions by then, and no open deals.
+    /// When the stream begins. There are staff, customers and subscriptions by then, and no open
+    /// deals.
     pub start: DateTime<Utc>,
     /// When it ends: nothing is published at or after this.
     pub end: DateTime<Utc>,
     /// What goes wrong on the way out of the CRM and inside it.
     pub faults: Faults,
-    /// The currencies deals are in; regions prefer their own. None means euro. If there are several, each but the euro has
-    /// an exchange rate.
+    /// The currencies deals are in; regions prefer their own. None means euro. If there are
+    /// several, each but the euro has an exchange rate.
     pub currencies: Vec<Currency>,
 }
 
@@ -83,9 +86,11 @@ pub struct Faults {
     pub disordered: u32,
     /// Events published twice, byte for byte.
     pub duplicate: u32,
-    /// Closed deals whose amount or close date is corrected afterwards, and quotas (of payments, half as many).
+    /// Closed deals whose amount or close date is corrected afterwards, and quotas (of payments,
+    /// half as many).
     pub corrected: u32,
-    /// Won deals that are opened again, then lost or won once more (and a third as many of the lost ones).
+    /// Won deals that are opened again, then lost or won once more (and a third as many of the lost
+    /// ones).
     pub reopened: u32,
 }
 

@@ -4,7 +4,8 @@
 pub(super) struct Plan<S>(Vec<(i64, S)>);
 
 impl<S> Plan<S> {
-    /// Puts steps, in any order, into the order of their times; of equal times the one named first comes first.
+    /// Puts steps, in any order, into the order of their times; of equal times the one named first
+    /// comes first.
     pub(super) fn of(mut steps: Vec<(i64, S)>) -> Self {
         steps.sort_by_key(|(at, _)| *at);
         steps.reverse();

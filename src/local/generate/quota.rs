@@ -1,4 +1,5 @@
-//! Quotas: what each rep is to sell in a quarter or a month, set shortly before it begins, and one of a whole team.
+//! Quotas: what each rep is to sell in a quarter or a month, set shortly before it begins, and one
+//! of a whole team.
 
 use super::calendar::{DAY, HOUR, at_work, busyness, period, utc};
 use super::company::{Currency, REGIONS};
@@ -13,14 +14,15 @@ pub(super) struct Correction {
     currency: Currency,
 }
 
-/// Euro cents that a deal opened from now on can be expected to bring, those included that are lost. It lies below the
-/// mean of large runs, which a few great deals make.
+/// Euro cents that a deal opened from now on can be expected to bring, those included that are
+/// lost. It lies below the mean of large runs, which a few great deals make.
 const WON_PER_DEAL: u64 = 400_000;
 /// How long it takes, by and large, until what is opened is won.
 const TYPICAL_DAYS: i64 = 42;
 /// The team that has a quota of its own: its region, and which of the region's teams.
 const SHARED: (u8, u8) = (0, 1);
-/// No target is above it, in euro cents: four decimals more still fit into an `i64` in every currency.
+/// No target is above it, in euro cents: four decimals more still fit into an `i64` in every
+/// currency.
 const MOST: u128 = 4_000_000_000_000;
 
 /// A quarter of the reps have a quota for each month, the others for each quarter.
@@ -81,7 +83,8 @@ impl World {
         *self.foreseen.entry((month, desk)).or_default() += currency.to_euro_cents(amount);
     }
 
-    /// What a rep can be expected to win in a time, in euro cents: with the deals that are open, and with those to come.
+    /// What a rep can be expected to win in a time, in euro cents: with the deals that are open,
+    /// and with those to come.
     fn expected_sales(&self, at: i64, desk: u8, first: i64, next: i64) -> i64 {
         let months = self.foreseen.range((first, 0)..(next, 0));
         let foreseen: i64 = months

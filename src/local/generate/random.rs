@@ -1,11 +1,13 @@
 //! Random numbers that are the same on every machine: a seed gives one sequence, in integers only.
 
-/// SplitMix64 (Steele, Lea and Flood, 2014). Its own few lines rather than a crate, since a crate may change its stream
-/// with a version, and without floats, since `ln` and `exp` differ between platforms.
+/// SplitMix64 (Steele, Lea and Flood, 2014). Its own few lines rather than a crate, since a crate
+/// may change its stream with a version, and without floats, since `ln` and `exp` differ between
+/// platforms.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
-/// The value, in thousandths of the typical one, below which 0, 10, … 100 % of long-tailed durations lie.
+/// The value, in thousandths of the typical one, below which 0, 10, … 100 % of long-tailed
+/// durations lie.
 const LONG_TAIL: [i64; 11] = [180, 382, 532, 675, 827, 1000, 1209, 1482, 1880, 2615, 5200];
 
 impl Random {
@@ -68,7 +70,8 @@ impl Random {
 
     /// How many of a Poisson-like number of arrivals come, `expected` in 1/65536 of one.
     pub(super) fn arrivals(&mut self, expected: u64) -> u64 {
-        // A binomial of four slots an expected arrival is close to Poisson and needs no exponential.
+        // A binomial of four slots an expected arrival is close to Poisson and needs no
+        // exponential.
         let slots = expected / (1 << 14) + 1;
         let threshold = expected / slots;
         (0..slots)

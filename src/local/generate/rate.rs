@@ -8,7 +8,8 @@ use super::world::{Task, World};
 pub(super) struct Rates(Vec<(Currency, i64)>);
 
 impl Rates {
-    /// Of the organisation's currencies; none if it has only one, since there is nothing to convert then.
+    /// Of the organisation's currencies; none if it has only one, since there is nothing to convert
+    /// then.
     pub(super) fn of(currencies: &[Currency]) -> Self {
         let mut rates: Vec<(Currency, i64)> = Vec::new();
         for &currency in currencies {

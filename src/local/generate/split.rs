@@ -3,7 +3,8 @@
 use super::deal::{Deal, deal_key};
 use super::world::World;
 
-/// How deals are split, in ten-thousandths, with how often. The last one is a mistake: a tenth is nobody's.
+/// How deals are split, in ten-thousandths, with how often. The last one is a mistake: a tenth is
+/// nobody's.
 const WAYS: [(&[u32], u32); 5] = [
     (&[5_000, 5_000], 400),
     (&[7_000, 3_000], 250),

@@ -4,7 +4,8 @@ use super::deal::STAGES;
 use super::world::World;
 
 impl World {
-    /// The stages there are, each with its probability. Whether a deal is won or lost its own status says.
+    /// The stages there are, each with its probability. Whether a deal is won or lost its own
+    /// status says.
     pub(super) fn introduce_stages(&mut self, at: i64) {
         self.beforehand(|world| {
             for (stage, probability, _) in STAGES {

@@ -1,4 +1,5 @@
-//! Subscriptions: what a customer pays every month for a product, at a price that changes, until they leave.
+//! Subscriptions: what a customer pays every month for a product, at a price that changes, until
+//! they leave.
 
 use super::billing::Billed;
 use super::calendar::{DAY, HOUR, a_month_later};
@@ -29,7 +30,8 @@ impl World {
         self.start_subscription(at, account, product, subscription);
     }
 
-    /// A won deal over a year of a product: the first one starts a subscription, a later one changes its price.
+    /// A won deal over a year of a product: the first one starts a subscription, a later one
+    /// changes its price.
     pub(super) fn subscribe(
         &mut self,
         at: i64,
@@ -77,7 +79,8 @@ impl World {
         self.schedule(first, Task::Subscription(account, product));
     }
 
-    /// What a deal over a product the customer subscribes to is about: all of a year, or some more of it.
+    /// What a deal over a product the customer subscribes to is about: all of a year, or some more
+    /// of it.
     pub(super) fn follow_up_price(
         &mut self,
         account: u32,

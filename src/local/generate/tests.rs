@@ -1,4 +1,5 @@
-//! What the generator promises: the same bytes for a seed, order, every fault, sound references, bounded memory.
+//! What the generator promises: the same bytes for a seed, order, every fault, sound references,
+//! bounded memory.
 
 mod draws;
 mod entities;
@@ -68,7 +69,8 @@ fn held_back(event: &Read) -> i64 {
     (event.emitted_at - event.time) / 1000
 }
 
-/// The figures change whenever the organisation is made to behave otherwise; then they have to be updated.
+/// The figures change whenever the organisation is made to behave otherwise; then they have to be
+/// updated.
 #[test]
 fn gives_the_same_bytes_for_a_seed_on_every_machine() {
     assert_eq!(

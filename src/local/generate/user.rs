@@ -40,7 +40,8 @@ impl Rep {
     }
 }
 
-/// The sales force: eight desks to a region. Leads, accounts and deals belong to a desk, and so to whoever sits there.
+/// The sales force: eight desks to a region. Leads, accounts and deals belong to a desk, and so to
+/// whoever sits there.
 pub(super) struct Reps {
     desks: Vec<Rep>,
     /// How many people have been hired so far.
@@ -57,7 +58,8 @@ const GIVEN: [&str; 20] = [
     "Ada", "Bruno", "Chiara", "Daniel", "Elif", "Finn", "Greta", "Hiro", "Ines", "Jonas", "Kaori",
     "Liam", "Maja", "Noah", "Olga", "Pablo", "Rosa", "Sven", "Tara", "Yuki",
 ];
-/// Their number shares no factor with that of the given names, so that nobody's namesake comes soon.
+/// Their number shares no factor with that of the given names, so that nobody's namesake comes
+/// soon.
 const FAMILY: [&str; 21] = [
     "Abe", "Berg", "Costa", "Dahl", "Egger", "Fischer", "Grant", "Hansen", "Ito", "Jansen",
     "Keller", "Lund", "Moreau", "Nolan", "Okafor", "Petrov", "Quinn", "Rossi", "Sato", "Tanaka",
@@ -161,7 +163,8 @@ impl World {
         self.describe_user(at, &id, &name, team, Some(&manager));
     }
 
-    /// A month begins, or the stream within one: who moves in it, and when the next one's quotas are set.
+    /// A month begins, or the stream within one: who moves in it, and when the next one's quotas
+    /// are set.
     pub(super) fn open_month(&mut self, at: i64) {
         let (first, next) = period(at, 1);
         for _ in 0..self.random.weighted([200, 400, 400].into_iter()) {

@@ -114,7 +114,8 @@ pub(super) struct World {
     outbox: BinaryHeap<Reverse<Due<GeneratedEvent>>>,
 }
 
-/// Of all deals, in thousandths: those that leads become, those reps bring in themselves; customers of old do the rest.
+/// Of all deals, in thousandths: those that leads become, those reps bring in themselves; customers
+/// of old do the rest.
 const FROM_LEADS: u64 = 600;
 const DIRECT: u64 = 100;
 /// How often reps get in touch with customers for no deal in particular, against a thousand deals.
@@ -179,8 +180,8 @@ impl World {
         }
     }
 
-    /// How much is held in memory: tasks still to come, events not yet published, running subscriptions and what quotas
-    /// are set by.
+    /// How much is held in memory: tasks still to come, events not yet published, running
+    /// subscriptions and what quotas are set by.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.tasks.len() + self.outbox.len() + self.subscriptions.len() + self.foreseen.len()

@@ -6,7 +6,8 @@ use super::Record;
 use crate::event::{Clock, Field};
 use crate::record::{HISTORY_CLOCKS, Held};
 
-/// What is remembered of a value cut off a history: enough to say when its last run began at the earliest.
+/// What is remembered of a value cut off a history: enough to say when its last run began at the
+/// earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// The history.

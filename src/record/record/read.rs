@@ -11,8 +11,9 @@ impl Record {
         (0..self.elements.len()).map(|i| self.clock(i)).max()
     }
 
-    /// The value that counts for a field: of those at the greatest clock, the one whose smallest origin is greatest.
-    /// `None` if nothing was ever asserted, `Some(Held::Null)` if it was cleared.
+    /// The value that counts for a field: of those at the greatest clock, the one whose smallest
+    /// origin is greatest. `None` if nothing was ever asserted, `Some(Held::Null)` if it was
+    /// cleared.
     pub fn asserted(&self, field: Field) -> Option<(Clock, Held)> {
         let last = self.range_from(0, field).last()?;
         Some((self.clock(last), self.held(last)))
@@ -42,7 +43,8 @@ impl Record {
         })
     }
 
-    /// The values that count for all canonical fields, found in one walk: for whoever looks at many of them.
+    /// The values that count for all canonical fields, found in one walk: for whoever looks at many
+    /// of them.
     pub fn counting(&self) -> Counting<'_> {
         let mut ends = [0; Field::FIRST_CUSTOM as usize];
         let elements = self.elements.iter().zip(1..);
@@ -80,7 +82,8 @@ impl Record {
             .map(|(_, e)| e.field())
     }
 
-    /// Everything kept of a field with its clocks, oldest first; of a `Latest` field, the tied values.
+    /// Everything kept of a field with its clocks, oldest first; of a `Latest` field, the tied
+    /// values.
     pub fn history(&self, field: Field) -> impl DoubleEndedIterator<Item = (Clock, Held)> {
         self.range_from(0, field)
             .map(|i| (self.clock(i), self.held(i)))

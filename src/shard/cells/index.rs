@@ -1,7 +1,8 @@
 //! The index of a pool: rows by the hashes of their keys, in one flat table with linear probing.
 //!
-//! Looking up a cell is waiting for memory, and a change goes to a dozen cells. A look-up is therefore cut in two, where it looks and what
-//! it finds there, so that all first halves can be done before any second one: their waits overlap.
+//! Looking up a cell is waiting for memory, and a change goes to a dozen cells. A look-up is
+//! therefore cut in two, where it looks and what it finds there, so that all first halves can be
+//! done before any second one: their waits overlap.
 
 use crate::symbol::spread;
 
@@ -82,7 +83,8 @@ impl Index {
         self.slots[at] = slot;
     }
 
-    /// Takes a row out. Those that only stand behind it because it was there move up, so that no look-up ends too early.
+    /// Takes a row out. Those that only stand behind it because it was there move up, so that no
+    /// look-up ends too early.
     pub fn remove(&mut self, hash: u32, row: u32) {
         let mask = self.slots.len().wrapping_sub(1);
         let mut gap = self.home(hash);

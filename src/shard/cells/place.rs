@@ -1,4 +1,5 @@
-//! Where contributions go: for each rollup the grouping sets and grains it is kept for, and from them the keys of cells.
+//! Where contributions go: for each rollup the grouping sets and grains it is kept for, and from
+//! them the keys of cells.
 
 use super::index::Slot;
 use super::row::Key;

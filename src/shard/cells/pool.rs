@@ -28,7 +28,8 @@ pub(super) struct Pool {
     /// Only of rollups whose contributions have samples; then one a cell.
     samples: Vec<Samples>,
     touched: Vec<u32>,
-    /// Those touched since their state of the hour was taken, of a rollup whose state is kept of every hour.
+    /// Those touched since their state of the hour was taken, of a rollup whose state is kept of
+    /// every hour.
     this_hour: Option<Vec<u32>>,
     free: Vec<u32>,
 }
@@ -95,7 +96,8 @@ impl Pool {
         at
     }
 
-    /// Applies a change to every cell it goes to. Says in how many nothing is left. `lookups` is memory to be used again.
+    /// Applies a change to every cell it goes to. Says in how many nothing is left. `lookups` is
+    /// memory to be used again.
     pub fn apply(
         &mut self,
         change: Change<'_>,
@@ -171,7 +173,8 @@ impl Pool {
         }
     }
 
-    /// Adds to a cell, and notes that it was touched. True if something is left in it; else it has to be looked at.
+    /// Adds to a cell, and notes that it was touched. True if something is left in it; else it has
+    /// to be looked at.
     fn add(&mut self, at: usize, delta: &Delta) -> bool {
         let row = row_mut(&mut self.chunks, self.width, at);
         if Layout::set(row, state::TOUCHED) {
@@ -262,7 +265,8 @@ impl Pool {
         }
     }
 
-    /// Hands over the cells to be written, after which none is; one in which nothing is left is dropped.
+    /// Hands over the cells to be written, after which none is; one in which nothing is left is
+    /// dropped.
     pub fn take_touched(&mut self, rollup: usize, take: &mut impl FnMut(CellKey, CellRef<'_>)) {
         for at in std::mem::take(&mut self.touched) {
             let at = at as usize;

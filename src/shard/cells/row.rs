@@ -1,7 +1,8 @@
-//! A cell as a row of four-byte words: what it is cut by, with its state in a byte of it, then its numbers.
+//! A cell as a row of four-byte words: what it is cut by, with its state in a byte of it, then its
+//! numbers.
 //!
-//! Counts and sums of most cells are small, so that a row holds them in 32 and 64 bits. Those of a rollup in which a number outgrows
-//! that are held in 64 and 128 bits from then on.
+//! Counts and sums of most cells are small, so that a row holds them in 32 and 64 bits. Those of a
+//! rollup in which a number outgrows that are held in 64 and 128 bits from then on.
 
 use std::hash::Hasher;
 
@@ -13,7 +14,8 @@ use crate::shard::difference::Change;
 use crate::symbol::{Symbol, halve};
 use crate::window::{Cell, CellKey, Grain, MAX_CROSS, Pane};
 
-/// The words of a key before its values: start of the pane (s, 1970 to 2100); currency; grouping set, grain and state.
+/// The words of a key before its values: start of the pane (s, 1970 to 2100); currency; grouping
+/// set, grain and state.
 const HEAD: usize = 3;
 /// The word with the state, and its bits there, which are no part of the key.
 const MARKS: usize = 2;

@@ -1,4 +1,5 @@
-//! The links that records received, by record: kept without moving, since a table with free room for them would take half as much again.
+//! The links that records received, by record: kept without moving, since a table with free room
+//! for them would take half as much again.
 
 use std::hash::BuildHasher;
 

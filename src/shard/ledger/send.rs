@@ -5,7 +5,8 @@ use crate::event::Entity;
 use crate::record::{Key, Link, Reading};
 
 impl Ledger {
-    /// Queues the links that say something else than before: to the records it names, and to those it received links from.
+    /// Queues the links that say something else than before: to the records it names, and to those
+    /// it received links from.
     pub(super) fn send(
         &mut self,
         key: Key,
@@ -34,7 +35,8 @@ impl Ledger {
             let live = inbox.links().map(|(sender, _)| sender);
             targets.extend(live.filter(|sender| answered.contains(&sender.entity)));
         }
-        // Of a sender with several links in the message the first says whether it had one before. Sorted, since there may be many.
+        // Of a sender with several links in the message the first says whether it had one before.
+        // Sorted, since there may be many.
         let mut senders = senders.to_vec();
         senders.sort_by_key(|(sender, _)| *sender);
         senders.dedup_by_key(|(sender, _)| *sender);
@@ -60,7 +62,8 @@ impl Ledger {
     }
 }
 
-/// What a record says to another: what it says of itself to one it names, else its answer to one whose link it holds.
+/// What a record says to another: what it says of itself to one it names, else its answer to one
+/// whose link it holds.
 fn said(target: Key, own: &[(Key, Link)], reading: &Reading, is_sender: bool) -> Option<Link> {
     match own.iter().find(|(named, _)| *named == target) {
         Some((_, link)) => Some(link.clone()),

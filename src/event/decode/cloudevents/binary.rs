@@ -8,7 +8,8 @@ use super::{Envelope, Header, event_type};
 
 const CONTENT_TYPE: &str = "content-type";
 
-/// Whether a message is in binary mode. One whose content is said to be a whole event is not, whatever else its headers say.
+/// Whether a message is in binary mode. One whose content is said to be a whole event is not,
+/// whatever else its headers say.
 pub(super) fn is_binary(headers: &[Header<'_>]) -> bool {
     let is_event = |(name, value): &Header<'_>| {
         let start = value.get(.."application/cloudevents".len());

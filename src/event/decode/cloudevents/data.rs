@@ -1,4 +1,5 @@
-//! What of an envelope carries data. It is read, or the event is refused: nothing that a source sends is lost in silence.
+//! What of an envelope carries data. It is read, or the event is refused: nothing that a source
+//! sends is lost in silence.
 
 use std::borrow::Cow;
 
@@ -69,10 +70,12 @@ impl<'a> Data<'a> {
         self.foreign = self.foreign.take().or(foreign);
     }
 
-    /// The fields it asserts: none of a deleted record, whatever its source sends of it all the same.
+    /// The fields it asserts: none of a deleted record, whatever its source sends of it all the
+    /// same.
     ///
     /// # Errors
-    /// [`Reason::NotAnEvent`] if there are data that can't be read: twice, elsewhere or not as JSON.
+    /// [`Reason::NotAnEvent`] if there are data that can't be read: twice, elsewhere or not as
+    /// JSON.
     pub(super) fn fields(
         self,
         (entity, action): (EntityRef, Action),
@@ -132,7 +135,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// By the CloudEvents JSON format: the subtype is `json` or ends in `+json`. Blank is the same as none, which means JSON.
+/// By the CloudEvents JSON format: the subtype is `json` or ends in `+json`. Blank is the same as
+/// none, which means JSON.
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if essence.is_empty() {

@@ -1,4 +1,5 @@
-//! The decoder against the slow one: sound, odd and damaged messages come out of both with the same values or the same reason.
+//! The decoder against the slow one: sound, odd and damaged messages come out of both with the same
+//! values or the same reason.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -180,7 +181,8 @@ fn data() -> impl Strategy<Value = String> {
     prop_oneof![6 => sound_fields(), 2 => fields(), 1 => value()]
 }
 
-/// An event that is well-formed but for its data, some attributes replaced, left out or added, in any order.
+/// An event that is well-formed but for its data, some attributes replaced, left out or added, in
+/// any order.
 fn event() -> impl Strategy<Value = String> {
     let kind = select(vec![
         "crm.deal.upserted",
@@ -308,8 +310,8 @@ fn assert_same(payload: &[u8], headers: &[Header<'_>], namespace: Option<&'stati
     let context = context(namespace);
     let new = outcome(decode(Some(payload), headers, &context));
     let old = outcome(oracle::decode(Some(payload), headers, &context));
-    // Of what is both broken and no event, a decoder names what it comes upon first: the slow one sees that a key is
-    // there twice before it looks for the colon.
+    // Of what is both broken and no event, a decoder names what it comes upon first: the slow one
+    // sees that a key is there twice before it looks for the colon.
     if let ([(0, Reason::NotJson, _)], [(0, Reason::NotAnEvent, _)]) = (&new.1[..], &old.1[..])
         && serde_json::from_slice::<serde::de::IgnoredAny>(payload).is_err()
     {

@@ -25,7 +25,8 @@ impl<'a> Fields<'a> {
     /// Reads the value that comes next: an object of fields, or `null`, which says nothing.
     ///
     /// # Errors
-    /// [`Reason::NotJson`] where the value is not sound JSON, which outweighs what is wrong with a field of it.
+    /// [`Reason::NotJson`] where the value is not sound JSON, which outweighs what is wrong with a
+    /// field of it.
     pub(super) fn read(
         json: &mut Json<'a>,
         entity: EntityRef,

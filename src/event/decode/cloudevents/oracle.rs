@@ -1,4 +1,5 @@
-//! The decoder that was here before, over serde_json alone: slow, plain, and what the present one is compared with.
+//! The decoder that was here before, over serde_json alone: slow, plain, and what the present one
+//! is compared with.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,9 +1,12 @@
-//! Avro: messages in Confluent's wire format (<https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>: a zero, the id of
-//! the writer's schema as four bytes, the value) as the documents that JSON with a schema gives. Times and dates stay the numbers they are written as, bytes are base64,
-//! decimals are decimals; only of them the schema's logical type counts.
+//! Avro: messages in Confluent's wire format
+//! (<https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>:
+//! a zero, the id of the writer's schema as four bytes, the value) as the documents that JSON with
+//! a schema gives. Times and dates stay the numbers they are written as, bytes are base64, decimals
+//! are decimals; only of them the schema's logical type counts.
 //!
-//! The library parses the schemas, but the values are read here: the library takes a body that ends too early for nulls, which would clear fields, and follows
-//! a schema that contains itself as deep as a message says.
+//! The library parses the schemas, but the values are read here: the library takes a body that ends
+//! too early for nulls, which would clear fields, and follows a schema that contains itself as deep
+//! as a message says.
 
 mod schema;
 
@@ -20,7 +23,8 @@ use crate::event::decode::{Bad, Reason};
 pub use schema::Schema;
 use schema::{Type, Written};
 
-/// The schemas that messages were written with, by their ids: each as it is, or why messages of it can't be read.
+/// The schemas that messages were written with, by their ids: each as it is, or why messages of it
+/// can't be read.
 #[derive(Debug, Default)]
 pub struct Schemas(HashMap<u32, Result<Schema, Bad>>);
 
@@ -72,7 +76,8 @@ fn not_avro(detail: impl Into<String>) -> Bad {
 /// Reads a message as a document; its numbers are texts.
 ///
 /// # Errors
-/// [`Reason::NotAvro`] for what isn't in the wire format or doesn't fit its schema; whatever is wrong with the schema.
+/// [`Reason::NotAvro`] for what isn't in the wire format or doesn't fit its schema; whatever is
+/// wrong with the schema.
 pub(super) fn read(bytes: &[u8], schemas: &Schemas) -> Result<Json, Bad> {
     let Some(id) = schema_id(bytes) else {
         let found = match bytes.first() {
@@ -183,7 +188,8 @@ impl<'b> Body<'b> {
         known.ok_or_else(|| format!("number {chosen} of {count} alternatives"))
     }
 
-    /// The items of an array or a map: blocks, each after the number of its items, until one has none. A negative number is followed by the block's size.
+    /// The items of an array or a map: blocks, each after the number of its items, until one has
+    /// none. A negative number is followed by the block's size.
     fn items(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<(), String>,

@@ -1,4 +1,5 @@
-//! The schemas of Avro as what is needed to read by them: every name resolved, and never deeper or larger than a message may make us go.
+//! The schemas of Avro as what is needed to read by them: every name resolved, and never deeper or
+//! larger than a message may make us go.
 
 use apache_avro::schema::{
     DecimalSchema, InnerDecimalSchema, NamesRef, ResolvedSchema, Schema as Parsed, UuidSchema,
@@ -69,7 +70,8 @@ impl Schema {
         Ok(Schema(Written::Avro(compiler.compile(&root, None, DEPTH)?)))
     }
 
-    /// A schema of Protobuf from its text and those that it imports, each by the name it is imported by.
+    /// A schema of Protobuf from its text and those that it imports, each by the name it is
+    /// imported by.
     ///
     /// # Errors
     /// Why it can't be used.
@@ -88,7 +90,8 @@ impl Schema {
     }
 }
 
-/// A schema without the defaults of its fields: they are for readers with another schema, and some writers' defaults are refused by the parser.
+/// A schema without the defaults of its fields: they are for readers with another schema, and some
+/// writers' defaults are refused by the parser.
 fn without_defaults(text: &str) -> Result<String, String> {
     fn strip(value: &mut Json) {
         match value {

@@ -207,7 +207,8 @@ fn a_body_that_ends_too_early_is_never_read_as_nulls() {
 #[test]
 fn few_bytes_never_become_many_values() {
     let nulls = r#"{"type":"array","items":"null"}"#;
-    // Two thousand million nulls, a block of so many again and again, and a length that no memory holds.
+    // Two thousand million nulls, a block of so many again and again, and a length that no memory
+    // holds.
     for body in ["ffffffff0f", "80808080088080808008", "fcffffffffffffffff01"] {
         let body = [hex(body), vec![0; 20]].concat();
         let _ = read(&message(&body), &schemas(nulls)).unwrap_err();

@@ -1,5 +1,6 @@
-//! Rows that are parts of a record. One that is known by an id of its own is a record of its own, which says one field of the other: so that its delete,
-//! which may say no more than that id, withdraws what it said.
+//! Rows that are parts of a record. One that is known by an id of its own is a record of its own,
+//! which says one field of the other: so that its delete, which may say no more than that id,
+//! withdraws what it said.
 
 use std::borrow::Cow;
 
@@ -89,7 +90,8 @@ impl Rule {
         Ok(Some(Applied { assertion, rounded }))
     }
 
-    /// What a row says that took the place of another: as [`Rule::apply`]; and if it says no field any more, that what it said is withdrawn.
+    /// What a row says that took the place of another: as [`Rule::apply`]; and if it says no field
+    /// any more, that what it said is withdrawn.
     ///
     /// # Errors
     /// As [`Rule::apply`].
@@ -109,8 +111,9 @@ impl Rule {
         }
     }
 
-    /// What a part says that is deleted: that what it said is withdrawn. Known by its own id, it is found by that; else it must say itself which fields
-    /// of which record it was. None if it was none that the rule reads.
+    /// What a part says that is deleted: that what it said is withdrawn. Known by its own id, it is
+    /// found by that; else it must say itself which fields of which record it was. None if it was
+    /// none that the rule reads.
     ///
     /// # Errors
     /// [`Reason::Gap`] if it doesn't say that, with what would be right.
