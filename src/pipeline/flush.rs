@@ -1,8 +1,8 @@
 //! Flush: what shards took out, written in four steps, each acknowledged before the next.
 //!
 //! 1. Cells, the state of hours, changes, and what records tell others since: links, and assertions
-//!   that follow from them; 2. records and links received; 3. the checkpoint; 4. the log's own
-//!   commit.
+//!    that follow from them; 2. records and links received; 3. the checkpoint; 4. the log's own
+//!    commit.
 //!
 //! A record is written only after everything that follows from it, and a restart relies on that.
 

@@ -165,7 +165,7 @@ impl<T: Copy> Sorted<T> {
     pub fn heap_bytes(&self) -> usize {
         let more = self.more().iter().map(|chunk| chunk.items.capacity());
         let chunks = more.sum::<usize>() + self.head.capacity();
-        chunks * size_of::<T>() + self.more().len() * size_of::<Chunk<T>>()
+        chunks * size_of::<T>() + size_of_val(self.more())
     }
 }
 

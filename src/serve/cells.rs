@@ -45,12 +45,6 @@ struct RangeSums {
     converted: FxHashMap<u32, Converted>,
 }
 
-impl RangeSums {
-    fn holds(&self, rollup: u8, pane: Pane) -> bool {
-        self.rollups.contains(&rollup) && self.range.holds(pane)
-    }
-}
-
 /// The rows within a reach, and the sums over the ranges of the last plan.
 pub struct Cells {
     reach: Reach,
@@ -77,6 +71,8 @@ pub struct Cells {
     name: Vec<u8>,
     panes: BTreeMap<(u8, Grain, i64), PaneRows>,
     ranges: Vec<RangeSums>,
+    /// By rollup, the positions of the ranges that sum it.
+    ranges_of: Vec<Vec<usize>>,
     has_changed: bool,
 }
 
@@ -115,6 +111,7 @@ impl Cells {
             name: Vec::new(),
             panes: BTreeMap::new(),
             ranges: Vec::new(),
+            ranges_of: vec![Vec::new(); catalogue.rollups().len()],
             has_changed: false,
         }
     }
@@ -167,8 +164,9 @@ impl Cells {
         }
         let factor = self.factor(line, row.pane);
         let mut ranges = std::mem::take(&mut self.ranges);
-        for range in &mut ranges {
-            if range.holds(rollup, row.pane) {
+        for at in &self.ranges_of[usize::from(rollup)] {
+            let range = &mut ranges[*at];
+            if range.range.holds(row.pane) {
                 for line in self.counted_in(line, row.pane) {
                     range.sums.entry(line).or_default().merge(&difference);
                     if let Some(factor) = factor {
@@ -303,6 +301,10 @@ impl Cells {
             has_changed |= moved.range != *range;
             self.move_range(&mut moved, *range);
             self.ranges.push(moved);
+        }
+        for (rollup, ranges_of) in self.ranges_of.iter_mut().enumerate() {
+            let sums_it = |at: &usize| self.ranges[*at].rollups.contains(&(rollup as u8));
+            *ranges_of = (0..self.ranges.len()).filter(sums_it).collect();
         }
         has_changed | !before.is_empty()
     }
