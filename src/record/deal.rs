@@ -252,9 +252,12 @@ impl Deal {
         let counting = record.counting();
         let run = super::status::status(record, STATUS_FIELDS, context.compiled);
         let first = When::Instant(record.first().unwrap_or_default().time);
-        let (created_at, stated_close) = (counting.when(CREATED_AT), counting.when(CLOSED_AT));
+        let (created_at, stated_close) = (
+            counting.latest(CREATED_AT).when(),
+            counting.latest(CLOSED_AT).when(),
+        );
         let is_closed = run.status != Status::Open;
-        let stage = counting.text(STAGE);
+        let stage = counting.latest(STAGE).text();
         let stand_in = run.since.map_or(first, |clock| When::Instant(clock.time));
         let closed_at = is_closed.then(|| stated_close.unwrap_or(stand_in));
 
@@ -264,24 +267,24 @@ impl Deal {
         };
         let credited = |field| match credit_until {
             Some(until) => as_of(record, field, until),
-            None => counting.text(field),
+            None => counting.latest(field).text(),
         };
-        let lead = context.named(Entity::LEAD, counting.text(LEAD_ID));
+        let lead = context.named(Entity::LEAD, counting.latest(LEAD_ID).text());
         let lead = lead.or_else(|| earliest_converted(inbox, context));
 
         let mut dims = [Symbol::BLANK; DIMENSIONS];
-        let mut source = counting.text(LEAD_SOURCE);
+        let mut source = counting.latest(LEAD_SOURCE).text();
         if source.is_blank() {
             let origin = lead.and_then(|lead| inbox.link(lead)?.read());
             source = origin.map_or(Symbol::BLANK, |lead: LeadOrigin| lead.source);
         }
         dims[Dimension::SOURCE.0 as usize] = source;
-        dims[Dimension::REGION.0 as usize] = counting.text(REGION);
-        dims[Dimension::PRODUCT.0 as usize] = counting.text(PRODUCT);
-        dims[Dimension::DEAL_TYPE.0 as usize] = counting.text(DEAL_TYPE);
+        dims[Dimension::REGION.0 as usize] = counting.latest(REGION).text();
+        dims[Dimension::PRODUCT.0 as usize] = counting.latest(PRODUCT).text();
+        dims[Dimension::DEAL_TYPE.0 as usize] = counting.latest(DEAL_TYPE).text();
         dims[Dimension::TEAM.0 as usize] = credited(TEAM);
         dims[Dimension::OWNER.0 as usize] = credited(OWNER_ID);
-        dims[Dimension::PIPELINE.0 as usize] = counting.text(PIPELINE);
+        dims[Dimension::PIPELINE.0 as usize] = counting.latest(PIPELINE).text();
         context.custom_dims(record, &mut dims);
 
         Deal {
@@ -291,21 +294,21 @@ impl Deal {
             created_at: created_at.unwrap_or(first),
             dated_by_clock: created_at.is_none() || is_closed && stated_close.is_none(),
             history_cut: is_closed && stated_close.is_none() && run.history_cut,
-            amount: counting.decimal(AMOUNT),
-            upsell_amount: counting.decimal(UPSELL_AMOUNT),
-            currency: counting.text(CURRENCY),
+            amount: counting.latest(AMOUNT).number(),
+            upsell_amount: counting.latest(UPSELL_AMOUNT).number(),
+            currency: counting.latest(CURRENCY).text(),
             dims,
             stage,
             passage: StagePassage::read(record, STAGE, context.compiled),
             outlook: (!is_closed).then(|| Outlook::new(record, stage, context)),
             reopened: run.reopened.map(|clock| clock.time),
             lost_reason: if run.status == Status::Lost {
-                counting.text(LOST_REASON)
+                counting.latest(LOST_REASON).text()
             } else {
                 Symbol::BLANK
             },
             excluded: context.excluded(Entity::DEAL, record),
-            account: context.named(Entity::ACCOUNT, counting.text(ACCOUNT_ID)),
+            account: context.named(Entity::ACCOUNT, counting.latest(ACCOUNT_ID).text()),
             lead,
         }
     }

@@ -120,18 +120,18 @@ pub struct Lead {
 impl Lead {
     fn new(key: Key, record: &Record, context: ReadContext<'_>) -> Self {
         let counting = record.counting();
-        let status = counting.text(STATUS);
+        let status = counting.latest(STATUS).text();
         let mut dims = [Symbol::BLANK; DIMENSIONS];
-        dims[Dimension::SOURCE.0 as usize] = counting.text(LEAD_SOURCE);
-        dims[Dimension::REGION.0 as usize] = counting.text(REGION);
-        dims[Dimension::TEAM.0 as usize] = counting.text(TEAM);
-        dims[Dimension::OWNER.0 as usize] = counting.text(OWNER_ID);
+        dims[Dimension::SOURCE.0 as usize] = counting.latest(LEAD_SOURCE).text();
+        dims[Dimension::REGION.0 as usize] = counting.latest(REGION).text();
+        dims[Dimension::TEAM.0 as usize] = counting.latest(TEAM).text();
+        dims[Dimension::OWNER.0 as usize] = counting.latest(OWNER_ID).text();
         context.custom_dims(record, &mut dims);
-        let became = counting.text(CONVERTED_DEAL_ID);
+        let became = counting.latest(CONVERTED_DEAL_ID).text();
         let converted = status == Symbol::CONVERTED
-            || counting.when(CONVERTED_AT).is_some()
+            || counting.latest(CONVERTED_AT).when().is_some()
             || !became.is_blank();
-        let created_at = counting.when(CREATED_AT);
+        let created_at = counting.latest(CREATED_AT).when();
         Lead {
             live: context.is_live(key, record),
             created_at: created_at
@@ -139,7 +139,7 @@ impl Lead {
             dated_by_clock: created_at.is_none(),
             qualified: converted
                 || status == Symbol::QUALIFIED
-                || counting.when(QUALIFIED_AT).is_some(),
+                || counting.latest(QUALIFIED_AT).when().is_some(),
             converted,
             dims,
             excluded: context.excluded(Entity::LEAD, record),
@@ -147,7 +147,7 @@ impl Lead {
             origin: record.exists().then(|| LeadOrigin {
                 is_named: false,
                 converted_at: converted_at(record, context),
-                source: counting.text(LEAD_SOURCE),
+                source: counting.latest(LEAD_SOURCE).text(),
             }),
         }
     }

@@ -49,8 +49,8 @@ impl RecordRow {
         symbols: &Symbols,
         scratch: &mut Scratch,
     ) -> Self {
-        let shown = record.latest_of_first(key.entity.fields().len());
-        let shown = shown.map(|held| held.show(symbols));
+        let (counting, fields) = (record.counting(), 0..key.entity.fields().len() as u16);
+        let shown = fields.map(|field| counting.latest(Field(field)).show(symbols));
         let custom = record.custom_fields().filter_map(|field| {
             let Held::Text(text) = record.latest(field) else {
                 return None; // cleared

@@ -32,17 +32,6 @@ impl Record {
         }
     }
 
-    /// The values that count for the first fields, one a field, in order of field: all in one walk.
-    pub fn latest_of_first(&self, fields: usize) -> impl ExactSizeIterator<Item = Held> {
-        let mut at = 0;
-        (0..fields).map(move |field| {
-            let field = Field(field as u16);
-            let rest = self.elements[at..].iter();
-            at += rest.take_while(|e| e.field() <= field).count();
-            self.latest_before(at, field)
-        })
-    }
-
     /// The values that count for all canonical fields, found in one walk: for whoever looks at many
     /// of them.
     pub fn counting(&self) -> Counting<'_> {
@@ -130,23 +119,9 @@ pub struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    fn latest(&self, field: Field) -> Held {
+    /// As [`Record::latest`].
+    pub fn latest(&self, field: Field) -> Held {
         let end = usize::from(self.ends[usize::from(field.0)]);
         self.record.latest_before(end, field)
-    }
-
-    /// As [`Record::text`].
-    pub fn text(&self, field: Field) -> Symbol {
-        self.latest(field).text()
-    }
-
-    /// As [`Record::when`].
-    pub fn when(&self, field: Field) -> Option<When> {
-        self.latest(field).when()
-    }
-
-    /// As [`Record::decimal`].
-    pub fn decimal(&self, field: Field) -> Option<i64> {
-        self.latest(field).number()
     }
 }

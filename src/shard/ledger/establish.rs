@@ -1,4 +1,5 @@
-//! Working out what a record contributes from nothing: after a restart, when an epoch begins, and to compare.
+//! Working out what a record contributes from nothing: after a restart, when an epoch begins, and
+//! to compare.
 
 use super::{Cells, Ledger, Names};
 use crate::metric::{Contributions, Subject};
