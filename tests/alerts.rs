@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use dealpulse::alert::Random;
-use dealpulse::clickhouse::{ClickHouse, RollupRow};
+use dealpulse::clickhouse::{ClickHouse, NewRows, RollupRow};
 use dealpulse::metric::SideInputs;
 use dealpulse::pipeline::watermark::Progress;
 use dealpulse::pipeline::{Epoch, OutsideError, Store};
@@ -127,11 +127,11 @@ impl Source for Rollups {
     async fn new_rows(
         &self,
         epoch: &Epoch,
-        after: i64,
+        new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         self.clickhouse
-            .new_rollup_rows(epoch.epoch, after, take)
+            .new_rollup_rows(epoch.epoch, new, take)
             .await
     }
 }

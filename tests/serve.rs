@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dealpulse::clickhouse::RollupRow;
+use dealpulse::clickhouse::{NewRows, RollupRow};
 use dealpulse::config::Gauges;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::health::Health;
@@ -88,7 +88,7 @@ impl Source for Rollups {
     async fn new_rows(
         &self,
         _: &Epoch,
-        _: i64,
+        _: &NewRows<'_>,
         _: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         Ok(())

@@ -33,8 +33,8 @@ async fn rows(count: usize, table: &mut Table) {
     let engine = blocking(|| clickhouse::spawn(None)).await;
     let setup = Setup {
         shards: PARTITIONS,
-        flush_milliseconds: 1_000,
-        refresh_milliseconds: 2_000,
+        flush_milliseconds: std::env::var("FLUSH").map_or(1_000, |v| v.parse().unwrap()),
+        refresh_milliseconds: std::env::var("REFRESH").map_or(2_000, |v| v.parse().unwrap()),
         ..Setup::new("bench", &kafka.bootstrap(), &engine.url(), &[TOPIC])
     };
     table.part(&format!(
@@ -76,6 +76,17 @@ async fn rows(count: usize, table: &mut Table) {
         "s",
         Goal::AtMost(4.5),
     );
+    for name in ["rollups", "hourly", "changes", "facts", "links"] {
+        let rows = running
+            .metrics()
+            .sum("dealpulse_flush_rows_total", &format!("table=\"{name}\""));
+        table.add(
+            &format!("rows of {name} an event"),
+            rows / millions / 1e6,
+            "",
+            Goal::None,
+        );
+    }
     table.add("events a second", millions * 1e6 / seconds, "", Goal::None);
 
     let gauge_at_once = state(&running);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::upgrade;
-use crate::clickhouse::{ClickHouse, RollupRow, migrate};
+use crate::clickhouse::{ClickHouse, NewRows, RollupRow, migrate};
 use crate::compatibility::{Refusal, check_compatible, disagreement, inputs};
 use crate::config::{Config, OnUpgrade, PARTITIONS, read_rates};
 use crate::health::Health;
@@ -391,11 +391,11 @@ impl Source for Rollups {
     async fn new_rows(
         &self,
         epoch: &Epoch,
-        after: i64,
+        new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         self.clickhouse
-            .new_rollup_rows(epoch.epoch, after, take)
+            .new_rollup_rows(epoch.epoch, new, take)
             .await
     }
 

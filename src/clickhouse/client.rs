@@ -1,5 +1,6 @@
 //! The client: the `clickhouse` crate over a connection that sends small requests at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use clickhouse::error::Error;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::sync::OnceCell;
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Access;
@@ -26,6 +28,8 @@ pub struct ClickHouse {
     client: Client,
     database: String,
     insert_settings: Vec<(String, String)>,
+    /// Whether the rollups are, once it was asked.
+    pub(super) is_replicated: Arc<OnceCell<bool>>,
 }
 
 impl ClickHouse {
@@ -53,6 +57,7 @@ impl ClickHouse {
             client,
             database: access.database.clone(),
             insert_settings: access.insert_settings.clone(),
+            is_replicated: Arc::default(),
         }
     }
 
@@ -172,6 +177,9 @@ impl ClickHouse {
     ) -> Result<(), OutsideError> {
         let doing = format!("inserting into {table}");
         let mut client = self.client.clone().with_database(&self.database);
+        // No two rows of an insert have one key, so that there is nothing to replace in it: not to
+        // look for it saves ClickHouse a quarter of the insert.
+        client = client.with_setting("optimize_on_insert", "0");
         for (name, value) in &self.insert_settings {
             client = client.with_setting(name, value);
         }

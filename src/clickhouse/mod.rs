@@ -15,5 +15,5 @@ pub use client::ClickHouse;
 pub use crate::config::Access;
 pub use alerts::{Calibrated, CellOfDays};
 pub use lifetime::LifetimeRun;
-pub use read::RollupRow;
+pub use read::{NewRows, RollupRow};
 pub use store::fact_tables;

@@ -7,6 +7,7 @@ use super::rowbinary::{array, cell, pane};
 use crate::codec::{Damaged, Reader};
 use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::pipeline::OutsideError;
+use crate::record::Home;
 use crate::window::rolling::PaneRange;
 use crate::window::{Cell, Day, Pane};
 
@@ -123,22 +124,45 @@ impl ClickHouse {
         .await
     }
 
-    /// Hands over the rows of an epoch that ClickHouse took later than `after` (µs by its clock),
-    /// as [`ClickHouse::rollup_rows`] does. They are found by the index of `written_at` alone: to
-    /// choose their panes as well takes ClickHouse several times longer.
+    /// Hands over the rows of an epoch that are new to a reader, as [`ClickHouse::rollup_rows`]
+    /// does.
     ///
     /// # Errors
     /// As [`ClickHouse::rollup_rows`].
     pub async fn new_rollup_rows(
         &self,
         epoch: u32,
-        after: i64,
+        new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
-        let condition = format!(
-            "epoch = {epoch} AND written_at > fromUnixTimestamp64Micro(toInt64({after}), 'UTC')"
+        let mut condition = format!(
+            "epoch = {epoch} AND written_at > fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
+            new.after
         );
+        if !new.seen.is_empty() && !self.is_replicated().await? {
+            let (shards, offsets): (Vec<Home>, Vec<u64>) = new.seen.iter().copied().unzip();
+            condition += &format!(
+                " AND version > transform(shard, {shards:?}, CAST({offsets:?}, 'Array(UInt64)'), toUInt64(0))"
+            );
+        }
+        if let Some(panes) = &new.panes {
+            let ranges = panes
+                .iter()
+                .map(|range| format!(" OR {}", is_pane_of(range)));
+            condition += &format!(" AND (grain = 'undated'{})", ranges.collect::<String>());
+        }
         self.rows_where(&condition, take).await
+    }
+
+    /// True if an acknowledged row may not be seen yet, since it is read where it was not written:
+    /// on another replica.
+    async fn is_replicated(&self) -> Result<bool, OutsideError> {
+        let asked = self.is_replicated.get_or_try_init(|| async {
+            let sql = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'rollups'";
+            let engine = self.fetch("asking how rollups are kept", sql, "TSV").await?;
+            Ok(&engine[..] != b"ReplacingMergeTree\n")
+        });
+        asked.await.copied()
     }
 
     async fn rows_where(
@@ -147,7 +171,7 @@ impl ClickHouse {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let sql = format!(
-            "SELECT series, dimension, value, currency, grain, pane, shard, version, written_at, counts, sums, sketch FROM rollups WHERE {condition}"
+            "SELECT series, dimension, value, currency, grain, pane, shard, version, written_at, counts, sums, sketch FROM rollups PREWHERE {condition}"
         );
         let mut read = |r: &mut Reader<'_>| {
             take(RollupRow::read(r)?);
@@ -217,18 +241,37 @@ fn names(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
 /// The condition for the rows of some rollups in a range.
 fn in_range(range: &PaneRange, rollups: &BTreeSet<String>) -> String {
     let names = names(rollups.iter());
-    let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
     let undated = if range.undated {
         " OR grain = 'undated'"
     } else {
         ""
     };
+    let pane = is_pane_of(range);
+    format!("(series IN ({names}) AND ({pane}{undated}))")
+}
+
+/// The condition for the panes of a range.
+fn is_pane_of(range: &PaneRange) -> String {
+    let second = |s: i64| s.clamp(0, i64::from(u32::MAX));
     format!(
-        "(series IN ({names}) AND (grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'){undated}))",
+        "(grain = '{}' AND pane >= toDateTime({}, 'UTC') AND pane < toDateTime({}, 'UTC'))",
         range.grain.name(),
         second(range.from),
         second(range.to)
     )
+}
+
+/// Which rows of an epoch are new to a reader.
+#[derive(Debug, Clone, Default)]
+pub struct NewRows<'a> {
+    /// Those that ClickHouse took later than this (µs by its clock).
+    pub after: i64,
+    /// By shard an offset that it was flushed to before the reader's last reading. A row of a
+    /// version up to it was written before, or says what such a row said; where rows are read on
+    /// the server that acknowledged them, the last reading had them all, and they are left out.
+    pub seen: &'a [(Home, u64)],
+    /// If given, rows of other panes are left out, except undated ones.
+    pub panes: Option<Vec<PaneRange>>,
 }
 
 /// A row of the rollups.

@@ -414,7 +414,10 @@ impl Cells {
                         Some(there) if there.version == held.version => {
                             std::ptr::eq(a, self) && there.numbers != held.numbers
                         }
-                        Some(there) => there.version < held.version,
+                        // A late writer's row may say once more what an older version says.
+                        Some(there) => {
+                            there.version < held.version && there.numbers != held.numbers
+                        }
                     });
                 }
             }

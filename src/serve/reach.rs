@@ -79,6 +79,21 @@ impl Reach {
         grouped
     }
 
+    /// Of every grain one range that holds those of all rollups.
+    pub fn panes(&self) -> Vec<PaneRange> {
+        let mut panes: Vec<PaneRange> = Vec::new();
+        for (range, _) in &self.ranges {
+            match panes.iter_mut().find(|known| known.grain == range.grain) {
+                Some(known) => {
+                    known.from = known.from.min(range.from);
+                    known.to = known.to.max(range.to);
+                }
+                None => panes.push(*range),
+            }
+        }
+        panes
+    }
+
     /// The ranges of one rollup.
     pub fn ranges_of(&self, rollup: &str) -> Vec<PaneRange> {
         let of_rollup = self

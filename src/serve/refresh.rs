@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::cells::Cells;
 use super::model::{Model, Snapshot, Top};
 use super::reach::Reach;
-use crate::clickhouse::RollupRow;
+use crate::clickhouse::{NewRows, RollupRow};
 use crate::config::Gauges;
 use crate::definitions::BadDefinition;
 use crate::metric::{Catalogue, MetricValues, QueryPlan, SideInputs, versions};
@@ -49,12 +49,12 @@ pub trait Source: Send + Sync {
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
-    /// Hands over the rows of the epoch written later than `after` (µs by the source's clock), also
-    /// those out of reach, as [`Source::rows`] does.
+    /// Hands over the rows of the epoch that are new, perhaps others as well, as [`Source::rows`]
+    /// does.
     fn new_rows(
         &self,
         epoch: &Epoch,
-        after: i64,
+        new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
@@ -469,6 +469,12 @@ impl Held {
         } else {
             (self.newest - OVERLAP).max(0)
         };
+        let new = NewRows {
+            after,
+            seen: &self.flushed,
+            // The cells of a comparison have a reach of their own.
+            panes: also.is_none().then(|| self.cells.reach().panes()),
+        };
         let mut newest = self.newest;
         let cells = &mut self.cells;
         let mut take = |row: RollupRow<'_>| {
@@ -479,7 +485,7 @@ impl Held {
             }
             cells.put(&row);
         };
-        source.new_rows(epoch, after, &mut take).await?;
+        source.new_rows(epoch, &new, &mut take).await?;
         // Only now: rows of a reading that failed are read again.
         if newest > self.newest {
             self.newest = newest;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use dealpulse::clickhouse::{ClickHouse, RollupRow};
+use dealpulse::clickhouse::{ClickHouse, NewRows, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::SideInputs;
 use dealpulse::pipeline::watermark::Progress;
@@ -61,10 +61,10 @@ impl Source for Database {
     async fn new_rows(
         &self,
         epoch: &Epoch,
-        after: i64,
+        new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
-        self.0.new_rollup_rows(epoch.epoch, after, take).await
+        self.0.new_rollup_rows(epoch.epoch, new, take).await
     }
 
     async fn side_inputs_state(&self, epoch: &Epoch) -> Result<u64, OutsideError> {
