@@ -15,6 +15,8 @@ const PARTITIONS: u32 = 4;
 const TOPIC: &str = "crm.deals";
 /// The longest the size of the state may take to show in its gauge.
 const GAUGE: Duration = Duration::from_secs(16);
+/// The time between two looks how far it is: answering them must not count among what it costs.
+const LOOK: Duration = Duration::from_millis(250);
 const MIB: f64 = (1 << 20) as f64;
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
@@ -33,8 +35,8 @@ async fn rows(count: usize, table: &mut Table) {
     let engine = blocking(|| clickhouse::spawn(None)).await;
     let setup = Setup {
         shards: PARTITIONS,
-        flush_milliseconds: std::env::var("FLUSH").map_or(1_000, |v| v.parse().unwrap()),
-        refresh_milliseconds: std::env::var("REFRESH").map_or(2_000, |v| v.parse().unwrap()),
+        flush_milliseconds: 1_000,
+        refresh_milliseconds: 2_000,
         ..Setup::new("bench", &kafka.bootstrap(), &engine.url(), &[TOPIC])
     };
     table.part(&format!(
@@ -45,12 +47,14 @@ async fn rows(count: usize, table: &mut Table) {
     let engine_before = process::cpu(engine.pid());
     let started = Instant::now();
     let running = setup.start().await;
+    let is_folded = || {
+        let folded = (running.metrics()).sum("dealpulse_assertions_folded_total", "");
+        folded >= millions * 1e6
+    };
     running
-        .until("all is folded", |metrics| {
-            metrics.sum("dealpulse_assertions_folded_total", "") >= millions * 1e6
-        })
+        .wait_looking_every(LOOK, "all is folded", is_folded)
         .await;
-    setup.settled().await;
+    setup.settled_looking_every(LOOK).await;
     let seconds = started.elapsed().as_secs_f64();
     let (cpu, groups) = (
         process::cpu(running.pid()),

@@ -228,6 +228,11 @@ impl Setup {
     /// Waits until everything is routed, folded and flushed, and no link is in flight; returns how
     /// long that took.
     pub async fn settled(&self) -> Duration {
+        self.settled_looking_every(Duration::from_millis(50)).await
+    }
+
+    /// The same; each look asks ClickHouse some questions.
+    pub async fn settled_looking_every(&self, pause: Duration) -> Duration {
         let (started, store, consumer) = (Instant::now(), self.store(), Arc::new(self.consumer()));
         loop {
             let pending = match self.pending(&store, &consumer).await {
@@ -240,7 +245,7 @@ impl Setup {
                 "{}: not settled after {TIMEOUT:?}: {pending}",
                 self.name
             );
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -734,6 +739,16 @@ impl Pipeline {
     }
 
     pub async fn wait(&self, what: &str, condition: impl Fn() -> bool) {
+        self.wait_looking_every(Duration::from_millis(3), what, condition)
+            .await;
+    }
+
+    pub async fn wait_looking_every(
+        &self,
+        pause: Duration,
+        what: &str,
+        condition: impl Fn() -> bool,
+    ) {
         let deadline = Instant::now() + TIMEOUT;
         while !condition() {
             assert!(
@@ -741,7 +756,7 @@ impl Pipeline {
                 "{}: waited in vain until {what}",
                 self.instance.name
             );
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }
