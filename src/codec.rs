@@ -164,6 +164,18 @@ impl<'a> Reader<'a> {
         bytes.ok_or(self.damaged("more bytes"))
     }
 
+    /// So many bytes, as they are.
+    #[inline]
+    pub fn slice(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
+        let slice = self
+            .at
+            .checked_add(length)
+            .and_then(|end| self.bytes.get(self.at..end));
+        let slice = slice.ok_or(self.damaged("more bytes"))?;
+        self.at += length;
+        Ok(slice)
+    }
+
     /// Four bytes, little-endian.
     pub fn u32(&mut self) -> Result<u32, Damaged> {
         self.fixed().map(u32::from_le_bytes)

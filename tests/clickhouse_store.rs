@@ -20,7 +20,7 @@ use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
-use dealpulse::pipeline::{Checkpoint, Epoch, Log, Row, Store};
+use dealpulse::pipeline::{CellName, Checkpoint, Epoch, HourlyRows, Log, Row, Store};
 use dealpulse::record::Entity;
 use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::calendar::DAY;
@@ -506,6 +506,67 @@ async fn writes_cells_of_any_number_of_years() {
         refused.to_string().contains("Too many partitions"),
         "{refused}"
     );
+}
+
+#[tokio::test]
+async fn cells_come_back_as_they_were_written_however_many_there_are() {
+    let kept = Kept::new("UTC").await;
+    const HOUR: i64 = 3_600;
+    let grains = [Grain::Hour, Grain::Day, Grain::Month];
+    // More than two blocks.
+    let row = |i: i64| CellRow {
+        epoch: 1,
+        rollup: format!("metric.{}", i % 7),
+        grouping: ["", "owner", "région,product"][i as usize % 3].into(),
+        pane: match i % 11 {
+            0 => Pane::UNDATED,
+            _ => Pane {
+                grain: grains[i as usize % 3],
+                start: i * HOUR,
+            },
+        },
+        values: (0..=i % 3).map(|n| format!("värde {i} {n}")).collect(),
+        currency: ["", "EUR"][i as usize % 2].into(),
+        cell: Cell {
+            counts: (0..i % 5).map(|n| (n - 2) * (i64::MAX / 4)).collect(),
+            sums: (0..i % 4)
+                .map(|n| i128::from(i64::MIN) * i128::from(n * 1_000 - 1))
+                .collect(),
+            sketch: (0..i % 3)
+                .map(|n| (n as i16 * 300 - 299, n + 1))
+                .collect::<Sketch>(),
+        },
+    };
+    let block = |shard: u32, of: std::ops::Range<i64>| Row {
+        shard,
+        version: 77 + u64::from(shard),
+        row: of.map(row).collect::<CellRows>(),
+    };
+    let blocks = [block(0, 1..12_000), block(2, 12_000..20_000)];
+    kept.clickhouse.insert_cells(&blocks).await.unwrap();
+    for block in &blocks {
+        let stored = kept.clickhouse.rollups(1, block.shard).await.unwrap();
+        let mut stored: Vec<_> = stored
+            .into_iter()
+            .map(|cell| (cell.name, cell.cell, cell.version))
+            .collect();
+        let mut written: Vec<_> = block
+            .decode()
+            .map(|row| (CellName::of(&row.row), row.row.cell, row.version))
+            .collect();
+        stored.sort_by(|a, b| a.0.cmp(&b.0));
+        written.sort_by(|a, b| a.0.cmp(&b.0));
+        assert!(stored == written, "shard {}", block.shard);
+    }
+    // The state of hours has the same columns and one more.
+    let hourly = blocks.map(|cells| HourlyRows { hour: HOUR, cells });
+    kept.clickhouse.insert_hourly(&hourly).await.unwrap();
+    let columns = "shard, version, epoch, series, grain, dimension, pane, value, currency, counts, sums, sketch";
+    let same = format!(
+        "SELECT (SELECT (count(), sum(cityHash64({columns})), uniqExact(toUnixTimestamp(hour)), any(toUnixTimestamp(hour))) FROM hourly) \
+         = (SELECT (count(), sum(cityHash64({columns})), 1, 3600) FROM rollups)"
+    );
+    assert_eq!(kept.row(&same).await, ["1"]);
 }
 
 #[tokio::test]

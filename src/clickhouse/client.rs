@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::error::Error;
+use clickhouse::insert_formatted::InsertFormatted;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -175,19 +176,8 @@ impl ClickHouse {
         rows: impl Iterator<Item = R> + Send,
         write: impl Fn(&mut Writer, R) + Send,
     ) -> Result<(), OutsideError> {
-        let doing = format!("inserting into {table}");
-        let mut client = self.client.clone().with_database(&self.database);
-        // No two rows of an insert have one key, so that there is nothing to replace in it: not to
-        // look for it saves ClickHouse a quarter of the insert.
-        client = client.with_setting("optimize_on_insert", "0");
-        for (name, value) in &self.insert_settings {
-            client = client.with_setting(name, value);
-        }
-        for (name, value) in settings {
-            client = client.with_setting(*name, *value);
-        }
-        let mut insert = client
-            .insert_formatted_with(format!("INSERT INTO {table} ({columns}) FORMAT RowBinary"));
+        let into = format!("{table} ({columns}) FORMAT RowBinary");
+        let mut insert = self.begin_insert(settings, table, &into);
         // Pieces of a size that is worth compressing, and small beside the rows they are made of.
         const PIECE: usize = 1 << 18;
         let mut writer = Writer::default();
@@ -195,15 +185,56 @@ impl ClickHouse {
             write(&mut writer, row);
             if writer.bytes.len() >= PIECE {
                 let full = std::mem::replace(&mut writer.bytes, Vec::with_capacity(PIECE + 1_024));
-                let sent = insert.send(full.into()).await;
-                sent.map_err(|error| outside(&doing, error))?;
+                insert.send(full).await?;
             }
         }
         if !writer.bytes.is_empty() {
-            let sent = insert.send(writer.bytes.into()).await;
-            sent.map_err(|error| outside(&doing, error))?;
+            insert.send(writer.bytes).await?;
         }
-        insert.end().await.map_err(|error| outside(&doing, error))
+        insert.end().await
+    }
+
+    /// Begins an insert into the table and columns, in the format, that `into` names.
+    pub(super) fn begin_insert(
+        &self,
+        settings: &[(&str, &str)],
+        table: &str,
+        into: &str,
+    ) -> BegunInsert {
+        let mut client = self.client.clone().with_database(&self.database);
+        // All rows of an insert have keys of their own, so that there is nothing to replace among
+        // them: not to look for it saves ClickHouse a quarter of its work.
+        client = client.with_setting("optimize_on_insert", "0");
+        for (name, value) in &self.insert_settings {
+            client = client.with_setting(name, value);
+        }
+        for (name, value) in settings {
+            client = client.with_setting(*name, *value);
+        }
+        BegunInsert {
+            doing: format!("inserting into {table}"),
+            insert: client.insert_formatted_with(format!("INSERT INTO {into}")),
+        }
+    }
+}
+
+/// An insert that is sent piece by piece.
+pub(super) struct BegunInsert {
+    pub doing: String,
+    insert: InsertFormatted,
+}
+
+impl BegunInsert {
+    /// Sends a piece of its bytes.
+    pub async fn send(&mut self, piece: Vec<u8>) -> Result<(), OutsideError> {
+        let sent = self.insert.send(piece.into()).await;
+        sent.map_err(|error| outside(&self.doing, error))
+    }
+
+    /// Ends it: acknowledged when this returns.
+    pub async fn end(self) -> Result<(), OutsideError> {
+        let ended = self.insert.end().await;
+        ended.map_err(|error| outside(&self.doing, error))
     }
 }
 

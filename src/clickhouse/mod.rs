@@ -5,6 +5,7 @@ mod client;
 mod epochs;
 mod lifetime;
 pub mod migrate;
+mod native;
 mod read;
 mod rowbinary;
 mod side_inputs;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::native::{BLOCK, CellColumns, InsertedCell};
 use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
@@ -19,9 +20,6 @@ pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
         .iter()
         .map(|entity| (*entity, entity.spec().table))
 }
-
-/// The partition of a row, its block and its bytes.
-type PartitionedRow<'a> = ((u32, i32), &'a Row<CellRows>, &'a [u8]);
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves a
 /// margin for other settings.
@@ -55,6 +53,27 @@ impl ClickHouse {
             rows.push(read(&mut reader).map_err(damaged(doing))?);
         }
         Ok(rows)
+    }
+}
+
+impl ClickHouse {
+    async fn insert_cell_rows(
+        &self,
+        table: &str,
+        is_hourly: bool,
+        rows: &[InsertedCell<'_>],
+    ) -> Result<(), OutsideError> {
+        let into = format!("{table} ({}) FORMAT Native", CellColumns::names(is_hourly));
+        let mut insert = self.begin_insert(&[], table, &into);
+        for rows in rows.chunks(BLOCK) {
+            let mut columns = CellColumns::new(is_hourly);
+            for row in rows {
+                let pushed = columns.push(row);
+                pushed.map_err(|damage| OutsideError::fatal(&insert.doing, damage))?;
+            }
+            insert.send(columns.write()).await?;
+        }
+        insert.end().await
     }
 }
 
@@ -202,27 +221,31 @@ impl Store for ClickHouse {
     }
 
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
-        let mut rows: Vec<PartitionedRow<'_>> = Vec::new();
+        let mut rows: Vec<((u32, i32), InsertedCell<'_>)> = Vec::new();
         for block in blocks {
             let of_block = block.row.iter();
-            rows.extend(of_block.map(|(partition, bytes)| (partition, block, bytes)));
+            rows.extend(of_block.map(|(partition, bytes)| {
+                let cell = InsertedCell {
+                    hour: 0,
+                    shard: block.shard,
+                    version: block.version,
+                    bytes,
+                };
+                (partition, cell)
+            }));
         }
-        rows.sort_by_key(|(partition, ..)| *partition);
+        rows.sort_by_key(|(partition, _)| *partition);
+        let (partitions, cells): (Vec<(u32, i32)>, Vec<InsertedCell<'_>>) =
+            rows.into_iter().unzip();
         let mut start = 0;
-        while start < rows.len() {
-            let mut partitions = BTreeSet::new();
-            let end = rows[start..].iter().position(|(partition, ..)| {
-                partitions.insert(*partition);
-                partitions.len() > PARTITIONS
+        while start < cells.len() {
+            let mut seen = BTreeSet::new();
+            let end = partitions[start..].iter().position(|partition| {
+                seen.insert(*partition);
+                seen.len() > PARTITIONS
             });
-            let end = end.map_or(rows.len(), |length| start + length);
-            let write = |writer: &mut Writer, (_, block, bytes): &PartitionedRow<'_>| {
-                writer.fixed(block.shard.to_le_bytes());
-                writer.fixed(block.version.to_le_bytes());
-                writer.bytes.extend_from_slice(bytes);
-            };
-            let columns = format!("shard, version, {}", CellRows::COLUMNS);
-            self.insert("rollups", &columns, rows[start..end].iter(), write)
+            let end = end.map_or(cells.len(), |length| start + length);
+            self.insert_cell_rows("rollups", false, &cells[start..end])
                 .await?;
             start = end;
         }
@@ -230,20 +253,17 @@ impl Store for ClickHouse {
     }
 
     async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
-        let mut rows: Vec<(&HourlyRows, &[u8])> = Vec::new();
-        for block in blocks {
-            rows.extend(block.cells.row.iter().map(|(_, bytes)| (block, bytes)));
+        let mut cells = Vec::new();
+        for HourlyRows { hour, cells: block } in blocks {
+            cells.extend(block.row.iter().map(|(_, bytes)| InsertedCell {
+                // A DateTime column takes the nearest it can hold.
+                hour: (*hour).clamp(0, i64::from(u32::MAX)) as u32,
+                shard: block.shard,
+                version: block.version,
+                bytes,
+            }));
         }
-        let write = |writer: &mut Writer, (block, bytes): &(&HourlyRows, &[u8])| {
-            // A DateTime column takes the nearest it can hold.
-            let hour = block.hour.clamp(0, i64::from(u32::MAX)) as u32;
-            writer.fixed(hour.to_le_bytes());
-            writer.fixed(block.cells.shard.to_le_bytes());
-            writer.fixed(block.cells.version.to_le_bytes());
-            writer.bytes.extend_from_slice(bytes);
-        };
-        let columns = format!("hour, shard, version, {}", CellRows::COLUMNS);
-        self.insert("hourly", &columns, rows.iter(), write).await
+        self.insert_cell_rows("hourly", true, &cells).await
     }
 
     async fn insert_changes(
