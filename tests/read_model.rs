@@ -51,6 +51,8 @@ struct State {
     flushed: Vec<(Home, u64)>,
     /// How many readings of all rows, and of new ones, there were.
     readings: [usize; 2],
+    /// After when rows were last asked for.
+    asked_after: i64,
     /// Rows that become visible between a reading of all and the next of new ones.
     under_way: Vec<(Row<CellRow>, i64)>,
 }
@@ -144,9 +146,15 @@ impl Source for Written {
         epoch: &Epoch,
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
+    ) -> Result<i64, OutsideError> {
+        let newest = {
+            let mut state = self.0.lock().unwrap();
+            state.asked_after = new.after;
+            let of_epoch = (state.rows.iter()).filter(|(row, _)| row.row.epoch == epoch.epoch);
+            of_epoch.map(|(_, at)| *at).max().unwrap_or(0)
+        };
         self.hand_over(epoch, Some(new), take);
-        Ok(())
+        Ok(newest)
     }
 }
 
@@ -328,6 +336,26 @@ async fn a_late_row_that_says_what_an_older_version_says_is_no_difference() {
 }
 
 #[tokio::test]
+async fn rows_of_no_window_are_not_asked_for_again_and_again() {
+    let mut shown = Shown::new(NEVER);
+    shown.written.write(&leads(3, 10), 100 * SECOND);
+    assert_eq!(shown.leads().await, 3);
+    // A back-fill of hours long over.
+    for step in 1..=3 {
+        let at = (100 + 60 * step) * SECOND;
+        let mut row = leads(1, 10 + step as u64);
+        row.row.pane = Pane {
+            grain: Grain::Hour,
+            start: 3_600,
+        };
+        shown.written.write(&row, at);
+        assert_eq!(shown.leads().await, 3);
+        assert_eq!(shown.leads().await, 3);
+        assert_eq!(shown.written.0.lock().unwrap().asked_after, at - OVERLAP);
+    }
+}
+
+#[tokio::test]
 async fn rows_of_another_epoch_do_not_count_and_a_switch_reads_all() {
     let mut shown = Shown::new(NEVER);
     let next = |count, version| {
@@ -477,7 +505,10 @@ async fn versions_after(clickhouse: &ClickHouse, after: Option<i64>) -> Vec<u64>
                 after,
                 ..NewRows::default()
             };
-            clickhouse.new_rollup_rows(1, &new, &mut take).await
+            clickhouse
+                .new_rollup_rows(1, &new, &mut take)
+                .await
+                .map(|_| ())
         }
     };
     read.unwrap();
@@ -573,7 +604,9 @@ async fn of_new_rows_those_are_left_out_that_were_seen_or_are_of_no_window() {
         let mut take = |row: RollupRow<'_>| versions.push(row.version);
         // Another client each time: what the table is it asks once.
         let read = engine.client();
-        read.new_rollup_rows(1, &new, &mut take).await.unwrap();
+        let newest = read.new_rollup_rows(1, &new, &mut take).await.unwrap();
+        let newest_there = "SELECT toUnixTimestamp64Micro(max(written_at)) FROM rollups";
+        assert_eq!(text(&read, newest_there).await, newest.to_string());
         versions.sort_unstable();
         versions
     };

@@ -90,8 +90,8 @@ impl Source for Rollups {
         _: &Epoch,
         _: &NewRows<'_>,
         _: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
-        Ok(())
+    ) -> Result<i64, OutsideError> {
+        Ok(0)
     }
 }
 

@@ -393,7 +393,7 @@ impl Source for Rollups {
         epoch: &Epoch,
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
+    ) -> Result<i64, OutsideError> {
         self.clickhouse
             .new_rollup_rows(epoch.epoch, new, take)
             .await

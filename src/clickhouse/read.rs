@@ -125,7 +125,9 @@ impl ClickHouse {
     }
 
     /// Hands over the rows of an epoch that are new to a reader, as [`ClickHouse::rollup_rows`]
-    /// does.
+    /// does. Returns when ClickHouse took the newest row of the epoch (µs by its clock) if that was
+    /// later than asked for, be it left out or not: there is nothing before it that the reader has
+    /// to ask for again, apart from rows that come late. 0 if there is none.
     ///
     /// # Errors
     /// As [`ClickHouse::rollup_rows`].
@@ -134,11 +136,22 @@ impl ClickHouse {
         epoch: u32,
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
+    ) -> Result<i64, OutsideError> {
         let mut condition = format!(
             "epoch = {epoch} AND written_at > fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
             new.after
         );
+        // Asked for first: what is taken after that is newer.
+        let newest = format!(
+            "SELECT toUnixTimestamp64Micro(max(written_at)) FROM rollups PREWHERE {condition}"
+        );
+        let newest = self.rows("asking for the newest row", &newest, |r| {
+            Ok(i64::from_le_bytes(r.fixed()?))
+        });
+        let newest = newest.await?.pop().unwrap_or(0);
+        if newest == 0 {
+            return Ok(0);
+        }
         if !new.seen.is_empty() && !self.is_replicated().await? {
             let (shards, offsets): (Vec<Home>, Vec<u64>) = new.seen.iter().copied().unzip();
             condition += &format!(
@@ -151,7 +164,8 @@ impl ClickHouse {
                 .map(|range| format!(" OR {}", is_pane_of(range)));
             condition += &format!(" AND (grain = 'undated'{})", ranges.collect::<String>());
         }
-        self.rows_where(&condition, take).await
+        self.rows_where(&condition, take).await?;
+        Ok(newest)
     }
 
     /// True if an acknowledged row may not be seen yet, since it is read where it was not written:

@@ -54,9 +54,8 @@ impl ClickHouse {
         }
         Ok(rows)
     }
-}
 
-impl ClickHouse {
+    /// Inserts cells into one of their tables.
     async fn insert_cell_rows(
         &self,
         table: &str,

@@ -50,13 +50,14 @@ pub trait Source: Send + Sync {
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Hands over the rows of the epoch that are new, perhaps others as well, as [`Source::rows`]
-    /// does.
+    /// does. Returns when the newest row was written, be it left out or not (µs by the source's
+    /// clock); 0 if there is none.
     fn new_rows(
         &self,
         epoch: &Epoch,
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> impl Future<Output = Result<(), OutsideError>> + Send;
+    ) -> impl Future<Output = Result<i64, OutsideError>> + Send;
 
     /// A number that is another one as soon as what stands beside the cells is, and costs little to
     /// ask for.
@@ -485,7 +486,8 @@ impl Held {
             }
             cells.put(&row);
         };
-        source.new_rows(epoch, &new, &mut take).await?;
+        let newest_there = source.new_rows(epoch, &new, &mut take).await?;
+        newest = newest.max(newest_there);
         // Only now: rows of a reading that failed are read again.
         if newest > self.newest {
             self.newest = newest;

@@ -63,7 +63,7 @@ impl Source for Database {
         epoch: &Epoch,
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
+    ) -> Result<i64, OutsideError> {
         self.0.new_rollup_rows(epoch.epoch, new, take).await
     }
 
