@@ -80,10 +80,9 @@ async fn rows(count: usize, table: &mut Table) {
         "s",
         Goal::AtMost(4.5),
     );
+    let metrics = running.metrics();
     for name in ["rollups", "hourly", "changes", "facts", "links"] {
-        let rows = running
-            .metrics()
-            .sum("dealpulse_flush_rows_total", &format!("table=\"{name}\""));
+        let rows = metrics.sum("dealpulse_flush_rows_total", &format!("table=\"{name}\""));
         table.add(
             &format!("rows of {name} an event"),
             rows / millions / 1e6,

@@ -54,6 +54,10 @@ impl Lists {
         self.length += count as u64;
         self.ends.extend_from_slice(&self.length.to_le_bytes());
     }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        [&self.ends, &self.items.bytes, &[]]
+    }
 }
 
 /// Reads a list of numbers of fixed width.
@@ -70,16 +74,6 @@ impl CellColumns {
         CellColumns {
             hour: is_hourly.then(Vec::new),
             ..CellColumns::default()
-        }
-    }
-
-    /// The columns, in their order.
-    pub fn names(is_hourly: bool) -> &'static str {
-        const NAMES: &str = "hour, shard, version, epoch, series, grain, dimension, pane, value, currency, counts, sums, sketch";
-        if is_hourly {
-            NAMES
-        } else {
-            &NAMES["hour, ".len()..]
         }
     }
 
@@ -159,11 +153,5 @@ impl CellColumns {
             }
         }
         block.bytes
-    }
-}
-
-impl Lists {
-    fn parts(&self) -> [&[u8]; 3] {
-        [&self.ends, &self.items.bytes, &[]]
     }
 }

@@ -62,7 +62,9 @@ impl ClickHouse {
         is_hourly: bool,
         rows: &[InsertedCell<'_>],
     ) -> Result<(), OutsideError> {
-        let into = format!("{table} ({}) FORMAT Native", CellColumns::names(is_hourly));
+        let hour = if is_hourly { "hour, " } else { "" };
+        let columns = CellRows::COLUMNS;
+        let into = format!("{table} ({hour}shard, version, {columns}) FORMAT Native");
         let mut insert = self.begin_insert(&[], table, &into);
         for rows in rows.chunks(BLOCK) {
             let mut columns = CellColumns::new(is_hourly);
