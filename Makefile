@@ -30,10 +30,9 @@ test: build-tools engines connect-engine postgresql-tools prometheus-tools grafa
 	$(CARGO) test --locked
 
 soak: build-tools engines connect-engine redmine-tools ## run the long tests: dozens of kills, outages of a minute, an hour of events, a real Redmine, 100,000 simulated histories, alerts over thousands of years, fuzzing
-	$(CARGO) test --release --locked --features soak --test soak -- --nocapture --test-threads=1
-	$(CARGO) test --release --locked --features soak --test redmine -- --nocapture
-	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test simulation -- --nocapture
-	$(CARGO) test --release --locked --features soak --test alert_simulation -- --nocapture
+	$(CARGO) test --release --locked --features soak --test tests soak:: -- --nocapture --test-threads=1
+	$(CARGO) test --release --locked --features soak --test tests redmine:: -- --nocapture
+	DEALPULSE_SEEDS=100000 $(CARGO) test --release --locked --features soak --test tests simulation:: -- --nocapture
 	$(MAKE) fuzz
 
 # All rows take some minutes; `make bench ARGS='--only path --quick'` takes seconds.

@@ -1,17 +1,15 @@
 //! Activities: what was done and what is planned follow every correction, move and deletion.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::Pure;
+use crate::support::steps::{self, at, event, left_out};
+use crate::support::stored::Stored;
 use dealpulse::definitions::{DefinitionsSpec, Exclusion};
 use dealpulse::event::When;
 use dealpulse::metric::find;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::{Value, json};
-use support::pure::Pure;
-use support::steps::{self, at, event, left_out};
-use support::stored::Stored;
 
 fn activity(id: &str, minute: usize, data: Value) -> String {
     event("activity", id, minute, data)

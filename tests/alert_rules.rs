@@ -1,16 +1,14 @@
 //! The rules of both kinds, Alertmanager's routes and inhibitions: what is committed, in the real
 //! Prometheus and Alertmanager.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::clickhouse::wait_until;
+use crate::support::monitoring::{Alertmanager, Webhook, program, succeeds};
 use serde_json::{Value, json};
-use support::clickhouse::wait_until;
-use support::monitoring::{Alertmanager, Webhook, program, succeeds};
 
 const RULES: &str = "deploy/prometheus/rules";
 

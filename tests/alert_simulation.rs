@@ -2,10 +2,7 @@
 //! something does; beside the windowed z-tests. Short here; `make soak` runs it over many more
 //! histories and prints the tables of docs/alerts.md.
 
-#[path = "support/alert_world.rs"]
-mod alert_world;
-
-use alert_world::{
+use crate::support::alert_world::{
     BEFORE, FLAT, SEASON, Steps, WATCHED, World, Z_TESTS, above, catches, detected, episodes,
     phases, start, tuned, years,
 };

@@ -1,8 +1,6 @@
 //! Alerts over a real engine: the gauges of a pipeline's database, the thresholds that are kept,
 //! and replays of files.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +8,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::pipeline::database;
+use crate::support::stored::{Stored, code_and_output, generated};
 use dealpulse::alert::Random;
 use dealpulse::clickhouse::{ClickHouse, NewRows, RollupRow};
 use dealpulse::metric::SideInputs;
@@ -22,9 +23,6 @@ use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{Refresh, Refresher, Source};
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value as Json;
-use support::clickhouse::DEALPULSE;
-use support::pipeline::database;
-use support::stored::{Stored, code_and_output, generated};
 
 const DAYS: i64 = 480;
 /// The last days, in which the win rate falls.

@@ -3,17 +3,15 @@
 //! routes, and a webhook is told, first of the fall and then that it is over. Only times are
 //! shortened.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::kafka::free_port;
+use crate::support::monitoring::{Alertmanager, Prometheus, Webhook};
+use crate::support::pipeline::{Engines, Pipeline, Setup, blocking, engines, start};
 use chrono::{DateTime, TimeDelta, Utc};
 use dealpulse::telemetry::wall_clock;
 use serde_json::{Value, json};
-use support::kafka::free_port;
-use support::monitoring::{Alertmanager, Prometheus, Webhook};
-use support::pipeline::{Engines, Pipeline, Setup, blocking, engines, start};
 
 /// Longer than any of it takes on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);

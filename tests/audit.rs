@@ -1,14 +1,12 @@
 //! `dealpulse audit` as a process over the real engine: an export is found complete, or what is
 //! wrong is counted and named.
 
-mod support;
-
 use std::fs;
 use std::path::Path;
 
+use crate::support::crm::Crm;
+use crate::support::stored::{Stored, code_and_output, generated};
 use serde_json::{Value as Json, json};
-use support::crm::Crm;
-use support::stored::{Stored, code_and_output, generated};
 use tempfile::TempDir;
 
 /// When the exports were made: after all that happened, but for what a test lets happen later.

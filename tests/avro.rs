@@ -1,8 +1,6 @@
 //! Topics in Avro, through real Kafka and ClickHouse: a schema registry that is away, slow to know
 //! or wrong loses no message and holds up no other topic.
 
-mod support;
-
 use dealpulse::config::SchemaRegistry;
 use dealpulse::kafka::registry::Registry;
 use openssl::asn1::Asn1Time;
@@ -17,6 +15,9 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::kafka::free_port;
+use crate::support::pipeline::{Setup, engines};
+use crate::support::pure::context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -27,9 +28,6 @@ use dealpulse::event::mapping::Mapping;
 use dealpulse::record::SCHEMA;
 use dealpulse::window::Calendar;
 use serde_json::json;
-use support::kafka::free_port;
-use support::pipeline::{Setup, engines};
-use support::pure::context;
 
 const DEAL: &str = r#"{"type":"record","name":"Deal","fields":[{"name":"id","type":"string"},
     {"name":"amount","type":["null",{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}]}]}"#;

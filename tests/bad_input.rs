@@ -1,17 +1,15 @@
 //! Bad input through Apache Kafka: it is dead-lettered with its origin, reason and bytes, and the
 //! pipeline goes on.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::clients;
+use crate::support::events::{deal, event, ids, lead, noise};
+use crate::support::pipeline::{Engines, LEFT_OVER, Setup, engines};
+use crate::support::reference::{Reference, StoredMessage, assert_reconciled, read_all};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use support::clients;
-use support::events::{deal, event, ids, lead, noise};
-use support::pipeline::{Engines, LEFT_OVER, Setup, engines};
-use support::reference::{Reference, StoredMessage, assert_reconciled, read_all};
 
 const LARGE: usize = 20 << 20;
 

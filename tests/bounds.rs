@@ -2,14 +2,16 @@
 //! kept once, however often they are touched; of the others only so many, and then folding waits:
 //! lag grows, memory doesn't. `make soak` has the long version.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::support::faults;
+use crate::support::pipeline::Metrics;
+use crate::support::pure::{Pure, context};
+use crate::support::scenario::{self, Scenario};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::cloudevents;
 use dealpulse::pipeline::Log;
@@ -17,10 +19,6 @@ use dealpulse::pipeline::flush::{FlushBatch, Once};
 use dealpulse::pipeline::owner::{Flush, Owner};
 use dealpulse::pipeline::route::partition_by_home;
 use serde_json::json;
-use support::faults;
-use support::pipeline::Metrics;
-use support::pure::{Pure, context};
-use support::scenario::{self, Scenario};
 
 /// Of the rows that later ones don't replace, so many may wait.
 const BOUND: usize = 500;

@@ -1,13 +1,11 @@
 //! `dealpulse check` as a process: what a configuration asks for is told before it is run.
 
-mod support;
-
 use std::process::{Command, Output};
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::stored::{Stored, code_and_output};
 use dealpulse::definitions::DefinitionsSpec;
 use serde_json::{Value, json};
-use support::clickhouse::DEALPULSE;
-use support::stored::{Stored, code_and_output};
 
 /// Fifty deals won on one day in two currencies, no two of a product.
 fn deals() -> Vec<String> {

@@ -1,8 +1,5 @@
 //! The embedded engine behind its HTTP front, seen through the production client.
 
-#[path = "support/clickhouse.rs"]
-mod support;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +10,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
-use support::{post, spawn, wait_until};
+use crate::support::clickhouse::{post, spawn, wait_until};
 
 fn client(url: &str) -> Client {
     let mut connector = HttpConnector::new();

@@ -1,16 +1,13 @@
 //! `dealpulse clickhouse-local` as a process: its start, its end, and its HTTP interface as curl
 //! sees it.
 
-#[path = "support/clickhouse.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use support::{DEALPULSE, post, raw, spawn, wait_until};
+use crate::support::clickhouse::{DEALPULSE, post, raw, spawn, wait_until};
 
 fn send_signal(pid: u32, signal: &str) {
     let status = Command::new("kill")

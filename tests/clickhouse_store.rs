@@ -1,11 +1,11 @@
 //! The store over ClickHouse, through the real engine: what is written is what is restored, summed
 //! and shown.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::support::clickhouse::spawn;
+use crate::support::pure::context;
 use dealpulse::clickhouse::migrate::{migrate, tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, fact_tables};
 use dealpulse::definitions::DefinitionsSpec;
@@ -27,8 +27,6 @@ use dealpulse::window::calendar::DAY;
 use dealpulse::window::rolling::{Now, Window};
 use dealpulse::window::{Cell, Grain, Pane, Sketch};
 use serde_json::Value as Json;
-use support::clickhouse::spawn;
-use support::pure::context;
 
 const SHARDS: u32 = 3;
 

@@ -1,14 +1,12 @@
 //! What customers pay: their value, revenue and retention follow every correction, refund, merge
 //! and deletion.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::Pure;
+use crate::support::steps::{self, at, event};
 use dealpulse::definitions::{DefinitionsSpec, Exclusion};
 use serde_json::{Value, json};
-use support::pure::Pure;
-use support::steps::{self, at, event};
 
 fn paid(id: &str, minute: usize, kind: &str, amount: &str, day: &str) -> String {
     let data = json!({"account_id": "A1", "kind": kind, "amount": amount, "currency": "EUR", "paid_at": day});

@@ -1,22 +1,20 @@
 //! `dealpulse clv`: payments in, what customers are expected to buy out.
 
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::support::clickhouse::{DEALPULSE, spawn};
+use crate::support::customers::{Market, Random};
+use crate::support::pure::Pure;
+use crate::support::stored::{Stored, code_and_output};
 use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::lifetime::{Estimate, Horizon, LifetimeError, estimate};
 use dealpulse::pipeline::Epoch;
 use dealpulse::pipeline::payments::payments;
 use serde_json::Value as Json;
-use support::clickhouse::{DEALPULSE, spawn};
-use support::customers::{Market, Random};
-use support::pure::Pure;
-use support::stored::{Stored, code_and_output};
 
 /// An event of a record.
 fn event(kind: &str, id: &str, time: &str, data: &str) -> String {

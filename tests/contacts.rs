@@ -1,12 +1,10 @@
 //! Contacts: an entity of its own, known at its account by a link, and what is counted of them.
 
-mod support;
-
+use crate::support::pure::Pure;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{self, Entity, When};
 use dealpulse::shard::RecordRow;
 use serde_json::{Value, json};
-use support::pure::Pure;
 
 fn event(entity: &str, id: &str, action: &str, minute: u32, data: Value) -> String {
     json!({

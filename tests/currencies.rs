@@ -1,11 +1,12 @@
 //! Amounts in the reporting currency: at the rate of their own day, in reports as in the read
 //! model, and never guessed.
 
-mod support;
-
 use std::process::Command;
 use std::sync::Arc;
 
+use crate::support::clickhouse::{DEALPULSE, spawn};
+use crate::support::pure::context;
+use crate::support::read_model::Database;
 use dealpulse::clickhouse::migrate::migrate;
 use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::definitions::DefinitionsSpec;
@@ -21,9 +22,6 @@ use dealpulse::serve::refresh::{Refresh, Refresher};
 use dealpulse::telemetry::Telemetry;
 use dealpulse::window::rolling::{Now, ROLLING};
 use serde_json::{Value, json};
-use support::clickhouse::{DEALPULSE, spawn};
-use support::pure::context;
-use support::read_model::Database;
 
 fn event(kind: &str, id: &str, data: Value) -> String {
     json!({

@@ -1,12 +1,15 @@
 //! Dead letters through Apache Kafka: listed, replayed to where they came from, and never blocking
 //! good messages.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::clients::{self, offsets};
+use crate::support::events::{deal, event, ids, lead, noise};
+use crate::support::pipeline::{Engines, Pipeline, Setup, TIMEOUT, blocking, engines};
+use crate::support::reference::{StoredMessage, assert_reconciled, fact_lines, read_all};
 use dealpulse::pipeline::Store;
 use dealpulse::record::{CustomFields, Field, Record, Symbols};
 use rdkafka::Offset;
@@ -14,11 +17,6 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
-use support::clickhouse::DEALPULSE;
-use support::clients::{self, offsets};
-use support::events::{deal, event, ids, lead, noise};
-use support::pipeline::{Engines, Setup, TIMEOUT, blocking, engines};
-use support::reference::{StoredMessage, assert_reconciled, fact_lines, read_all};
 
 /// The longest message a strict pipeline takes.
 const STRICT: usize = 400;
@@ -911,7 +909,7 @@ async fn paused_partitions_can_move_and_lose_nothing() {
             .count()
     };
     let first = setup.start().await;
-    let until_standing = async |pipeline: &support::pipeline::Pipeline, count: usize| {
+    let until_standing = async |pipeline: &Pipeline, count: usize| {
         let deadline = tokio::time::Instant::now() + TIMEOUT;
         while standing(&pipeline.get("/readyz").1) != count {
             assert!(

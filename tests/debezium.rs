@@ -4,14 +4,12 @@
 //! form has a namespace of its own. After whatever happened to the tables, the records of every
 //! form are what the tables hold.
 
-mod support;
-
 use std::time::Instant;
 
-use support::clients;
-use support::connect::{Connect, SchemaRegistry};
-use support::pipeline::{Pipeline, Setup, TIMEOUT, blocking, engines};
-use support::postgres::Postgres;
+use crate::support::clients;
+use crate::support::connect::{Connect, SchemaRegistry};
+use crate::support::pipeline::{Pipeline, Setup, TIMEOUT, blocking, engines};
+use crate::support::postgres::Postgres;
 
 const FORMS: [&str; 4] = ["plain", "schemas", "unwrapped", "avro"];
 const TABLES: [&str; 4] = ["issues", "custom_values", "users", "crm_lead"];

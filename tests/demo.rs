@@ -1,13 +1,11 @@
 //! The demonstration, as it is started: what its page shows while its clock is still behind today.
 
-mod support;
-
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use support::clickhouse::{DEALPULSE, raw, wait_until};
+use crate::support::clickhouse::{DEALPULSE, raw, wait_until};
 
 /// Ended with the test, also with one that fails.
 struct Running(Child);

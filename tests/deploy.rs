@@ -1,20 +1,18 @@
 //! The deploy files, without Docker: what Compose would make of them is read and held against what
 //! each program takes.
 
-mod support;
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::clickhouse::{DEALPULSE, spawn};
+use crate::support::kafka::{Kafka, Watchdog};
+use crate::support::monitoring::{program, succeeds};
+use crate::support::pipeline::{blocking, start};
 use dealpulse::config::{Config, Environment};
 use serde_json::Value;
-use support::clickhouse::{DEALPULSE, spawn};
-use support::kafka::{Kafka, Watchdog};
-use support::monitoring::{program, succeeds};
-use support::pipeline::{blocking, start};
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();

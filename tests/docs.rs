@@ -1,7 +1,5 @@
 //! The documents match the code: definitions, gauges, keys, commands, targets, links.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::support::figures::worked_example_definitions;
+use crate::support::pure::Pure;
 use dealpulse::config::Gauges;
 use dealpulse::config::{Config, Environment};
 use dealpulse::definitions::DefinitionsSpec;
@@ -17,8 +17,6 @@ use dealpulse::metric::Catalogue;
 use dealpulse::serve::metrics::business;
 use dealpulse::serve::model::{Snapshot, Top};
 use dealpulse::window::rolling::{Now, ROLLING};
-use support::figures::worked_example_definitions;
-use support::pure::Pure;
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = path.as_ref();

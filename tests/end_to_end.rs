@@ -4,17 +4,15 @@
 //!
 //! `DEALPULSE_E2E_EVENTS` sets how many events each test sends.
 
-mod support;
-
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::support::kafka::{Kafka, free_port};
+use crate::support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, TIMEOUT};
+use crate::support::reference::Reference;
+use crate::support::scenario::{self, Clickhouse, Scenario};
 use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::pipeline::Store;
-use support::kafka::{Kafka, free_port};
-use support::pipeline::{BY_BROKER, LEFT_OVER, Metrics, TIMEOUT};
-use support::reference::Reference;
-use support::scenario::{self, Clickhouse, Scenario};
 
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();

@@ -1,10 +1,10 @@
 //! Entities: each one's facts hold every field it declares, in the real engine, and a restart reads
 //! them back.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::clickhouse::spawn;
+use crate::support::pure::{Pure, context};
 use dealpulse::clickhouse::migrate::migrate;
 use dealpulse::clickhouse::{Access, ClickHouse};
 use dealpulse::definitions::DefinitionsSpec;
@@ -18,8 +18,6 @@ use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, Store};
 use dealpulse::record::{Entity, SCHEMA};
 use serde_json::{Map, Value, json};
-use support::clickhouse::spawn;
-use support::pure::{Pure, context};
 
 /// A value for a field, and how its column shows it.
 fn value_and_column(spec: &FieldSpec) -> (Value, String) {

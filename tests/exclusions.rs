@@ -1,13 +1,11 @@
 //! Records that a metric leaves out by `definitions.exclude`: what they contribute goes and comes
 //! back with the field that decides it.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::Pure;
 use dealpulse::definitions::{DefinitionsSpec, Exclusion};
 use serde_json::{Value, json};
-use support::pure::Pure;
 
 fn event(kind: &str, id: &str, minute: usize, data: Value) -> String {
     let (entity, action) = kind.split_once('.').unwrap_or((kind, "upserted"));

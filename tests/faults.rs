@@ -1,14 +1,12 @@
 //! Faults on real engines, in their short versions; `make soak` runs the long ones.
 //! `support/faults.rs` describes each.
 
-mod support;
-
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::faults;
+use crate::support::scenario;
 use dealpulse::local::generate::GeneratedEvent;
-use support::faults;
-use support::scenario;
 
 fn events() -> &'static [GeneratedEvent] {
     static EVENTS: OnceLock<Vec<GeneratedEvent>> = OnceLock::new();

@@ -1,15 +1,13 @@
 //! Feeds: what the messages of a CRM's own feed come to. In memory in any order and however often,
 //! in a report over a dump, and through the real engines.
 
-mod support;
-
 use std::process::Command;
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::feeds::{Sent, converges, dump, feed, preset, sent};
+use crate::support::pipeline::{Setup, engines};
 use dealpulse::event::feed::Format;
 use serde_json::{Value, json};
-use support::clickhouse::DEALPULSE;
-use support::feeds::{Sent, converges, dump, feed, preset, sent};
-use support::pipeline::{Setup, engines};
 
 #[tokio::test]
 async fn a_redmine_converges_a_lead_becomes_a_deal_and_a_reopened_deal_is_open() {

@@ -2,18 +2,16 @@
 //! they move, whatever order they come in, and no longer once they are deleted. The facts of both
 //! are found complete and equal by `audit`, and the metrics by `reconcile`.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 
+use crate::support::pure::Pure;
+use crate::support::stored::{Stored, code_and_output};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::Value;
 use dealpulse::record::{CustomFields, Entity, Record, Symbols};
 use futures::executor::block_on;
 use serde_json::{Value as Json, json};
-use support::pure::Pure;
-use support::stored::{Stored, code_and_output};
 
 fn event(kind: &str, id: &str, minute: u32, data: &Json) -> String {
     let time = format!("2026-03-02T{:02}:{:02}:00Z", minute / 60, minute % 60);

@@ -1,16 +1,14 @@
 //! Files as people have them: packed, in other encodings, with other delimiters. Each gives what
 //! the plain one gives, and what was found out is said.
 
-mod support;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::stored::{Stored, code_and_output};
 use serde_json::{Value as Json, json};
-use support::clickhouse::DEALPULSE;
-use support::stored::{Stored, code_and_output};
 use tempfile::TempDir;
 
 const DEALS: &str = "Ref;Verkäufer;Phase;Worth;Begun;Ended

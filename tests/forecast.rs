@@ -1,17 +1,15 @@
 //! The forecast and the quota: what counts of a deal that is open, and what of a period that is not
 //! over.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::Pure;
+use crate::support::steps::{self, at, event};
 use dealpulse::definitions::{DefinitionsSpec, Exclusion, ForecastCategory, StageMeaning};
 use dealpulse::event::When;
 use dealpulse::metric::Catalogue;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::{Value, json};
-use support::pure::Pure;
-use support::steps::{self, at, event};
 
 fn deal(minute: usize, data: Value) -> String {
     event("deal", "D1", minute, data)

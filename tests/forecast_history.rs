@@ -1,9 +1,7 @@
 //! The forecast as it was: the state of hours in the database, and what the views make of it.
 
-mod support;
-
+use crate::support::stored::Stored;
 use serde_json::{Value, json};
-use support::stored::Stored;
 
 fn deal(id: &str, data: Value) -> String {
     json!({

@@ -1,16 +1,14 @@
 //! The hierarchy: a manager's and a team's numbers, as of the day; in reports as in the views, and
 //! against a slow oracle.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::stored::{Stored, generated};
 use dealpulse::window::DERIVED;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::clickhouse::DEALPULSE;
-use support::stored::{Stored, generated};
 
 fn event(kind: &str, id: &str, time: &str, data: Value) -> String {
     json!({

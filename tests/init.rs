@@ -1,20 +1,18 @@
 //! `dealpulse init`: of each format's samples it makes a configuration that `check` accepts, or
 //! says what is left to be decided.
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::kafka::Kafka;
+use crate::support::stored::code_and_output;
 use dealpulse::config::presets::{NAMES, TEMPLATES};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value as Json, json};
-use support::clickhouse::DEALPULSE;
-use support::kafka::Kafka;
-use support::stored::code_and_output;
 use tempfile::TempDir;
 
 fn dealpulse(arguments: &[&str]) -> Output {

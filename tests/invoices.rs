@@ -1,14 +1,12 @@
 //! Invoices: what is issued, paid, open and collected follows every payment, refund, move, merge
 //! and deletion.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::steps::{self, at, event, left_out};
+use crate::support::stored::Stored;
 use dealpulse::definitions::DefinitionsSpec;
 use serde_json::{Value, json};
-use support::steps::{self, at, event, left_out};
-use support::stored::Stored;
 
 fn invoice(id: &str, minute: usize, data: Value) -> String {
     event("invoice", id, minute, data)

@@ -2,20 +2,18 @@
 //! broker comes back with everything acknowledged, and that partitions move between consumers at
 //! offsets we name, each read by a thread of its own.
 
-mod support;
-
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::support::clients::{TIMEOUT, consumer, numbered, offsets, read};
+use crate::support::handover::{
+    self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine,
+};
+use crate::support::kafka::Kafka;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Timestamp};
-use support::clients::{TIMEOUT, consumer, numbered, offsets, read};
-use support::handover::{
-    self, partitions_move_without_gap_or_repeat, reads_on_without_gap_or_repeat_after_kill_nine,
-};
-use support::kafka::Kafka;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gives_back_every_message_in_the_order_of_its_partition() {

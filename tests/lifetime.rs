@@ -1,10 +1,7 @@
 //! The lifetime models against the figures their authors published, against simulated customers,
 //! and on input they can't be fitted to.
 
-#[path = "support/customers.rs"]
-mod customers;
-
-use customers::{Market, Random};
+use crate::support::customers::{Market, Random};
 use dealpulse::lifetime::{
     BgNbd, GammaGamma, Horizon, LifetimeError, MAX_HORIZON, Spend, Summary, WEEKS_PER_YEAR, predict,
 };

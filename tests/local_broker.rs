@@ -1,21 +1,19 @@
 //! The local broker as a child process: its start and end, and that Kafka clients find in it what
 //! Dealpulse needs of a broker.
 
-mod support;
-
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::clients::{TIMEOUT, consumer, numbered, offsets, produce, read, until};
+use crate::support::handover::{self, partitions_move_without_gap_or_repeat};
 use dealpulse::local::broker::{BrokerError, LocalBroker, TopicSpec};
 use dealpulse::local::broker_child::BrokerChild;
 use dealpulse::local::child::{Child, Ending, LocalError};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use support::clients::{TIMEOUT, consumer, numbered, offsets, produce, read, until};
-use support::handover::{self, partitions_move_without_gap_or_repeat};
 
 fn dealpulse() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_dealpulse"))

@@ -1,14 +1,12 @@
 //! Personal data through the real engines: what is hashed is nowhere in the clear, neither in the
 //! facts nor in the dead letters, and what is replayed has the hash.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::pipeline::{Setup, engines};
+use crate::support::reference::read_all;
 use dealpulse::event::mapping::HashKey;
 use serde_json::Value;
-use support::pipeline::{Setup, engines};
-use support::reference::read_all;
 
 const KEY: &str = include_str!("fixtures/hash-key");
 /// The longest message taken at first.

@@ -1,10 +1,10 @@
 //! Presets: what the samples of each source come to, in any order and however often. The figures
 //! are counted by hand.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::feeds::{converges, dump, feed, preset, sent};
+use crate::support::pure::context;
 use dealpulse::config::presets;
 use dealpulse::event::Value as EventValue;
 use dealpulse::event::decode::Context;
@@ -12,8 +12,6 @@ use dealpulse::event::feed::{Explained, Format, Message};
 use dealpulse::event::mapping::Mapping;
 use dealpulse::record::{Entity, SCHEMA};
 use serde_json::{Value, json};
-use support::feeds::{converges, dump, feed, preset, sent};
-use support::pure::context;
 
 async fn figures(format: Format, name: &str) -> Value {
     converges(&feed(format, preset(name)), &dump(name)).await

@@ -3,25 +3,22 @@
 //! and the restarts.
 
 // Shared with other tests, each of which uses a part.
-#[allow(dead_code)]
-mod oracle;
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use crate::oracle::history::{Dice, deliver, histories, with_derived};
+use crate::oracle::{Name, Numbers, Oracle};
+use crate::support::pure::Pure;
 use dealpulse::definitions::{Credit, DefinitionsSpec, ForecastCategory, SetSpec, StageMeaning};
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::Row;
 use dealpulse::shard::LinkRow;
 use dealpulse::window::Pane;
 use futures::executor::block_on;
-use oracle::history::{Dice, deliver, histories, with_derived};
-use oracle::{Name, Numbers, Oracle};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use support::pure::Pure;
 
 /// The definitions the histories are folded under: plain ones, and ones that use all there is.
 static DEFINITIONS: LazyLock<[Arc<Catalogue>; 2]> = LazyLock::new(|| {

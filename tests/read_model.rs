@@ -1,12 +1,13 @@
 //! The read model read row by row: what it shows is always what reading everything would show.
 
-mod support;
-
 use std::cell::Cell as ThreadCell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::clickhouse::spawn;
+use crate::support::pure::Pure;
+use crate::support::read_model::{Database, as_read};
 use dealpulse::clickhouse::migrate::{tables, views};
 use dealpulse::clickhouse::{Access, ClickHouse, NewRows, RollupRow};
 use dealpulse::definitions::DefinitionsSpec;
@@ -21,9 +22,6 @@ use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use dealpulse::window::rolling::{Now, PaneRange, ROLLING};
 use dealpulse::window::{Cell, Grain, Pane};
-use support::clickhouse::spawn;
-use support::pure::Pure;
-use support::read_model::{Database, as_read};
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;

@@ -2,17 +2,15 @@
 //! pipeline, with events arriving, killed and started again. In the end cells, facts and gauges are
 //! those of a pipeline that never was anything else.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::pipeline::{BY_BROKER, Metrics, Pipeline, Setup, TIMEOUT, Work};
+use crate::support::scenario::{Scenario, events, stage};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::local::generate::GeneratedEvent;
 use dealpulse::metric::Catalogue;
 use dealpulse::pipeline::epochs::{Epoch, Stage, current};
 use dealpulse::pipeline::{Store, catalogue};
-use support::pipeline::{BY_BROKER, Metrics, Pipeline, Setup, TIMEOUT, Work};
-use support::scenario::{Scenario, events, stage};
 
 /// How many events each test sends.
 const EVENTS: usize = 12_000;

@@ -1,10 +1,8 @@
 //! `dealpulse reconcile` as a process over the real engine: changed rows are found, named with
 //! their month, and reported by the exit code.
 
-mod support;
-
+use crate::support::stored::{Stored, code_and_output, generated};
 use serde_json::Value as Json;
-use support::stored::{Stored, code_and_output, generated};
 
 /// The stored values when nothing is wrong, in a database of ten weeks' events.
 async fn stored(name: &str) -> Stored {

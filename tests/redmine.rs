@@ -1,14 +1,12 @@
 //! A real Redmine as a CRM: a sales team works in it by its own models, Debezium captures its
 //! tables, `dealpulse run` reads them by the preset. `make soak` runs it.
 
-mod support;
-
 use std::time::Instant;
 
-use support::connect::Connect;
-use support::pipeline::{Setup, TIMEOUT, blocking, engines};
-use support::postgres::Postgres;
-use support::redmine::Redmine;
+use crate::support::connect::Connect;
+use crate::support::pipeline::{Setup, TIMEOUT, blocking, engines};
+use crate::support::postgres::Postgres;
+use crate::support::redmine::Redmine;
 
 const PRESET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/presets/redmine.toml");
 /// The tables that the preset reads or leaves aside.

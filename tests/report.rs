@@ -1,14 +1,12 @@
 //! `dealpulse report` as a process: files in, figures out, through the real engine.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::clickhouse::{DEALPULSE, post, spawn};
+use crate::support::figures::{differences, listed};
 use serde_json::Value as Json;
-use support::clickhouse::{DEALPULSE, post, spawn};
-use support::figures::{differences, listed};
 use tempfile::TempDir;
 
 fn report(arguments: &[&str]) -> Output {

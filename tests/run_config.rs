@@ -1,21 +1,19 @@
 //! `dealpulse run` with a configuration, a Kafka or a ClickHouse that is not as it should be:
 //! refused at once, with the reason and the fix.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::kafka::free_port;
+use crate::support::pipeline::{
+    Ended, Engines, LEFT_OVER, Metrics, Setup, TIMEOUT, Work, blocking, engines, refused,
+};
 use dealpulse::config::Config;
 use dealpulse::kafka::KafkaLog;
 use dealpulse::pipeline::{Log, Store};
-use support::clickhouse::DEALPULSE;
-use support::kafka::free_port;
-use support::pipeline::{
-    Ended, Engines, LEFT_OVER, Metrics, Setup, TIMEOUT, Work, blocking, engines, refused,
-};
 
 /// An instance ended by itself, with an exit code of 1, soon, and printed all of this.
 fn assert_refused(ended: &Ended, within: Duration, words: &[&str]) {

@@ -1,14 +1,15 @@
 //! What is shown, asked for over HTTP: the worked example's metrics as gauges and as a page, also
 //! when the source is down.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::support::figures::worked_example_definitions;
+use crate::support::pure::Pure;
+use crate::support::read_model::as_read;
 use dealpulse::clickhouse::{NewRows, RollupRow};
 use dealpulse::config::Gauges;
 use dealpulse::definitions::DefinitionsSpec;
@@ -25,9 +26,6 @@ use dealpulse::serve::{router, serve};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
 use serde_json::Value;
-use support::figures::worked_example_definitions;
-use support::pure::Pure;
-use support::read_model::as_read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;

@@ -5,41 +5,26 @@
 //! `DEALPULSE_SEEDS=100000` runs more histories. A history that fails is shortened as far as
 //! possible and printed; `DEALPULSE_HISTORY=…` runs it again.
 
-// Shared with other tests, each of which uses a part.
-#[path = "simulation/beside.rs"]
 mod beside;
-#[path = "simulation/check.rs"]
 mod check;
-#[path = "simulation/history.rs"]
 mod history;
-#[allow(dead_code)]
-mod oracle;
-#[path = "simulation/process.rs"]
 mod process;
-#[path = "simulation/rebuilding.rs"]
 mod rebuilding;
-#[path = "simulation/routing.rs"]
 mod routing;
-#[path = "simulation/rows.rs"]
 mod rows;
-#[path = "simulation/rules.rs"]
 mod rules;
-#[path = "simulation/seen.rs"]
 mod seen;
-mod support;
-#[path = "simulation/versions.rs"]
 mod versions;
-#[path = "simulation/world.rs"]
 mod world;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use crate::oracle::history::{Dice, Event, deliver, histories};
 use dealpulse::definitions::{Credit, DefinitionsSpec, SetSpec, StageMeaning};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::rebuild::Form;
 use history::{History, Mischief};
-use oracle::history::{Dice, Event, deliver, histories};
 use process::Instance;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -2,14 +2,12 @@
 //! of events. `make soak` runs them, one after another; together they take about a quarter of an
 //! hour.
 
-mod support;
-
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::faults;
+use crate::support::scenario;
 use dealpulse::local::generate::GeneratedEvent;
-use support::faults;
-use support::scenario;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -2,25 +2,22 @@
 //! that rank them.
 
 // Shared with other tests, each of which uses a part.
-#[allow(dead_code)]
-mod oracle;
-mod support;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use crate::oracle::history::{Dice, deliver, histories};
+use crate::support::clickhouse::DEALPULSE;
+use crate::support::pure::Pure;
+use crate::support::steps::{self, at, event, left_out};
+use crate::support::stored::Stored;
 use dealpulse::definitions::{Credit, DefinitionsSpec, Exclusion};
 use dealpulse::event::When;
 use dealpulse::metric::Catalogue;
 use dealpulse::window::rolling::{Now, Window};
 use futures::executor::block_on;
-use oracle::history::{Dice, deliver, histories};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::clickhouse::DEALPULSE;
-use support::pure::Pure;
-use support::steps::{self, at, event, left_out};
-use support::stored::Stored;
 
 fn deal(id: &str, minute: usize, data: Value) -> String {
     event("deal", id, minute, data)

@@ -1,16 +1,14 @@
 //! Stage conversion and time in stage: what of a deal's history of stages counts, and how long it
 //! was in each.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::Pure;
+use crate::support::steps::{self, at, event, left_out};
 use dealpulse::definitions::{DefinitionsSpec, SetSpec, StageMeaning};
 use dealpulse::metric::Catalogue;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::{Value, json};
-use support::pure::Pure;
-use support::steps::{self, at, event, left_out};
 
 /// Deals go through talks, offer and terms, and are won when they are signed.
 fn spec() -> DefinitionsSpec {

@@ -2,10 +2,9 @@
 //! days that are no 24 hours, hours that begin at the half, times before there are panes, spans
 //! that run backwards, and two sources that use the same ids.
 
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::pure::{Pure, context};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::{Context, Reason, cloudevents};
 use dealpulse::metric::versions;
@@ -18,7 +17,6 @@ use dealpulse::record::Home;
 use dealpulse::window::rolling::{Now, Window};
 use dealpulse::window::{Grain, Pane};
 use serde_json::{Value, json};
-use support::pure::{Pure, context};
 
 const SECOND: i64 = 1_000_000;
 const YEAR: i64 = 365 * 86_400 * SECOND;

@@ -2,10 +2,9 @@
 //! folded are taken over by this one, while an older instance is still running. Nothing is ever
 //! counted by two formulas.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::pure::{Pure, context};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::decode::cloudevents;
 use dealpulse::local::generate::{Generator, GeneratorConfig};
@@ -23,7 +22,6 @@ use dealpulse::pipeline::run_to_completion::run_to_completion;
 use dealpulse::pipeline::{Epoch, Log, OutsideError, Row, Store};
 use dealpulse::record::Home;
 use dealpulse::shard::CellRow;
-use support::pure::{Pure, context};
 
 const SHARDS: u32 = 3;
 

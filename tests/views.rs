@@ -1,11 +1,9 @@
 //! The views of the metrics, over the events of a generated organisation in the real engine: every
 //! one has rows, and they add up.
 
-mod support;
-
+use crate::support::stored::{Stored, generated};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::local::generate::stage_order;
-use support::stored::{Stored, generated};
 
 #[tokio::test]
 async fn every_view_of_every_metric_has_rows_and_they_add_up() {

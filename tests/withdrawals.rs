@@ -2,16 +2,14 @@
 //! under none. Every figure is computed by hand, before and after, and is the same in whatever
 //! order the events come, how often, and over how many shards.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::faults::Dice;
+use crate::support::figures::differences;
+use crate::support::pure::Pure;
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::metric::Catalogue;
 use serde_json::{Value, json};
-use support::faults::Dice;
-use support::figures::differences;
-use support::pure::Pure;
 
 /// An event of March 2026: a record's fields as of a day, at ten o'clock.
 fn event(kind: &str, id: &str, day: u32, data: Value) -> String {

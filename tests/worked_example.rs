@@ -1,15 +1,13 @@
 //! The worked example of docs/worked-example.md: every figure computed by hand, against the
 //! pipeline's.
 
-mod support;
-
 use std::fs;
 
+use crate::support::figures::{differences, worked_example_definitions};
+use crate::support::pure::Pure;
 use dealpulse::event::When;
 use dealpulse::window::rolling::{Now, Window};
 use serde_json::Value;
-use support::figures::{differences, worked_example_definitions};
-use support::pure::Pure;
 
 async fn report(shards: u32, order: impl Fn(usize) -> usize) -> Value {
     let text = fs::read_to_string("tests/fixtures/worked_example.ndjson").unwrap();

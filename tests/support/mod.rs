@@ -1,7 +1,7 @@
-//! What several integration tests share. Each test crate compiles this itself and uses only a part
-//! of it.
+//! What several integration tests share, and the benchmark, which uses only a part of it.
 #![allow(dead_code)]
 
+pub mod alert_world;
 pub mod clickhouse;
 pub mod clients;
 pub mod connect;

@@ -1,0 +1,70 @@
+//! All tests but those beside the code, as one program: what they share is compiled, linked and
+//! started once. `cargo test simulation::` runs those of one file.
+
+mod activities;
+mod alert_rules;
+mod alert_simulation;
+mod alerts;
+mod alerts_end_to_end;
+mod audit;
+mod avro;
+mod bad_input;
+mod bounds;
+mod check;
+mod clickhouse_engine;
+mod clickhouse_local;
+mod clickhouse_store;
+mod clv;
+mod clv_command;
+mod contacts;
+mod currencies;
+mod dashboards;
+mod dead_letters;
+mod debezium;
+mod demo;
+mod deploy;
+mod docs;
+mod end_to_end;
+mod entities;
+mod event_schemas;
+mod exclusions;
+mod faults;
+mod feeds;
+mod field_values;
+mod files;
+mod forecast;
+mod forecast_history;
+mod hierarchy;
+mod hostile_input;
+mod init;
+mod invoices;
+mod kafka_engine;
+mod layers;
+mod lifetime;
+mod local_broker;
+mod personal_data;
+mod presets;
+mod properties;
+mod read_model;
+mod rebuild;
+mod reconcile;
+#[cfg(feature = "soak")]
+mod redmine;
+mod report;
+mod restart;
+mod run_config;
+mod serve;
+mod simulation;
+#[cfg(feature = "soak")]
+mod soak;
+mod splits;
+mod stages;
+mod time;
+mod upgrade;
+mod views;
+mod withdrawals;
+mod worked_example;
+
+#[allow(dead_code)]
+mod oracle;
+mod support;
