@@ -68,3 +68,20 @@ mod worked_example;
 #[allow(dead_code)]
 mod oracle;
 mod support;
+
+/// A file that is in no list would never run.
+#[test]
+fn every_file_of_tests_is_part_of_this_program() {
+    let here = std::path::Path::new(file!()).parent().unwrap();
+    let files = std::fs::read_dir(here).unwrap();
+    let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let tests: Vec<String> = files
+        .filter_map(|file| Some(file.strip_suffix(".rs")?.to_owned()))
+        .filter(|test| test != "main")
+        .collect();
+    assert!(tests.len() > 50);
+    let list = include_str!("main.rs");
+    let is_missing = |test: &&String| !list.contains(&format!("\nmod {test};\n"));
+    let missing: Vec<&String> = tests.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "not in tests/main.rs: {missing:?}");
+}
