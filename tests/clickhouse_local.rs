@@ -29,7 +29,12 @@ fn parent_process() {
 #[test]
 fn child_ends_with_its_parent() {
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "parent_process", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "clickhouse_local::parent_process",
+            "--ignored",
+            "--nocapture",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
