@@ -139,7 +139,7 @@ async fn kill_nine_at_any_moment_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_come_and_go_and_nothing_changes() {
-    let mut scenario = Scenario::new("many").await;
+    let mut scenario = Scenario::new("instances").await;
     scenario.setup.properties = BY_BROKER.to_vec();
     let folds = |metrics: &Metrics| metrics.sum("dealpulse_assertions_folded_total", "") > 0.0;
     let owns = |metrics: &Metrics| metrics.sum("dealpulse_shards_owned", "") > 0.0;

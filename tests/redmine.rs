@@ -90,7 +90,7 @@ async fn what_a_team_does_in_redmine_is_what_is_counted() {
     }
     let topics = TABLES.map(topic);
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-    let mut setup = Setup::new("redmine", &brokers, &engines.clickhouse.url(), &names);
+    let mut setup = Setup::new("soak_redmine", &brokers, &engines.clickhouse.url(), &names);
     setup.inputs = Some(inputs);
     let pipeline = setup.start().await;
     let (postgres, redmine, connect) = blocking(move || {

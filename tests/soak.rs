@@ -22,17 +22,17 @@ fn latest(count: usize) -> &'static [GeneratedEvent] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_nine_at_random_moments_changes_nothing() {
-    faults::kills_at_random_moments("random_kills", events(), 24).await;
+    faults::kills_at_random_moments("soak_random_kills", events(), 24).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_members_hand_shards_over_under_load() {
-    faults::three_members_come_and_go("three", events(), 5).await;
+    faults::three_members_come_and_go("soak_three", events(), 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clickhouse_killed_in_the_middle_of_inserts_takes_and_doubles_nothing() {
-    faults::clickhouse_killed_in_the_middle_of_inserts("mid_insert", events(), 20).await;
+    faults::clickhouse_killed_in_the_middle_of_inserts("soak_mid_insert", events(), 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,12 +42,12 @@ async fn clickhouse_down_for_a_minute_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clickhouse_that_answers_nothing_for_a_minute_is_waited_for() {
-    faults::clickhouse_frozen("frozen", latest(60_000), MINUTE).await;
+    faults::clickhouse_frozen("soak_frozen", latest(60_000), MINUTE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_and_a_read_only_disk_are_named_and_nothing_is_lost() {
-    faults::disk_full_and_read_only("small_disk", latest(30_000)).await;
+    faults::disk_full_and_read_only("soak_small_disk", latest(30_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,8 +72,10 @@ struct Sizes {
     restored: usize,
     /// Rows of the rollups that the read model reads.
     rollup_rows: usize,
-    /// Events through the whole pipeline.
+    /// Events of the deal workload through the whole pipeline.
     events: usize,
+    /// Deals asked of `dealpulse generate` that go through the whole pipeline.
+    generated_whole: u64,
 }
 
 const FULL: Sizes = Sizes {
@@ -83,6 +85,7 @@ const FULL: Sizes = Sizes {
     restored: 100_000,
     rollup_rows: 1_000_000,
     events: 500_000,
+    generated_whole: 40_000,
 };
 
 const QUICK: Sizes = Sizes {
@@ -92,6 +95,7 @@ const QUICK: Sizes = Sizes {
     restored: 20_000,
     rollup_rows: 200_000,
     events: 60_000,
+    generated_whole: 2_500,
 };
 
 fn main() -> ExitCode {

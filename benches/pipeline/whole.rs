@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Sizes;
+use dealpulse::local::generate::GeneratedEvent;
+
 use crate::deals::{self, EVENTS_A_DEAL};
 use crate::process::{self, GROUPS};
 use crate::support::kafka::Kafka;
 use crate::support::pipeline::{Pipeline, Setup, blocking};
 use crate::support::{clickhouse, pipeline};
 use crate::table::{Goal, Table};
+use crate::{Sizes, steps};
 
 const PARTITIONS: u32 = 4;
 const TOPIC: &str = "crm.deals";
@@ -21,12 +23,42 @@ const MIB: f64 = (1 << 20) as f64;
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(rows(sizes.events, table));
+    let deals = deals::workload(sizes.events.div_ceil(EVENTS_A_DEAL), EVENTS_A_DEAL);
+    let deals = Workload {
+        name: "deal",
+        events: deals,
+        cpu: [Goal::AtMost(6.5), Goal::AtMost(4.5)],
+        resident: [Goal::None; 2],
+    };
+    runtime.block_on(run(deals, table));
+    let generated = Workload {
+        name: "generated",
+        events: steps::generated(sizes.generated_whole),
+        cpu: [Goal::None; 2],
+        resident: [Goal::AtMost(1.5), Goal::AtMost(1.3)],
+    };
+    runtime.block_on(run(generated, table));
 }
 
-async fn rows(count: usize, table: &mut Table) {
-    let events = deals::workload(count.div_ceil(EVENTS_A_DEAL), EVENTS_A_DEAL);
-    let millions = events.len() as f64 / 1e6;
+/// Events, and the goals that were set with them.
+struct Workload {
+    name: &'static str,
+    events: Vec<GeneratedEvent>,
+    /// CPU seconds a million events: dealpulse's and ClickHouse's.
+    cpu: [Goal; 2],
+    /// Resident memory against the state: after all is folded, and after a restart.
+    resident: [Goal; 2],
+}
+
+async fn run(workload: Workload, table: &mut Table) {
+    let Workload {
+        name,
+        events,
+        cpu: [goal, engine_goal],
+        resident: [goal_after, goal_restarted],
+    } = workload;
+    let count = events.len() as f64;
+    let millions = count / 1e6;
     let kafka = Kafka::start().await;
     kafka.create_topic(TOPIC, PARTITIONS as i32, &[]).await;
     let messages = events.iter().map(|event| (&event.key, &event.payload));
@@ -40,8 +72,7 @@ async fn rows(count: usize, table: &mut Table) {
         ..Setup::new("bench", &kafka.bootstrap(), &engine.url(), &[TOPIC])
     };
     table.part(&format!(
-        "whole pipeline, real Kafka, {PARTITIONS} partitions, {} events of the deal workload",
-        (millions * 1e6).round()
+        "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {name} workload"
     ));
 
     let engine_before = process::cpu(engine.pid());
@@ -49,7 +80,7 @@ async fn rows(count: usize, table: &mut Table) {
     let running = setup.start().await;
     let is_folded = || {
         let folded = (running.metrics()).sum("dealpulse_assertions_folded_total", "");
-        folded >= millions * 1e6
+        folded >= count
     };
     running
         .wait_looking_every(LOOK, "all is folded", is_folded)
@@ -61,45 +92,41 @@ async fn rows(count: usize, table: &mut Table) {
         process::cpu_by_group(running.pid()),
     );
     let engine_cpu = process::cpu(engine.pid()) - engine_before;
-    table.add(
+    let mut add = |what: &str, value: f64, unit, goal| {
+        table.add(&format!("{what}, {name}"), value, unit, goal);
+    };
+    add(
         "dealpulse's CPU, a million events",
         cpu / millions,
         "s",
-        Goal::AtMost(6.5),
+        goal,
     );
     let known: f64 = groups.values().sum();
-    for name in GROUPS {
+    for group in GROUPS {
         // Threads that have ended are in the sum only.
-        let ended = if name == "other" { cpu - known } else { 0.0 };
-        let seconds = groups.get(name).copied().unwrap_or_default() + ended.max(0.0);
-        table.add(&format!("  {name}"), seconds / millions, "s", Goal::None);
+        let ended = if group == "other" { cpu - known } else { 0.0 };
+        let seconds = groups.get(group).copied().unwrap_or_default() + ended.max(0.0);
+        add(&format!("  {group}"), seconds / millions, "s", Goal::None);
     }
-    table.add(
+    add(
         "ClickHouse's CPU, a million events",
         engine_cpu / millions,
         "s",
-        Goal::AtMost(4.5),
+        engine_goal,
     );
     let metrics = running.metrics();
-    for name in ["rollups", "hourly", "changes", "facts", "links"] {
-        let rows = metrics.sum("dealpulse_flush_rows_total", &format!("table=\"{name}\""));
-        table.add(
-            &format!("rows of {name} an event"),
-            rows / millions / 1e6,
-            "",
-            Goal::None,
-        );
+    for rows in ["rollups", "hourly", "changes", "facts", "links"] {
+        let written = metrics.sum("dealpulse_flush_rows_total", &format!("table=\"{rows}\""));
+        let what = format!("rows of {rows} an event");
+        add(&what, written / count, "", Goal::None);
     }
-    table.add("events a second", millions * 1e6 / seconds, "", Goal::None);
+    add("events a second", count / seconds, "", Goal::None);
 
     let gauge_at_once = state(&running);
-    let state = memory(&running, "after it", 1.5, table).await;
-    table.add(
-        "dealpulse_state_bytes at once ÷ 16 s later",
-        gauge_at_once / state.max(1.0),
-        "",
-        Goal::None,
-    );
+    let state = memory(&running, &format!("after it, {name}"), goal_after, table).await;
+    let gauge = gauge_at_once / state.max(1.0);
+    let what = format!("dealpulse_state_bytes at once ÷ 16 s later, {name}");
+    table.add(&what, gauge, "", Goal::None);
     let records = running.metrics().sum("dealpulse_records", "");
     running.sigterm().await;
 
@@ -110,25 +137,19 @@ async fn rows(count: usize, table: &mut Table) {
             running.log().matches("shard taken on").count() == PARTITIONS as usize
         })
         .await;
-    table.add(
-        &format!("restart with {records} records, to the last shard"),
-        started.elapsed().as_secs_f64(),
-        "s",
-        Goal::None,
-    );
-    table.add(
-        "  dealpulse's CPU",
-        process::cpu(running.pid()),
-        "s",
-        Goal::None,
-    );
-    memory(&running, "after a restart", 1.3, table).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let what = format!("restart with {records} records, to the last shard, {name}");
+    table.add(&what, seconds, "s", Goal::None);
+    let cpu = process::cpu(running.pid());
+    table.add("  dealpulse's CPU", cpu, "s", Goal::None);
+    let when = format!("after a restart, {name}");
+    memory(&running, &when, goal_restarted, table).await;
     drop(running);
     blocking(move || drop(engine)).await;
 }
 
 /// Prints what is resident, by itself and against the state, whose size is returned.
-async fn memory(running: &Pipeline, when: &str, goal: f64, table: &mut Table) -> f64 {
+async fn memory(running: &Pipeline, when: &str, goal: Goal, table: &mut Table) -> f64 {
     let resident = running.resident() as f64;
     tokio::time::sleep(GAUGE).await;
     let (state, later) = (state(running), running.resident() as f64);
@@ -144,7 +165,7 @@ async fn memory(running: &Pipeline, when: &str, goal: f64, table: &mut Table) ->
         &format!("resident memory {when} ÷ state"),
         resident / state.max(1.0),
         "",
-        Goal::AtMost(goal),
+        goal,
     );
     state
 }

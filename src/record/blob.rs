@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Cut, Full, Held, Record};
 use crate::codec::{Damaged, Reader, Writer};
-use crate::event::{EntitySpec, Field, Stamp};
+use crate::event::{EntitySpec, Field, Stamp, Value};
 use crate::symbol::Symbols;
 
 const VERSION: u8 = 1;
@@ -112,19 +112,23 @@ impl Record {
         for _ in 0..reader.count()? {
             stamps.push(reader.stamp()?);
         }
-        let mut elements: SmallVec<[(Field, u16, Held); 48]> = SmallVec::new();
+        let mut values: SmallVec<[(Option<Field>, u16, Value<'_>); 48]> = SmallVec::new();
         for _ in 0..reader.count()? {
             let field = read_field(&mut reader, customs)?;
             let stamp: u16 = reader.narrow()?;
-            let held = Held::hold(&reader.value()?, symbols);
             if usize::from(stamp) >= stamps.len() {
                 return Err(BlobError::Damaged(Damaged {
                     at: 0,
                     what: "the index of a stamp",
                 }));
             }
-            elements.extend(field.map(|field| (field, stamp, held)));
+            values.push((field, stamp, reader.value()?));
         }
+        let held = Held::hold_all(values.iter().map(|(.., value)| value), symbols);
+        let elements = values.iter().zip(held);
+        let elements =
+            elements.filter_map(|((field, stamp, _), held)| Some(((*field)?, *stamp, held)));
+        let elements: SmallVec<[(Field, u16, Held); 48]> = elements.collect();
         // Written in order, except that custom fields are numbered otherwise here.
         if !record.fill(&stamps, &elements, symbols)? {
             for (field, stamp, held) in elements {

@@ -1,5 +1,7 @@
 //! How a record holds a value, and the eight bytes of an element that keep it.
 
+use smallvec::SmallVec;
+
 use crate::event::{Decimal, Field, Stamp, Value, When};
 use crate::symbol::{Symbol, Symbols};
 
@@ -22,9 +24,27 @@ pub enum Held {
 impl Held {
     /// Takes a value in, interning its text.
     pub fn hold(value: &Value<'_>, symbols: &mut Symbols) -> Held {
+        Held::of(value, |text| symbols.intern(text))
+    }
+
+    /// Takes values in, in their order, interning their texts.
+    pub fn hold_all<'v>(
+        values: impl Iterator<Item = &'v Value<'v>> + Clone,
+        symbols: &mut Symbols,
+    ) -> impl Iterator<Item = Held> {
+        let texts = values.clone().filter_map(|value| match value {
+            Value::Text(text) => Some(text.as_ref()),
+            _ => None,
+        });
+        let texts: SmallVec<[Symbol; 16]> = symbols.intern_all(texts).collect();
+        let mut texts = texts.into_iter();
+        values.map(move |value| Held::of(value, |_| texts.next().unwrap_or_default()))
+    }
+
+    fn of(value: &Value<'_>, symbol: impl FnOnce(&str) -> Symbol) -> Held {
         match value {
             Value::Null => Held::Null,
-            Value::Text(text) => Held::Text(symbols.intern(text)),
+            Value::Text(text) => Held::Text(symbol(text)),
             Value::When(when) => Held::When(*when),
             Value::Decimal(decimal) => Held::Decimal(*decimal),
             Value::Flag(flag) => Held::Flag(*flag),

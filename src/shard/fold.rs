@@ -114,8 +114,8 @@ impl Shard {
     }
 
     fn fold_batch(&mut self, version: u64, append_time: i64, batch: &Batch<'_>) {
-        let texts = batch.texts().iter();
-        let symbols: Vec<Symbol> = texts.map(|text| self.symbols.intern(text)).collect();
+        let texts = batch.texts().iter().copied();
+        let symbols: Vec<Symbol> = self.symbols.intern_all(texts).collect();
         let entries = batch.entries().iter();
         let inputs: Vec<Asserted<'_>> = entries
             .map(|entry| Asserted {

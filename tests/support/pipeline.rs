@@ -1,12 +1,13 @@
 //! The pipeline as its operators run it: `dealpulse run --config` as a child process, and the
 //! questions a test asks of it from outside.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use dealpulse::clickhouse::{Access, ClickHouse};
@@ -76,6 +77,19 @@ pub struct Setup {
     pub properties: Vec<(&'static str, &'static str)>,
 }
 
+/// Two tests that share an engine must not share a name: each would see what the other writes.
+fn claim(name: &str, clickhouse: &str) {
+    static CLAIMED: StdMutex<BTreeMap<(String, String), String>> =
+        StdMutex::new(BTreeMap::new());
+    let test = std::thread::current();
+    let test = test.name().unwrap_or_default();
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let by = claimed
+        .entry((name.to_owned(), clickhouse.to_owned()))
+        .or_insert_with(|| test.to_owned());
+    assert_eq!(by, test, "both call their pipeline `{name}`");
+}
+
 /// A member that was killed is missed after 6 s, the least a broker allows, instead of 45 s.
 pub const CLASSIC: [(&str, &str); 2] = [
     ("session.timeout.ms", "6000"),
@@ -88,6 +102,7 @@ pub const BY_BROKER: [(&str, &str); 1] = [("group.protocol", "consumer")];
 
 impl Setup {
     pub fn new(name: &str, brokers: &str, clickhouse: &str, topics: &[&str]) -> Self {
+        claim(name, clickhouse);
         Setup {
             name: name.to_owned(),
             brokers: brokers.to_owned(),
