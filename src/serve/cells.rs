@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::numbers::Numbers;
 use super::reach::Reach;
+use super::rows::{Held, PaneRows};
 use crate::clickhouse::RollupRow;
 use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::window::rolling::PaneRange;
@@ -26,15 +26,6 @@ struct Line {
     values: Vec<String>,
     currency: String,
 }
-
-struct Held {
-    version: u64,
-    written_at: i64,
-    numbers: Numbers,
-}
-
-/// The rows of one rollup and pane, by line and shard.
-type PaneRows = FxHashMap<(u32, u32), Held>;
 
 /// One range of panes summed, by line.
 struct RangeSums {
@@ -123,7 +114,7 @@ impl Cells {
 
     /// How many rows are held.
     pub fn len(&self) -> usize {
-        self.panes.values().map(FxHashMap::len).sum()
+        self.panes.values().map(PaneRows::len).sum()
     }
 
     /// True if no row is held.
@@ -143,22 +134,18 @@ impl Cells {
             .panes
             .entry((rollup, row.pane.grain, row.pane.start))
             .or_default();
-        let held = pane.get(&(line, row.shard));
+        let held = pane.get(line, row.shard);
         // Of equal versions the values are equal: every row is a function of its log up to its
         // version.
-        if held.is_some_and(|held| held.version >= row.version) {
+        if held.is_some_and(|held| held.version() >= row.version) {
             return;
         }
         let mut difference = row.cell.clone();
         if let Some(held) = held {
-            held.numbers.subtract_from(&mut difference);
+            held.numbers().subtract_from(&mut difference);
         }
-        let new = Held {
-            version: row.version,
-            written_at: row.written_at,
-            numbers: Numbers::of(&row.cell),
-        };
-        pane.insert((line, row.shard), new);
+        let (version, written_at) = (row.version, row.written_at);
+        pane.put(Held::new(line, row.shard, version, written_at, &row.cell));
         if difference.is_zero() {
             return;
         }
@@ -341,18 +328,19 @@ impl Cells {
             let keys = (rollup, grain, panes.start)..(rollup, grain, panes.end);
             for (&(_, grain, start), rows) in self.panes.range(keys) {
                 let pane = Pane { grain, start };
-                for (&(row, _), held) in rows {
-                    let converted = self.factor(row, pane).map(|factor| {
+                for row in rows.iter() {
+                    let numbers = row.numbers();
+                    let converted = self.factor(row.line(), pane).map(|factor| {
                         let mut cell = Cell::default();
-                        held.numbers.add_to(&mut cell);
+                        numbers.add_to(&mut cell);
                         (cell, factor)
                     });
-                    for line in self.counted_in(row, pane) {
+                    for line in self.counted_in(row.line(), pane) {
                         let sum = sums.sums.entry(line).or_default();
                         if is_added {
-                            held.numbers.add_to(sum);
+                            numbers.add_to(sum);
                         } else {
-                            held.numbers.subtract_from(sum);
+                            numbers.subtract_from(sum);
                         }
                         if let Some((cell, factor)) = &converted {
                             let sum = sums.converted.entry(line).or_default();
@@ -403,20 +391,20 @@ impl Cells {
             for (&(rollup, grain, start), rows) in &a.panes {
                 let pane = Pane { grain, start };
                 let other_rows = b.panes.get(&(rollup, grain, start));
-                for (&(line, shard), held) in rows {
-                    if held.written_at > since || !b.reaches(rollup, pane) {
+                for row in rows.iter() {
+                    if row.may_be_after(since) || !b.reaches(rollup, pane) {
                         continue;
                     }
-                    let there =
-                        lines[line as usize].and_then(|line| other_rows?.get(&(line, shard)));
+                    let there = lines[row.line() as usize]
+                        .and_then(|line| other_rows?.get(line, row.shard()));
                     missing += usize::from(match there {
                         None => true,
-                        Some(there) if there.version == held.version => {
-                            std::ptr::eq(a, self) && there.numbers != held.numbers
+                        Some(there) if there.version() == row.version() => {
+                            std::ptr::eq(a, self) && there.numbers() != row.numbers()
                         }
                         // A late writer's row may say once more what an older version says.
                         Some(there) => {
-                            there.version < held.version && there.numbers != held.numbers
+                            there.version() < row.version() && there.numbers() != row.numbers()
                         }
                     });
                 }

@@ -12,6 +12,7 @@ mod numbers;
 mod page;
 pub mod reach;
 pub mod refresh;
+mod rows;
 pub mod watched;
 
 use std::collections::HashMap;

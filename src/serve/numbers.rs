@@ -1,16 +1,47 @@
 //! The values of a row, packed: a read model holds millions of them, and most are small.
 
+use smallvec::SmallVec;
+
 use crate::window::Cell;
 
 /// Counts, sums and buckets as integers of variable length (LEB128, zigzag), each list with its
 /// length first.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Numbers(Box<[u8]>);
+pub struct Numbers(Packed);
+
+/// The bytes of a row: in line those of nearly all.
+#[derive(Debug, PartialEq, Eq)]
+enum Packed {
+    Few(u8, [u8; IN_LINE]),
+    Many(Box<[u8]>),
+}
+
+const IN_LINE: usize = 22;
+
+impl Packed {
+    fn of(bytes: &[u8]) -> Packed {
+        let mut few = [0; IN_LINE];
+        match few.get_mut(..bytes.len()) {
+            Some(place) => {
+                place.copy_from_slice(bytes);
+                Packed::Few(bytes.len() as u8, few)
+            }
+            None => Packed::Many(bytes.into()),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Packed::Few(length, bytes) => &bytes[..usize::from(*length)],
+            Packed::Many(bytes) => bytes,
+        }
+    }
+}
 
 impl Numbers {
     /// Packs a cell.
     pub fn of(cell: &Cell) -> Numbers {
-        let mut bytes = Vec::with_capacity(24);
+        let mut bytes = Bytes::new();
         push(&mut bytes, cell.counts.len() as i128);
         cell.counts
             .iter()
@@ -21,7 +52,7 @@ impl Numbers {
             push(&mut bytes, i128::from(*bucket));
             push(&mut bytes, i128::from(*count));
         }
-        Numbers(bytes.into_boxed_slice())
+        Numbers(Packed::of(&bytes))
     }
 
     /// Adds them to a sum.
@@ -35,7 +66,7 @@ impl Numbers {
     }
 
     fn visit(&self, cell: &mut Cell, sign: i64) {
-        let mut rest = &self.0[..];
+        let mut rest = self.0.bytes();
         for measure in 0..pull(&mut rest) as usize {
             cell.count(measure, sign * pull(&mut rest) as i64);
         }
@@ -49,7 +80,10 @@ impl Numbers {
     }
 }
 
-fn push(bytes: &mut Vec<u8>, number: i128) {
+/// Room for what most rows take.
+type Bytes = SmallVec<[u8; 64]>;
+
+fn push(bytes: &mut Bytes, number: i128) {
     let mut zigzag = (number << 1 ^ number >> 127) as u128;
     while zigzag >= 0x80 {
         bytes.push(zigzag as u8 | 0x80);

@@ -79,8 +79,7 @@ pub struct Setup {
 
 /// Two tests that share an engine must not share a name: each would see what the other writes.
 fn claim(name: &str, clickhouse: &str) {
-    static CLAIMED: StdMutex<BTreeMap<(String, String), String>> =
-        StdMutex::new(BTreeMap::new());
+    static CLAIMED: StdMutex<BTreeMap<(String, String), String>> = StdMutex::new(BTreeMap::new());
     let test = std::thread::current();
     let test = test.name().unwrap_or_default();
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
