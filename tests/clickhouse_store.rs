@@ -1017,7 +1017,7 @@ async fn changes_are_counted_once_whatever_logs_they_are_in() {
             version,
             append_time: appended,
             event_time: version as i64,
-            status: (String::new(), status.into()),
+            status: ("".into(), status.into()),
             owner: Default::default(),
             amount: (None, None),
             closed_at: (None, None),

@@ -340,7 +340,7 @@ impl Store for MemoryStore {
                     generation,
                     row.shard,
                     row.row.entity,
-                    row.row.id.clone(),
+                    row.row.id.to_string(),
                     row.version,
                 ),
                 row.row.clone(),

@@ -1,6 +1,8 @@
 //! Changes: which tracked fields a message changed, in the shard's own symbols until they are
 //! written.
 
+use bytestring::ByteString;
+
 use super::rows::ChangeRow;
 use crate::event::{Entity, When};
 use crate::record::{Key, Record, declared};
@@ -17,22 +19,46 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// The same with texts.
-    pub fn row(&self, symbols: &Symbols) -> ChangeRow {
-        let text = |symbol| symbols.text(symbol).to_owned();
+    /// The symbols of a row, in the order of its texts.
+    fn texts(&self) -> [Symbol; 5] {
         let (before, now) = (&self.before, &self.now);
+        [
+            self.key.id,
+            before.status,
+            now.status,
+            before.owner,
+            now.owner,
+        ]
+    }
+}
+
+/// The same with texts, which all lie in one piece of memory.
+pub(super) fn rows(changes: &[Noted], symbols: &Symbols) -> Vec<ChangeRow> {
+    let texts = changes.iter().flat_map(Noted::texts);
+    let all: String = texts.map(|symbol| symbols.text(symbol)).collect();
+    let all = ByteString::from(all);
+    let mut from = 0;
+    let mut text = |symbol| {
+        let begin = from;
+        from += symbols.text(symbol).len();
+        all.slice_ref(&all[begin..from])
+    };
+    let row = |change: &Noted| {
+        let (before, now) = (&change.before, &change.now);
+        let [id, status_before, status, owner_before, owner] = change.texts().map(&mut text);
         ChangeRow {
-            entity: self.key.entity,
-            id: text(self.key.id),
-            version: self.version,
-            append_time: self.append_time,
-            event_time: self.event_time,
-            status: (text(before.status), text(now.status)),
-            owner: (text(before.owner), text(now.owner)),
+            entity: change.key.entity,
+            id,
+            version: change.version,
+            append_time: change.append_time,
+            event_time: change.event_time,
+            status: (status_before, status),
+            owner: (owner_before, owner),
             amount: (before.amount, now.amount),
             closed_at: (before.closed_at, now.closed_at),
         }
-    }
+    };
+    changes.iter().map(row).collect()
 }
 
 /// What of a record goes into `changes`.

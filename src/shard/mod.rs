@@ -26,6 +26,7 @@ pub use fold::Unfolded;
 pub use ledger::Ledger;
 use ledger::Names;
 pub use record_rows::RecordRow;
+use record_rows::RecordRows;
 use records::Records;
 use references::References;
 pub use rows::{ChangeRow, LinkRow, OutLink, Outbox, Touched};
@@ -253,21 +254,21 @@ impl Shard {
     pub fn take_touched(&mut self) -> Touched {
         let changes = std::mem::take(&mut self.changes);
         let mut touched = Touched {
-            changes: changes.iter().map(|c| c.row(&self.symbols)).collect(),
+            changes: changes::rows(&changes, &self.symbols),
             ..Touched::default()
         };
         let numbers = self.records.take_touched();
         let (customs, symbols) = (&self.customs, &self.symbols);
-        let mut scratch = record_rows::Scratch::default();
+        let mut records = RecordRows::default();
         let derived = &mut touched.outbox.derived;
-        let rows = numbers.into_iter().map(|number| {
+        for number in numbers {
             let (key, record) = (self.records.key(number), self.records.at(number));
             if let Some(derive) = declared(key.entity).derive {
                 derive(record, symbols, derived);
             }
-            RecordRow::of(key, record, customs, symbols, &mut scratch)
-        });
-        touched.records = rows.collect();
+            records.push(key, record, customs, symbols);
+        }
+        touched.records = records.finish();
         for ledger in &mut self.ledgers {
             ledger.take_touched(&self.symbols, &mut touched);
         }

@@ -1,5 +1,7 @@
 //! Rows of records in the bytes they are inserted as.
 
+use bytes::Bytes;
+
 use super::columns::{Columns, SHOWN};
 use crate::codec::{Reader, Writer};
 use crate::event::{Clock, Decimal, Entity, Field, FieldSpec, Kind, Value, When, rate};
@@ -12,17 +14,69 @@ use crate::symbol::Symbols;
 pub struct RecordRow {
     /// What kind of record.
     pub entity: Entity,
-    /// The columns [`RecordRow::columns`].
-    bytes: Box<[u8]>,
+    /// The columns [`RecordRow::columns`], in memory shared with other rows.
+    bytes: Bytes,
     /// Where the record begins.
     state: u32,
 }
 
-/// Buffers that rows are written in, to be used again.
+/// Rows are written side by side into so many bytes. An allocation a row would leave holes among
+/// the records when the rows are gone.
+const BLOCK: usize = 1 << 18;
+
+/// Collects rows.
 #[derive(Default)]
-pub(super) struct Scratch {
-    row: Writer,
+pub(super) struct RecordRows {
+    rows: Vec<RecordRow>,
+    /// The rows that are not among them yet: what kind of record, where the row ends, and how long
+    /// the record in it is.
+    written: Vec<(Entity, usize, usize)>,
+    block: Writer,
     state: Writer,
+}
+
+impl RecordRows {
+    pub fn push(&mut self, key: Key, record: &Record, customs: &CustomFields, symbols: &Symbols) {
+        let (counting, fields) = (record.counting(), 0..key.entity.fields().len() as u16);
+        let shown = fields.map(|field| counting.latest(Field(field)).show(symbols));
+        let custom = record.custom_fields().filter_map(|field| {
+            let Held::Text(text) = record.latest(field) else {
+                return None; // cleared
+            };
+            Some((customs.name(field)?, symbols.text(text)))
+        });
+        let mut custom: Vec<(&str, &str)> = custom.collect();
+        custom.sort_unstable();
+        let (row, state) = (&mut self.block, &mut self.state);
+        state.bytes.clear();
+        record.write_bytes(customs, symbols, state);
+        RecordRow::begin(row, key.entity, symbols.text(key.id), shown, &custom);
+        for field in declared(key.entity).dated {
+            history(row, record, *field, symbols);
+        }
+        row.blob(&state.bytes);
+        let (end, length) = (row.bytes.len(), state.bytes.len());
+        self.written.push((key.entity, end, length));
+        if end >= BLOCK {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        let block = Bytes::from(std::mem::take(&mut self.block.bytes));
+        let mut from = 0;
+        for (entity, end, length) in self.written.drain(..) {
+            let bytes = block.slice(from..end);
+            from = end;
+            self.rows.push(RecordRow::of_bytes(entity, bytes, length));
+        }
+    }
+
+    /// All that were pushed.
+    pub fn finish(mut self) -> Vec<RecordRow> {
+        self.seal();
+        self.rows
+    }
 }
 
 impl RecordRow {
@@ -39,36 +93,7 @@ impl RecordRow {
         Self::begin(&mut row, entity, id, shown, custom);
         declared(entity).dated.iter().for_each(|_| row.number(0));
         row.blob(state);
-        Self::of_bytes(entity, &row.bytes, state.len())
-    }
-
-    pub(super) fn of(
-        key: Key,
-        record: &Record,
-        customs: &CustomFields,
-        symbols: &Symbols,
-        scratch: &mut Scratch,
-    ) -> Self {
-        let (counting, fields) = (record.counting(), 0..key.entity.fields().len() as u16);
-        let shown = fields.map(|field| counting.latest(Field(field)).show(symbols));
-        let custom = record.custom_fields().filter_map(|field| {
-            let Held::Text(text) = record.latest(field) else {
-                return None; // cleared
-            };
-            Some((customs.name(field)?, symbols.text(text)))
-        });
-        let mut custom: Vec<(&str, &str)> = custom.collect();
-        custom.sort_unstable();
-        let Scratch { row, state } = scratch;
-        state.bytes.clear();
-        record.write_bytes(customs, symbols, state);
-        row.bytes.clear();
-        Self::begin(row, key.entity, symbols.text(key.id), shown, &custom);
-        for field in declared(key.entity).dated {
-            history(row, record, *field, symbols);
-        }
-        row.blob(&state.bytes);
-        Self::of_bytes(key.entity, &row.bytes, state.bytes.len())
+        Self::of_bytes(entity, row.bytes.into(), state.len())
     }
 
     /// Writes all columns up to those of the dated histories.
@@ -90,11 +115,11 @@ impl RecordRow {
         }
     }
 
-    fn of_bytes(entity: Entity, bytes: &[u8], state: usize) -> Self {
+    fn of_bytes(entity: Entity, bytes: Bytes, state: usize) -> Self {
         RecordRow {
             entity,
             state: (bytes.len() - state) as u32,
-            bytes: bytes.into(),
+            bytes,
         }
     }
 

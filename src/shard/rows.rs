@@ -1,6 +1,8 @@
 //! Rows: what leaves a shard, with texts in place of symbols. Every row is an absolute value, never
 //! a difference.
 
+use bytestring::ByteString;
+
 use super::cell_rows::CellRows;
 use super::record_rows::RecordRow;
 use crate::codec::Writer;
@@ -45,7 +47,7 @@ pub struct ChangeRow {
     /// What kind of record.
     pub entity: Entity,
     /// Its id.
-    pub id: String,
+    pub id: ByteString,
     /// The offset after the message.
     pub version: u64,
     /// When the log took the message (µs).
@@ -53,9 +55,9 @@ pub struct ChangeRow {
     /// The greatest event time of the record's assertions in the message (µs).
     pub event_time: i64,
     /// Before and after.
-    pub status: (String, String),
+    pub status: (ByteString, ByteString),
     /// Before and after.
-    pub owner: (String, String),
+    pub owner: (ByteString, ByteString),
     /// Before and after, in ten-thousandths.
     pub amount: (Option<i64>, Option<i64>),
     /// Before and after.

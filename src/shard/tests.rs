@@ -99,7 +99,7 @@ fn rule_a_message_is_folded_whole_before_anything_is_taken_of_it() {
     let changes: Vec<_> = touched
         .changes
         .iter()
-        .map(|c| (c.version, c.status.0.as_str(), c.status.1.as_str()))
+        .map(|c| (c.version, &*c.status.0, &*c.status.1))
         .collect();
     assert_eq!(
         changes,

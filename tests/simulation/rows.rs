@@ -39,7 +39,7 @@ impl Value {
                 c.currency.clone(),
             ),
             Value::Hourly(c, hour) => Key::Hourly(Box::new(Value::Cell(c.clone()).key()), *hour),
-            Value::Change(c) => Key::Change(c.entity, c.id.clone(), c.version),
+            Value::Change(c) => Key::Change(c.entity, c.id.to_string(), c.version),
             Value::Record(r) => Key::Record(r.entity, r.id().to_owned()),
             Value::Link(l) => Key::Link(l.epoch, l.target.clone(), l.sender.clone()),
             Value::Checkpoint(_) => Key::Checkpoint,
