@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::figures::worked_example_definitions;
 use crate::support::pure::Pure;
@@ -28,7 +28,7 @@ use dealpulse::telemetry::Telemetry;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// The last instant of the worked example (µs), at which every test cuts its windows.
 static END: OnceLock<i64> = OnceLock::new();
@@ -90,6 +90,77 @@ impl Source for Rollups {
         _: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<i64, OutsideError> {
         Ok(0)
+    }
+}
+
+/// A source that takes its time, and tells when it was asked.
+struct Slow(mpsc::UnboundedSender<Instant>);
+
+impl Slow {
+    const TAKES: Duration = Duration::from_millis(60);
+
+    fn away<T>() -> Result<T, OutsideError> {
+        Err(OutsideError::transient("reading", "away"))
+    }
+}
+
+impl Source for Slow {
+    async fn current(&self) -> Result<Epoch, OutsideError> {
+        self.0.send(Instant::now()).unwrap();
+        tokio::time::sleep(Slow::TAKES).await;
+        Slow::away()
+    }
+
+    async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
+        Slow::away()
+    }
+
+    async fn rows(
+        &self,
+        _: &Epoch,
+        _: &Reach,
+        _: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<(), OutsideError> {
+        Slow::away()
+    }
+
+    async fn new_rows(
+        &self,
+        _: &Epoch,
+        _: &NewRows<'_>,
+        _: &mut (dyn FnMut(RollupRow<'_>) + Send),
+    ) -> Result<i64, OutsideError> {
+        Slow::away()
+    }
+
+    async fn side_inputs_state(&self, _: &Epoch) -> Result<u64, OutsideError> {
+        Slow::away()
+    }
+
+    async fn side_inputs(&self, _: &Epoch, _: Option<&str>) -> Result<SideInputs, OutsideError> {
+        Slow::away()
+    }
+}
+
+#[tokio::test]
+async fn readings_that_take_long_leave_the_source_alone_for_four_fifths_of_the_time() {
+    let (asked, mut times) = mpsc::unbounded_channel();
+    let refresh = Refresh {
+        every: Duration::from_millis(1),
+        ..Refresh::default()
+    };
+    tokio::spawn(refresh_forever(
+        Model::new(Duration::from_secs(30)),
+        Slow(asked),
+        refresh,
+        Telemetry::new(),
+        std::future::pending(),
+    ));
+    let mut last = times.recv().await.unwrap();
+    for _ in 0..3 {
+        let next = times.recv().await.unwrap();
+        assert!(next - last >= Slow::TAKES * 5, "{:?}", next - last);
+        last = next;
     }
 }
 

@@ -25,6 +25,11 @@ use crate::window::rolling::{Now, PaneRange, ROLLING};
 /// A reading that takes longer than this is given up: a source that hangs must not look like one
 /// that is slow.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// After a reading nothing is read for so many times as long as it took, so that however many rows
+/// are written, while an input is caught up, ClickHouse is not kept busy with reading them.
+const REST: u32 = 4;
+/// The longest such rest.
+const LONGEST_REST: Duration = Duration::from_secs(8);
 /// How far before the newest row seen rows are read again (µs): an insert is seen some time after
 /// it was stamped, on another replica later still.
 pub const OVERLAP: i64 = 5_000_000;
@@ -77,7 +82,7 @@ pub trait Source: Send + Sync {
 /// How the read model is kept.
 #[derive(Debug, Clone)]
 pub struct Refresh {
-    /// The time between two readings.
+    /// The time between two readings, unless they take long.
     pub every: Duration,
     /// The time between two readings of all rows, to compare.
     pub compare_every: Duration,
@@ -150,6 +155,7 @@ pub async fn refresh_forever(
         let mut refresher = Refresher::new(source, refresh, telemetry.clone());
         loop {
             ticks.tick().await;
+            let began = Instant::now();
             let read = tokio::time::timeout(PATIENCE, refresher.snapshot())
                 .await
                 .unwrap_or(Err(RefreshError::TooSlow));
@@ -170,6 +176,7 @@ pub async fn refresh_forever(
                     }
                 }
             }
+            tokio::time::sleep((began.elapsed() * REST).min(LONGEST_REST)).await;
         }
     };
     tokio::select! {
