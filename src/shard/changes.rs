@@ -32,7 +32,7 @@ impl Noted {
     }
 }
 
-/// The same with texts, which all lie in one piece of memory.
+/// Changes as rows, whose texts all lie in one piece of memory.
 pub(super) fn rows(changes: &[Noted], symbols: &Symbols) -> Vec<ChangeRow> {
     let texts = changes.iter().flat_map(Noted::texts);
     let all: String = texts.map(|symbol| symbols.text(symbol)).collect();
