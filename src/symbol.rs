@@ -89,7 +89,10 @@ impl Default for Symbols {
 impl Symbols {
     /// The symbol of `text`, new or existing.
     pub fn intern(&mut self, text: &str) -> Symbol {
-        let hash = hash(text);
+        self.intern_hashed(text, hash(text))
+    }
+
+    fn intern_hashed(&mut self, text: &str, hash: u32) -> Symbol {
         if let Some(known) = self.find_hashed(text, hash) {
             return known;
         }
@@ -111,12 +114,15 @@ impl Symbols {
     where
         T: Iterator<Item = &'t str>,
     {
-        let alike = |text| (text, self.alike(hash(text)));
-        let texts: SmallVec<[(&str, Option<Symbol>); 16]> = texts.map(alike).collect();
-        texts.into_iter().map(|(text, alike)| match alike {
+        let alike = |text| {
+            let hash = hash(text);
+            (text, hash, self.alike(hash))
+        };
+        let texts: SmallVec<[(&str, u32, Option<Symbol>); 16]> = texts.map(alike).collect();
+        texts.into_iter().map(|(text, hash, alike)| match alike {
             Some(known) if self.text(known) == text => known,
             // It is new, new since it was looked for, or shares its hash with another.
-            _ => self.intern(text),
+            _ => self.intern_hashed(text, hash),
         })
     }
 

@@ -65,7 +65,6 @@ mod views;
 mod withdrawals;
 mod worked_example;
 
-#[allow(dead_code)]
 mod oracle;
 mod support;
 

@@ -34,11 +34,16 @@ use tokio::sync::{mpsc, oneshot};
 static END: OnceLock<i64> = OnceLock::new();
 
 /// Rollups in memory that can be made unavailable.
+#[derive(Default)]
 struct Rollups {
     definitions: DefinitionsSpec,
     watermark: i64,
     rows: Vec<Row<CellRow>>,
     is_away: Arc<AtomicBool>,
+    /// How long a reading takes at least.
+    takes: Duration,
+    /// Who is told when a reading begins.
+    asked: Option<mpsc::UnboundedSender<Instant>>,
 }
 
 impl Source for Rollups {
@@ -57,6 +62,10 @@ impl Source for Rollups {
     }
 
     async fn current(&self) -> Result<Epoch, OutsideError> {
+        if let Some(asked) = &self.asked {
+            asked.send(Instant::now()).unwrap();
+        }
+        tokio::time::sleep(self.takes).await;
         if self.is_away.load(Ordering::Relaxed) {
             return Err(OutsideError::transient(
                 "reading the epochs",
@@ -93,65 +102,22 @@ impl Source for Rollups {
     }
 }
 
-/// A source that takes its time, and tells when it was asked.
-struct Slow(mpsc::UnboundedSender<Instant>);
-
-impl Slow {
-    const TAKES: Duration = Duration::from_millis(60);
-
-    fn away<T>() -> Result<T, OutsideError> {
-        Err(OutsideError::transient("reading", "away"))
-    }
-}
-
-impl Source for Slow {
-    async fn current(&self) -> Result<Epoch, OutsideError> {
-        self.0.send(Instant::now()).unwrap();
-        tokio::time::sleep(Slow::TAKES).await;
-        Slow::away()
-    }
-
-    async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
-        Slow::away()
-    }
-
-    async fn rows(
-        &self,
-        _: &Epoch,
-        _: &Reach,
-        _: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<(), OutsideError> {
-        Slow::away()
-    }
-
-    async fn new_rows(
-        &self,
-        _: &Epoch,
-        _: &NewRows<'_>,
-        _: &mut (dyn FnMut(RollupRow<'_>) + Send),
-    ) -> Result<i64, OutsideError> {
-        Slow::away()
-    }
-
-    async fn side_inputs_state(&self, _: &Epoch) -> Result<u64, OutsideError> {
-        Slow::away()
-    }
-
-    async fn side_inputs(&self, _: &Epoch, _: Option<&str>) -> Result<SideInputs, OutsideError> {
-        Slow::away()
-    }
-}
-
 #[tokio::test]
 async fn readings_that_take_long_leave_the_source_alone_for_four_fifths_of_the_time() {
+    const TAKES: Duration = Duration::from_millis(60);
     let (asked, mut times) = mpsc::unbounded_channel();
+    let source = Rollups {
+        takes: TAKES,
+        asked: Some(asked),
+        ..Rollups::default()
+    };
     let refresh = Refresh {
         every: Duration::from_millis(1),
         ..Refresh::default()
     };
     tokio::spawn(refresh_forever(
         Model::new(Duration::from_secs(30)),
-        Slow(asked),
+        source,
         refresh,
         Telemetry::new(),
         std::future::pending(),
@@ -159,7 +125,7 @@ async fn readings_that_take_long_leave_the_source_alone_for_four_fifths_of_the_t
     let mut last = times.recv().await.unwrap();
     for _ in 0..3 {
         let next = times.recv().await.unwrap();
-        assert!(next - last >= Slow::TAKES * 5, "{:?}", next - last);
+        assert!(next - last >= TAKES * 5, "{:?}", next - last);
         last = next;
     }
 }
@@ -196,6 +162,7 @@ impl Served {
             watermark: end,
             rows: pure.store.cells().into_values().collect(),
             is_away: is_away.clone(),
+            ..Rollups::default()
         };
         let clock = || *END.get().unwrap();
         let (model, telemetry, health) =

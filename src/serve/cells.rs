@@ -134,18 +134,22 @@ impl Cells {
             .panes
             .entry((rollup, row.pane.grain, row.pane.start))
             .or_default();
-        let held = pane.get(line, row.shard);
+        let held = pane.get_mut(line, row.shard);
         // Of equal versions the values are equal: every row is a function of its log up to its
         // version.
-        if held.is_some_and(|held| held.version() >= row.version) {
+        if (held.as_ref()).is_some_and(|held| held.version() >= row.version) {
             return;
         }
         let mut difference = row.cell.clone();
-        if let Some(held) = held {
-            held.numbers().subtract_from(&mut difference);
-        }
         let (version, written_at) = (row.version, row.written_at);
-        pane.put(Held::new(line, row.shard, version, written_at, &row.cell));
+        let new = Held::new(line, row.shard, version, written_at, &row.cell);
+        match held {
+            Some(held) => {
+                held.numbers().subtract_from(&mut difference);
+                *held = new;
+            }
+            None => pane.push(new),
+        }
         if difference.is_zero() {
             return;
         }

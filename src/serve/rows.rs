@@ -92,23 +92,21 @@ impl PaneRows {
         self.position(line, shard).map(|at| &self.rows[at])
     }
 
-    /// Takes a row, in place of the one of its line and shard if there is one.
-    pub fn put(&mut self, row: Held) {
-        if let Some(at) = self.position(row.line, row.shard()) {
-            self.rows[at] = row;
-            return;
-        }
-        if self.rows.len() == self.rows.capacity() {
-            self.rows.reserve_exact((self.rows.len() / 4).max(1));
-        }
-        self.rows.push(row);
+    /// The same, to be replaced.
+    pub fn get_mut(&mut self, line: u32, shard: Home) -> Option<&mut Held> {
+        self.position(line, shard).map(|at| &mut self.rows[at])
+    }
+
+    /// Adds the row of a line and shard that have none.
+    pub fn push(&mut self, row: Held) {
         let PaneRows { rows, index } = self;
-        let from = match rows.len() - 1 {
-            FEW => 0,
-            last => last,
-        };
+        if rows.len() == rows.capacity() {
+            rows.reserve_exact((rows.len() / 4).max(1));
+        }
+        rows.push(row);
         if rows.len() > FEW {
-            for at in from..rows.len() {
+            let unindexed = index.len()..rows.len();
+            for at in unindexed {
                 let hash_at = |at: &u32| hash_of(&rows[*at as usize]);
                 index.insert_unique(hash_of(&rows[at]), at as u32, hash_at);
             }
@@ -158,7 +156,11 @@ mod tests {
             let (mut rows, mut known) = (PaneRows::default(), HashMap::new());
             for (line, shard, version, count) in puts {
                 let count = i64::from(count);
-                rows.put(row(line, shard, version, count));
+                let new = row(line, shard, version, count);
+                match rows.get_mut(line, shard) {
+                    Some(held) => *held = new,
+                    None => rows.push(new),
+                }
                 known.insert((line, shard), (version, count));
                 prop_assert_eq!(rows.len(), known.len());
             }
