@@ -38,8 +38,8 @@ fn group(thread: &str) -> &'static str {
         name if name.starts_with("shard ") => "shards",
         name if name.starts_with("route") => "route",
         name if name.starts_with("tokio") => "tokio",
-        // rust-rdkafka's thread, named "producer polling thread", runs the callbacks of deliveries.
-        name if name.starts_with("rdk:") || name.starts_with("producer poll") => "librdkafka",
+        // The thread "producer" hears what became of messages.
+        name if name.starts_with("rdk:") || name == "producer" => "librdkafka",
         _ => "other",
     }
 }

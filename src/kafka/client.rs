@@ -9,7 +9,6 @@ use rdkafka::admin::AdminClient;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::FutureProducer;
 
 use crate::config::Kafka;
 use crate::pipeline::{Fault, OutsideError};
@@ -141,8 +140,6 @@ impl ConsumerContext for Hearing {}
 
 /// A consumer for looking things up.
 pub type Onlooker = BaseConsumer<Hearing>;
-/// A producer.
-pub type Producer = FutureProducer<Hearing>;
 /// A client that makes and changes topics.
 pub type Admin = AdminClient<Hearing>;
 

@@ -8,13 +8,13 @@ pub mod replay;
 
 use rdkafka::Message;
 use rdkafka::producer::FutureRecord;
-use rdkafka::util::Timeout;
 
 pub use items::Items;
 pub use redaction::Redaction;
 
-use super::client::{self, Hearing, Producer, outside};
+use super::client::{self, outside};
 use super::origin::{self, Origin, header::PREFIX, owned};
+use super::producer::Producer;
 use crate::config::{Kafka, Topic};
 use crate::event::decode::cloudevents::Header;
 use crate::event::decode::{Decoded, Rejected};
@@ -51,14 +51,10 @@ impl Producers {
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka) -> Result<Producers, OutsideError> {
         let fail = |error| outside("setting up the producers of dead letters", error);
-        let together = client::aside(kafka)
-            .create_with_context(Hearing)
-            .map_err(fail)?;
-        let alone = client::aside(kafka)
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0")
-            .create_with_context(Hearing)
-            .map_err(fail)?;
+        let mut config = client::aside(kafka);
+        let together = Producer::new(&config).map_err(fail)?;
+        config.set("batch.num.messages", "1").set("linger.ms", "0");
+        let alone = Producer::new(&config).map_err(fail)?;
         Ok(Producers { together, alone })
     }
 
@@ -178,9 +174,8 @@ impl DeadLetter {
             .payload(&self.raw)
             .headers(owned(headers));
         record.key = self.key.as_ref();
-        let sent = producer.send(record, Timeout::Never).await;
-        sent.map(drop)
-            .map_err(|(error, _)| outside(format!("writing to the dead letters `{topic}`"), error))
+        let sent = producer.send(record).await;
+        sent.map_err(|error| outside(format!("writing to the dead letters `{topic}`"), error))
     }
 
     /// How many bytes it has, about.

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext};
 
 use super::client::{self, heard, outside};
+use super::producer::Polled;
 use crate::config::Kafka;
 use crate::local::generate::GeneratedEvent;
 use crate::pipeline::OutsideError;
@@ -33,7 +34,7 @@ impl ProducerContext for Deliveries {
 
 /// A producer of events to one topic.
 pub struct Feed {
-    producer: ThreadedProducer<Deliveries>,
+    producer: Polled<Deliveries>,
     topic: String,
 }
 
@@ -43,8 +44,7 @@ impl Feed {
     /// # Errors
     /// If the properties make no producer.
     pub fn new(kafka: &Kafka, topic: &str) -> Result<Feed, OutsideError> {
-        let producer = client::producer(kafka)
-            .create_with_context(Deliveries::default())
+        let producer = Polled::new(&client::producer(kafka), Deliveries::default())
             .map_err(|error| outside("setting up the feed", error))?;
         Ok(Feed {
             producer,
@@ -62,7 +62,7 @@ impl Feed {
                 .key(&event.key)
                 .payload(&event.payload)
                 .timestamp(event.emitted_at / 1_000);
-            match self.producer.send(record) {
+            match self.producer.client().send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     std::thread::sleep(Duration::from_millis(5))
@@ -80,10 +80,11 @@ impl Feed {
     /// If it is not within a minute, or something was refused.
     pub fn finish(&self) -> Result<(), OutsideError> {
         let doing = || format!("writing to `{}`", self.topic);
-        self.producer
+        let client = self.producer.client();
+        client
             .flush(Duration::from_secs(60))
             .map_err(|error| outside(doing(), error))?;
-        match self.producer.context().failed.load(Ordering::Relaxed) {
+        match client.context().failed.load(Ordering::Relaxed) {
             0 => Ok(()),
             failed => Err(OutsideError::transient(
                 doing(),

@@ -8,11 +8,11 @@ use futures::future::try_join_all;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::FutureRecord;
-use rdkafka::util::Timeout;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::client::{ANSWER_TIMEOUT, Hearing, Onlooker, Producer, blocking, outside};
+use super::client::{ANSWER_TIMEOUT, Hearing, Onlooker, blocking, outside};
 use super::member::Member;
+use super::producer::Producer;
 use super::{admin, client};
 use crate::config::Config;
 use crate::pipeline::{Entry, Epoch, Log, OutsideError};
@@ -49,8 +49,7 @@ impl KafkaLog {
         partitions: u32,
     ) -> Result<Self, OutsideError> {
         let doing = "setting up the log's clients";
-        let producer = client::producer(&config.kafka)
-            .create_with_context(Hearing)
+        let producer = Producer::new(&client::producer(&config.kafka))
             .map_err(|error| outside(doing, error))?;
         let onlooker = client::onlooker(&config.kafka, "look")
             .create_with_context(Hearing)
@@ -113,9 +112,9 @@ impl Log for KafkaLog {
                 .partition(*shard as i32)
                 .payload(payload);
             self.producer
-                .send(record, Timeout::Never)
+                .send(record)
                 .await
-                .map_err(|(error, _)| outside("writing to the log", error))
+                .map_err(|error| outside("writing to the log", error))
         });
         try_join_all(sent).await.map(drop)
     }

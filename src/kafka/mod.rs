@@ -12,6 +12,7 @@ mod lag;
 mod log;
 mod member;
 pub mod origin;
+mod producer;
 pub mod rebuild;
 pub mod registry;
 pub mod route;

@@ -3,7 +3,6 @@
 
 use futures::future::join_all;
 use rdkafka::producer::FutureRecord;
-use rdkafka::util::Timeout;
 
 use super::read::{At, StoredDeadLetter};
 use super::{DeadLetter, Items, Producers, Redaction, header};
@@ -108,13 +107,8 @@ impl Replay {
         record.key = dead_letter.key.as_ref();
         // Whoever else reads the topic may rely on which partition a key is in.
         record.partition = i32::try_from(dead_letter.origin.partition).ok();
-        let sent = self
-            .producers
-            .attempt(attempt)
-            .send(record, Timeout::Never)
-            .await;
-        sent.map(drop)
-            .map_err(|(error, _)| outside(format!("writing to `{}`", dead_letter.topic), error))
+        let sent = self.producers.attempt(attempt).send(record).await;
+        sent.map_err(|error| outside(format!("writing to `{}`", dead_letter.topic), error))
     }
 
     async fn mark(&self, at: At, attempt: u32) -> Result<(), OutsideError> {
@@ -123,12 +117,8 @@ impl Replay {
         let record: FutureRecord<'_, (), ()> = FutureRecord::to(&self.dead_letters)
             .partition(at.partition)
             .headers(headers);
-        let sent = self
-            .producers
-            .attempt(attempt)
-            .send(record, Timeout::Never)
-            .await;
-        sent.map(drop).map_err(|(error, _)| {
+        let sent = self.producers.attempt(attempt).send(record).await;
+        sent.map_err(|error| {
             let answer = outside(format!("marking {at} of `{}`", self.dead_letters), error);
             OutsideError {
                 message: format!(

@@ -27,6 +27,12 @@ const LINGER: Duration = Duration::from_millis(10);
 /// How long the first message of a batch is waited for.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// A wait in whole milliseconds: rdkafka waits for those of what is left, and asks again and again
+/// for the last of them.
+fn whole_millis(wait: Duration) -> Duration {
+    Duration::from_millis(wait.as_micros().div_ceil(1_000) as u64)
+}
+
 /// A partition of an input topic; written `input TOPIC/PARTITION`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Input {
@@ -128,7 +134,7 @@ impl Group {
         let (mut deadline, mut bytes) = (None::<Instant>, 0);
         while messages.len() < BATCH && bytes < BATCH_BYTES && !stop.load(Ordering::Acquire) {
             let wait = deadline.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
-            match self.consumer.poll(wait) {
+            match self.consumer.poll(whole_millis(wait)) {
                 Some(Ok(message)) => {
                     deadline.get_or_insert_with(|| Instant::now() + LINGER);
                     bytes += message.payload_len();
