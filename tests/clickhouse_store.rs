@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::support::clickhouse::spawn;
 use crate::support::pure::context;
 use dealpulse::clickhouse::migrate::{migrate, tables, views};
-use dealpulse::clickhouse::{Access, ClickHouse, fact_tables};
+use dealpulse::clickhouse::{Access, ClickHouse, fact_columns, fact_tables};
 use dealpulse::definitions::DefinitionsSpec;
 use dealpulse::event::{Decimal, decode::cloudevents};
 use dealpulse::local::clickhouse_child::ClickhouseChild;
@@ -222,15 +222,25 @@ async fn columns_of_the_facts_are_the_fields_of_the_entities() {
     let kept = Kept::new("UTC").await;
     for (entity, table) in fact_tables() {
         let described = kept.rows(&format!("DESCRIBE TABLE {table}")).await;
-        let columns: Vec<&str> = described
+        let text = |value: &Json| value.as_str().unwrap().to_owned();
+        let columns: Vec<(String, String)> = described
             .iter()
-            .map(|row| row[0].as_str().unwrap())
+            .map(|row| (text(&row[0]), text(&row[1])))
             .collect();
-        let written = format!("generation, shard, {}, version", RecordRow::columns(entity));
-        let expected: Vec<&str> = written.split(", ").collect();
-        assert_eq!(columns, expected, "{table}");
+        let written = fact_columns(entity).into_iter();
+        let written: Vec<(String, String)> = written
+            .map(|column| (column.name.into_owned(), column.kind.to_string()))
+            .collect();
+        // Dictionaries are filled by ClickHouse.
+        let plain = columns.iter().map(|(name, kind)| {
+            let dictionary = kind.strip_prefix("LowCardinality(");
+            let of = dictionary.and_then(|kind| kind.strip_suffix(')'));
+            (name.clone(), of.unwrap_or(kind).to_owned())
+        });
+        assert_eq!(plain.collect::<Vec<_>>(), written, "{table}");
         let fields = entity.fields().iter().map(|field| field.name);
-        assert!(fields.eq(columns[3..].iter().copied().take(entity.fields().len())));
+        let shown = columns[3..].iter().map(|(name, _)| name.as_str());
+        assert!(fields.eq(shown.take(entity.fields().len())));
     }
 }
 

@@ -12,9 +12,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::OnceCell;
 
+use super::native::{Block, Received};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
+use crate::shard::columns::{Column, Kind};
 
 /// How long an idle connection is idle before its other end is probed.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -149,6 +151,55 @@ impl ClickHouse {
         }
     }
 
+    /// Hands over an answer of columns of these kinds row by row: for answers of many rows. A block
+    /// of the answer has to fit in memory.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::fetch_rows`].
+    pub(super) async fn fetch_columns(
+        &self,
+        doing: &str,
+        sql: &str,
+        kinds: &[Kind],
+        take: &mut (dyn FnMut(&mut [Received<'_>]) -> Result<(), Damaged> + Send),
+    ) -> Result<(), OutsideError> {
+        let client = self.client.clone().with_database(&self.database);
+        let mut cursor = client
+            .query_raw(sql)
+            .fetch_bytes("Native")
+            .map_err(|error| outside(doing, error))?;
+        let damaged = |error| OutsideError::fatal(format!("ClickHouse, {doing}"), error);
+        let mut rest: Vec<u8> = Vec::new();
+        // A block that is not all there is looked at again when there is twice as much.
+        let mut enough = 0;
+        loop {
+            let piece = cursor.next().await.map_err(|error| outside(doing, error))?;
+            let is_last = piece.is_none();
+            rest.extend_from_slice(piece.as_deref().unwrap_or_default());
+            if rest.len() < enough && !is_last {
+                continue;
+            }
+            let mut taken = 0;
+            while taken < rest.len() {
+                match Received::block(&rest[taken..], kinds) {
+                    Ok((rows, mut columns, length)) => {
+                        (0..rows)
+                            .try_for_each(|_| take(&mut columns))
+                            .map_err(damaged)?;
+                        taken += length;
+                    }
+                    Err(error) if is_last => return Err(damaged(error)),
+                    Err(_) => break,
+                }
+            }
+            rest.drain(..taken);
+            enough = 2 * rest.len();
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
     /// Inserts rows, each written as RowBinary while the ones before are on their way. Acknowledged
     /// when it returns.
     ///
@@ -194,13 +245,39 @@ impl ClickHouse {
         insert.end().await
     }
 
-    /// Begins an insert into the table and columns, in the format, that `into` names.
-    pub(super) fn begin_insert(
+    /// Inserts rows, each written as RowBinary of `columns`, as columns: for tables that take many.
+    /// The blocks before are on their way meanwhile. Acknowledged when it returns.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::execute`], or what was written is no such row.
+    pub(super) async fn insert_columns<R>(
         &self,
-        settings: &[(&str, &str)],
         table: &str,
-        into: &str,
-    ) -> BegunInsert {
+        columns: Vec<Column>,
+        rows: impl Iterator<Item = R> + Send,
+        write: impl Fn(&mut Writer, R) + Send,
+    ) -> Result<(), OutsideError> {
+        let names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+        let into = format!("{table} ({}) FORMAT Native", names.join(", "));
+        let mut insert = self.begin_insert(&[], table, &into);
+        let (mut block, mut bytes) = (Block::new(columns), Writer::default());
+        for row in rows {
+            bytes.bytes.clear();
+            write(&mut bytes, row);
+            let pushed = block.push(&bytes.bytes);
+            pushed.map_err(|damage| OutsideError::fatal(&insert.doing, damage))?;
+            if block.is_full() {
+                insert.send(block.take()).await?;
+            }
+        }
+        if !block.is_empty() {
+            insert.send(block.take()).await?;
+        }
+        insert.end().await
+    }
+
+    /// Begins an insert into the table and columns, in the format, that `into` names.
+    fn begin_insert(&self, settings: &[(&str, &str)], table: &str, into: &str) -> BegunInsert {
         let mut client = self.client.clone().with_database(&self.database);
         // All rows of an insert have keys of their own, so that there is nothing to replace among
         // them: not to look for it saves ClickHouse a quarter of its work.
@@ -219,20 +296,20 @@ impl ClickHouse {
 }
 
 /// An insert that is sent piece by piece.
-pub(super) struct BegunInsert {
-    pub doing: String,
+struct BegunInsert {
+    doing: String,
     insert: InsertFormatted,
 }
 
 impl BegunInsert {
     /// Sends a piece of its bytes.
-    pub async fn send(&mut self, piece: Vec<u8>) -> Result<(), OutsideError> {
+    async fn send(&mut self, piece: Vec<u8>) -> Result<(), OutsideError> {
         let sent = self.insert.send(piece.into()).await;
         sent.map_err(|error| outside(&self.doing, error))
     }
 
     /// Ends it: acknowledged when this returns.
-    pub async fn end(self) -> Result<(), OutsideError> {
+    async fn end(self) -> Result<(), OutsideError> {
         let ended = self.insert.end().await;
         ended.map_err(|error| outside(&self.doing, error))
     }

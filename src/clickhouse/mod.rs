@@ -17,4 +17,4 @@ pub use crate::config::Access;
 pub use alerts::{Calibrated, CellOfDays};
 pub use lifetime::LifetimeRun;
 pub use read::{NewRows, RollupRow};
-pub use store::fact_tables;
+pub use store::{fact_columns, fact_tables};

@@ -3,13 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::ClickHouse;
-use super::rowbinary::{array, cell, pane};
+use super::native::Received;
+use super::rowbinary::{array, cell};
 use crate::codec::{Damaged, Reader};
 use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
 use crate::pipeline::OutsideError;
 use crate::record::Home;
+use crate::shard::columns::Kind;
 use crate::window::rolling::PaneRange;
-use crate::window::{Cell, Day, Pane};
+use crate::window::{Cell, Day, Grain, Pane};
 
 impl ClickHouse {
     /// The cells that `plan` is read from, summed over shards and panes, in one statement and so at
@@ -184,14 +186,17 @@ impl ClickHouse {
         condition: &str,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<(), OutsideError> {
+        // A block has to fit in memory beside the rows that are made of it.
         let sql = format!(
-            "SELECT series, dimension, value, currency, grain, pane, shard, version, written_at, counts, sums, sketch FROM rollups PREWHERE {condition}"
+            "SELECT {} FROM rollups PREWHERE {condition} SETTINGS max_block_size = 16384",
+            RollupRow::COLUMNS
         );
-        let mut read = |r: &mut Reader<'_>| {
-            take(RollupRow::read(r)?);
+        let mut read = |columns: &mut [Received<'_>]| {
+            take(RollupRow::read(columns)?);
             Ok(())
         };
-        self.fetch_rows("reading the rows of the windows", &sql, &mut read)
+        let doing = "reading the rows of the windows";
+        self.fetch_columns(doing, &sql, &RollupRow::KINDS, &mut read)
             .await
     }
 
@@ -312,19 +317,69 @@ pub struct RollupRow<'a> {
 }
 
 impl<'a> RollupRow<'a> {
-    fn read(r: &mut Reader<'a>) -> Result<Self, Damaged> {
-        let (series, dimension) = (r.text()?, r.text()?);
-        let (values, currency) = (array(r, |r| r.text())?, r.text()?);
-        Ok(RollupRow {
+    /// What is asked for, and what comes back.
+    const COLUMNS: &'static str = "series, dimension, currency, value, CAST(grain, 'Int8'), toUInt32(pane), shard, version, written_at, counts, sums, sketch";
+    const KINDS: [Kind; 12] = [
+        Kind::Text,
+        Kind::Text,
+        Kind::Text,
+        Kind::List(&[Kind::Text]),
+        Kind::Fixed("Int8", 1),
+        Kind::U32,
+        Kind::U32,
+        Kind::U64,
+        Kind::INSTANT,
+        Kind::List(&[Kind::Fixed("Int64", 8)]),
+        Kind::List(&[Kind::Fixed("Decimal(38, 4)", 16)]),
+        Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]),
+    ];
+
+    /// The next row of a block.
+    fn read(columns: &mut [Received<'a>]) -> Result<Self, Damaged> {
+        let [
             series,
             dimension,
-            values,
             currency,
-            pane: pane(r)?,
-            shard: r.u32()?,
-            version: r.u64()?,
-            written_at: i64::from_le_bytes(r.fixed()?),
-            cell: cell(r)?,
+            value,
+            grain,
+            pane,
+            shard,
+            version,
+            written_at,
+            counts,
+            sums,
+            sketch,
+        ] = columns
+        else {
+            let what = "the columns that were asked for";
+            return Err(Damaged { at: 0, what });
+        };
+        let [grain] = grain.fixed()?;
+        let grain = Grain::from_number(grain);
+        let what = "a grain";
+        Ok(RollupRow {
+            series: series.text()?,
+            dimension: dimension.text()?,
+            values: value.list(|items| items[0].text())?,
+            currency: currency.text()?,
+            pane: Pane {
+                grain: grain.ok_or(Damaged { at: 0, what })?,
+                start: i64::from(u32::from_le_bytes(pane.fixed()?)),
+            },
+            shard: u32::from_le_bytes(shard.fixed()?),
+            version: u64::from_le_bytes(version.fixed()?),
+            written_at: i64::from_le_bytes(written_at.fixed()?),
+            cell: Cell {
+                counts: counts.list(|items| Ok(i64::from_le_bytes(items[0].fixed()?)))?,
+                sums: sums.list(|items| Ok(i128::from_le_bytes(items[0].fixed()?)))?,
+                sketch: sketch
+                    .list(|items| {
+                        let bucket = i16::from_le_bytes(items[0].fixed()?);
+                        Ok((bucket, i64::from_le_bytes(items[1].fixed()?)))
+                    })?
+                    .into_iter()
+                    .collect(),
+            },
         })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::native::{BLOCK, CellColumns, InsertedCell};
 use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
@@ -11,7 +10,7 @@ use crate::pipeline::{
     StoredRecord,
 };
 use crate::record::{Entity, Home};
-use crate::shard::columns::{Columns, SHOWN};
+use crate::shard::columns::{Column, Columns, Kind, SHOWN};
 use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
 
 /// Every entity with the table of its facts.
@@ -19,6 +18,14 @@ pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
     Entity::ALL
         .iter()
         .map(|entity| (*entity, entity.spec().table))
+}
+
+/// The columns of the table of an entity's facts.
+pub fn fact_columns(entity: Entity) -> Vec<Column> {
+    let mut columns = named(&[("generation", Kind::U32), ("shard", Kind::U32)]);
+    columns.extend(RecordRow::columns(entity));
+    columns.push(Column::new("version", Kind::U64));
+    columns
 }
 
 /// ClickHouse refuses an insert into more partitions than its limit of 100; half of that leaves a
@@ -55,27 +62,84 @@ impl ClickHouse {
         Ok(rows)
     }
 
-    /// Inserts cells into one of their tables.
+    /// Inserts cells into one of their tables, which may have columns of its own in front.
     async fn insert_cell_rows(
         &self,
         table: &str,
-        is_hourly: bool,
-        rows: &[InsertedCell<'_>],
+        own: &[(&'static str, Kind)],
+        rows: impl Iterator<Item = InsertedCell<'_>> + Send,
     ) -> Result<(), OutsideError> {
-        let hour = if is_hourly { "hour, " } else { "" };
-        let columns = CellRows::COLUMNS;
-        let into = format!("{table} ({hour}shard, version, {columns}) FORMAT Native");
-        let mut insert = self.begin_insert(&[], table, &into);
-        for rows in rows.chunks(BLOCK) {
-            let mut columns = CellColumns::new(is_hourly);
-            for row in rows {
-                let pushed = columns.push(row);
-                pushed.map_err(|damage| OutsideError::fatal(&insert.doing, damage))?;
+        let of_block = [("shard", Kind::U32), ("version", Kind::U64)];
+        let columns = [own, &of_block, &CellRows::COLUMNS].concat();
+        let write = |writer: &mut Writer, row: InsertedCell<'_>| {
+            if let Some(hour) = row.hour {
+                writer.fixed(hour.to_le_bytes());
             }
-            insert.send(columns.write()).await?;
-        }
-        insert.end().await
+            writer.fixed(row.shard.to_le_bytes());
+            writer.fixed(row.version.to_le_bytes());
+            writer.bytes.extend_from_slice(row.bytes);
+        };
+        self.insert_columns(table, named(&columns), rows, write)
+            .await
     }
+}
+
+/// A row of cells to be inserted.
+struct InsertedCell<'r> {
+    /// The hour (s) that it is the state of; only of the state of hours.
+    hour: Option<u32>,
+    /// Who writes it.
+    shard: Home,
+    /// The offset it is the value at.
+    version: u64,
+    /// The columns [`CellRows::COLUMNS`].
+    bytes: &'r [u8],
+}
+
+/// The partitions that rows of cells are in.
+fn partitions(blocks: &[Row<CellRows>]) -> Vec<(u32, i32)> {
+    let rows = blocks.iter().flat_map(|block| block.row.iter());
+    let partitions: BTreeSet<(u32, i32)> = rows.map(|(partition, _)| partition).collect();
+    partitions.into_iter().collect()
+}
+
+/// Cells as rows to be inserted: those of the partitions that are chosen, or all.
+fn cells<'r>(
+    blocks: &'r [Row<CellRows>],
+    chosen: Option<&'r [(u32, i32)]>,
+) -> impl Iterator<Item = InsertedCell<'r>> + Send {
+    blocks.iter().flat_map(move |block| {
+        let rows = block.row.iter();
+        let rows = rows.filter(move |(partition, _)| {
+            chosen.is_none_or(|chosen| chosen.binary_search(partition).is_ok())
+        });
+        rows.map(|(_, bytes)| InsertedCell {
+            hour: None,
+            shard: block.shard,
+            version: block.version,
+            bytes,
+        })
+    })
+}
+
+/// The same of the state of hours.
+fn hourly_cells(blocks: &[HourlyRows]) -> impl Iterator<Item = InsertedCell<'_>> + Send {
+    blocks.iter().flat_map(|HourlyRows { hour, cells }| {
+        cells.row.iter().map(|(_, bytes)| InsertedCell {
+            // A DateTime column takes the nearest it can hold.
+            hour: Some((*hour).clamp(0, i64::from(u32::MAX)) as u32),
+            shard: cells.shard,
+            version: cells.version,
+            bytes,
+        })
+    })
+}
+
+fn named(columns: &[(&'static str, Kind)]) -> Vec<Column> {
+    let columns = columns.iter();
+    columns
+        .map(|(name, kind)| Column::new(*name, *kind))
+        .collect()
 }
 
 impl Store for ClickHouse {
@@ -222,49 +286,18 @@ impl Store for ClickHouse {
     }
 
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
-        let mut rows: Vec<((u32, i32), InsertedCell<'_>)> = Vec::new();
-        for block in blocks {
-            let of_block = block.row.iter();
-            rows.extend(of_block.map(|(partition, bytes)| {
-                let cell = InsertedCell {
-                    hour: 0,
-                    shard: block.shard,
-                    version: block.version,
-                    bytes,
-                };
-                (partition, cell)
-            }));
-        }
-        rows.sort_by_key(|(partition, _)| *partition);
-        let (partitions, cells): (Vec<(u32, i32)>, Vec<InsertedCell<'_>>) =
-            rows.into_iter().unzip();
-        let mut start = 0;
-        while start < cells.len() {
-            let mut seen = BTreeSet::new();
-            let end = partitions[start..].iter().position(|partition| {
-                seen.insert(*partition);
-                seen.len() > PARTITIONS
-            });
-            let end = end.map_or(cells.len(), |length| start + length);
-            self.insert_cell_rows("rollups", false, &cells[start..end])
+        let partitions = partitions(blocks);
+        for some in partitions.chunks(PARTITIONS) {
+            let chosen = (some.len() < partitions.len()).then_some(some);
+            self.insert_cell_rows("rollups", &[], cells(blocks, chosen))
                 .await?;
-            start = end;
         }
         Ok(())
     }
 
     async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
-        let mut cells = Vec::new();
-        for HourlyRows { hour, cells: block } in blocks {
-            cells.extend(block.row.iter().map(|(_, bytes)| InsertedCell {
-                // A DateTime column takes the nearest it can hold.
-                hour: (*hour).clamp(0, i64::from(u32::MAX)) as u32,
-                shard: block.shard,
-                version: block.version,
-                bytes,
-            }));
-        }
-        self.insert_cell_rows("hourly", true, &cells).await
+        self.insert_cell_rows("hourly", &[("hour", Kind::U32)], hourly_cells(blocks))
+            .await
     }
 
     async fn insert_changes(
@@ -288,9 +321,25 @@ impl Store for ClickHouse {
             Columns::when(writer, row.closed_at.0);
             Columns::when(writer, row.closed_at.1);
         };
-        let columns = "generation, shard, entity, id, version, appended_at, event_time, status_before, status, owner_before, owner, \
-                       amount_before, amount, closed_at_before, closed_at";
-        self.insert("changes", columns, rows.iter(), write).await
+        let columns = named(&[
+            ("generation", Kind::U32),
+            ("shard", Kind::U32),
+            ("entity", Kind::Text),
+            ("id", Kind::Text),
+            ("version", Kind::U64),
+            ("appended_at", Kind::INSTANT),
+            ("event_time", Kind::INSTANT),
+            ("status_before", Kind::Text),
+            ("status", Kind::Text),
+            ("owner_before", Kind::Text),
+            ("owner", Kind::Text),
+            ("amount_before", Kind::DECIMAL),
+            ("amount", Kind::DECIMAL),
+            ("closed_at_before", Kind::WHEN),
+            ("closed_at", Kind::WHEN),
+        ]);
+        self.insert_columns("changes", columns, rows.iter(), write)
+            .await
     }
 
     async fn insert_records(
@@ -310,8 +359,8 @@ impl Store for ClickHouse {
                 writer.bytes.extend_from_slice(row.row.bytes());
                 writer.fixed(row.version.to_le_bytes());
             };
-            let columns = format!("generation, shard, {}, version", RecordRow::columns(entity));
-            self.insert(table, &columns, of_entity.into_iter(), write)
+            let columns = fact_columns(entity);
+            self.insert_columns(table, columns, of_entity.into_iter(), write)
                 .await?;
         }
         Ok(())
@@ -341,8 +390,24 @@ impl Store for ClickHouse {
             writer.bytes.extend_from_slice(&row.content);
             writer.fixed(version.to_le_bytes());
         };
-        let columns = "epoch, shard, target_entity, target, sender_entity, sender, link_version, withdrawn, status, closed_at, amount, currency, content, version";
-        self.insert("links", columns, rows.iter(), write).await
+        let columns = named(&[
+            ("epoch", Kind::U32),
+            ("shard", Kind::U32),
+            ("target_entity", Kind::Text),
+            ("target", Kind::Text),
+            ("sender_entity", Kind::Text),
+            ("sender", Kind::Text),
+            ("link_version", Kind::U64),
+            ("withdrawn", Kind::BYTE),
+            ("status", Kind::Text),
+            ("closed_at", Kind::WHEN),
+            ("amount", Kind::DECIMAL),
+            ("currency", Kind::Text),
+            ("content", Kind::Text),
+            ("version", Kind::U64),
+        ]);
+        self.insert_columns("links", columns, rows.iter(), write)
+            .await
     }
 
     async fn insert_checkpoints(

@@ -2,6 +2,7 @@
 //! a text of its own for every value.
 
 use super::cells::CellRef;
+use super::columns::Kind;
 use crate::codec::{Damaged, Reader, Writer};
 use crate::metric::Catalogue;
 use crate::symbol::Symbols;
@@ -70,8 +71,21 @@ struct At {
 
 impl CellRows {
     /// The columns of a row, in their order; shard and version are the whole block's.
-    pub const COLUMNS: &str =
-        "epoch, series, grain, dimension, pane, value, currency, counts, sums, sketch";
+    pub const COLUMNS: [(&str, Kind); 10] = [
+        ("epoch", Kind::U32),
+        ("series", Kind::Text),
+        ("grain", Kind::Fixed("Int8", 1)),
+        ("dimension", Kind::Text),
+        ("pane", Kind::U32),
+        ("value", Kind::List(&[Kind::Text])),
+        ("currency", Kind::Text),
+        ("counts", Kind::List(&[Kind::Fixed("Int64", 8)])),
+        ("sums", Kind::List(&[Kind::Fixed("Decimal(38, 4)", 16)])),
+        (
+            "sketch",
+            Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]),
+        ),
+    ];
 
     /// How many rows there are.
     pub fn len(&self) -> usize {

@@ -1,5 +1,8 @@
-//! Columns of rows in the bytes they are inserted as (ClickHouse's RowBinary): one after the other,
-//! without names.
+//! Columns of rows: their names and kinds, and their values in bytes (ClickHouse's RowBinary), one
+//! after the other.
+
+use std::borrow::Cow;
+use std::fmt;
 
 use crate::codec::Writer;
 use crate::event::When;
@@ -7,6 +10,86 @@ use crate::event::When;
 /// The years a DateTime64 column can hold (µs): 1900 to 2299. What lies outside shows as NULL; the
 /// state has it.
 pub const SHOWN: std::ops::Range<i64> = -2_208_988_800_000_000..10_413_792_000_000_000;
+
+/// A column of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// What its values are.
+    pub kind: Kind,
+}
+
+impl Column {
+    /// A column by its name and kind.
+    pub fn new(name: impl Into<Cow<'static, str>>, kind: Kind) -> Column {
+        let name = name.into();
+        Column { name, kind }
+    }
+}
+
+/// What the values of a column are; shown as ClickHouse's type.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Of a type whose values take so many bytes.
+    Fixed(&'static str, usize),
+    /// Texts, or bytes.
+    Text,
+    /// Such values, or NULL.
+    Nullable(&'static str, usize),
+    /// Lists; of tuples if there are several kinds.
+    List(&'static [Kind]),
+    /// Maps from the first kind to the second.
+    Map(&'static [Kind; 2]),
+}
+
+impl Kind {
+    /// One byte: a flag, or the number of a word of an enumeration.
+    pub const BYTE: Kind = Kind::Fixed("UInt8", 1);
+    /// An unsigned number of 32 bits.
+    pub const U32: Kind = Kind::Fixed("UInt32", 4);
+    /// An unsigned number of 64 bits.
+    pub const U64: Kind = Kind::Fixed("UInt64", 8);
+    /// An instant (µs).
+    pub const INSTANT: Kind = Kind::Fixed("DateTime64(6, 'UTC')", 8);
+    /// What [`Columns::when`] writes.
+    pub const WHEN: Kind = Kind::Nullable("DateTime64(6, 'UTC')", 8);
+    /// What [`Columns::decimal`] writes.
+    pub const DECIMAL: Kind = Kind::Nullable("Decimal(18, 4)", 8);
+    /// What [`Columns::rate`] writes.
+    pub const RATE: Kind = Kind::Nullable("Decimal(38, 12)", 16);
+    /// What [`Columns::flag`] writes.
+    pub const FLAG: Kind = Kind::Nullable("UInt8", 1);
+
+    /// What the items of a list or a map are; nothing for all others.
+    pub fn items(self) -> &'static [Kind] {
+        match self {
+            Kind::List(items) => items,
+            Kind::Map(items) => items,
+            Kind::Fixed(..) | Kind::Text | Kind::Nullable(..) => &[],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Fixed(name, _) => f.write_str(name),
+            Kind::Text => f.write_str("String"),
+            Kind::Nullable(name, _) => write!(f, "Nullable({name})"),
+            Kind::List([item]) => write!(f, "Array({item})"),
+            Kind::List(items) => {
+                f.write_str("Array(Tuple(")?;
+                for (number, item) in items.iter().enumerate() {
+                    let comma = if number == 0 { "" } else { ", " };
+                    write!(f, "{comma}{item}")?;
+                }
+                f.write_str("))")
+            }
+            Kind::Map([key, value]) => write!(f, "Map({key}, {value})"),
+        }
+    }
+}
 
 /// Writes columns.
 pub trait Columns {

@@ -406,7 +406,8 @@ impl Ledger {
 
     pub(super) fn forget_touched(&mut self) {
         self.cells.forget_touched();
-        self.touched_links.clear();
+        // All links there are after a restart: what room they took isn't needed again.
+        self.touched_links = FxHashSet::default();
         self.outbox.clear();
         self.tombstoned = 0;
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::columns::{Columns, SHOWN};
+use super::columns::{self, Column, Columns, SHOWN};
 use crate::codec::{Reader, Writer};
 use crate::event::{Clock, Decimal, Entity, Field, FieldSpec, Kind, Value, When, rate};
 use crate::record::{CustomFields, Held, Key, Record, declared};
@@ -124,13 +124,24 @@ impl RecordRow {
     }
 
     /// The columns of the row of an entity, in their order.
-    pub fn columns(entity: Entity) -> String {
+    pub fn columns(entity: Entity) -> Vec<Column> {
         let fields = entity.fields();
-        let names = fields.iter().map(|field| field.name.to_owned());
-        let dated = declared(entity).dated.iter();
-        let dated = dated.map(|field| format!("{}_history", fields[usize::from(field.0)].name));
-        let names = names.chain(["custom".to_owned()]).chain(dated);
-        format!("id, {}, state", names.collect::<Vec<_>>().join(", "))
+        let mut columns = vec![Column::new("id", columns::Kind::Text)];
+        columns.extend(
+            fields
+                .iter()
+                .map(|field| Column::new(field.name, shown(field))),
+        );
+        columns.push(Column::new(
+            "custom",
+            columns::Kind::Map(&[columns::Kind::Text; 2]),
+        ));
+        columns.extend(declared(entity).dated.iter().map(|field| {
+            let name = format!("{}_history", fields[usize::from(field.0)].name);
+            Column::new(name, HISTORY)
+        }));
+        columns.push(Column::new("state", columns::Kind::Text));
+        columns
     }
 
     /// The row as it is inserted.
@@ -160,6 +171,9 @@ impl std::fmt::Debug for RecordRow {
     }
 }
 
+/// What [`history`] writes.
+const HISTORY: columns::Kind = columns::Kind::List(&[columns::Kind::INSTANT, columns::Kind::Text]);
+
 /// Writes the texts a field had, each with its time, as Array(Tuple(DateTime64(6), String)): of
 /// those of one clock the one that counts.
 fn history(row: &mut Writer, record: &Record, field: Field, symbols: &Symbols) {
@@ -177,6 +191,18 @@ fn history(row: &mut Writer, record: &Record, field: Field, symbols: &Symbols) {
             Value::Text(text) => row.text(&text),
             _ => row.text(""),
         }
+    }
+}
+
+/// What [`show`] writes of a field.
+fn shown(spec: &FieldSpec) -> columns::Kind {
+    match spec.kind {
+        Kind::Text | Kind::Keyword(_) | Kind::Reference | Kind::Currency => columns::Kind::Text,
+        Kind::When => columns::Kind::WHEN,
+        Kind::Money | Kind::Fraction => columns::Kind::DECIMAL,
+        Kind::Rate => columns::Kind::RATE,
+        Kind::Flag if spec.name == "deleted" => columns::Kind::BYTE,
+        Kind::Flag => columns::Kind::FLAG,
     }
 }
 
