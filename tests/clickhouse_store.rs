@@ -20,7 +20,9 @@ use dealpulse::pipeline::owner::Owner;
 use dealpulse::pipeline::restart::restore;
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
-use dealpulse::pipeline::{CellName, Checkpoint, Epoch, HourlyRows, Log, Row, Store};
+use dealpulse::pipeline::{
+    CellName, Checkpoint, Epoch, HourlyRows, Log, Row, Store, StoredLink, StoredRecord,
+};
 use dealpulse::record::Entity;
 use dealpulse::shard::{CellRow, CellRows, ChangeRow, LinkRow, RecordRow};
 use dealpulse::window::calendar::DAY;
@@ -315,14 +317,15 @@ async fn restores_what_was_inserted() {
         assert_eq!(checkpoint, memory.checkpoint(1, shard).await.unwrap());
         assert_eq!(checkpoint.unwrap().next_offset, owner.position());
 
-        let records = |records: Vec<dealpulse::pipeline::StoredRecord>| -> BTreeMap<(Entity, String), (Vec<u8>, u64)> {
-            records.into_iter().map(|r| ((r.entity, r.id), (r.state, r.version))).collect()
+        let records = |records: Vec<StoredRecord<'static>>| {
+            let record = |r: StoredRecord<'static>| ((r.entity, r.id), (r.state, r.version));
+            records.into_iter().map(record).collect::<BTreeMap<_, _>>()
         };
         let found = records(kept.clickhouse.records(1, shard).await.unwrap());
         assert_eq!(found, records(memory.records(1, shard).await.unwrap()));
 
-        let links = |links: Vec<dealpulse::pipeline::StoredLink>| {
-            let link = |l: dealpulse::pipeline::StoredLink| {
+        let links = |links: Vec<StoredLink<'static>>| {
+            let link = |l: StoredLink<'static>| {
                 ((l.target, l.sender), (l.link_version, l.content, l.version))
             };
             links.into_iter().map(link).collect::<BTreeMap<_, _>>()
@@ -436,16 +439,12 @@ async fn newest_version_wins_and_a_stale_write_loses() {
     }
     let records = store.records(1, 2).await.unwrap();
     assert_eq!(
-        (
-            records.len(),
-            records[0].version,
-            records[0].state.as_slice()
-        ),
+        (records.len(), records[0].version, &*records[0].state),
         (1, 9, [9].as_slice())
     );
     let links = store.links(1, 2).await.unwrap();
     assert_eq!(
-        (links.len(), links[0].version, links[0].content.as_slice()),
+        (links.len(), links[0].version, &*links[0].content),
         (1, 9, [9].as_slice())
     );
     let checkpoint = store.checkpoint(1, 2).await.unwrap().unwrap();

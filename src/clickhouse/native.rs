@@ -163,6 +163,14 @@ pub struct Received<'a> {
     items: Vec<Received<'a>>,
 }
 
+/// The columns of a block, which are as many as were asked for.
+pub fn received<'c, 'a, const N: usize>(
+    columns: &'c mut [Received<'a>],
+) -> Result<&'c mut [Received<'a>; N], Damaged> {
+    let what = "as many columns as were asked for";
+    columns.try_into().map_err(|_| Damaged { at: 0, what })
+}
+
 /// The texts of a column, each once, and in how many bytes a row has the number of its own.
 struct Dictionary<'a> {
     texts: Vec<&'a str>,
@@ -288,6 +296,11 @@ impl<'a> Received<'a> {
             Some(dictionary) => dictionary.text(&mut self.values),
             None => self.values.text(),
         }
+    }
+
+    /// The next value, bytes.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Damaged> {
+        self.values.bytes()
     }
 
     /// The next value, a list, item by item; maps have a column of keys and one of values.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::ClickHouse;
-use super::native::Received;
+use super::native::{Received, received};
 use super::rowbinary::{array, cell};
 use crate::codec::{Damaged, Reader};
 use crate::metric::{Catalogue, Converted, QueryPlan, SideInputs, Sums};
@@ -349,11 +349,7 @@ impl<'a> RollupRow<'a> {
             counts,
             sums,
             sketch,
-        ] = columns
-        else {
-            let what = "the columns that were asked for";
-            return Err(Damaged { at: 0, what });
-        };
+        ] = received(columns)?;
         let [grain] = grain.fixed()?;
         let grain = Grain::from_number(grain);
         let what = "a grain";

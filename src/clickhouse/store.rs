@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::native::{Received, received};
 use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
@@ -36,8 +37,11 @@ fn damaged(doing: &'static str) -> impl Fn(Damaged) -> OutsideError {
     move |error| OutsideError::fatal(format!("ClickHouse, {doing}"), error)
 }
 
-fn entity(name: &str) -> Option<Entity> {
-    Entity::ALL.into_iter().find(|entity| entity.name() == name)
+fn named_entity(column: &mut Received<'_>) -> Result<Entity, Damaged> {
+    let name = column.text()?;
+    let entity = Entity::ALL.into_iter().find(|entity| entity.name() == name);
+    let what = "an entity";
+    entity.ok_or(Damaged { at: 0, what })
 }
 
 fn micros(time: i64) -> [u8; 8] {
@@ -213,24 +217,25 @@ impl Store for ClickHouse {
         &self,
         generation: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredRecord) + Send),
+        take: &mut (dyn FnMut(StoredRecord<'_>) + Send),
     ) -> Result<(), OutsideError> {
         for (entity, table) in fact_tables() {
             let sql = format!(
                 "SELECT id, state, version FROM {table} FINAL WHERE generation = {generation} AND shard = {shard}"
             );
-            let mut row = |r: &mut Reader<'_>| {
-                let record = StoredRecord {
+            let kinds = [Kind::Text, Kind::Text, Kind::U64];
+            let mut row = |columns: &mut [Received<'_>]| {
+                let [id, state, version] = received(columns)?;
+                take(StoredRecord {
                     entity,
-                    id: r.text()?.to_owned(),
-                    state: r.bytes()?.to_owned(),
-                    version: r.u64()?,
-                };
-                take(record);
+                    id: id.text()?.into(),
+                    state: state.bytes()?.into(),
+                    version: u64::from_le_bytes(version.fixed()?),
+                });
                 Ok(())
             };
-            self.fetch_rows("reading the facts of a shard", &sql, &mut row)
-                .await?;
+            let doing = "reading the facts of a shard";
+            self.fetch_columns(doing, &sql, &kinds, &mut row).await?;
         }
         Ok(())
     }
@@ -239,33 +244,43 @@ impl Store for ClickHouse {
         &self,
         epoch: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredLink) + Send),
+        take: &mut (dyn FnMut(StoredLink<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let columns =
             "target_entity, target, sender_entity, sender, link_version, content, version";
         let sql =
             format!("SELECT {columns} FROM links FINAL WHERE epoch = {epoch} AND shard = {shard}");
-        let name = |r: &mut Reader<'_>| {
-            let entity = entity(r.text()?).ok_or(Damaged {
-                at: 0,
-                what: "an entity",
-            })?;
-            Ok((entity, r.text()?.to_owned()))
-        };
-        let mut row = |r: &mut Reader<'_>| {
-            let link = StoredLink {
+        let kinds = [
+            Kind::Text,
+            Kind::Text,
+            Kind::Text,
+            Kind::Text,
+            Kind::U64,
+            Kind::Text,
+            Kind::U64,
+        ];
+        let mut row = |columns: &mut [Received<'_>]| {
+            let [
+                of_target,
+                target,
+                of_sender,
+                sender,
+                link_version,
+                content,
+                version,
+            ] = received(columns)?;
+            take(StoredLink {
                 epoch,
-                target: name(r)?,
-                sender: name(r)?,
-                link_version: r.u64()?,
-                content: r.bytes()?.to_owned(),
-                version: r.u64()?,
-            };
-            take(link);
+                target: (named_entity(of_target)?, target.text()?.into()),
+                sender: (named_entity(of_sender)?, sender.text()?.into()),
+                link_version: u64::from_le_bytes(link_version.fixed()?),
+                content: content.bytes()?.into(),
+                version: u64::from_le_bytes(version.fixed()?),
+            });
             Ok(())
         };
-        self.fetch_rows("reading the links of a shard", &sql, &mut row)
-            .await
+        let doing = "reading the links of a shard";
+        self.fetch_columns(doing, &sql, &kinds, &mut row).await
     }
 
     async fn rollups(&self, epoch: u32, shard: Home) -> Result<Vec<StoredCell>, OutsideError> {

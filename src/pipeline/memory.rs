@@ -242,7 +242,7 @@ impl Store for MemoryStore {
         &self,
         generation: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredRecord) + Send),
+        take: &mut (dyn FnMut(StoredRecord<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let tables = lock(&self.tables);
         let rows = tables
@@ -250,13 +250,14 @@ impl Store for MemoryStore {
             .iter()
             .filter(|(key, _)| (key.0, key.1) == (generation, shard))
             .map(|(_, row)| row);
-        let stored = |row: &Row<RecordRow>| StoredRecord {
-            entity: row.row.entity,
-            id: row.row.id().to_owned(),
-            state: row.row.state().to_owned(),
-            version: row.version,
-        };
-        rows.map(stored).for_each(take);
+        for row in rows {
+            take(StoredRecord {
+                entity: row.row.entity,
+                id: row.row.id().into(),
+                state: row.row.state().into(),
+                version: row.version,
+            });
+        }
         Ok(())
     }
 
@@ -264,7 +265,7 @@ impl Store for MemoryStore {
         &self,
         epoch: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredLink) + Send),
+        take: &mut (dyn FnMut(StoredLink<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let tables = lock(&self.tables);
         let rows = tables
@@ -272,15 +273,17 @@ impl Store for MemoryStore {
             .iter()
             .filter(|(key, _)| (key.0, key.1) == (epoch, shard))
             .map(|(_, row)| row);
-        let stored = |row: &Row<LinkRow>| StoredLink {
-            epoch,
-            target: row.row.target.clone(),
-            sender: row.row.sender.clone(),
-            link_version: row.row.link_version,
-            content: row.row.content.clone(),
-            version: row.version,
-        };
-        rows.map(stored).for_each(take);
+        for row in rows {
+            let (target, sender) = (&row.row.target, &row.row.sender);
+            take(StoredLink {
+                epoch,
+                target: (target.0, target.1.as_str().into()),
+                sender: (sender.0, sender.1.as_str().into()),
+                link_version: row.row.link_version,
+                content: row.row.content.as_slice().into(),
+                version: row.version,
+            });
+        }
         Ok(())
     }
 

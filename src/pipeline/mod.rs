@@ -21,6 +21,7 @@ pub mod watermark;
 
 pub use epochs::Epoch;
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use crate::record::{Entity, Home};
@@ -183,32 +184,58 @@ pub fn message_hash(payload: &[u8]) -> u64 {
 
 /// A record as the store gives it back.
 #[derive(Debug, Clone)]
-pub struct StoredRecord {
+pub struct StoredRecord<'s> {
     /// What kind.
     pub entity: Entity,
     /// Its id.
-    pub id: String,
+    pub id: Cow<'s, str>,
     /// The record's bytes.
-    pub state: Vec<u8>,
+    pub state: Cow<'s, [u8]>,
     /// The offset it is the value at.
     pub version: u64,
 }
 
+impl StoredRecord<'_> {
+    /// The same, to be kept.
+    pub fn into_owned(self) -> StoredRecord<'static> {
+        StoredRecord {
+            entity: self.entity,
+            id: self.id.into_owned().into(),
+            state: self.state.into_owned().into(),
+            version: self.version,
+        }
+    }
+}
+
 /// A link as the store gives it back.
 #[derive(Debug, Clone)]
-pub struct StoredLink {
+pub struct StoredLink<'s> {
     /// The epoch it was made in.
     pub epoch: u32,
     /// The target.
-    pub target: (Entity, String),
+    pub target: (Entity, Cow<'s, str>),
     /// The sender.
-    pub sender: (Entity, String),
+    pub sender: (Entity, Cow<'s, str>),
     /// The offset in the sender's log it was taken at.
     pub link_version: u64,
     /// The link's content.
-    pub content: Vec<u8>,
+    pub content: Cow<'s, [u8]>,
     /// The offset it is the value at.
     pub version: u64,
+}
+
+impl StoredLink<'_> {
+    /// The same, to be kept.
+    pub fn into_owned(self) -> StoredLink<'static> {
+        StoredLink {
+            epoch: self.epoch,
+            target: (self.target.0, self.target.1.into_owned().into()),
+            sender: (self.sender.0, self.sender.1.into_owned().into()),
+            link_version: self.link_version,
+            content: self.content.into_owned().into(),
+            version: self.version,
+        }
+    }
 }
 
 /// Which cell of an epoch and shard, in the words of the rollups.
@@ -308,7 +335,7 @@ pub trait Store: Send + Sync {
         &self,
         generation: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredRecord) + Send),
+        take: &mut (dyn FnMut(StoredRecord<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Every record of a shard.
@@ -316,10 +343,10 @@ pub trait Store: Send + Sync {
         &self,
         generation: u32,
         shard: Home,
-    ) -> impl Future<Output = Result<Vec<StoredRecord>, OutsideError>> + Send {
+    ) -> impl Future<Output = Result<Vec<StoredRecord<'static>>, OutsideError>> + Send {
         async move {
             let mut records = Vec::new();
-            let mut take = |record| records.push(record);
+            let mut take = |record: StoredRecord<'_>| records.push(record.into_owned());
             self.each_record(generation, shard, &mut take).await?;
             Ok(records)
         }
@@ -330,7 +357,7 @@ pub trait Store: Send + Sync {
         &self,
         epoch: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredLink) + Send),
+        take: &mut (dyn FnMut(StoredLink<'_>) + Send),
     ) -> impl Future<Output = Result<(), OutsideError>> + Send;
 
     /// Every link received by a shard in an epoch.
@@ -338,10 +365,10 @@ pub trait Store: Send + Sync {
         &self,
         epoch: u32,
         shard: Home,
-    ) -> impl Future<Output = Result<Vec<StoredLink>, OutsideError>> + Send {
+    ) -> impl Future<Output = Result<Vec<StoredLink<'static>>, OutsideError>> + Send {
         async move {
             let mut links = Vec::new();
-            let mut take = |link| links.push(link);
+            let mut take = |link: StoredLink<'_>| links.push(link.into_owned());
             self.each_link(epoch, shard, &mut take).await?;
             Ok(links)
         }

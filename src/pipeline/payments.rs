@@ -24,16 +24,16 @@ pub async fn payments(
     let mut symbols = Symbols::default();
     let mut damaged = None;
     for shard in 0..epoch.partitions {
-        let mut take = |link: StoredLink| {
+        let mut take = |link: StoredLink<'_>| {
             if (link.target.0, link.sender.0) != (Entity::ACCOUNT, Entity::PAYMENT) {
                 return;
             }
             match read_link(&mut Reader::new(&link.content), &mut symbols) {
                 Ok(said) => {
                     let paid = said.and_then(|said| said.read::<Paid>());
-                    payments.extend(
-                        paid.and_then(|paid| payment(link.target.1, paid, calendar, &symbols)),
-                    );
+                    payments.extend(paid.and_then(|paid| {
+                        payment(link.target.1.into_owned(), paid, calendar, &symbols)
+                    }));
                 }
                 Err(error) => {
                     let doing = format!("reading payment `{}`", link.sender.1);

@@ -196,9 +196,9 @@ async fn copy_records(
         .map(|record| RecordMessage {
             name: Name {
                 entity: record.entity,
-                id: record.id.as_str().into(),
+                id: (*record.id).into(),
             },
-            state: record.state.as_slice().into(),
+            state: (*record.state).into(),
         })
         .collect();
     let messages = address(&whole, partitions);

@@ -112,32 +112,33 @@ pub async fn facts(
     };
     // The first that can't be restored stops the shard; the rest is skipped.
     let mut damaged = None;
-    let mut restore = |record: StoredRecord| {
+    let mut restore = |record: StoredRecord<'_>| {
         note(record.version, record.entity, &record.id);
         if let Err(error) = state.restore_record(record.entity, &record.id, &record.state) {
             let kind = record.entity.name();
-            damaged.get_or_insert_with(|| (kind, record.id, error.to_string()));
+            damaged.get_or_insert_with(|| (kind, record.id.into_owned(), error.to_string()));
         }
     };
     store.each_record(generation, shard, &mut restore).await?;
     for live in &known.live {
-        let mut restore = |link: StoredLink| {
+        let mut restore = |link: StoredLink<'_>| {
             note(link.version, link.target.0, &link.target.1);
             let message = LinkMessage {
                 epoch: link.epoch,
                 target: Name {
                     entity: link.target.0,
-                    id: link.target.1.as_str().into(),
+                    id: (*link.target.1).into(),
                 },
                 sender: Name {
                     entity: link.sender.0,
-                    id: link.sender.1.as_str().into(),
+                    id: link.sender.1,
                 },
                 version: link.link_version,
-                content: link.content.as_slice().into(),
+                content: link.content,
             };
             if let Err(error) = state.restore_link(&message) {
-                damaged.get_or_insert_with(|| ("link to", link.target.1, error.to_string()));
+                let target = link.target.1.into_owned();
+                damaged.get_or_insert_with(|| ("link to", target, error.to_string()));
             }
         };
         store.each_link(live.epoch, shard, &mut restore).await?;

@@ -140,19 +140,24 @@ impl Cells {
         if (held.as_ref()).is_some_and(|held| held.version() >= row.version) {
             return;
         }
-        let mut difference = row.cell.clone();
+        // Before the first sums there is nothing to change.
+        let is_summed = (self.ranges_of[usize::from(rollup)].iter())
+            .any(|at| self.ranges[*at].range.holds(row.pane));
+        let mut difference = is_summed.then(|| row.cell.clone());
         let (version, written_at) = (row.version, row.written_at);
         let new = Held::new(line, row.shard, version, written_at, &row.cell);
         match held {
             Some(held) => {
-                held.numbers().subtract_from(&mut difference);
+                if let Some(difference) = &mut difference {
+                    held.numbers().subtract_from(difference);
+                }
                 *held = new;
             }
             None => pane.push(new),
         }
-        if difference.is_zero() {
+        let Some(difference) = difference.filter(|difference| !difference.is_zero()) else {
             return;
-        }
+        };
         let factor = self.factor(line, row.pane);
         let mut ranges = std::mem::take(&mut self.ranges);
         for at in &self.ranges_of[usize::from(rollup)] {

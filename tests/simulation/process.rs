@@ -451,18 +451,13 @@ fn restoring(
         for live in &known.live {
             for link in sim.links(live.epoch, shard).await? {
                 restored = restored.max(link.version);
-                let name = |(entity, id): (Entity, String)| Name {
-                    entity,
-                    id: id.into(),
-                };
-                let (target, sender, content) =
-                    (name(link.target), name(link.sender), link.content.into());
+                let name = |(entity, id)| Name { entity, id };
                 let message = LinkMessage {
                     epoch: link.epoch,
-                    target,
-                    sender,
+                    target: name(link.target),
+                    sender: name(link.sender),
                     version: link.link_version,
-                    content,
+                    content: link.content,
                 };
                 state.restore_link(&message).expect("what was written");
             }

@@ -506,7 +506,7 @@ impl Store for Sim {
         &self,
         generation: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredRecord) + Send),
+        take: &mut (dyn FnMut(StoredRecord<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let rows = self
             .rows(generation, shard, |key| matches!(key, Key::Record(..)))
@@ -514,8 +514,8 @@ impl Store for Sim {
         let stored = rows.into_iter().filter_map(|row| match row.row {
             Value::Record(r) => Some(StoredRecord {
                 entity: r.entity,
-                id: r.id().to_owned(),
-                state: r.state().to_owned(),
+                id: r.id().to_owned().into(),
+                state: r.state().to_owned().into(),
                 version: row.version,
             }),
             _ => None,
@@ -528,7 +528,7 @@ impl Store for Sim {
         &self,
         epoch: u32,
         shard: Home,
-        take: &mut (dyn FnMut(StoredLink) + Send),
+        take: &mut (dyn FnMut(StoredLink<'_>) + Send),
     ) -> Result<(), OutsideError> {
         let generation = self.lock().generation_of(epoch);
         let rows = self
@@ -549,10 +549,10 @@ impl Store for Sim {
                 } = l;
                 Some(StoredLink {
                     epoch,
-                    target,
-                    sender,
+                    target: (target.0, target.1.into()),
+                    sender: (sender.0, sender.1.into()),
                     link_version,
-                    content,
+                    content: content.into(),
                     version: row.version,
                 })
             }

@@ -137,7 +137,7 @@ impl Audit {
         &mut self,
         question: &Question<'_>,
         mut exported: Exported,
-        mut facts: Vec<StoredRecord>,
+        mut facts: Vec<StoredRecord<'_>>,
     ) -> Result<(), (Entity, String, BlobError)> {
         let mut texts = Texts::default();
         facts.sort_unstable_by(|a, b| (a.entity, &a.id).cmp(&(b.entity, &b.id)));
@@ -145,7 +145,7 @@ impl Audit {
             .into_iter()
             .filter(|fact| question.is_about(fact.entity, &fact.id))
         {
-            let export = exported.remove(&(fact.entity, fact.id.clone()));
+            let export = exported.remove(&(fact.entity, fact.id.to_string()));
             let pair = || {
                 Ok((
                     export
@@ -154,7 +154,8 @@ impl Audit {
                     texts.read(fact.entity, &fact.state)?,
                 ))
             };
-            let (export, known) = pair().map_err(|error| (fact.entity, fact.id.clone(), error))?;
+            let (export, known) =
+                pair().map_err(|error| (fact.entity, fact.id.to_string(), error))?;
             Pair {
                 audit: self,
                 question,
