@@ -367,7 +367,10 @@ impl Store for MemoryStore {
                     row.row.entity,
                     row.row.id().to_owned(),
                 ),
-                row.clone(),
+                Row {
+                    row: row.row.detached(),
+                    ..*row
+                },
             );
         }
         Ok(())

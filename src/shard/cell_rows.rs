@@ -1,4 +1,4 @@
-//! Rows of cells in the bytes they are inserted as: written once, straight from the cells, without
+//! Rows of cells in the bytes they are inserted from: written once, straight from the cells, without
 //! a text of its own for every value.
 
 use super::cells::CellRef;

@@ -1,4 +1,4 @@
-//! Rows of records in the bytes they are inserted as.
+//! Rows of records in the bytes they are inserted from.
 
 use bytes::Bytes;
 
@@ -120,6 +120,14 @@ impl RecordRow {
             entity,
             state: (bytes.len() - state) as u32,
             bytes,
+        }
+    }
+
+    /// The same row in memory of its own: one that is kept would keep all that share its memory.
+    pub fn detached(&self) -> RecordRow {
+        RecordRow {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..*self
         }
     }
 
