@@ -12,7 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::OnceCell;
 
-use super::native::{Block, Received};
+use super::native::{Block, NoBlock, Received};
 use crate::codec::{Damaged, Reader, Writer};
 use crate::config::Access;
 use crate::pipeline::{Fault, OutsideError};
@@ -188,8 +188,10 @@ impl ClickHouse {
                             .map_err(damaged)?;
                         taken += length;
                     }
-                    Err(error) if is_last => return Err(damaged(error)),
-                    Err(_) => break,
+                    Err(NoBlock::Incomplete(_)) if !is_last => break,
+                    Err(NoBlock::Incomplete(error) | NoBlock::Other(error)) => {
+                        return Err(damaged(error));
+                    }
                 }
             }
             rest.drain(..taken);

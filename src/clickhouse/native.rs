@@ -171,6 +171,26 @@ pub fn received<'c, 'a, const N: usize>(
     columns.try_into().map_err(|_| Damaged { at: 0, what })
 }
 
+/// Why there is no block.
+#[derive(Debug)]
+pub enum NoBlock {
+    /// Its end is still to come, unless nothing comes any more.
+    Incomplete(Damaged),
+    /// It is another one than was asked for.
+    Other(Damaged),
+}
+
+impl From<Damaged> for NoBlock {
+    fn from(error: Damaged) -> Self {
+        NoBlock::Incomplete(error)
+    }
+}
+
+/// What a reader found in place of what was asked for.
+fn other(reader: &Reader<'_>, what: &'static str) -> NoBlock {
+    NoBlock::Other(reader.damaged(what))
+}
+
 /// The texts of a column, each once, and in how many bytes a row has the number of its own.
 struct Dictionary<'a> {
     texts: Vec<&'a str>,
@@ -182,7 +202,7 @@ impl<'a> Dictionary<'a> {
     const KIND: &'static str = "LowCardinality(String)";
 
     /// Reads it; the numbers of so many rows follow.
-    fn read(reader: &mut Reader<'a>, rows: usize) -> Result<Self, Damaged> {
+    fn read(reader: &mut Reader<'a>, rows: usize) -> Result<Self, NoBlock> {
         /// The version of its format, and of what it says of itself: that it has texts of its own.
         /// The lowest byte is the width of the numbers.
         const VERSION: u64 = 1;
@@ -192,13 +212,13 @@ impl<'a> Dictionary<'a> {
         let has_own = of_itself & (OWN_TEXTS | OTHERS_TEXTS) == OWN_TEXTS;
         let width = match of_itself as u8 {
             power @ 0..=3 if version == VERSION && has_own => 1 << power,
-            _ => return Err(reader.damaged("a dictionary of its own")),
+            _ => return Err(other(reader, "a dictionary of its own")),
         };
         let count = reader.u64()?;
         let texts = (0..count).map(|_| reader.text());
         let texts = texts.collect::<Result<Vec<&str>, Damaged>>()?;
         if reader.u64()? != rows as u64 {
-            return Err(reader.damaged("a number for every row"));
+            return Err(other(reader, "a number for every row"));
         }
         Ok(Dictionary { texts, width })
     }
@@ -221,10 +241,11 @@ impl<'a> Received<'a> {
     pub fn block(
         bytes: &'a [u8],
         kinds: &[Kind],
-    ) -> Result<(usize, Vec<Received<'a>>, usize), Damaged> {
+    ) -> Result<(usize, Vec<Received<'a>>, usize), NoBlock> {
         let mut reader = Reader::new(bytes);
         if reader.number()? != kinds.len() as u64 {
-            return Err(reader.damaged("a block of as many columns as were asked for"));
+            let what = "a block of as many columns as were asked for";
+            return Err(other(&reader, what));
         }
         let rows = reader.count()?;
         let mut columns = Vec::with_capacity(kinds.len());
@@ -232,7 +253,8 @@ impl<'a> Received<'a> {
             let (_, named) = (reader.text()?, reader.text()?);
             let has_dictionary = *kind == Kind::Text && named == Dictionary::KIND;
             if !has_dictionary && named != kind.to_string() {
-                return Err(reader.damaged("a column of the kind that was asked for"));
+                let what = "a column of the kind that was asked for";
+                return Err(other(&reader, what));
             }
             // A block without rows has nothing but names.
             let dictionary = (has_dictionary && rows > 0)
@@ -251,7 +273,7 @@ impl<'a> Received<'a> {
         Ok((rows, columns, reader.position()))
     }
 
-    fn column(reader: &mut Reader<'a>, kind: &Kind, rows: usize) -> Result<Self, Damaged> {
+    fn column(reader: &mut Reader<'a>, kind: &Kind, rows: usize) -> Result<Self, NoBlock> {
         let mut values = reader.clone();
         let mut items = Vec::new();
         match *kind {
@@ -264,14 +286,14 @@ impl<'a> Received<'a> {
                 }
             }
             // Nothing that is read so has NULLs.
-            Kind::Nullable(..) => return Err(reader.damaged("a column without NULLs")),
+            Kind::Nullable(..) => return Err(other(reader, "a column without NULLs")),
             Kind::List(_) | Kind::Map(_) => {
                 let ends = reader.slice(rows.saturating_mul(8))?;
                 values = Reader::new(ends);
                 let last = ends
                     .last_chunk()
                     .map_or(0, |last| u64::from_le_bytes(*last));
-                let last = usize::try_from(last).map_err(|_| reader.damaged("an end"))?;
+                let last = usize::try_from(last).map_err(|_| other(reader, "an end"))?;
                 for kind in kind.items() {
                     items.push(Received::column(reader, kind, last)?);
                 }
@@ -318,6 +340,8 @@ impl<'a> Received<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const KINDS: [Kind; 4] = [
@@ -394,7 +418,8 @@ mod tests {
         let texts: Vec<&str> = (0..3).map(|_| columns[0].text().unwrap()).collect();
         assert_eq!(texts, ["deals", "", "deals"]);
         for length in 0..block.bytes.len() {
-            assert!(Received::block(&block.bytes[..length], &[Kind::Text]).is_err());
+            let read = Received::block(&block.bytes[..length], &[Kind::Text]);
+            assert!(matches!(read, Err(NoBlock::Incomplete(_))), "{length}");
         }
         // A number that has no text.
         *block.bytes.last_mut().unwrap() = 2;
@@ -402,7 +427,8 @@ mod tests {
         assert!((0..3).any(|_| columns[0].text().is_err()));
         // Texts that are elsewhere.
         block.bytes[41] |= 1;
-        assert!(Received::block(&block.bytes, &[Kind::Text]).is_err());
+        let read = Received::block(&block.bytes, &[Kind::Text]);
+        assert!(matches!(read, Err(NoBlock::Other(_))));
     }
 
     #[test]
@@ -411,21 +437,43 @@ mod tests {
         block.push(&row(7, &["a"])).unwrap();
         let bytes = block.take();
         for length in 0..bytes.len() {
-            assert!(
-                Received::block(&bytes[..length], &KINDS).is_err(),
-                "{length}"
-            );
+            let read = Received::block(&bytes[..length], &KINDS);
+            assert!(matches!(read, Err(NoBlock::Incomplete(_))), "{length}");
         }
-        assert!(Received::block(&bytes, &KINDS[..3]).is_err());
+        let read = Received::block(&bytes, &KINDS[..3]);
+        assert!(matches!(read, Err(NoBlock::Other(_))));
         let mut others = KINDS;
         others[0] = Kind::Fixed("Int32", 4);
-        assert!(Received::block(&bytes, &others).is_err());
+        let read = Received::block(&bytes, &others);
+        assert!(matches!(read, Err(NoBlock::Other(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_blocks_are_read_without_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut block = block();
+            for number in 0..3 {
+                block.push(&row(number, &["a", "b"])).unwrap();
+            }
+            let mut bytes = block.take();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok((rows, mut columns, _)) = Received::block(&bytes, &KINDS) {
+                for _ in 0..rows {
+                    let _ = columns[0].fixed::<4>();
+                    let _ = columns[1].text();
+                    let _ = columns[2].list(|items| items[0].text());
+                    let _ = columns[3].list(|items| Ok((items[0].fixed::<2>()?, items[1].fixed::<8>()?)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_ends_too_early_or_too_late_is_refused() {
         let whole = row(7, &["a"]);
-        assert!(block.push(&whole[..whole.len() - 1]).is_err());
-        assert!(
-            super::tests::block()
-                .push(&[&whole[..], &[0]].concat())
-                .is_err()
-        );
+        assert!(block().push(&whole[..whole.len() - 1]).is_err());
+        assert!(block().push(&[&whole[..], &[0]].concat()).is_err());
+        assert!(block().push(&whole).is_ok());
     }
 }
