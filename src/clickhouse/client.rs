@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clickhouse::Client;
 use clickhouse::error::Error;
 use clickhouse::insert_formatted::InsertFormatted;
+use clickhouse::query::BytesCursor;
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -94,17 +95,19 @@ impl ClickHouse {
             .map_err(|error| outside(doing, error))
     }
 
+    /// Asks for the answer to a query in a format, piece by piece.
+    fn ask(&self, doing: &str, sql: &str, format: &str) -> Result<BytesCursor, OutsideError> {
+        let client = self.client.clone().with_database(&self.database);
+        let asked = client.query_raw(sql).fetch_bytes(format);
+        asked.map_err(|error| outside(doing, error))
+    }
+
     /// The whole answer to a query in a format.
     ///
     /// # Errors
     /// As [`ClickHouse::execute`].
     pub async fn fetch(&self, doing: &str, sql: &str, format: &str) -> Result<Bytes, OutsideError> {
-        let client = self.client.clone().with_database(&self.database);
-        let mut cursor = client
-            .query_raw(sql)
-            .fetch_bytes(format)
-            .map_err(|error| outside(doing, error))?;
-        cursor
+        self.ask(doing, sql, format)?
             .collect()
             .await
             .map_err(|error| outside(doing, error))
@@ -121,11 +124,7 @@ impl ClickHouse {
         sql: &str,
         take: &mut (dyn FnMut(&mut Reader<'_>) -> Result<(), Damaged> + Send),
     ) -> Result<(), OutsideError> {
-        let client = self.client.clone().with_database(&self.database);
-        let mut cursor = client
-            .query_raw(sql)
-            .fetch_bytes("RowBinary")
-            .map_err(|error| outside(doing, error))?;
+        let mut cursor = self.ask(doing, sql, "RowBinary")?;
         // The beginning of a row whose end is still to come.
         let mut rest: Vec<u8> = Vec::new();
         let mut damage = None;
@@ -163,11 +162,7 @@ impl ClickHouse {
         kinds: &[Kind],
         take: &mut (dyn FnMut(&mut [Received<'_>]) -> Result<(), Damaged> + Send),
     ) -> Result<(), OutsideError> {
-        let client = self.client.clone().with_database(&self.database);
-        let mut cursor = client
-            .query_raw(sql)
-            .fetch_bytes("Native")
-            .map_err(|error| outside(doing, error))?;
+        let mut cursor = self.ask(doing, sql, "Native")?;
         let damaged = |error| OutsideError::fatal(format!("ClickHouse, {doing}"), error);
         let mut rest: Vec<u8> = Vec::new();
         // A block that is not all there is looked at again when there is twice as much.

@@ -347,8 +347,8 @@ mod tests {
     const KINDS: [Kind; 4] = [
         Kind::Fixed("UInt32", 4),
         Kind::Text,
-        Kind::List(&[Kind::Text]),
-        Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]),
+        Kind::TEXTS,
+        Kind::SKETCH,
     ];
 
     fn block() -> Block {

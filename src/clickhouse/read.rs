@@ -323,15 +323,15 @@ impl<'a> RollupRow<'a> {
         Kind::Text,
         Kind::Text,
         Kind::Text,
-        Kind::List(&[Kind::Text]),
-        Kind::Fixed("Int8", 1),
+        Kind::TEXTS,
+        Kind::GRAIN,
         Kind::U32,
         Kind::U32,
         Kind::U64,
         Kind::INSTANT,
-        Kind::List(&[Kind::Fixed("Int64", 8)]),
-        Kind::List(&[Kind::Fixed("Decimal(38, 4)", 16)]),
-        Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]),
+        Kind::COUNTS,
+        Kind::SUMS,
+        Kind::SKETCH,
     ];
 
     /// The next row of a block.

@@ -102,8 +102,9 @@ struct InsertedCell<'r> {
 
 /// The partitions that rows of cells are in.
 fn partitions(blocks: &[Row<CellRows>]) -> Vec<(u32, i32)> {
-    let rows = blocks.iter().flat_map(|block| block.row.iter());
-    let partitions: BTreeSet<(u32, i32)> = rows.map(|(partition, _)| partition).collect();
+    let blocks = blocks.iter().map(|block| &block.row);
+    let of_rows = blocks.flat_map(|rows| (0..rows.len()).map(|row| rows.partition(row)));
+    let partitions: BTreeSet<(u32, i32)> = of_rows.collect();
     partitions.into_iter().collect()
 }
 
@@ -113,10 +114,11 @@ fn cells<'r>(
     chosen: Option<&'r [(u32, i32)]>,
 ) -> impl Iterator<Item = InsertedCell<'r>> + Send {
     blocks.iter().flat_map(move |block| {
-        let rows = block.row.iter();
-        let rows = rows.filter(move |(partition, _)| {
-            chosen.is_none_or(|chosen| chosen.binary_search(partition).is_ok())
-        });
+        let is_chosen = move |row| {
+            chosen.is_none_or(|chosen| chosen.binary_search(&block.row.partition(row)).is_ok())
+        };
+        let rows = block.row.iter().enumerate();
+        let rows = rows.filter(move |(row, _)| is_chosen(*row));
         rows.map(|(_, bytes)| InsertedCell {
             hour: None,
             shard: block.shard,
@@ -129,7 +131,7 @@ fn cells<'r>(
 /// The same of the state of hours.
 fn hourly_cells(blocks: &[HourlyRows]) -> impl Iterator<Item = InsertedCell<'_>> + Send {
     blocks.iter().flat_map(|HourlyRows { hour, cells }| {
-        cells.row.iter().map(|(_, bytes)| InsertedCell {
+        cells.row.iter().map(|bytes| InsertedCell {
             // A DateTime column takes the nearest it can hold.
             hour: Some((*hour).clamp(0, i64::from(u32::MAX)) as u32),
             shard: cells.shard,

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::reach::Reach;
 use super::rows::{Held, PaneRows};
@@ -141,9 +142,11 @@ impl Cells {
             return;
         }
         // Before the first sums there is nothing to change.
-        let is_summed = (self.ranges_of[usize::from(rollup)].iter())
-            .any(|at| self.ranges[*at].range.holds(row.pane));
-        let mut difference = is_summed.then(|| row.cell.clone());
+        let ranges_of = self.ranges_of[usize::from(rollup)].iter().copied();
+        let summed: SmallVec<[usize; 16]> = ranges_of
+            .filter(|at| self.ranges[*at].range.holds(row.pane))
+            .collect();
+        let mut difference = (!summed.is_empty()).then(|| row.cell.clone());
         let (version, written_at) = (row.version, row.written_at);
         let new = Held::new(line, row.shard, version, written_at, &row.cell);
         match held {
@@ -160,20 +163,18 @@ impl Cells {
         };
         let factor = self.factor(line, row.pane);
         let mut ranges = std::mem::take(&mut self.ranges);
-        for at in &self.ranges_of[usize::from(rollup)] {
-            let range = &mut ranges[*at];
-            if range.range.holds(row.pane) {
-                for line in self.counted_in(line, row.pane) {
-                    range.sums.entry(line).or_default().merge(&difference);
-                    if let Some(factor) = factor {
-                        let converted = range.converted.entry(line).or_default();
-                        converted.add(&difference, factor, 1);
-                    }
+        for at in summed {
+            let range = &mut ranges[at];
+            for line in self.counted_in(line, row.pane) {
+                range.sums.entry(line).or_default().merge(&difference);
+                if let Some(factor) = factor {
+                    let converted = range.converted.entry(line).or_default();
+                    converted.add(&difference, factor, 1);
                 }
-                self.has_changed = true;
             }
         }
         self.ranges = ranges;
+        self.has_changed = true;
     }
 
     /// The lines that a line's cell counts in: itself, and those of the managers and teams of its

@@ -74,17 +74,14 @@ impl CellRows {
     pub const COLUMNS: [(&str, Kind); 10] = [
         ("epoch", Kind::U32),
         ("series", Kind::Text),
-        ("grain", Kind::Fixed("Int8", 1)),
+        ("grain", Kind::GRAIN),
         ("dimension", Kind::Text),
         ("pane", Kind::U32),
-        ("value", Kind::List(&[Kind::Text])),
+        ("value", Kind::TEXTS),
         ("currency", Kind::Text),
-        ("counts", Kind::List(&[Kind::Fixed("Int64", 8)])),
-        ("sums", Kind::List(&[Kind::Fixed("Decimal(38, 4)", 16)])),
-        (
-            "sketch",
-            Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]),
-        ),
+        ("counts", Kind::COUNTS),
+        ("sums", Kind::SUMS),
+        ("sketch", Kind::SKETCH),
     ];
 
     /// How many rows there are.
@@ -97,19 +94,25 @@ impl CellRows {
         self.rows.is_empty()
     }
 
-    /// The bytes of each row, with the epoch and the year that it is partitioned by.
-    pub fn iter(&self) -> impl Iterator<Item = ((u32, i32), &[u8])> {
+    /// The bytes of each row.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut from = 0;
         self.rows.iter().map(move |at| {
             let bytes = &self.bytes[from..at.end];
             from = at.end;
-            ((at.epoch, year(at.start)), bytes)
+            bytes
         })
+    }
+
+    /// The epoch and the year that a row is partitioned by.
+    pub fn partition(&self, row: usize) -> (u32, i32) {
+        let at = &self.rows[row];
+        (at.epoch, year(at.start))
     }
 
     /// The rows, read.
     pub fn decode(&self) -> impl Iterator<Item = CellRow> {
-        self.iter().map(|(_, bytes)| {
+        self.iter().map(|bytes| {
             // Written by this very type.
             read(&mut Reader::new(bytes)).expect("a row of cells reads as it was written")
         })

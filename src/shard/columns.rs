@@ -50,6 +50,16 @@ impl Kind {
     pub const U32: Kind = Kind::Fixed("UInt32", 4);
     /// An unsigned number of 64 bits.
     pub const U64: Kind = Kind::Fixed("UInt64", 8);
+    /// The number of a grain.
+    pub const GRAIN: Kind = Kind::Fixed("Int8", 1);
+    /// Texts.
+    pub const TEXTS: Kind = Kind::List(&[Kind::Text]);
+    /// The counts of a cell.
+    pub const COUNTS: Kind = Kind::List(&[Kind::Fixed("Int64", 8)]);
+    /// The sums of a cell (ten-thousandths).
+    pub const SUMS: Kind = Kind::List(&[Kind::Fixed("Decimal(38, 4)", 16)]);
+    /// The buckets of a sketch, and what is in each.
+    pub const SKETCH: Kind = Kind::Map(&[Kind::Fixed("Int16", 2), Kind::Fixed("Int64", 8)]);
     /// An instant (µs).
     pub const INSTANT: Kind = Kind::Fixed("DateTime64(6, 'UTC')", 8);
     /// What [`Columns::when`] writes.
