@@ -56,6 +56,9 @@ pub struct DefinitionsSpec {
     pub fiscal_year_start: u32,
     /// Whose a closed deal is.
     pub credit: Credit,
+    /// The metrics that are counted, by their names; all of them if there is no list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Vec<String>>,
     /// The groups of the metrics, besides the total.
     pub groups: Vec<SetSpec>,
     /// What the source's stages mean.
@@ -80,6 +83,7 @@ impl Default for DefinitionsSpec {
             time_zone: "UTC".into(),
             fiscal_year_start: 1,
             credit: Credit::AtClose,
+            metrics: None,
             groups: vec![
                 set(&["source"], &["hour", "day"]),
                 set(&["region"], &["day"]),

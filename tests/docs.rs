@@ -311,6 +311,23 @@ fn every_metric_of_the_pipeline_is_explained() {
 }
 
 #[test]
+fn which_metrics_others_need_is_told() {
+    let page = read("docs/configuration.md");
+    let (_, section) = page.split_once("### Which metrics\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let table = rows(section).filter(|cells| cells[0].starts_with('`'));
+    let told = table.map(|cells| (unquoted(cells[0]).to_owned(), cells[1].replace('`', "")));
+    let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+    let needs = catalogue.metrics().filter_map(|metric| {
+        let sources = catalogue.sources(metric).into_iter();
+        let others = sources.filter(|source| source.name() != metric.name());
+        let others: Vec<&str> = others.map(|source| source.name()).collect();
+        (!others.is_empty()).then(|| (metric.name().to_owned(), others.join(", ")))
+    });
+    assert_eq!(told.collect::<Vec<_>>(), needs.collect::<Vec<_>>());
+}
+
+#[test]
 fn every_reason_of_a_dead_letter_is_explained() {
     let page = read("docs/operations.md");
     let explained: BTreeSet<&str> = rows(&page).map(|row| unquoted(row[0])).collect();

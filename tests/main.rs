@@ -11,6 +11,7 @@ mod avro;
 mod bad_input;
 mod bounds;
 mod check;
+mod chosen_metrics;
 mod clickhouse_engine;
 mod clickhouse_local;
 mod clickhouse_store;

@@ -34,8 +34,8 @@ pub fn definitions() -> Arc<Catalogue> {
     Arc::new(Catalogue::new(spec()).expect("the default definitions"))
 }
 
-/// The metrics that the goals of the path were set with.
-const FIRST_METRICS: [&str; 5] = [
+/// The metrics that the goals were set with.
+pub const FIRST_METRICS: &[&str] = &[
     "lead_source",
     "close_rate",
     "win_rate",
@@ -45,10 +45,12 @@ const FIRST_METRICS: [&str; 5] = [
 
 /// The definitions with these metrics only.
 pub fn first_metrics() -> Arc<Catalogue> {
-    let catalogue = Catalogue::of_some(spec(), |metric| FIRST_METRICS.contains(&metric));
-    let catalogue = catalogue.expect("the default definitions");
-    assert_eq!(catalogue.metrics().count(), FIRST_METRICS.len());
-    Arc::new(catalogue)
+    let metrics = FIRST_METRICS.iter().map(|name| (*name).to_owned());
+    let spec = DefinitionsSpec {
+        metrics: Some(metrics.collect()),
+        ..spec()
+    };
+    Arc::new(Catalogue::new(spec).expect("metrics of this program"))
 }
 
 /// The generated workload: what `dealpulse generate` writes.

@@ -19,65 +19,82 @@ const TOPIC: &str = "crm.deals";
 const GAUGE: Duration = Duration::from_secs(16);
 /// The time between two looks how far it is: answering them must not count among what it costs.
 const LOOK: Duration = Duration::from_millis(250);
+/// The time between two looks whether anything is still on its way, which ask ClickHouse.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 const MIB: f64 = (1 << 20) as f64;
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let deals = deals::workload(sizes.events.div_ceil(EVENTS_A_DEAL), EVENTS_A_DEAL);
-    let deals = Workload {
-        name: "deal",
-        events: deals,
-        cpu: [Goal::AtMost(6.5), Goal::AtMost(4.5)],
-        resident: [Goal::None; 2],
-    };
-    runtime.block_on(run(deals, table));
-    let generated = Workload {
-        name: "generated",
-        events: steps::generated(sizes.generated_whole),
-        cpu: [Goal::None; 2],
-        resident: [Goal::AtMost(1.5), Goal::AtMost(1.3)],
-    };
-    runtime.block_on(run(generated, table));
+    let events = sizes.events.div_ceil(EVENTS_A_DEAL);
+    let deals = || deals::workload(events, EVENTS_A_DEAL);
+    let cpu = [Goal::AtMost(6.5), Goal::AtMost(4.5)];
+    runtime.block_on(run("deal", deals, cpu, [Goal::None; 2], table));
+    let generated = || steps::generated(sizes.generated_whole);
+    let resident = [Goal::AtMost(1.5), Goal::AtMost(1.3)];
+    runtime.block_on(run(
+        "generated",
+        generated,
+        [Goal::None; 2],
+        resident,
+        table,
+    ));
 }
 
-/// Events, and the goals that were set with them.
-struct Workload {
-    name: &'static str,
-    events: Vec<GeneratedEvent>,
-    /// CPU seconds a million events: dealpulse's and ClickHouse's.
+/// Runs a workload through the pipeline, with all metrics and with the first five. Goals: CPU
+/// seconds a million events, dealpulse's and ClickHouse's; resident memory against the state, after
+/// all is folded and after a restart.
+async fn run(
+    workload: &str,
+    events: impl FnOnce() -> Vec<GeneratedEvent>,
     cpu: [Goal; 2],
-    /// Resident memory against the state: after all is folded, and after a restart.
     resident: [Goal; 2],
-}
-
-async fn run(workload: Workload, table: &mut Table) {
-    let Workload {
-        name,
-        events,
-        cpu: [goal, engine_goal],
-        resident: [goal_after, goal_restarted],
-    } = workload;
-    let count = events.len() as f64;
-    let millions = count / 1e6;
+    table: &mut Table,
+) {
     let kafka = Kafka::start().await;
     kafka.create_topic(TOPIC, PARTITIONS as i32, &[]).await;
+    let events = events();
     let messages = events.iter().map(|event| (&event.key, &event.payload));
     kafka.produce(TOPIC, None, messages).await;
+    let count = events.len() as f64;
     drop(events);
-    let engine = blocking(|| clickhouse::spawn(None)).await;
-    let setup = Setup {
-        shards: PARTITIONS,
-        flush_milliseconds: 1_000,
-        refresh_milliseconds: 2_000,
-        ..Setup::new("bench", &kafka.bootstrap(), &engine.url(), &[TOPIC])
-    };
-    table.part(&format!(
-        "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {name} workload"
-    ));
+    for metrics in [None, Some(steps::FIRST_METRICS)] {
+        let engine = blocking(|| clickhouse::spawn(None)).await;
+        let name = if metrics.is_some() { "five" } else { "all" };
+        let setup = Setup {
+            shards: PARTITIONS,
+            flush_milliseconds: 1_000,
+            refresh_milliseconds: 2_000,
+            metrics,
+            ..Setup::new(name, &kafka.bootstrap(), &engine.url(), &[TOPIC])
+        };
+        let of = match metrics {
+            Some(_) => "the first five metrics",
+            None => "all metrics",
+        };
+        table.part(&format!(
+            "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {workload} workload, {of}"
+        ));
+        let name = format!("{workload}, {name}");
+        run_once(&setup, &name, engine.pid(), count, (cpu, resident), table).await;
+        blocking(move || drop(engine)).await;
+    }
+}
 
-    let engine_before = process::cpu(engine.pid());
+async fn run_once(
+    setup: &Setup,
+    name: &str,
+    engine: u32,
+    count: f64,
+    ([goal, engine_goal], [goal_after, goal_restarted]): ([Goal; 2], [Goal; 2]),
+    table: &mut Table,
+) {
+    let millions = count / 1e6;
+    let engine_at_first = process::cpu(engine);
     let started = Instant::now();
     let running = setup.start().await;
+    // It listens once tables and views are made: once, however many events come, so that they are a
+    // figure of their own.
+    let engine_before = process::cpu(engine);
     let is_folded = || {
         let folded = (running.metrics()).sum("dealpulse_assertions_folded_total", "");
         folded >= count
@@ -85,13 +102,13 @@ async fn run(workload: Workload, table: &mut Table) {
     running
         .wait_looking_every(LOOK, "all is folded", is_folded)
         .await;
-    setup.settled_looking_every(LOOK).await;
+    setup.settled_looking_every(LAST_LOOK).await;
     let seconds = started.elapsed().as_secs_f64();
     let (cpu, groups) = (
         process::cpu(running.pid()),
         process::cpu_by_group(running.pid()),
     );
-    let engine_cpu = process::cpu(engine.pid()) - engine_before;
+    let engine_cpu = process::cpu(engine) - engine_before;
     let mut add = |what: &str, value: f64, unit, goal| {
         table.add(&format!("{what}, {name}"), value, unit, goal);
     };
@@ -113,6 +130,12 @@ async fn run(workload: Workload, table: &mut Table) {
         engine_cpu / millions,
         "s",
         engine_goal,
+    );
+    add(
+        "  tables and views, once",
+        engine_before - engine_at_first,
+        "s",
+        Goal::None,
     );
     let metrics = running.metrics();
     for rows in ["rollups", "hourly", "changes", "facts", "links"] {
@@ -144,8 +167,6 @@ async fn run(workload: Workload, table: &mut Table) {
     table.add("  dealpulse's CPU", cpu, "s", Goal::None);
     let when = format!("after a restart, {name}");
     memory(&running, &when, goal_restarted, table).await;
-    drop(running);
-    blocking(move || drop(engine)).await;
 }
 
 /// Prints what is resident, by itself and against the state, whose size is returned.

@@ -36,8 +36,22 @@ pub struct Catalogue {
 pub type Versions = BTreeMap<String, u32>;
 
 /// What this program counts under the given definitions.
-pub fn versions(_definitions: &DefinitionsSpec) -> Versions {
-    versions_of(BUILT_IN)
+pub fn versions(definitions: &DefinitionsSpec) -> Versions {
+    versions_of(&chosen(definitions))
+}
+
+/// The metrics of this program that definitions choose, in the order they are shown.
+fn chosen(definitions: &DefinitionsSpec) -> Vec<&'static dyn Metric> {
+    let is_chosen = |metric: &&&dyn Metric| {
+        let names = definitions.metrics.as_ref();
+        names.is_none_or(|names| names.iter().any(|name| name == metric.name()))
+    };
+    BUILT_IN.iter().filter(is_chosen).copied().collect()
+}
+
+fn names(metrics: &[&dyn Metric]) -> String {
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.name()).collect();
+    names.join(", ")
 }
 
 /// The versions of the metrics that keep cells. One that is read from others' cells has nothing to
@@ -73,7 +87,9 @@ impl Catalogue {
     /// The first contradiction: see [`Definitions::new`]; a metric, entity or field that doesn't
     /// exist; a group no metric can be cut by.
     pub fn new(spec: DefinitionsSpec) -> Result<Self, BadDefinition> {
-        let catalogue = Self::with(spec, BUILT_IN.to_vec())?;
+        let metrics = chosen(&spec);
+        let catalogue = Self::with(spec, metrics)?;
+        catalogue.check_metrics()?;
         catalogue.check_groups()?;
         catalogue.check_exclusions()?;
         Ok(catalogue)
@@ -122,14 +138,54 @@ impl Catalogue {
         })
     }
 
+    /// Refuses a choice of metrics that names one that isn't there, or leaves out one that another
+    /// is read from.
+    fn check_metrics(&self) -> Result<(), BadDefinition> {
+        let Some(wanted) = &self.spec.metrics else {
+            return Ok(());
+        };
+        let bad = |key: String, problem: String| Err(BadDefinition { key, problem });
+        if wanted.is_empty() {
+            let problem = "nothing would be counted; name a metric, or take the line out for all";
+            return bad("metrics".into(), problem.into());
+        }
+        for (i, name) in wanted.iter().enumerate() {
+            let key = || format!("metrics[{i}]");
+            let Some(metric) = self.metric(name) else {
+                let problem = format!(
+                    "there is no metric `{name}`; write one of {}",
+                    names(BUILT_IN)
+                );
+                return bad(key(), problem);
+            };
+            if wanted[..i].contains(name) {
+                return bad(key(), format!("`{name}` is listed twice; keep one"));
+            }
+            let missing = read_metrics(metric).find(|read| self.metric(read).is_none());
+            if let Some(missing) = missing {
+                let problem = format!("`{name}` is read from the cells of `{missing}`; add it");
+                return bad(key(), problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses groups that stay empty. Those of the default may: they are for all metrics.
     fn check_groups(&self) -> Result<(), BadDefinition> {
+        if self.spec.groups == DefinitionsSpec::default().groups {
+            return Ok(());
+        }
         for (number, set) in self.definitions.sets.iter().enumerate().skip(1) {
             if self.rollups_of(number).next().is_none() {
                 let names = set.dimensions.iter().map(|d| self.dimension_name(*d));
                 return Err(BadDefinition {
                     key: format!("groups[{}].by", number - 1),
                     problem: format!(
-                        "no metric of this version can be cut by {}; take it out",
+                        "no metric {} can be cut by {}; take it out",
+                        match self.spec.metrics {
+                            Some(_) => "of `metrics`",
+                            None => "of this version",
+                        },
                         names.collect::<Vec<_>>().join(" and ")
                     ),
                 });
@@ -143,24 +199,21 @@ impl Catalogue {
         for (metric, exclusions) in &self.spec.exclude {
             let bad = |key: String, problem: String| Err(BadDefinition { key, problem });
             if self.position(metric).is_none() {
-                let known: Vec<&str> = self.metrics.iter().map(|m| m.name()).collect();
-                let known = known.join(", ");
-                return bad(
-                    format!("exclude.{metric}"),
-                    format!("there is no metric `{metric}`; write one of {known}"),
-                );
+                let problem = if BUILT_IN.iter().any(|known| known.name() == metric) {
+                    format!("`{metric}` is not counted; add it to `metrics`, or take this out")
+                } else {
+                    let known = names(&self.metrics);
+                    format!("there is no metric `{metric}`; write one of {known}")
+                };
+                return bad(format!("exclude.{metric}"), problem);
             }
             if let Some(position) = self.position(metric)
                 && self.metrics[position].rollups().is_empty()
             {
-                let of = self.sources(self.metrics[position]).into_iter();
-                let of: Vec<&str> = of.map(|metric| metric.name()).collect();
+                let of = names(&self.sources(self.metrics[position]));
                 return bad(
                     format!("exclude.{metric}"),
-                    format!(
-                        "`{metric}` is read from the cells of {}; leave records out there",
-                        of.join(", ")
-                    ),
+                    format!("`{metric}` is read from the cells of {of}; leave records out there"),
                 );
             }
             let corrected = self.metric(metric).and_then(|metric| metric.corrects());
@@ -218,10 +271,8 @@ impl Catalogue {
 
     /// The metrics whose cells a metric is read from: itself, if it keeps any, and those it reads.
     pub fn sources(&self, metric: &dyn Metric) -> Vec<&'static dyn Metric> {
-        let reads = metric.reads().iter();
-        let read = reads.filter_map(|(rollup, _)| rollup.split_once('.').map(|(of, _)| of));
         let own = (!metric.rollups().is_empty()).then(|| metric.name());
-        let mut names: Vec<&str> = own.into_iter().chain(read).collect();
+        let mut names: Vec<&str> = own.into_iter().chain(read_metrics(metric)).collect();
         names.dedup();
         let metrics = names.into_iter();
         metrics.filter_map(|name| self.metric(name)).collect()
@@ -446,6 +497,12 @@ impl Catalogue {
     }
 }
 
+/// The metrics whose cells a metric reads besides its own, by name; some several times.
+fn read_metrics(metric: &dyn Metric) -> impl Iterator<Item = &'static str> {
+    let reads = metric.reads().iter();
+    reads.filter_map(|(rollup, _)| rollup.split_once('.').map(|(of, _)| of))
+}
+
 fn placements(rollup: &Rollup, definitions: &Definitions) -> Vec<(u8, Vec<Grain>)> {
     let sets = definitions.sets.iter().enumerate();
     let cut = sets.filter(|(_, set)| rollup.cut_by.keeps(&set.dimensions));
@@ -471,6 +528,70 @@ mod tests {
             let others = others.unwrap();
             assert_eq!(others.metrics().count() + 1, all.metrics().count());
         }
+    }
+
+    /// The catalogue of these metrics, or why there is none.
+    fn of(metrics: &[&str], change: impl Fn(&mut DefinitionsSpec)) -> Result<Catalogue, String> {
+        let metrics = metrics.iter().map(|name| (*name).to_owned()).collect();
+        let mut spec = DefinitionsSpec {
+            metrics: Some(metrics),
+            ..DefinitionsSpec::default()
+        };
+        change(&mut spec);
+        Catalogue::new(spec).map_err(|bad| bad.to_string())
+    }
+
+    #[test]
+    fn only_the_metrics_that_are_chosen_are_counted_in_the_order_they_are_shown() {
+        let some = of(&["win_rate", "close_rate", "sales_race"], |_| {}).unwrap();
+        let shown: Vec<&str> = some.metrics().map(|metric| metric.name()).collect();
+        assert_eq!(shown, ["close_rate", "win_rate", "sales_race"]);
+        assert_eq!(versions(&some.spec), some.versions());
+        let counted: Vec<_> = some.versions().into_keys().collect();
+        assert_eq!(counted, ["close_rate", "sales_race", "win_rate"]);
+        let all = DefinitionsSpec::default();
+        assert!(versions(&all).len() > counted.len());
+        // A key that is not used is not written: an epoch of before has the same definitions.
+        assert!(!serde_json::to_string(&all).unwrap().contains("metrics"));
+    }
+
+    #[test]
+    fn a_choice_of_metrics_that_can_not_be_counted_is_refused_with_the_fix() {
+        let refused = |metrics: &[&str]| of(metrics, |_| {}).unwrap_err();
+        assert_eq!(
+            refused(&[]),
+            "metrics: nothing would be counted; name a metric, or take the line out for all"
+        );
+        assert!(
+            refused(&["win_rat"])
+                .starts_with("metrics[0]: there is no metric `win_rat`; write one of lead_source,")
+        );
+        assert_eq!(
+            refused(&["win_rate", "upsell", "win_rate"]),
+            "metrics[2]: `win_rate` is listed twice; keep one"
+        );
+        assert_eq!(
+            refused(&["upsell", "sales_results"]),
+            "metrics[1]: `sales_results` is read from the cells of `win_rate`; add it"
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_a_metric_that_is_not_counted_is_refused() {
+        let by_stage = |spec: &mut DefinitionsSpec| {
+            spec.groups.retain(|set| set.by == ["stage"]);
+        };
+        assert_eq!(
+            of(&["lead_source"], by_stage).unwrap_err(),
+            "groups[0].by: no metric of `metrics` can be cut by stage; take it out"
+        );
+        let of_clv = |spec: &mut DefinitionsSpec| {
+            spec.exclude.insert("clv".into(), Vec::new());
+        };
+        assert_eq!(
+            of(&["lead_source"], of_clv).unwrap_err(),
+            "exclude.clv: `clv` is not counted; add it to `metrics`, or take this out"
+        );
     }
 
     #[test]

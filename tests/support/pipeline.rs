@@ -62,6 +62,8 @@ pub struct Setup {
     pub flush_rows: usize,
     pub refresh_milliseconds: u64,
     pub time_zone: String,
+    /// The metrics that are counted, if not all are.
+    pub metrics: Option<&'static [&'static str]>,
     /// What is done about metrics of another catalogue, if it is not the default.
     pub on_upgrade: Option<&'static str>,
     /// What qualifies the ids of every topic.
@@ -113,6 +115,7 @@ impl Setup {
             flush_rows: 50_000,
             refresh_milliseconds: 500,
             time_zone: "Europe/Berlin".to_owned(),
+            metrics: None,
             on_upgrade: None,
             namespace: None,
             feed: None,
@@ -172,6 +175,9 @@ impl Setup {
         let on_upgrade = self.on_upgrade.map_or_else(String::new, |on_upgrade| {
             format!("on_upgrade = \"{on_upgrade}\"\n")
         });
+        let metrics = self
+            .metrics
+            .map_or_else(String::new, |metrics| format!("metrics = {metrics:?}\n"));
         let properties: String = self
             .properties
             .iter()
@@ -180,7 +186,7 @@ impl Setup {
         format!(
             "version = 1\n[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{name}\"\n[kafka.properties]\n{properties}{topics}\
              [log]\ntopic = \"{name}.log\"\npartitions = {shards}\n[dead_letters]\ntopic = \"{name}.dead-letters\"\n{personal_data}\
-             [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n\
+             [clickhouse]\nurl = \"{clickhouse}\"\ndatabase = \"{name}\"\n[definitions]\ntime_zone = \"{time_zone}\"\n{metrics}\
              [fold]\nflush_milliseconds = {flush_milliseconds}\nflush_rows = {flush_rows}\n{on_upgrade}\
              [serve]\nlisten = \"127.0.0.1:0\"\nrefresh_milliseconds = {refresh_milliseconds}\n"
         )
