@@ -94,6 +94,7 @@ pub type Param = (String, Vec<u8>);
 /// The engine on one data directory. A process opens one engine in its life.
 pub struct Engine {
     api: Api,
+    data_dir: PathBuf,
     path_argument: CString,
     /// Held open so that the engine, its merges and its lock on the directory outlive the requests'
     /// own connections.
@@ -132,12 +133,19 @@ impl Engine {
         // SAFETY: called before the first connection, as the library requires; the handlers of the
         // process stay its own.
         unsafe { (api.set_signal_handlers_enabled)(0) };
-        let keeper = connect(&api, &path_argument).ok_or(ChdbError::Open(data_dir))?;
+        let keeper = connect(&api, &path_argument).ok_or(ChdbError::Open(data_dir.clone()))?;
         Ok(Arc::new(Self {
             api,
+            data_dir,
             path_argument,
             keeper,
         }))
+    }
+
+    /// Bytes of the data directory's disk that may still be written.
+    pub fn available(&self) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(&self.data_dir)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// A new connection, in 0.2 ms. `USE` and `SET` are its own, so every request takes one.

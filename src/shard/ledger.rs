@@ -426,6 +426,8 @@ impl Ledger {
     /// kept of every hour.
     pub(super) fn take_this_hour(&mut self, symbols: &Symbols, rows: &mut CellRows) {
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
+        let (more, bytes) = self.cells.touched_this_hour();
+        rows.reserve(more, bytes);
         self.cells.take_this_hour(|key, cell| {
             rows.push(epoch, &key, &cell, catalogue, symbols);
         });

@@ -270,7 +270,7 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
     {
         let rows = Bytes::copy_from_slice(rows);
         let rows = [Ok(rows)].into_iter().chain(job.body_pieces());
-        return Ok(insert(&mut connection, job, head, format, rows)?);
+        return Ok(insert(engine, &mut connection, job, head, format, rows)?);
     }
     let text = job.text()?;
     let default_format = job.default_format.as_deref();
@@ -278,7 +278,7 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
         Ok(Statement::Insert { head, format, rows }) => {
             let format = format.or(default_format).unwrap_or("Values");
             let rows = [Ok(Bytes::copy_from_slice(rows))];
-            Ok(insert(&mut connection, job, head, format, rows)?)
+            Ok(insert(engine, &mut connection, job, head, format, rows)?)
         }
         Ok(Statement::Other { format }) => {
             let format = format.or(default_format).unwrap_or("TabSeparated");
@@ -296,13 +296,14 @@ fn execute(engine: &Arc<Engine>, job: &Job, sink: &mut Sink) -> Result<(), Stop>
 }
 
 fn insert(
+    engine: &Engine,
     connection: &mut Connection,
     job: &Job,
     head: &[u8],
     format: &str,
     rows: impl IntoIterator<Item = Result<Bytes, EngineError>>,
 ) -> Result<(), EngineError> {
-    check_space(connection)?;
+    check_space(engine)?;
     let mut insert = connection.insert(head, format, &job.params)?;
     for piece in rows {
         let piece = piece?;
@@ -313,25 +314,19 @@ fn insert(
     insert.finish()?;
     // Another program may have taken the space meanwhile. An insert that is not acknowledged is
     // sent again.
-    check_space(connection)
+    check_space(engine)
 }
 
 /// Refuses, as ClickHouse would, where the disk is all but full.
-fn check_space(connection: &mut Connection) -> Result<(), EngineError> {
-    let answer = connection.query(b"SELECT filesystemAvailable()", "TabSeparated", &[])?;
-    let free: Option<u64> = str::from_utf8(&answer)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    match free {
-        Some(free) if free >= RESERVE => Ok(()),
-        _ => {
-            let detail = format_args!(
-                "Less than {} MiB of disk space are left: make space",
-                RESERVE >> 20
-            );
-            Err(EngineError::new(243, "NOT_ENOUGH_SPACE", detail))
-        }
+fn check_space(engine: &Engine) -> Result<(), EngineError> {
+    if engine.available().is_ok_and(|free| free >= RESERVE) {
+        return Ok(());
     }
+    let detail = format_args!(
+        "Less than {} MiB of disk space are left: make space",
+        RESERVE >> 20
+    );
+    Err(EngineError::new(243, "NOT_ENOUGH_SPACE", detail))
 }
 
 fn select(

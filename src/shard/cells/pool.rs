@@ -250,9 +250,14 @@ impl Pool {
         self.touched.len()
     }
 
-    /// About how many bytes their rows take.
-    pub fn touched_bytes(&self) -> usize {
-        self.touched.len() * (ROW + 8 * self.layout.counts + 16 * self.layout.sums)
+    /// How many cells were touched since their state of the hour was taken, if it is kept.
+    pub fn touched_this_hour(&self) -> usize {
+        self.this_hour.as_ref().map_or(0, Vec::len)
+    }
+
+    /// About how many bytes a cell's row takes.
+    pub fn row_bytes(&self) -> usize {
+        ROW + 8 * self.layout.counts + 16 * self.layout.sums
     }
 
     /// Hands over the cells touched since the last time, if their state is kept of every hour.
