@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::support::pipeline::Pipeline;
 use crate::support::pure::Pure;
+use crate::support::scenario::{Scenario, events};
 use crate::support::stored::{Stored, code_and_output, generated};
 use dealpulse::clickhouse::migrate::views;
 use dealpulse::definitions::DefinitionsSpec;
@@ -89,4 +91,66 @@ async fn a_database_has_the_cells_and_views_of_the_chosen_metrics_only() {
         let expected = Vec::from_iter(expected).join(" ");
         assert_eq!(stored.row(sql).await, [expected], "{name}");
     }
+}
+
+/// The metrics that an instance has gauges of.
+fn gauged(pipeline: &Pipeline) -> BTreeSet<String> {
+    let catalogue = Catalogue::new(all()).unwrap();
+    let gauges = pipeline.metrics().business();
+    let of_metric = |name: &&str| {
+        let prefix = format!("dealpulse_{name}_");
+        gauges.iter().any(|line| line.starts_with(&prefix))
+    };
+    let names = catalogue.metrics().map(|metric| metric.name());
+    names.filter(of_metric).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_shows_the_chosen_metrics_and_a_rebuild_adds_one_with_its_history() {
+    let mut scenario = Scenario::new("chosen_of_all").await;
+    scenario.setup.metrics = Some(&["close_rate", "win_rate"]);
+    scenario.send(&events(6_000)).await;
+    let pipeline = scenario.setup.start().await;
+    scenario.setup.settled().await;
+    let is_shown = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned());
+        gauged(&pipeline) == BTreeSet::from_iter(names)
+    };
+    pipeline
+        .wait("both have gauges", || is_shown(&["close_rate", "win_rate"]))
+        .await;
+    let titles = |page: &str| {
+        let cards = page.split("<div class=\"card\"><h2>").skip(1);
+        let titles = cards.filter_map(|card| Some(card.split_once("</h2>")?.0.to_owned()));
+        titles.collect::<Vec<_>>()
+    };
+    assert_eq!(titles(&pipeline.get("/").1), ["Close rate", "Win rate"]);
+
+    // Another choice is no other configuration of the same numbers.
+    let mut after = scenario.setup.clone();
+    after.metrics = Some(&["close_rate", "win_rate", "cycle_length"]);
+    let refused = after.refused().await;
+    let differs = "`metrics` was [\"close_rate\",\"win_rate\"] and is [\"close_rate\",\"win_rate\",\"cycle_length\"]";
+    assert!(
+        refused.log.contains(differs) && refused.log.contains("dealpulse rebuild definitions"),
+        "{}",
+        refused.log
+    );
+    let ended = after.begin(&["rebuild", "definitions"]).ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.log);
+    let three = ["close_rate", "cycle_length", "win_rate"];
+    pipeline
+        .wait("all three have gauges", || is_shown(&three))
+        .await;
+    let without = scenario.setup.clone();
+    scenario.setup = after;
+    scenario.setup.settled().await;
+    scenario.assert_as_in_memory(&pipeline).await;
+
+    // A choice that can't be counted is refused before anything is looked at.
+    let mut lacking = without;
+    lacking.metrics = Some(&["velocity"]);
+    let refused = lacking.refused().await;
+    let problem = "metrics[0]: `velocity` is read from the cells of `win_rate`; add it";
+    assert!(refused.log.contains(problem), "{}", refused.log);
 }

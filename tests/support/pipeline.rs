@@ -125,6 +125,12 @@ impl Setup {
         }
     }
 
+    /// The metrics that are counted, as the definitions have them.
+    pub fn metrics(&self) -> Option<Vec<String>> {
+        let metrics = self.metrics?.iter();
+        Some(metrics.map(|name| (*name).to_owned()).collect())
+    }
+
     pub fn log_topic(&self) -> String {
         format!("{}.log.1", self.name)
     }

@@ -130,6 +130,7 @@ impl Reference {
         }
         let spec = DefinitionsSpec {
             time_zone: setup.time_zone.clone(),
+            metrics: setup.metrics(),
             ..DefinitionsSpec::default()
         };
         let mut reference = Reference {
