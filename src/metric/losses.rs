@@ -29,7 +29,7 @@ impl Metric for Losses {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn definition(&self) -> &'static str {

@@ -151,21 +151,36 @@ fn only_one(
 
 /// When a deal was first closed, if it was said to be open later. Of what was cut off the histories
 /// the first and the last clock of every value are known, so that the answer is the same with and
-/// without the cut.
+/// without the cut, unless several things were said at one clock between those two.
 fn reopened(
     record: &Record,
     fields: StatusFields,
     compiled: &CompiledDefinitions,
     said: &[(Clock, Status)],
 ) -> Option<Clock> {
-    let cuts = record.cuts().iter();
-    let cuts = cuts.filter_map(|c| Some((cut_status(c.field, c.held, fields, compiled)?, c)));
     let (mut closed, mut open): (Option<Clock>, Option<Clock>) = (None, None);
-    // Of what is said at one clock only the last counts: the rest never did.
-    let counts = |at: usize| said.get(at + 1).is_none_or(|(next, _)| *next != said[at].0);
+    // Of what is said at one clock only the last counts, the rest never did. The status has the
+    // last word, also one that was cut while the stage was not, or the other way round.
+    let cut_at = |clock: Clock| {
+        let mut cuts = record.cuts().iter().filter(|c| c.field == fields.status);
+        cuts.any(|cut| cut.earliest == clock || cut.latest == clock)
+    };
+    let counts = |at: usize| {
+        let clock = said[at].0;
+        said.get(at + 1).is_none_or(|(next, _)| *next != clock) && !cut_at(clock)
+    };
     let kept = said.iter().enumerate().filter(|(at, _)| counts(*at));
     let kept = kept.map(|(_, (clock, status))| (*status, *clock, *clock));
-    for (status, earliest, latest) in kept.chain(cuts.map(|(s, c)| (s, c.earliest, c.latest))) {
+    let cuts = record.cuts().iter().filter_map(|cut| {
+        let status = cut_status(cut.field, cut.held, fields, compiled)?;
+        let kept_at = |clock| record.history(fields.status).any(|(at, _)| at == clock);
+        let counts =
+            |clock: &Clock| cut.field == fields.status || !cut_at(*clock) && !kept_at(*clock);
+        let mut clocks = [cut.earliest, cut.latest].into_iter().filter(counts);
+        let earliest = clocks.next()?;
+        Some((status, earliest, clocks.next().unwrap_or(earliest)))
+    });
+    for (status, earliest, latest) in kept.chain(cuts) {
         if status == Status::Open {
             open = open.max(Some(latest));
         } else if closed.is_none_or(|first| earliest < first) {

@@ -426,6 +426,30 @@ fn a_status_cut_off_after_a_stage_that_was_kept_still_dates_the_run() {
 }
 
 #[test]
+fn a_stage_that_a_status_contradicted_at_its_clock_never_closed_a_deal_cut_or_not() {
+    // A stage that stands for won, and at its clock the status: open. Then open once more, and won
+    // until the status is cut, alone or with the stage.
+    for stage_goes_on in [false, true] {
+        let mut shelf = Shelf::default();
+        let mut say = |time: i64, values: Vec<(Field, Value<'static>)>| {
+            shelf.say(&Said {
+                clock: at(time),
+                offset: time as u64,
+                values,
+            });
+        };
+        say(5, vec![(STAGE, text("signed")), (STATUS, text("open"))]);
+        say(9, vec![(STATUS, text("open"))]);
+        for time in 10..200 {
+            let talks = stage_goes_on.then(|| (STAGE, text("talks")));
+            let won = (STATUS, text("won"));
+            say(time, talks.into_iter().chain([won]).collect());
+        }
+        assert_eq!(shelf.run().reopened, None, "{stage_goes_on}");
+    }
+}
+
+#[test]
 fn what_was_cut_before_another_status_does_not_date_the_run() {
     let open = (2..10).map(|time| (time, "open"));
     let shelf = Shelf::with_statuses(
