@@ -142,13 +142,12 @@ async fn an_instance_shows_the_chosen_metrics_and_a_rebuild_adds_one_with_its_hi
     pipeline
         .wait("all three have gauges", || is_shown(&three))
         .await;
-    let without = scenario.setup.clone();
     scenario.setup = after;
     scenario.setup.settled().await;
     scenario.assert_as_in_memory(&pipeline).await;
 
     // A choice that can't be counted is refused before anything is looked at.
-    let mut lacking = without;
+    let mut lacking = scenario.setup.clone();
     lacking.metrics = Some(&["velocity"]);
     let refused = lacking.refused().await;
     let problem = "metrics[0]: `velocity` is read from the cells of `win_rate`; add it";

@@ -25,41 +25,44 @@ const MIB: f64 = (1 << 20) as f64;
 
 pub fn measure(sizes: Sizes, table: &mut Table) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let events = sizes.events.div_ceil(EVENTS_A_DEAL);
-    let deals = || deals::workload(events, EVENTS_A_DEAL);
-    let cpu = [Goal::AtMost(6.5), Goal::AtMost(4.5)];
-    runtime.block_on(run("deal", deals, cpu, [Goal::None; 2], table));
-    let generated = || steps::generated(sizes.generated_whole);
-    let resident = [Goal::AtMost(1.5), Goal::AtMost(1.3)];
-    runtime.block_on(run(
-        "generated",
-        generated,
-        [Goal::None; 2],
-        resident,
-        table,
-    ));
+    let deals = Workload {
+        name: "deal",
+        cpu: [Goal::AtMost(6.5), Goal::AtMost(4.5)],
+        resident: [Goal::None; 2],
+    };
+    let events = deals::workload(sizes.events.div_ceil(EVENTS_A_DEAL), EVENTS_A_DEAL);
+    runtime.block_on(run(deals, events, table));
+    let generated = Workload {
+        name: "generated",
+        cpu: [Goal::None; 2],
+        resident: [Goal::AtMost(1.5), Goal::AtMost(1.3)],
+    };
+    let events = steps::generated(sizes.generated_whole);
+    runtime.block_on(run(generated, events, table));
 }
 
-/// Runs a workload through the pipeline, with all metrics and with the first five. Goals: CPU
-/// seconds a million events, dealpulse's and ClickHouse's; resident memory against the state, after
-/// all is folded and after a restart.
-async fn run(
-    workload: &str,
-    events: impl FnOnce() -> Vec<GeneratedEvent>,
+/// A workload, and the goals that were set with it.
+struct Workload {
+    name: &'static str,
+    /// CPU seconds a million events: dealpulse's and ClickHouse's.
     cpu: [Goal; 2],
+    /// Resident memory against the state: after all is folded, and after a restart.
     resident: [Goal; 2],
-    table: &mut Table,
-) {
+}
+
+/// Runs a workload through the pipeline, with all metrics and with the first five.
+async fn run(workload: Workload, events: Vec<GeneratedEvent>, table: &mut Table) {
     let kafka = Kafka::start().await;
     kafka.create_topic(TOPIC, PARTITIONS as i32, &[]).await;
-    let events = events();
     let messages = events.iter().map(|event| (&event.key, &event.payload));
     kafka.produce(TOPIC, None, messages).await;
     let count = events.len() as f64;
     drop(events);
-    for metrics in [None, Some(steps::FIRST_METRICS)] {
+    for (name, of, metrics) in [
+        ("all", "all metrics", None),
+        ("five", "the first five metrics", Some(steps::FIRST_METRICS)),
+    ] {
         let engine = blocking(|| clickhouse::spawn(None)).await;
-        let name = if metrics.is_some() { "five" } else { "all" };
         let setup = Setup {
             shards: PARTITIONS,
             flush_milliseconds: 1_000,
@@ -67,27 +70,20 @@ async fn run(
             metrics,
             ..Setup::new(name, &kafka.bootstrap(), &engine.url(), &[TOPIC])
         };
-        let of = match metrics {
-            Some(_) => "the first five metrics",
-            None => "all metrics",
-        };
         table.part(&format!(
-            "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {workload} workload, {of}"
+            "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {} workload, {of}",
+            workload.name
         ));
-        let name = format!("{workload}, {name}");
-        run_once(&setup, &name, engine.pid(), count, (cpu, resident), table).await;
+        run_once(&setup, &workload, engine.pid(), count, table).await;
         blocking(move || drop(engine)).await;
     }
 }
 
-async fn run_once(
-    setup: &Setup,
-    name: &str,
-    engine: u32,
-    count: f64,
-    ([goal, engine_goal], [goal_after, goal_restarted]): ([Goal; 2], [Goal; 2]),
-    table: &mut Table,
-) {
+/// Runs all events through the pipeline of a setup, and starts it again.
+async fn run_once(setup: &Setup, workload: &Workload, engine: u32, count: f64, table: &mut Table) {
+    let [goal, engine_goal] = workload.cpu;
+    let [goal_after, goal_restarted] = workload.resident;
+    let name = format!("{}, {}", workload.name, setup.name);
     let millions = count / 1e6;
     let engine_at_first = process::cpu(engine);
     let started = Instant::now();

@@ -54,6 +54,12 @@ fn names(metrics: &[&dyn Metric]) -> String {
     names.join(", ")
 }
 
+/// What is wrong with a name that is none of these metrics'.
+fn no_metric(name: &str, known: &[&dyn Metric]) -> String {
+    let known = names(known);
+    format!("there is no metric `{name}`; write one of {known}")
+}
+
 /// The versions of the metrics that keep cells. One that is read from others' cells has nothing to
 /// count anew.
 fn versions_of(metrics: &[&'static dyn Metric]) -> Versions {
@@ -152,11 +158,7 @@ impl Catalogue {
         for (i, name) in wanted.iter().enumerate() {
             let key = || format!("metrics[{i}]");
             let Some(metric) = self.metric(name) else {
-                let problem = format!(
-                    "there is no metric `{name}`; write one of {}",
-                    names(BUILT_IN)
-                );
-                return bad(key(), problem);
+                return bad(key(), no_metric(name, BUILT_IN));
             };
             if wanted[..i].contains(name) {
                 return bad(key(), format!("`{name}` is listed twice; keep one"));
@@ -202,8 +204,7 @@ impl Catalogue {
                 let problem = if BUILT_IN.iter().any(|known| known.name() == metric) {
                     format!("`{metric}` is not counted; add it to `metrics`, or take this out")
                 } else {
-                    let known = names(&self.metrics);
-                    format!("there is no metric `{metric}`; write one of {known}")
+                    no_metric(metric, &self.metrics)
                 };
                 return bad(format!("exclude.{metric}"), problem);
             }
