@@ -43,6 +43,7 @@ mod kafka_engine;
 mod layers;
 mod lifetime;
 mod local_broker;
+mod long_histories;
 mod personal_data;
 mod presets;
 mod properties;

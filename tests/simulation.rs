@@ -57,8 +57,7 @@ fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
 }
 
 /// So many events of one deal that its histories are cut: the same again and again, after all
-/// others. Its stage stands for nothing: of a status and a stage that were said together, a cut
-/// does not tell which had the last word.
+/// others. They begin after the deal is closed, so that what counts at the close is cut off, too.
 fn burst() -> impl Iterator<Item = Event> {
     static TIMES: LazyLock<Vec<String>> = LazyLock::new(|| {
         (0..70)
@@ -69,6 +68,7 @@ fn burst() -> impl Iterator<Item = Event> {
         ("status", Some("won")),
         ("closed_at", Some("2026-03-03")),
         ("stage", Some("negotiation")),
+        ("owner_id", Some("u2")),
     ];
     let event = move |(offset, time): (u64, &'static String)| Event {
         entity: "deal",

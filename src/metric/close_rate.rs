@@ -33,7 +33,7 @@ impl Metric for CloseRate {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

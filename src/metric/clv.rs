@@ -54,7 +54,7 @@ impl Metric for Clv {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn definition(&self) -> &'static str {

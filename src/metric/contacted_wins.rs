@@ -30,7 +30,7 @@ impl Metric for ContactedWins {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -28,7 +28,7 @@ impl Metric for CycleLength {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

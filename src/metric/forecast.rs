@@ -39,7 +39,7 @@ impl Metric for Forecast {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

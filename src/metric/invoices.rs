@@ -32,7 +32,7 @@ impl Metric for Invoices {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

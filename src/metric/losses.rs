@@ -29,7 +29,7 @@ impl Metric for Losses {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn definition(&self) -> &'static str {

@@ -34,7 +34,7 @@ impl Metric for Retention {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -53,7 +53,7 @@ impl Metric for SalesRace {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

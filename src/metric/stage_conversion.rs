@@ -37,7 +37,7 @@ impl Metric for StageConversion {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

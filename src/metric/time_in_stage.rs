@@ -18,7 +18,7 @@ impl Metric for TimeInStage {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -29,7 +29,7 @@ impl Metric for Touches {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -73,7 +73,7 @@ impl Metric for Upsell {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn definition(&self) -> &'static str {

@@ -39,7 +39,7 @@ impl Metric for WinRate {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn definition(&self) -> &'static str {

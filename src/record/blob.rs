@@ -5,10 +5,12 @@ use smallvec::SmallVec;
 
 use super::{Cut, Full, Held, Record};
 use crate::codec::{Damaged, Reader, Writer};
-use crate::event::{EntitySpec, Field, Stamp, Value};
+use crate::event::{EntitySpec, Field, Origin, Stamp, Value};
 use crate::symbol::Symbols;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Of what was cut off a history it has no origins.
+const FIRST_VERSION: u8 = 1;
 /// Written in place of a field number when a custom field's name follows.
 const CUSTOM: u8 = u8::MAX;
 const NOT_HELD: u16 = u16::MAX;
@@ -77,8 +79,8 @@ impl Record {
         for cut in &cuts {
             write_field(writer, cut.field, customs);
             writer.value(&cut.held.show(symbols));
-            writer.clock(cut.earliest);
-            writer.clock(cut.latest);
+            writer.stamp(&cut.earliest);
+            writer.stamp(&cut.latest);
         }
     }
 
@@ -89,7 +91,7 @@ impl Record {
         writer.bytes
     }
 
-    /// The record that [`Record::write_bytes`] wrote.
+    /// The record that [`Record::write_bytes`] wrote, of this version or an earlier one.
     ///
     /// # Errors
     /// If the bytes are damaged or of another version.
@@ -100,9 +102,9 @@ impl Record {
         symbols: &mut Symbols,
     ) -> Result<Record, BlobError> {
         let mut reader = Reader::new(bytes);
-        match reader.byte()? {
-            VERSION => {}
-            other => return Err(BlobError::Version(other)),
+        let version = reader.byte()?;
+        if !(FIRST_VERSION..=VERSION).contains(&version) {
+            return Err(BlobError::Version(version));
         }
         let mut record = Record::default();
         if reader.byte()? == 1 {
@@ -139,7 +141,14 @@ impl Record {
         for _ in 0..reader.count()? {
             let field = read_field(&mut reader, customs)?;
             let held = Held::hold(&reader.value()?, symbols);
-            let (earliest, latest) = (reader.clock()?, reader.clock()?);
+            let mut end = || match version {
+                FIRST_VERSION => Ok(Stamp {
+                    clock: reader.clock()?,
+                    origin: Origin::default(),
+                }),
+                _ => reader.stamp(),
+            };
+            let (earliest, latest) = (end()?, end()?);
             if let Some(field) = field {
                 record.cut(Cut {
                     field,

@@ -373,8 +373,8 @@ fn earliest_converted(inbox: &Inbox, context: ReadContext<'_>) -> Option<Key> {
 /// The text of a history as of an instant (µs): the last one asserted by then, else the first one
 /// known.
 fn as_of(record: &Record, field: Field, until: i64) -> Symbol {
-    let mut by_then = record.history(field).rev();
-    let held = by_then.find(|(clock, _)| clock.time <= until);
-    let held = held.or_else(|| record.history(field).next());
-    held.map_or(Symbol::BLANK, |(_, held)| held.text())
+    let by_then = record.remembered(field);
+    let by_then = by_then.take_while(|said| said.clock.time <= until).last();
+    let said = by_then.or_else(|| record.remembered(field).next());
+    said.map_or(Symbol::BLANK, |said| said.value.text())
 }

@@ -9,9 +9,7 @@ use super::declaration::fields;
 use super::value::Stamped;
 use super::{Declaration, Held, Record, SCHEMA};
 use crate::event::field_value::{Assignment, FieldValues};
-use crate::event::{
-    Assertion, Clock, Entity, EntitySpec, FieldName, Origin, Placement, Stamp, Value,
-};
+use crate::event::{Assertion, Clock, Entity, EntitySpec, FieldName, Placement, Stamp, Value};
 use crate::symbol::Symbols;
 
 fields!(FIELDS {
@@ -81,9 +79,8 @@ fn is_same_field(one: &Assignment<'_>, other: &Assignment<'_>) -> bool {
 ///
 /// Of a history that is cut: as many later clocks as a history keeps are left, and at each of them
 /// every field of what was cut off has a value again, or null. So what was cut off lies before the
-/// cut there, too, where neither a value that counts nor an origin depends on it, and is sent only
-/// to be known as cut, and as the beginning of the record. Of the nulls that were cut off only the
-/// earliest may be noted later than it was: nothing depends on that.
+/// cut there, too, and is sent only to be known as cut, and as the beginning of the record. Of the
+/// nulls that were cut off only the earliest may be noted later than it was.
 fn derive(record: &Record, symbols: &Symbols, out: &mut Vec<Assertion<'static>>) {
     let read = |held: Held| match held {
         Held::Text(text) => Assignment::unpack(symbols.text(text), &SCHEMA),
@@ -91,10 +88,9 @@ fn derive(record: &Record, symbols: &Symbols, out: &mut Vec<Assertion<'static>>)
     };
     let mut said: Vec<Said> = Vec::new();
     for cut in record.cuts().iter().filter(|cut| cut.field == ASSIGNMENT) {
-        for clock in [cut.earliest, cut.latest] {
-            let origin = Origin::default();
+        for stamp in [cut.earliest, cut.latest] {
             said.push(Said {
-                stamp: Stamp { clock, origin },
+                stamp,
                 assignment: read(cut.held),
             });
         }

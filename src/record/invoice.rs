@@ -77,6 +77,7 @@ impl Invoice {
         let first = When::Instant(record.first().unwrap_or_default().time);
         let status = context.symbols.text(record.text(STATUS));
         let stated = record.when(PAID_AT);
+        let since_status = || Some(When::Instant(record.last_run(STATUS)?.since.time));
         // A source without statuses says by the date alone that it was paid.
         let is_paid = status == "paid" || status.is_empty() && stated.is_some();
         Invoice {
@@ -84,21 +85,13 @@ impl Invoice {
             is_issued: !matches!(status, "draft" | "cancelled"),
             issued_at: record.when(ISSUED_AT).unwrap_or(first),
             due_at: record.when(DUE_AT),
-            paid_at: is_paid.then(|| stated.or_else(|| since_status(record)).unwrap_or(first)),
+            paid_at: is_paid.then(|| stated.or_else(since_status).unwrap_or(first)),
             amount: record.decimal(AMOUNT),
             currency: record.text(CURRENCY),
             owner: record.text(OWNER_ID),
             excluded: context.excluded(Entity::INVOICE, record),
         }
     }
-}
-
-/// The first clock of the last unbroken run of the status it has.
-fn since_status(record: &Record) -> Option<When> {
-    let status = record.latest(STATUS);
-    let run = record.history(STATUS).rev();
-    let run = run.take_while(|(_, held)| *held == status);
-    run.last().map(|(clock, _)| When::Instant(clock.time))
 }
 
 impl Readable for Invoice {

@@ -190,10 +190,9 @@ fn converted_at(record: &Record, context: ReadContext<'_>) -> i64 {
     if let Some(stated) = record.when(CONVERTED_AT) {
         return context.compiled.calendar.instant(stated);
     }
-    let run = record
-        .history(STATUS)
-        .rev()
-        .take_while(|(_, held)| *held == Held::Text(Symbol::CONVERTED));
-    let since = run.last().or_else(|| record.asserted(CONVERTED_DEAL_ID));
-    since.map_or(i64::MAX, |(clock, _)| clock.time)
+    let run = record.last_run(STATUS);
+    let converted = run.filter(|run| run.value == Held::Text(Symbol::CONVERTED));
+    let since = converted.map(|run| run.since);
+    let since = since.or_else(|| Some(record.asserted(CONVERTED_DEAL_ID)?.0));
+    since.map_or(i64::MAX, |clock| clock.time)
 }

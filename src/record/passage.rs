@@ -33,7 +33,7 @@ impl StagePassage {
             unmapped: false,
         };
         let cuts = record.cuts().iter().filter(|cut| cut.field == stage);
-        let cuts = cuts.map(|cut| (cut.earliest, cut.held));
+        let cuts = cuts.map(|cut| (cut.earliest.clock, cut.held));
         for (clock, held) in record.history(stage).chain(cuts) {
             if let Held::Text(stage) = held
                 && !stage.is_blank()

@@ -14,6 +14,7 @@ use crate::event::{Clock, EntitySpec, Field, Keep, Stamp};
 use crate::symbol::Symbols;
 pub use cuts::Cut;
 use cuts::Cuts;
+pub(super) use cuts::{Said, Sayings, last_run};
 
 /// One CRM entity as its sources described it.
 ///
@@ -253,7 +254,7 @@ impl Record {
                 }
                 Keep::History => {
                     self.put(range.end, field, arriving, held, true)?;
-                    self.cut_history(range.start..range.end + 1, field)
+                    self.cut_history(range.start..range.end + 1, field, symbols)
                 }
             };
             return Ok(if is_same && !has_cut {
@@ -281,12 +282,7 @@ impl Record {
                     return Ok(Outcome::Unchanged);
                 }
                 Keep::History if self.is_below_cut(range.clone(), clock) => {
-                    let changed = self.cut(Cut {
-                        field,
-                        held,
-                        earliest: clock,
-                        latest: clock,
-                    });
+                    let changed = self.cut(Cut::of(field, held, arriving.stamp));
                     return Ok(if changed {
                         Outcome::Changed
                     } else {
@@ -305,7 +301,7 @@ impl Record {
             });
         self.put(at, field, arriving, held, true)?;
         if keep == Keep::History {
-            self.cut_history(range.start..range.end + 1, field);
+            self.cut_history(range.start..range.end + 1, field, symbols);
         }
         Ok(Outcome::Changed)
     }

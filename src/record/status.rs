@@ -1,8 +1,7 @@
 //! A deal's status: what the source asserted, or what its stage stands for, whichever was said
 //! last; and since when.
 
-use smallvec::SmallVec;
-
+use super::record::{Said, Sayings, last_run};
 use super::{CompiledDefinitions, Held, Record};
 use crate::event::{Clock, Field};
 use crate::symbol::Symbol;
@@ -80,29 +79,8 @@ pub(super) fn status(
     if let Some(run) = only_one(record, fields, compiled) {
         return run;
     }
-    let mut said: SmallVec<[(Clock, Status); 16]> = SmallVec::new();
-    if compiled.has_no_stages() {
-        said.extend(
-            record
-                .history(fields.status)
-                .map(|(clock, held)| (clock, asserted(held))),
-        );
-    } else {
-        // Statuses go after stages and the sort is stable: at one clock the status has the last
-        // word.
-        let stages = record
-            .history(fields.stage)
-            .filter_map(|(clock, held)| Some((clock, of_stage(held, compiled)?)));
-        said.extend(
-            stages.chain(
-                record
-                    .history(fields.status)
-                    .map(|(clock, held)| (clock, asserted(held))),
-            ),
-        );
-        said.sort_by_key(|(clock, _)| *clock);
-    }
-    let Some(&(last, status)) = said.last() else {
+    let said = said(record, fields, compiled);
+    let Some(run) = last_run(&said) else {
         return StatusRun {
             status: Status::Open,
             since: None,
@@ -110,23 +88,12 @@ pub(super) fn status(
             reopened: None,
         };
     };
-    let reopened = reopened(record, fields, compiled, &said);
-    let run = said.iter().rev().take_while(|(_, s)| *s == status);
-    let length = run.clone().count();
-    let since = run.last().map_or(last, |(clock, _)| *clock);
-    let before = said.iter().rev().nth(length).map(|(clock, _)| *clock);
-    through_the_cut(
-        record,
-        fields,
-        compiled,
-        StatusRun {
-            status,
-            since: Some(since),
-            history_cut: false,
-            reopened,
-        },
-        before,
-    )
+    StatusRun {
+        status: run.value,
+        since: Some(run.since),
+        history_cut: run.history_cut,
+        reopened: reopened(&said),
+    }
 }
 
 /// The run of a deal that has had one status only, by what its source asserted: most deals, most of
@@ -149,93 +116,40 @@ fn only_one(
     })
 }
 
-/// When a deal was first closed, if it was said to be open later. Of what was cut off the histories
-/// the first and the last clock of every value are known, so that the answer is the same with and
-/// without the cut, unless several things were said at one clock between those two.
-fn reopened(
-    record: &Record,
-    fields: StatusFields,
-    compiled: &CompiledDefinitions,
-    said: &[(Clock, Status)],
-) -> Option<Clock> {
-    let (mut closed, mut open): (Option<Clock>, Option<Clock>) = (None, None);
-    // Of what is said at one clock only the last counts, the rest never did. The status has the
-    // last word, also one that was cut while the stage was not, or the other way round.
-    let cut_at = |clock: Clock| {
-        let mut cuts = record.cuts().iter().filter(|c| c.field == fields.status);
-        cuts.any(|cut| cut.earliest == clock || cut.latest == clock)
-    };
-    let counts = |at: usize| {
-        let clock = said[at].0;
-        said.get(at + 1).is_none_or(|(next, _)| *next != clock) && !cut_at(clock)
-    };
-    let kept = said.iter().enumerate().filter(|(at, _)| counts(*at));
-    let kept = kept.map(|(_, (clock, status))| (*status, *clock, *clock));
-    let cuts = record.cuts().iter().filter_map(|cut| {
-        let status = cut_status(cut.field, cut.held, fields, compiled)?;
-        let kept_at = |clock| record.history(fields.status).any(|(at, _)| at == clock);
-        let counts =
-            |clock: &Clock| cut.field == fields.status || !cut_at(*clock) && !kept_at(*clock);
-        let mut clocks = [cut.earliest, cut.latest].into_iter().filter(counts);
-        let earliest = clocks.next()?;
-        Some((status, earliest, clocks.next().unwrap_or(earliest)))
-    });
-    for (status, earliest, latest) in kept.chain(cuts) {
-        if status == Status::Open {
-            open = open.max(Some(latest));
-        } else if closed.is_none_or(|first| earliest < first) {
-            closed = Some(earliest);
-        }
+/// Every status that was said and counts, oldest first. A stage counts where no status is said at
+/// its clock. Of statuses that were cut off the history only the first and the last clock of each
+/// are known: a source that said the status before and after a stage is taken to have said it with
+/// the stage, too, as one does that sends whole rows.
+fn said(record: &Record, fields: StatusFields, compiled: &CompiledDefinitions) -> Sayings<Status> {
+    let statuses = record.remembered(fields.status);
+    let mut all: Sayings<Status> = statuses
+        .map(|said| said.with(asserted(said.value)))
+        .collect();
+    if compiled.has_no_stages() {
+        return all;
     }
-    closed.filter(|first| open > Some(*first))
+    let cut = || record.cuts().iter().filter(|c| c.field == fields.status);
+    let first_cut = cut().map(|cut| cut.earliest.clock).min();
+    let last_cut = cut().map(|cut| cut.latest.clock).max();
+    let is_contradicted = |clock: Clock| {
+        let same = all.binary_search_by_key(&clock, |said| said.clock);
+        let is_among_cut = last_cut >= Some(clock) && first_cut <= Some(clock);
+        same.is_ok() || is_among_cut
+    };
+    let stages = record.remembered(fields.stage);
+    let stages = stages.filter_map(|said| Some(said.with(of_stage(said.value, compiled)?)));
+    let stages = stages.filter(|said| !is_contradicted(said.clock));
+    let stages: Sayings<Status> = stages.collect();
+    all.extend(stages);
+    all.sort_by_key(|said| said.clock);
+    all
 }
 
-/// Looks at what was cut off the histories: the run may have begun in it. Its value's earliest
-/// clock stands in if every other value's latest lies before it, else the latest of the others,
-/// since the run can't have begun sooner. `before` is the last clock kept of another.
-fn through_the_cut(
-    record: &Record,
-    fields: StatusFields,
-    compiled: &CompiledDefinitions,
-    run: StatusRun,
-    before: Option<Clock>,
-) -> StatusRun {
-    let cuts = || {
-        record
-            .cuts()
-            .iter()
-            .filter_map(|c| Some((cut_status(c.field, c.held, fields, compiled)?, c)))
-    };
-    let other = before.max(
-        cuts()
-            .filter(|(said, _)| *said != run.status)
-            .map(|(_, cut)| cut.latest)
-            .max(),
-    );
-    let reaching = cuts().filter(|(said, cut)| *said == run.status && Some(cut.latest) >= other);
-    let Some(earliest) = reaching.map(|(_, cut)| cut.earliest).min() else {
-        return run;
-    };
-    StatusRun {
-        since: Some(other.map_or(earliest, |other| other.max(earliest))),
-        history_cut: true,
-        ..run
-    }
-}
-
-fn cut_status(
-    field: Field,
-    held: Held,
-    fields: StatusFields,
-    compiled: &CompiledDefinitions,
-) -> Option<Status> {
-    if field == fields.status {
-        Some(asserted(held))
-    } else if field == fields.stage {
-        of_stage(held, compiled)
-    } else {
-        None
-    }
+/// When a deal was first closed, if it was said to be open later.
+fn reopened(said: &[Said<Status>]) -> Option<Clock> {
+    let first = said.iter().find(|said| said.value != Status::Open)?.clock;
+    let mut open = said.iter().filter(|said| said.value == Status::Open);
+    open.any(|said| said.clock > first).then_some(first)
 }
 
 fn asserted(held: Held) -> Status {

@@ -274,16 +274,18 @@ proptest! {
         prop_assert!(found.is_sorted_by_key(|(clock, offset, _)| (*clock, *offset)));
         found.sort();
         prop_assert_eq!(found, expected);
-        // Of what was cut, each value's earliest and latest clock.
+        // Of what was cut, each value's earliest and latest clock, each with its smallest origin.
         let gone: Vec<&(Clock, String)> = plain.keys().filter(|(clock, _)| !is_kept(clock)).collect();
         let words: std::collections::BTreeSet<&String> = gone.iter().map(|(_, value)| value).collect();
-        let mut cuts: Vec<(String, Clock, Clock)> = Vec::new();
+        let mut cuts: Vec<(String, Stamp, Stamp)> = Vec::new();
         for cut in shelf.record.cuts().iter().filter(|c| c.field == STATUS) {
             cuts.push((format!("{:?}", cut.held.show(&shelf.symbols)), cut.earliest, cut.latest));
         }
         cuts.sort();
         let clocks = |word: &String| gone.iter().filter(|(_, value)| value == word).map(|(clock, _)| *clock).collect::<Vec<_>>();
-        let expected: Vec<_> = words.into_iter().map(|w| (w.clone(), *clocks(w).iter().min().unwrap(), *clocks(w).iter().max().unwrap())).collect();
+        let stamp = |clock: Clock, word: &String| Stamp { clock, origin: origin(plain[&(clock, word.clone())]) };
+        let ends = |word: &String| (*clocks(word).iter().min().unwrap(), *clocks(word).iter().max().unwrap());
+        let expected: Vec<_> = words.into_iter().map(|w| (w.clone(), stamp(ends(w).0, w), stamp(ends(w).1, w))).collect();
         prop_assert_eq!(cuts, expected);
     }
 
@@ -352,7 +354,7 @@ fn rule_a_history_is_cut_by_whole_clocks() {
         .record
         .cuts()
         .iter()
-        .map(|c| (c.held, c.earliest))
+        .map(|c| (c.held, c.earliest.clock))
         .collect();
     assert_eq!(
         cuts,
@@ -446,6 +448,97 @@ fn a_stage_that_a_status_contradicted_at_its_clock_never_closed_a_deal_cut_or_no
             say(time, talks.into_iter().chain([won]).collect());
         }
         assert_eq!(shelf.run().reopened, None, "{stage_goes_on}");
+    }
+}
+
+#[test]
+fn what_an_earlier_format_says_was_cut_off_is_read() {
+    let mut written = crate::codec::Writer::default();
+    [1, 1].into_iter().for_each(|byte| written.byte(byte));
+    written.clock(at(3));
+    let (stamps, values, cuts) = (0, 0, 1);
+    [stamps, values, cuts]
+        .into_iter()
+        .for_each(|n| written.number(n));
+    written.byte(STATUS.0 as u8);
+    written.value(&text("won"));
+    [3, 9].into_iter().for_each(|time| written.clock(at(time)));
+    let mut shelf = Shelf::default();
+    let (customs, symbols) = (&mut shelf.customs, &mut shelf.symbols);
+    let spec = Entity::DEAL.spec();
+    let record = Record::from_bytes(spec, &written.bytes, customs, symbols).unwrap();
+    let [earliest, latest] = [3, 9].map(|time| Stamp {
+        clock: at(time),
+        origin: Origin::default(),
+    });
+    let cut = Cut {
+        field: STATUS,
+        held: Held::Text(Symbol::WON),
+        earliest,
+        latest,
+    };
+    assert_eq!(record.cuts(), [cut]);
+}
+
+#[test]
+fn a_stage_that_a_status_contradicts_does_not_interrupt_its_run() {
+    // Lost from the second day on, whatever the stage is called; then so often that it is cut.
+    for days in [10, 200] {
+        let mut shelf = Shelf::default();
+        for time in 1..days {
+            let status = text(if time == 1 { "open" } else { "lost" });
+            shelf.say(&Said {
+                clock: at(time),
+                offset: 0,
+                values: vec![(STAGE, text("signed")), (STATUS, status)],
+            });
+        }
+        let expected = StatusRun {
+            status: Status::Lost,
+            since: Some(at(2)),
+            history_cut: days == 200,
+            reopened: None,
+        };
+        assert_eq!(shelf.run(), expected);
+    }
+}
+
+#[test]
+fn a_stage_says_its_status_also_when_it_is_cut_off() {
+    let mut shelf = Shelf::default();
+    for time in 1..200 {
+        let stage = if time == 1 { "signed" } else { "delivered" };
+        shelf.say(&Said {
+            clock: at(time),
+            offset: 0,
+            values: vec![(STAGE, text(stage))],
+        });
+    }
+    let expected = StatusRun {
+        status: Status::Won,
+        since: Some(at(1)),
+        history_cut: true,
+        reopened: None,
+    };
+    assert_eq!(shelf.run(), expected);
+}
+
+#[test]
+fn a_status_that_lost_a_tie_was_said_cut_or_not() {
+    // Won; then open and won at one clock, won having the last word; and won for long.
+    for days in [10, 200] {
+        let mut shelf = Shelf::with_statuses([(1, "won")].into_iter());
+        shelf.status(2, 1, "open");
+        shelf.status(2, 2, "won");
+        for time in 3..days {
+            shelf.status(time, 0, "won");
+        }
+        let run = shelf.run();
+        assert_eq!(
+            (run.since, run.reopened),
+            (Some(at(2)), Some(at(1))),
+            "{days}"
+        );
     }
 }
 

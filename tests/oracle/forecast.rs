@@ -134,16 +134,12 @@ impl<'e> Oracle<'e> {
                 cell.sum(0, deal.amount);
             });
         }
-        let mut statuses = self.statuses(id);
-        // Of what is said at one clock only the last counts.
-        statuses.reverse();
-        statuses.dedup_by_key(|said| said.0);
-        let closed = statuses.iter().filter(|said| said.3 != "open");
-        let first = closed.map(|said| said.0).min();
+        let statuses = self.statuses(id);
+        let mut closed = statuses.iter().filter(|said| said.2 != "open");
+        let first = closed.next().map(|said| said.0);
         let is_reopened = |first: &Clock| {
-            statuses
-                .iter()
-                .any(|said| said.3 == "open" && said.0 > *first)
+            let mut open = statuses.iter().filter(|said| said.2 == "open");
+            open.any(|said| said.0 > *first)
         };
         if let Some(first) = first.filter(is_reopened) {
             let again = When::Instant(first.0);

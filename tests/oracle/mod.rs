@@ -2,7 +2,8 @@
 //!
 //! It is written from the definitions, not from the pipeline: no record, link, ledger or
 //! contribution of the crate is used here, only its calendar, its sketch's bucket numbers and its
-//! reading of decimals and times. Histories are never cut here.
+//! reading of decimals and times. Histories are cut nowhere but in
+//! [`Oracle::remembered`], for what the definitions read from what is left of one.
 
 mod activities;
 mod cells;
@@ -122,6 +123,27 @@ impl<'e> Oracle<'e> {
         history
     }
 
+    /// What is left of a history: its greatest 64 clocks, and of every value before them the first
+    /// and the last.
+    fn remembered(&self, entity: &'e str, id: &'e str, field: &str) -> Vec<Said<'e>> {
+        let (cut, kept) = self.cut(entity, id, field);
+        let is_end = |said: &&Said<'e>| {
+            let same = || cut.iter().filter(|other| other.value == said.value);
+            same().all(|other| other.clock >= said.clock)
+                || same().all(|other| other.clock <= said.clock)
+        };
+        cut.iter().filter(is_end).chain(&kept).copied().collect()
+    }
+
+    /// A history in two: what is cut off it and its greatest 64 clocks.
+    fn cut(&self, entity: &'e str, id: &'e str, field: &str) -> (Vec<Said<'e>>, Vec<Said<'e>>) {
+        let history = self.history(entity, id, field);
+        let clocks: BTreeSet<Clock> = history.iter().map(|said| said.clock).collect();
+        let oldest = clocks.iter().rev().nth(63).copied();
+        let is_cut = |said: &Said<'e>| oldest.is_some_and(|oldest| said.clock < oldest);
+        history.into_iter().partition(is_cut)
+    }
+
     fn latest(&self, entity: &'e str, id: &'e str, field: &str) -> Option<&'e str> {
         self.history(entity, id, field).last()?.value
     }
@@ -178,24 +200,33 @@ impl<'e> Oracle<'e> {
         chain[chain.len() - 1]
     }
 
-    /// Every status a deal was said to have, oldest first.
-    fn statuses(&self, id: &'e str) -> Vec<(Clock, u8, u64, &'static str)> {
+    /// Every status a deal was said to have, oldest first. A stage says one where the source says
+    /// none at its clock; among statuses that were cut off it says none.
+    fn statuses(&self, id: &'e str) -> Vec<(Clock, u64, &'static str)> {
         let word = |text: &str| {
             ["won", "lost"]
                 .into_iter()
                 .find(|w| *w == text)
                 .unwrap_or("open")
         };
-        let mut asserted: Vec<(Clock, u8, u64, &'static str)> = Vec::new();
-        for s in self.history("deal", id, "stage") {
-            if let Some(status) = s.value.and_then(|stage| self.status_of_stage(stage)) {
-                asserted.push((s.clock, 0, s.origin, word(status)));
+        let statuses = self.history("deal", id, "status");
+        let (cut, _) = self.cut("deal", id, "status");
+        let is_contradicted = |clock: Clock| {
+            statuses.iter().any(|said| said.clock == clock)
+                || cut.iter().any(|said| said.clock <= clock)
+                    && cut.iter().any(|said| said.clock >= clock)
+        };
+        let mut asserted: Vec<(Clock, u64, &'static str)> = Vec::new();
+        for s in self.remembered("deal", id, "stage") {
+            let status = s.value.and_then(|stage| self.status_of_stage(stage));
+            if let Some(status) = status.filter(|_| !is_contradicted(s.clock)) {
+                asserted.push((s.clock, s.origin, word(status)));
             }
         }
         asserted.extend(
-            self.history("deal", id, "status")
+            statuses
                 .iter()
-                .map(|s| (s.clock, 1, s.origin, s.value.map_or("open", word))),
+                .map(|s| (s.clock, s.origin, s.value.map_or("open", word))),
         );
         asserted.sort();
         asserted
@@ -204,12 +235,12 @@ impl<'e> Oracle<'e> {
     /// A deal's status and the first clock of its last unbroken run.
     fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
         let asserted = self.statuses(id);
-        let Some(&(_, _, _, status)) = asserted.last() else {
+        let Some(&(_, _, status)) = asserted.last() else {
             return ("open", None);
         };
         let begin = asserted
             .iter()
-            .rposition(|s| s.3 != status)
+            .rposition(|s| s.2 != status)
             .map_or(0, |before| before + 1);
         (status, Some(asserted[begin].0))
     }
@@ -217,7 +248,7 @@ impl<'e> Oracle<'e> {
     /// The value of a history when a deal closed; the first one if there was none by then; today's
     /// for an open deal.
     fn credited(&self, id: &'e str, field: &str, closed: Option<When>) -> String {
-        let history = self.history("deal", id, field);
+        let history = self.remembered("deal", id, field);
         let by_then = match (self.definitions.spec.credit, closed) {
             (Credit::AtClose, Some(closed)) => {
                 let until = match closed {
