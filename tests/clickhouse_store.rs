@@ -1127,7 +1127,8 @@ async fn a_metric_has_views_where_the_epoch_counts_it_by_their_formula_and_nowhe
         catalogue
     };
     let spec = &kept.definitions.spec;
-    for version in [None, Some(2)] {
+    let other = versions(spec)["upsell"] + 1;
+    for version in [None, Some(other)] {
         views(&kept.clickhouse, spec, &without("upsell", version))
             .await
             .unwrap();
@@ -1138,9 +1139,11 @@ async fn a_metric_has_views_where_the_epoch_counts_it_by_their_formula_and_nowhe
         );
     }
     // A view of another version's formula stays as long as the epoch is counted by it.
-    let sql = "CREATE VIEW upsell_daily AS SELECT 1 AS old COMMENT 'dealpulse metric upsell 2'";
-    kept.clickhouse.execute("pretending", sql).await.unwrap();
-    views(&kept.clickhouse, spec, &without("upsell", Some(2)))
+    let sql = format!(
+        "CREATE VIEW upsell_daily AS SELECT 1 AS old COMMENT 'dealpulse metric upsell {other}'"
+    );
+    kept.clickhouse.execute("pretending", &sql).await.unwrap();
+    views(&kept.clickhouse, spec, &without("upsell", Some(other)))
         .await
         .unwrap();
     assert_eq!(kept.row("SELECT old FROM upsell_daily").await, ["1"]);
