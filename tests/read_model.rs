@@ -588,6 +588,7 @@ async fn of_new_rows_those_are_left_out_that_were_seen_or_are_of_no_window() {
     let versions = async |seen: &[(Home, u64)], is_reach_known: bool| {
         let new = NewRows {
             after: 0,
+            newest: 0,
             seen,
             panes: is_reach_known.then(|| {
                 vec![PaneRange {
@@ -616,6 +617,9 @@ async fn of_new_rows_those_are_left_out_that_were_seen_or_are_of_no_window() {
     let seen = [(0, 10), (7, 30)];
     assert_eq!(versions(&seen, false).await, [20, 21, 22, 23, 25, 31]);
     assert_eq!(versions(&seen, true).await, [20, 23, 25, 31]);
+    // Where all are left out, the newest of them is named all the same.
+    let all: [(Home, u64); 3] = [(0, 30), (1, 30), (7, 40)];
+    assert!(versions(&all, true).await.is_empty());
     // Where a row may come from another server later, what was flushed may not have been seen.
     run("RENAME TABLE rollups TO elsewhere").await;
     run("CREATE TABLE rollups AS elsewhere ENGINE = Merge(currentDatabase(), 'elsewhere')").await;

@@ -127,9 +127,9 @@ impl ClickHouse {
     }
 
     /// Hands over the rows of an epoch that are new to a reader, as [`ClickHouse::rollup_rows`]
-    /// does. Returns when ClickHouse took the newest row of the epoch (µs by its clock) if that was
-    /// later than asked for, be it left out or not: there is nothing before it that the reader has
-    /// to ask for again, apart from rows that come late. 0 if there is none.
+    /// does. Returns when ClickHouse took the newest of them (µs by its clock), or if there is
+    /// none, the newest that was left out and is later than asked for: there is nothing before it
+    /// that the reader has to ask for again, apart from rows that come late. 0 if there is neither.
     ///
     /// # Errors
     /// As [`ClickHouse::rollup_rows`].
@@ -139,21 +139,11 @@ impl ClickHouse {
         new: &NewRows<'_>,
         take: &mut (dyn FnMut(RollupRow<'_>) + Send),
     ) -> Result<i64, OutsideError> {
-        let mut condition = format!(
+        let is_later = format!(
             "epoch = {epoch} AND written_at > fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
             new.after
         );
-        // Asked for first: what is taken after that is newer.
-        let newest = format!(
-            "SELECT toUnixTimestamp64Micro(max(written_at)) FROM rollups PREWHERE {condition}"
-        );
-        let newest = self.rows("asking for the newest row", &newest, |r| {
-            Ok(i64::from_le_bytes(r.fixed()?))
-        });
-        let newest = newest.await?.pop().unwrap_or(0);
-        if newest == 0 {
-            return Ok(0);
-        }
+        let mut condition = is_later.clone();
         if !new.seen.is_empty() && !self.is_replicated().await? {
             let (shards, offsets): (Vec<Home>, Vec<u64>) = new.seen.iter().copied().unzip();
             condition += &format!(
@@ -166,8 +156,27 @@ impl ClickHouse {
                 .map(|range| format!(" OR {}", is_pane_of(range)));
             condition += &format!(" AND (grain = 'undated'{})", ranges.collect::<String>());
         }
-        self.rows_where(&condition, take).await?;
-        Ok(newest)
+        let mut newest = 0;
+        let mut read = |row: RollupRow<'_>| {
+            newest = row.written_at.max(newest);
+            take(row);
+        };
+        self.rows_where(&condition, &mut read).await?;
+        if newest > 0 {
+            return Ok(newest);
+        }
+        let left_out = format!(
+            "SELECT toUnixTimestamp64Micro(max(written_at)) FROM rollups PREWHERE {is_later}"
+        );
+        let left_out = self.rows("asking for the newest row", &left_out, |r| {
+            Ok(i64::from_le_bytes(r.fixed()?))
+        });
+        let left_out = left_out.await?.pop().unwrap_or(0);
+        if left_out > new.newest {
+            // Some that are not left out may have come before it meanwhile.
+            self.rows_where(&condition, take).await?;
+        }
+        Ok(left_out)
     }
 
     /// True if an acknowledged row may not be seen yet, since it is read where it was not written:
@@ -285,6 +294,8 @@ fn is_pane_of(range: &PaneRange) -> String {
 pub struct NewRows<'a> {
     /// Those that ClickHouse took later than this (µs by its clock).
     pub after: i64,
+    /// When ClickHouse took the newest row that the reader knows of.
+    pub newest: i64,
     /// By shard an offset that it was flushed to before the reader's last reading. A row of a
     /// version up to it was written before, or says what such a row said; where rows are read on
     /// the server that acknowledged them, the last reading had them all, and they are left out.

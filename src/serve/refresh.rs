@@ -479,6 +479,7 @@ impl Held {
         };
         let new = NewRows {
             after,
+            newest: self.newest,
             seen: &self.flushed,
             // The cells of a comparison have a reach of their own.
             panes: also.is_none().then(|| self.cells.reach().panes()),
