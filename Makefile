@@ -13,6 +13,7 @@ include mk/prometheus.mk
 include mk/grafana.mk
 include mk/deploy.mk
 include mk/fuzz.mk
+include mk/pgo.mk
 
 # Cargo names its own target directory; CARGO_TARGET_DIR is not changed, and cargo runs the binary so that its path need not be known.
 CARGO ?= cargo
