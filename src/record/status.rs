@@ -145,10 +145,16 @@ fn said(record: &Record, fields: StatusFields, compiled: &CompiledDefinitions) -
     all
 }
 
-/// When a deal was first closed, if it was said to be open later.
+/// When a deal was first closed, if it was said to be open later. Of what is said at one clock only
+/// the last counts: the rest never was.
 fn reopened(said: &[Said<Status>]) -> Option<Clock> {
-    let first = said.iter().find(|said| said.value != Status::Open)?.clock;
-    let mut open = said.iter().filter(|said| said.value == Status::Open);
+    let is_last = |at: usize| {
+        let next = said.get(at + 1);
+        next.is_none_or(|next| next.clock != said[at].clock)
+    };
+    let counting = || (0..said.len()).filter(|at| is_last(*at)).map(|at| said[at]);
+    let first = counting().find(|said| said.value != Status::Open)?.clock;
+    let mut open = counting().filter(|said| said.value == Status::Open);
     open.any(|said| said.clock > first).then_some(first)
 }
 

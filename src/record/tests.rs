@@ -524,21 +524,18 @@ fn a_stage_says_its_status_also_when_it_is_cut_off() {
 }
 
 #[test]
-fn a_status_that_lost_a_tie_was_said_cut_or_not() {
-    // Won; then open and won at one clock, won having the last word; and won for long.
-    for days in [10, 200] {
-        let mut shelf = Shelf::with_statuses([(1, "won")].into_iter());
-        shelf.status(2, 1, "open");
-        shelf.status(2, 2, "won");
-        for time in 3..days {
-            shelf.status(time, 0, "won");
+fn a_status_that_lost_a_tie_never_closed_a_deal_cut_or_not() {
+    // Won and open at one clock, open having the last word; open once more, and lost for long.
+    for days in [20, 200] {
+        let mut shelf = Shelf::default();
+        shelf.status(5, 1, "won");
+        shelf.status(5, 2, "open");
+        shelf.status(9, 0, "open");
+        for time in 10..days {
+            shelf.status(time, 0, "lost");
         }
         let run = shelf.run();
-        assert_eq!(
-            (run.since, run.reopened),
-            (Some(at(2)), Some(at(1))),
-            "{days}"
-        );
+        assert_eq!((run.since, run.reopened), (Some(at(10)), None), "{days}");
     }
 }
 

@@ -134,7 +134,11 @@ impl<'e> Oracle<'e> {
                 cell.sum(0, deal.amount);
             });
         }
-        let statuses = self.statuses(id);
+        let mut statuses = self.statuses(id, &self.remembered("deal", id, "status"));
+        // Of what is said at one clock only the last counts.
+        statuses.reverse();
+        statuses.dedup_by_key(|said| said.0);
+        statuses.reverse();
         let mut closed = statuses.iter().filter(|said| said.2 != "open");
         let first = closed.next().map(|said| said.0);
         let is_reopened = |first: &Clock| {

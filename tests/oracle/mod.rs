@@ -201,8 +201,9 @@ impl<'e> Oracle<'e> {
     }
 
     /// Every status a deal was said to have, oldest first. A stage says one where the source says
-    /// none at its clock; among statuses that were cut off it says none.
-    fn statuses(&self, id: &'e str) -> Vec<(Clock, u64, &'static str)> {
+    /// none at its clock; among statuses that were cut off it says none. `said` is what is looked at
+    /// of the statuses that were said themselves.
+    fn statuses(&self, id: &'e str, said: &[Said<'e>]) -> Vec<(Clock, u64, &'static str)> {
         let word = |text: &str| {
             ["won", "lost"]
                 .into_iter()
@@ -224,8 +225,7 @@ impl<'e> Oracle<'e> {
             }
         }
         asserted.extend(
-            statuses
-                .iter()
+            said.iter()
                 .map(|s| (s.clock, s.origin, s.value.map_or("open", word))),
         );
         asserted.sort();
@@ -234,7 +234,7 @@ impl<'e> Oracle<'e> {
 
     /// A deal's status and the first clock of its last unbroken run.
     fn status(&self, id: &'e str) -> (&'static str, Option<Clock>) {
-        let asserted = self.statuses(id);
+        let asserted = self.statuses(id, &self.history("deal", id, "status"));
         let Some(&(_, _, status)) = asserted.last() else {
             return ("open", None);
         };
