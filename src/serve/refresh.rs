@@ -484,19 +484,18 @@ impl Held {
             // The cells of a comparison have a reach of their own.
             panes: also.is_none().then(|| self.cells.reach().panes()),
         };
-        let mut newest = self.newest;
         let cells = &mut self.cells;
         let mut take = |row: RollupRow<'_>| {
-            newest = newest.max(row.written_at);
             if let Some(other) = &mut also {
-                other.newest = other.newest.max(row.written_at);
                 other.cells.put(&row);
             }
             cells.put(&row);
         };
-        let newest_there = source.new_rows(epoch, &new, &mut take).await?;
-        newest = newest.max(newest_there);
+        let newest = source.new_rows(epoch, &new, &mut take).await?;
         // Only now: rows of a reading that failed are read again.
+        if let Some(other) = also {
+            other.newest = other.newest.max(newest);
+        }
         if newest > self.newest {
             self.newest = newest;
             self.newest_seen_at = Instant::now();
