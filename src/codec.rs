@@ -12,7 +12,7 @@ pub struct Damaged {
 }
 
 /// Appends to a buffer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Writer {
     /// What was written so far.
     pub bytes: Vec<u8>,

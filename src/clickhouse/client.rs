@@ -273,6 +273,25 @@ impl ClickHouse {
         insert.end().await
     }
 
+    /// Inserts blocks of columns. The blocks before are on their way meanwhile. Acknowledged when it
+    /// returns.
+    ///
+    /// # Errors
+    /// As [`ClickHouse::execute`].
+    pub(super) async fn insert_blocks(
+        &self,
+        table: &str,
+        columns: &str,
+        blocks: impl Iterator<Item = Vec<u8>> + Send,
+    ) -> Result<(), OutsideError> {
+        let into = format!("{table} ({columns}) FORMAT Native");
+        let mut insert = self.begin_insert(&[], table, &into);
+        for block in blocks {
+            insert.send(block).await?;
+        }
+        insert.end().await
+    }
+
     /// Begins an insert into the table and columns, in the format, that `into` names.
     fn begin_insert(&self, settings: &[(&str, &str)], table: &str, into: &str) -> BegunInsert {
         let mut client = self.client.clone().with_database(&self.database);

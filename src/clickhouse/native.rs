@@ -2,6 +2,7 @@
 //! rows.
 
 use crate::codec::{Damaged, Reader, Writer};
+use crate::shard::CellBlock;
 use crate::shard::columns::{Column, Kind};
 
 /// How many rows a block holds at most, and how many bytes: enough that its columns are long, and
@@ -151,6 +152,35 @@ impl Block {
         (self.rows, self.bytes) = (0, 0);
         block.bytes
     }
+}
+
+/// The bytes that a block of cells is inserted as. In front of its columns are some that have one
+/// value in all rows.
+pub fn of_cells(constant: &[(&'static str, Kind, &[u8])], cells: &CellBlock) -> Vec<u8> {
+    let (rows, columns) = (cells.len(), cells.columns());
+    let pieces = columns.iter().flat_map(|column| &column.pieces);
+    let constants = constant.iter().map(|(.., value)| value.len());
+    // Names and dictionaries are short.
+    let room =
+        pieces.map(|piece| piece.len()).sum::<usize>() + rows * constants.sum::<usize>() + 4_096;
+    let mut block = Writer {
+        bytes: Vec::with_capacity(room),
+    };
+    block.number((constant.len() + columns.len()) as u64);
+    block.number(rows as u64);
+    for (name, kind, value) in constant {
+        block.text(name);
+        block.text(&kind.to_string());
+        (0..rows).for_each(|_| block.bytes.extend_from_slice(value));
+    }
+    for (name, mut column) in CellBlock::COLUMNS.iter().zip(columns) {
+        block.text(name);
+        block.text(&column.kind);
+        block.bytes.append(&mut column.head);
+        let pieces = column.pieces.iter();
+        pieces.for_each(|piece| block.bytes.extend_from_slice(piece));
+    }
+    block.bytes
 }
 
 /// A column of a block that came from ClickHouse, read a row at a time.

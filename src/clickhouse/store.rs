@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::native::{Received, received};
+use super::native::{self, Received, received};
 use super::rowbinary::{array, cell, pane};
 use super::{ClickHouse, epochs};
 use crate::codec::{Damaged, Reader, Writer};
@@ -12,7 +12,7 @@ use crate::pipeline::{
 };
 use crate::record::{Entity, Home};
 use crate::shard::columns::{Column, Columns, Kind, SHOWN};
-use crate::shard::{CellRows, ChangeRow, LinkRow, RecordRow};
+use crate::shard::{CellBlock, CellRows, ChangeRow, LinkRow, RecordRow};
 
 /// Every entity with the table of its facts.
 pub fn fact_tables() -> impl Iterator<Item = (Entity, &'static str)> {
@@ -66,79 +66,43 @@ impl ClickHouse {
         Ok(rows)
     }
 
-    /// Inserts cells into one of their tables, which may have columns of its own in front.
-    async fn insert_cell_rows(
+    /// Inserts blocks of cells into one of their tables, which may have columns of its own in front.
+    async fn insert_cell_blocks(
         &self,
         table: &str,
-        own: &[(&'static str, Kind)],
-        rows: impl Iterator<Item = InsertedCell<'_>> + Send,
+        own: &str,
+        blocks: impl Iterator<Item = Vec<u8>> + Send,
     ) -> Result<(), OutsideError> {
-        let of_block = [("shard", Kind::U32), ("version", Kind::U64)];
-        let columns = [own, &of_block, &CellRows::COLUMNS].concat();
-        let write = |writer: &mut Writer, row: InsertedCell<'_>| {
-            if let Some(hour) = row.hour {
-                writer.fixed(hour.to_le_bytes());
-            }
-            writer.fixed(row.shard.to_le_bytes());
-            writer.fixed(row.version.to_le_bytes());
-            writer.bytes.extend_from_slice(row.bytes);
-        };
-        self.insert_columns(table, named(&columns), rows, write)
-            .await
+        let columns = CellBlock::COLUMNS.join(", ");
+        let columns = format!("{own}epoch, shard, version, {columns}");
+        self.insert_blocks(table, &columns, blocks).await
     }
 }
 
-/// A row of cells to be inserted.
-struct InsertedCell<'r> {
-    /// The hour (s) that it is the state of; only of the state of hours.
-    hour: Option<u32>,
-    /// Who writes it.
-    shard: Home,
-    /// The offset it is the value at.
-    version: u64,
-    /// The columns [`CellRows::COLUMNS`].
-    bytes: &'r [u8],
+/// Cells of a shard at a version as blocks to be inserted, with further columns in front.
+fn cell_blocks<const N: usize>(
+    own: [(&'static str, Kind, [u8; 4]); N],
+    cells: &Row<CellRows>,
+) -> impl Iterator<Item = Vec<u8>> + Send {
+    let (shard, version) = (cells.shard.to_le_bytes(), cells.version.to_le_bytes());
+    cells.row.blocks().iter().map(move |block| {
+        let epoch = block.epoch().to_le_bytes();
+        let own = own
+            .iter()
+            .map(|(name, kind, value)| (*name, *kind, &value[..]));
+        let mut constant: Vec<(&'static str, Kind, &[u8])> = own.collect();
+        constant.push(("epoch", Kind::U32, &epoch));
+        constant.push(("shard", Kind::U32, &shard));
+        constant.push(("version", Kind::U64, &version));
+        native::of_cells(&constant, block)
+    })
 }
 
 /// The partitions that rows of cells are in.
 fn partitions(blocks: &[Row<CellRows>]) -> Vec<(u32, i32)> {
-    let blocks = blocks.iter().map(|block| &block.row);
-    let of_rows = blocks.flat_map(|rows| (0..rows.len()).map(|row| rows.partition(row)));
-    let partitions: BTreeSet<(u32, i32)> = of_rows.collect();
+    let blocks = blocks.iter().flat_map(|rows| rows.row.blocks());
+    let partitions: BTreeSet<(u32, i32)> = blocks.flat_map(CellBlock::partitions).collect();
     partitions.into_iter().collect()
-}
-
-/// Cells as rows to be inserted: those of the partitions that are chosen, or all.
-fn cells<'r>(
-    blocks: &'r [Row<CellRows>],
-    chosen: Option<&'r [(u32, i32)]>,
-) -> impl Iterator<Item = InsertedCell<'r>> + Send {
-    blocks.iter().flat_map(move |block| {
-        let is_chosen = move |row| {
-            chosen.is_none_or(|chosen| chosen.binary_search(&block.row.partition(row)).is_ok())
-        };
-        let rows = block.row.iter().enumerate();
-        let rows = rows.filter(move |(row, _)| is_chosen(*row));
-        rows.map(|(_, bytes)| InsertedCell {
-            hour: None,
-            shard: block.shard,
-            version: block.version,
-            bytes,
-        })
-    })
-}
-
-/// The same of the state of hours.
-fn hourly_cells(blocks: &[HourlyRows]) -> impl Iterator<Item = InsertedCell<'_>> + Send {
-    blocks.iter().flat_map(|HourlyRows { hour, cells }| {
-        cells.row.iter().map(|bytes| InsertedCell {
-            // A DateTime column takes the nearest it can hold.
-            hour: Some((*hour).clamp(0, i64::from(u32::MAX)) as u32),
-            shard: cells.shard,
-            version: cells.version,
-            bytes,
-        })
-    })
 }
 
 fn named(columns: &[(&'static str, Kind)]) -> Vec<Column> {
@@ -303,18 +267,32 @@ impl Store for ClickHouse {
     }
 
     async fn insert_cells(&self, blocks: &[Row<CellRows>]) -> Result<(), OutsideError> {
+        let insert = async |blocks: &[Row<CellRows>]| {
+            let blocks = blocks.iter().flat_map(|cells| cell_blocks([], cells));
+            self.insert_cell_blocks("rollups", "", blocks).await
+        };
         let partitions = partitions(blocks);
+        if partitions.len() <= PARTITIONS {
+            return insert(blocks).await;
+        }
         for some in partitions.chunks(PARTITIONS) {
-            let chosen = (some.len() < partitions.len()).then_some(some);
-            self.insert_cell_rows("rollups", &[], cells(blocks, chosen))
-                .await?;
+            let of_them = |cells: &Row<CellRows>| Row {
+                row: cells.row.of_partitions(some),
+                ..*cells
+            };
+            let of_them: Vec<Row<CellRows>> = blocks.iter().map(of_them).collect();
+            insert(&of_them).await?;
         }
         Ok(())
     }
 
     async fn insert_hourly(&self, blocks: &[HourlyRows]) -> Result<(), OutsideError> {
-        self.insert_cell_rows("hourly", &[("hour", Kind::U32)], hourly_cells(blocks))
-            .await
+        let blocks = blocks.iter().flat_map(|HourlyRows { hour, cells }| {
+            // A DateTime column takes the nearest it can hold.
+            let hour = (*hour).clamp(0, i64::from(u32::MAX)) as u32;
+            cell_blocks([("hour", Kind::U32, hour.to_le_bytes())], cells)
+        });
+        self.insert_cell_blocks("hourly", "hour, ", blocks).await
     }
 
     async fn insert_changes(

@@ -327,53 +327,77 @@ impl Order {
 /// the metric's, and a number, such as an instant or a month; the least, the greatest and the
 /// number of distinct ones are found without looking at the links.
 #[derive(Debug, Clone, Default)]
-pub struct Marks(Sorted<(Mark, u32)>);
+pub struct Marks(Sorted<Marked>);
 
 /// A slot and a number.
 pub type Mark = (u16, i64);
 
+/// A mark and how many links set it.
+#[derive(Debug, Clone, Copy)]
+struct Marked {
+    number: i64,
+    count: u32,
+    slot: u16,
+}
+
+impl Marked {
+    fn mark(&self) -> Mark {
+        (self.slot, self.number)
+    }
+}
+
 impl Marks {
     /// The least number of a slot.
     pub fn least(&self, slot: u16) -> Option<i64> {
-        let first = self
-            .0
-            .from(|(mark, _)| mark.cmp(&(slot, i64::MIN)))
-            .next()?;
-        (first.0.0 == slot).then_some(first.0.1)
+        let mut from = self.0.from(|marked| marked.mark().cmp(&(slot, i64::MIN)));
+        from.next()
+            .filter(|first| first.slot == slot)
+            .map(|first| first.number)
     }
 
     /// The greatest number of a slot.
     pub fn greatest(&self, slot: u16) -> Option<i64> {
-        let last = self.0.before(|(mark, _)| {
+        let mut before = self.0.before(|marked| {
             // Nothing of the slot lies after what is looked for.
-            if mark.0 <= slot {
+            if marked.slot <= slot {
                 Ordering::Less
             } else {
                 Ordering::Greater
             }
         });
-        let last = last.into_iter().next()?;
-        (last.0.0 == slot).then_some(last.0.1)
+        before
+            .next()
+            .filter(|last| last.slot == slot)
+            .map(|last| last.number)
     }
 
     /// The distinct numbers of a slot, in order.
     pub fn distinct(&self, slot: u16) -> impl Iterator<Item = i64> {
-        let from = self.0.from(move |(mark, _)| mark.cmp(&(slot, i64::MIN)));
-        from.take_while(move |(mark, _)| mark.0 == slot)
-            .map(|(mark, _)| mark.1)
+        let from = self
+            .0
+            .from(move |marked| marked.mark().cmp(&(slot, i64::MIN)));
+        from.take_while(move |marked| marked.slot == slot)
+            .map(|marked| marked.number)
     }
 
     /// Sets a mark `by` times, or takes it back.
     pub fn add(&mut self, mark: Mark, by: i64) {
-        let probe = |(known, _): &(Mark, u32)| known.cmp(&mark);
+        let probe = |known: &Marked| known.mark().cmp(&mark);
         let known = if by > 0 {
-            self.0.insert((mark, by as u32), probe)
+            let (slot, number) = mark;
+            let count = by as u32;
+            let marked = Marked {
+                number,
+                count,
+                slot,
+            };
+            self.0.insert(marked, probe)
         } else {
             self.0.get_mut(probe)
         };
-        if let Some((_, count)) = known {
-            *count = (i64::from(*count) + by).max(0) as u32;
-            if *count == 0 {
+        if let Some(known) = known {
+            known.count = (i64::from(known.count) + by).max(0) as u32;
+            if known.count == 0 {
                 self.0.remove(probe);
             }
         }

@@ -8,8 +8,9 @@ use crate::symbol::Symbol;
 /// it is of, such as a currency.
 pub type TotalKey = (u16, i64, Symbol);
 
-/// A total and how many links are in it.
+/// A total and how many links are in it. Packed, as a sum aligned by itself would cost eight bytes.
 #[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(8))]
 struct Total {
     key: TotalKey,
     sum: i128,

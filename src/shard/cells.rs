@@ -54,19 +54,9 @@ impl Cells {
         self.pools.iter().map(Pool::touched).sum()
     }
 
-    /// About how many bytes their rows take, rather more than less.
-    pub fn touched_bytes(&self) -> usize {
-        let of_pool = |pool: &Pool| pool.touched() * pool.row_bytes();
-        self.pools.iter().map(of_pool).sum()
-    }
-
-    /// How many cells [`Cells::take_this_hour`] hands over, and about how many bytes their rows
-    /// take.
-    pub fn touched_this_hour(&self) -> (usize, usize) {
-        self.pools.iter().fold((0, 0), |(rows, bytes), pool| {
-            let more = pool.touched_this_hour();
-            (rows + more, bytes + more * pool.row_bytes())
-        })
+    /// How many cells [`Cells::take_this_hour`] hands over.
+    pub fn touched_this_hour(&self) -> usize {
+        self.pools.iter().map(Pool::touched_this_hour).sum()
     }
 
     /// Hands over every cell, zeros too, that was touched since the last time, of the rollups whose

@@ -101,6 +101,28 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The values of a column in ClickHouse's Native format.
+#[derive(Debug)]
+pub struct ColumnBytes<'a> {
+    /// The name of its type.
+    pub kind: String,
+    /// What comes first.
+    pub head: Vec<u8>,
+    /// What follows, piece by piece.
+    pub pieces: Vec<&'a [u8]>,
+}
+
+impl<'a> ColumnBytes<'a> {
+    /// A column with nothing before its pieces.
+    pub fn new(kind: Kind, pieces: Vec<&'a [u8]>) -> Self {
+        ColumnBytes {
+            kind: kind.to_string(),
+            head: Vec::new(),
+            pieces,
+        }
+    }
+}
+
 /// Writes columns.
 pub trait Columns {
     /// Nullable(T).

@@ -426,21 +426,19 @@ impl Ledger {
     /// kept of every hour.
     pub(super) fn take_this_hour(&mut self, symbols: &Symbols, rows: &mut CellRows) {
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
-        let (more, bytes) = self.cells.touched_this_hour();
-        rows.reserve(more, bytes);
-        self.cells.take_this_hour(|key, cell| {
-            rows.push(epoch, &key, &cell, catalogue, symbols);
-        });
+        let expected = self.cells.touched_this_hour();
+        let mut rows = rows.write(epoch, expected, (catalogue, symbols));
+        self.cells
+            .take_this_hour(|key, cell| rows.push(&key, &cell));
     }
 
     pub(super) fn take_touched(&mut self, symbols: &Symbols, touched: &mut Touched) {
         self.tombstoned = 0;
         let (epoch, catalogue) = (self.epoch, &*self.catalogue);
-        let (rows, bytes) = (self.cells.touched(), self.cells.touched_bytes());
-        touched.cells.reserve(rows, bytes);
-        self.cells.take_touched(|key, cell| {
-            touched.cells.push(epoch, &key, &cell, catalogue, symbols);
-        });
+        let expected = self.cells.touched();
+        let mut rows = touched.cells.write(epoch, expected, (catalogue, symbols));
+        self.cells.take_touched(|key, cell| rows.push(&key, &cell));
+        drop(rows);
         for (target, sender) in std::mem::take(&mut self.touched_links) {
             if let Some(link) = self.inbox(target).get(sender) {
                 touched

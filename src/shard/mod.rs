@@ -8,6 +8,7 @@ mod cell_rows;
 mod cells;
 mod changes;
 pub mod columns;
+mod dictionary;
 mod difference;
 mod fold;
 mod fold_input;
@@ -20,7 +21,7 @@ mod rows;
 
 use std::sync::Arc;
 
-pub use cell_rows::{CellRow, CellRows};
+pub use cell_rows::{CellBlock, CellRow, CellRows};
 use changes::Noted;
 pub use fold::Unfolded;
 pub use ledger::Ledger;

@@ -11,9 +11,6 @@ use crate::window::{Calendar, CellKey};
 /// So many cells are allocated at once, so that growing copies none.
 const CHUNK: usize = 128;
 
-/// Bytes of what is written of a cell besides its numbers: names and values, mostly shorter.
-const ROW: usize = 80;
-
 /// The cells of one rollup.
 #[derive(Default)]
 pub(super) struct Pool {
@@ -253,11 +250,6 @@ impl Pool {
     /// How many cells were touched since their state of the hour was taken, if it is kept.
     pub fn touched_this_hour(&self) -> usize {
         self.this_hour.as_ref().map_or(0, Vec::len)
-    }
-
-    /// About how many bytes a cell's row takes.
-    pub fn row_bytes(&self) -> usize {
-        ROW + 8 * self.layout.counts + 16 * self.layout.sums
     }
 
     /// Hands over the cells touched since the last time, if their state is kept of every hour.
