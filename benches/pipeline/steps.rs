@@ -62,6 +62,16 @@ pub fn generated(deals: u64) -> Vec<GeneratedEvent> {
     Generator::new(config).collect()
 }
 
+/// Leaves the events of leads, deals and accounts, the kinds of records that the goals were set with.
+pub fn retain_first_entities(events: &mut Vec<GeneratedEvent>) {
+    events.retain(|event| {
+        let text = String::from_utf8_lossy(&event.payload);
+        ["lead", "deal", "account"]
+            .map(|kind| text.contains(&format!(r#""type":"crm.{kind}."#)))
+            .contains(&true)
+    });
+}
+
 /// Decodes events; `first` is the offset of the first.
 pub fn decode(events: &[GeneratedEvent], first: usize) -> Vec<Assertion<'_>> {
     let mut assertions = Vec::with_capacity(events.len());

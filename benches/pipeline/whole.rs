@@ -29,17 +29,31 @@ pub fn measure(sizes: Sizes, table: &mut Table) {
         name: "deal",
         cpu: [Goal::AtMost(6.5), Goal::AtMost(4.5)],
         resident: [Goal::None; 2],
+        in_all: Goal::None,
     };
     let events = deals::workload(sizes.events.div_ceil(EVENTS_A_DEAL), EVENTS_A_DEAL);
-    runtime.block_on(run(deals, events, table));
+    runtime.block_on(run(&deals, events, &[ALL, FIVE], table));
     let generated = Workload {
         name: "generated",
         cpu: [Goal::None; 2],
         resident: [Goal::AtMost(1.5), Goal::AtMost(1.3)],
+        in_all: Goal::None,
     };
-    let events = steps::generated(sizes.generated_whole);
-    runtime.block_on(run(generated, events, table));
+    let mut events = steps::generated(sizes.generated_whole);
+    runtime.block_on(run(&generated, events.clone(), &[ALL, FIVE], table));
+    let first = Workload {
+        name: "leads, deals and accounts",
+        in_all: Goal::AtMost(250.0),
+        ..generated
+    };
+    steps::retain_first_entities(&mut events);
+    runtime.block_on(run(&first, events, &[FIVE], table));
 }
+
+/// A choice of metrics: a short name, what it is, and the names of its metrics if it is not all.
+type Metrics = (&'static str, &'static str, Option<&'static [&'static str]>);
+const ALL: Metrics = ("all", "all metrics", None);
+const FIVE: Metrics = ("five", "the first five metrics", Some(steps::FIRST_METRICS));
 
 /// A workload, and the goals that were set with it.
 struct Workload {
@@ -48,20 +62,24 @@ struct Workload {
     cpu: [Goal; 2],
     /// Resident memory against the state: after all is folded, and after a restart.
     resident: [Goal; 2],
+    /// Resident memory by itself (MiB), both times.
+    in_all: Goal,
 }
 
-/// Runs a workload through the pipeline, with all metrics and with the first five.
-async fn run(workload: Workload, events: Vec<GeneratedEvent>, table: &mut Table) {
+/// Runs a workload through the pipeline with each choice of metrics.
+async fn run(
+    workload: &Workload,
+    events: Vec<GeneratedEvent>,
+    choices: &[Metrics],
+    table: &mut Table,
+) {
     let kafka = Kafka::start().await;
     kafka.create_topic(TOPIC, PARTITIONS as i32, &[]).await;
     let messages = events.iter().map(|event| (&event.key, &event.payload));
     kafka.produce(TOPIC, None, messages).await;
     let count = events.len() as f64;
     drop(events);
-    for (name, of, metrics) in [
-        ("all", "all metrics", None),
-        ("five", "the first five metrics", Some(steps::FIRST_METRICS)),
-    ] {
+    for (name, of, metrics) in choices.iter().copied() {
         let engine = blocking(|| clickhouse::spawn(None)).await;
         let setup = Setup {
             shards: PARTITIONS,
@@ -74,7 +92,7 @@ async fn run(workload: Workload, events: Vec<GeneratedEvent>, table: &mut Table)
             "whole pipeline, real Kafka, {PARTITIONS} partitions, {count} events of the {} workload, {of}",
             workload.name
         ));
-        run_once(&setup, &workload, engine.pid(), count, table).await;
+        run_once(&setup, workload, engine.pid(), count, table).await;
         blocking(move || drop(engine)).await;
     }
 }
@@ -82,7 +100,7 @@ async fn run(workload: Workload, events: Vec<GeneratedEvent>, table: &mut Table)
 /// Runs all events through the pipeline of a setup, and starts it again.
 async fn run_once(setup: &Setup, workload: &Workload, engine: u32, count: f64, table: &mut Table) {
     let [goal, engine_goal] = workload.cpu;
-    let [goal_after, goal_restarted] = workload.resident;
+    let [goal_after, goal_restarted] = workload.resident.map(|goal| [workload.in_all, goal]);
     let name = format!("{}, {}", workload.name, setup.name);
     let millions = count / 1e6;
     let engine_at_first = process::cpu(engine);
@@ -166,7 +184,12 @@ async fn run_once(setup: &Setup, workload: &Workload, engine: u32, count: f64, t
 }
 
 /// Prints what is resident, by itself and against the state, whose size is returned.
-async fn memory(running: &Pipeline, when: &str, goal: Goal, table: &mut Table) -> f64 {
+async fn memory(
+    running: &Pipeline,
+    when: &str,
+    [in_all, goal]: [Goal; 2],
+    table: &mut Table,
+) -> f64 {
     let resident = running.resident() as f64;
     tokio::time::sleep(GAUGE).await;
     let (state, later) = (state(running), running.resident() as f64);
@@ -174,7 +197,7 @@ async fn memory(running: &Pipeline, when: &str, goal: Goal, table: &mut Table) -
         &format!("resident memory {when}"),
         resident / MIB,
         "MiB",
-        Goal::None,
+        in_all,
     );
     table.add("  16 s later", later / MIB, "MiB", Goal::None);
     table.add("  dealpulse_state_bytes", state / MIB, "MiB", Goal::None);

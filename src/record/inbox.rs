@@ -281,30 +281,31 @@ impl Inbox {
         }
     }
 
-    /// Bytes it holds outside its own struct.
-    pub fn heap_bytes(&self) -> usize {
+    /// Bytes its links take outside its own struct.
+    pub fn link_bytes(&self) -> usize {
         let spilled = if self.links.spilled() {
             self.links.capacity() * size_of::<Received>()
         } else {
             0
         };
-        let texts = self
-            .links()
-            .map(|(_, link)| link.heap_bytes())
-            .sum::<usize>();
-        let kept = self.kept.as_ref().map_or(0, |kept| {
-            let totals = kept.totals.as_ref();
-            size_of::<Kept>()
-                + kept.marks.0.heap_bytes()
-                + totals.map_or(0, |totals| size_of::<Totals>() + totals.heap_bytes())
-        });
-        let order = self.order().map_or(0, |order| {
+        let contents = self.links().map(|(_, link)| link.heap_bytes());
+        spilled + contents.sum::<usize>()
+    }
+
+    /// Bytes taken by what is kept of its links.
+    pub fn kept_bytes(&self) -> usize {
+        let Some(kept) = &self.kept else { return 0 };
+        let totals = kept
+            .totals
+            .as_ref()
+            .map_or(0, |totals| size_of::<Totals>() + totals.heap_bytes());
+        let order = kept.order.as_ref().map_or(0, |order| {
             size_of::<Order>() + order.by_time.heap_bytes() + order.by_group.heap_bytes()
         });
-        let many = self.many().map_or(0, |many| {
+        let many = kept.many.as_ref().map_or(0, |many| {
             size_of::<Many>() + many.by_sender.capacity() * 5 + many.members.capacity() * 4
         });
-        spilled + texts + kept + order + many
+        size_of::<Kept>() + kept.marks.0.heap_bytes() + totals + order + many
     }
 }
 

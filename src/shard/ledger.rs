@@ -479,6 +479,11 @@ impl Ledger {
     pub fn link_bytes(&self) -> usize {
         let queued = self.outbox.capacity() * (size_of::<((Key, Key), Option<Link>)>() + 1)
             + self.touched_links.capacity() * (size_of::<(Key, Key)>() + 1);
-        self.inboxes.bytes() + queued
+        self.inboxes.link_bytes() + queued
+    }
+
+    /// Bytes taken by what is kept of a record's links beside them: sums, marks and their order.
+    pub fn kept_bytes(&self) -> usize {
+        self.inboxes.kept_bytes()
     }
 }

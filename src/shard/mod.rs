@@ -327,7 +327,7 @@ impl Shard {
             + self.symbols.bytes()
             + self.references.bytes()
             + of_epochs
-                .map(|l| l.cell_bytes() + l.link_bytes())
+                .map(|l| l.cell_bytes() + l.link_bytes() + l.kept_bytes())
                 .sum::<usize>()
     }
 }

@@ -86,13 +86,21 @@ impl Inboxes {
         inboxes.map(|inbox| inbox.received().len()).sum()
     }
 
-    /// Bytes held.
-    pub fn bytes(&self) -> usize {
-        let inboxes = self.chunks.iter().flatten();
+    /// Bytes the links and the table of them take.
+    pub fn link_bytes(&self) -> usize {
         self.index.capacity() * (size_of::<u32>() + 1)
             + self.keys.capacity() * size_of::<Key>()
             + self.chunks.len() * CHUNK * size_of::<Inbox>()
-            + inboxes.map(Inbox::heap_bytes).sum::<usize>()
+            + self.sum(Inbox::link_bytes)
+    }
+
+    /// Bytes taken by what is kept of the links.
+    pub fn kept_bytes(&self) -> usize {
+        self.sum(Inbox::kept_bytes)
+    }
+
+    fn sum(&self, bytes: fn(&Inbox) -> usize) -> usize {
+        self.chunks.iter().flatten().map(bytes).sum()
     }
 }
 
