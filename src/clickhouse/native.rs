@@ -3,7 +3,7 @@
 
 use crate::codec::{Damaged, Reader, Writer};
 use crate::shard::CellBlock;
-use crate::shard::columns::{Column, Kind};
+use crate::shard::columns::{Column, Kind, dictionary as format};
 
 /// How many rows a block holds at most, and how many bytes: enough that its columns are long, and
 /// small beside the rows it is made of.
@@ -228,20 +228,13 @@ struct Dictionary<'a> {
 }
 
 impl<'a> Dictionary<'a> {
-    /// The name of a column of texts that has one.
-    const KIND: &'static str = "LowCardinality(String)";
-
     /// Reads it; the numbers of so many rows follow.
     fn read(reader: &mut Reader<'a>, rows: usize) -> Result<Self, NoBlock> {
-        /// The version of its format, and of what it says of itself: that it has texts of its own.
-        /// The lowest byte is the width of the numbers.
-        const VERSION: u64 = 1;
-        const OWN_TEXTS: u64 = 1 << 9;
         const OTHERS_TEXTS: u64 = 1 << 8;
         let (version, of_itself) = (reader.u64()?, reader.u64()?);
-        let has_own = of_itself & (OWN_TEXTS | OTHERS_TEXTS) == OWN_TEXTS;
+        let has_own = of_itself & (format::OWN_TEXTS | OTHERS_TEXTS) == format::OWN_TEXTS;
         let width = match of_itself as u8 {
-            power @ 0..=3 if version == VERSION && has_own => 1 << power,
+            power @ 0..=3 if version == format::VERSION && has_own => 1 << power,
             _ => return Err(other(reader, "a dictionary of its own")),
         };
         let count = reader.u64()?;
@@ -281,7 +274,7 @@ impl<'a> Received<'a> {
         let mut columns = Vec::with_capacity(kinds.len());
         for kind in kinds {
             let (_, named) = (reader.text()?, reader.text()?);
-            let has_dictionary = *kind == Kind::Text && named == Dictionary::KIND;
+            let has_dictionary = *kind == Kind::Text && named == format::TYPE;
             if !has_dictionary && named != kind.to_string() {
                 let what = "a column of the kind that was asked for";
                 return Err(other(&reader, what));

@@ -101,6 +101,18 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A column of texts with a dictionary in ClickHouse's Native format: its type, the version of its
+/// format, and what it says of itself if texts of its own follow. The lowest byte of that is the
+/// width of the numbers, as a power of two.
+pub mod dictionary {
+    /// The name of its type.
+    pub const TYPE: &str = "LowCardinality(String)";
+    /// The version of its format.
+    pub const VERSION: u64 = 1;
+    /// It has texts of its own.
+    pub const OWN_TEXTS: u64 = 1 << 9;
+}
+
 /// The values of a column in ClickHouse's Native format.
 #[derive(Debug)]
 pub struct ColumnBytes<'a> {

@@ -1,7 +1,7 @@
 //! A column of texts of which few are distinct, such as names of rollups and currencies: each once,
 //! and by row its number.
 
-use super::columns::ColumnBytes;
+use super::columns::{ColumnBytes, dictionary as format};
 use crate::codec::{Damaged, Reader, Writer};
 
 /// The column. It has at most 65,536 distinct texts.
@@ -38,19 +38,17 @@ impl Dictionary {
 
     /// So many rows of it.
     pub fn column(&self, rows: usize) -> ColumnBytes<'_> {
-        /// The version of the format, and what follows: texts of its own, in place of all that came
-        /// before, by numbers of two bytes.
-        const VERSION: u64 = 1;
-        const OWN_TEXTS: u64 = 1 << 9 | 1 << 10;
+        /// Its texts are in place of all that came before, by numbers of two bytes.
+        const IN_PLACE: u64 = 1 << 10;
         const TWO_BYTES: u64 = 1;
         let mut head = Writer::default();
-        head.fixed(VERSION.to_le_bytes());
-        head.fixed((OWN_TEXTS | TWO_BYTES).to_le_bytes());
+        head.fixed(format::VERSION.to_le_bytes());
+        head.fixed((format::OWN_TEXTS | IN_PLACE | TWO_BYTES).to_le_bytes());
         head.fixed((self.keys.len() as u64).to_le_bytes());
         head.bytes.extend_from_slice(&self.texts.bytes);
         head.fixed((rows as u64).to_le_bytes());
         ColumnBytes {
-            kind: "LowCardinality(String)".into(),
+            kind: format::TYPE.into(),
             head: head.bytes,
             pieces: vec![&self.numbers],
         }
