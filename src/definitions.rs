@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::passage::MOST_STAGES;
 pub use crate::record::{Credit, ForecastCategory};
+pub use crate::window::HoursKept;
 use crate::window::{
     CANONICAL, CUSTOM, Calendar, DERIVED, Dimension, Grain, GroupingSet, MAX_CROSS, SPECIAL,
 };
@@ -56,6 +57,9 @@ pub struct DefinitionsSpec {
     pub fiscal_year_start: u32,
     /// Whose a closed deal is.
     pub credit: Credit,
+    /// For how long panes of hours are kept.
+    #[serde(skip_serializing_if = "HoursKept::is_default")]
+    pub hours_kept: HoursKept,
     /// The metrics that are counted, by their names; all of them if there is no list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<String>>,
@@ -83,6 +87,7 @@ impl Default for DefinitionsSpec {
             time_zone: "UTC".into(),
             fiscal_year_start: 1,
             credit: Credit::AtClose,
+            hours_kept: HoursKept::default(),
             metrics: None,
             groups: vec![
                 set(&["source"], &["hour", "day"]),
@@ -189,6 +194,9 @@ impl Definitions {
                 "fiscal_year_start",
                 format!("{} is no month; write 1 to 12", spec.fiscal_year_start),
             ));
+        }
+        if let Some(problem) = spec.hours_kept.problem() {
+            return Err(bad("hours_kept", problem));
         }
         for (stage, meaning) in &spec.stages {
             if let Some(status) = meaning

@@ -106,6 +106,7 @@ impl Source for Rollups {
     async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
         Ok(Progress {
             watermark: self.watermark,
+            append_time: 0,
             flushed: Vec::new(),
         })
     }

@@ -37,6 +37,7 @@ mod forecast;
 mod forecast_history;
 mod hierarchy;
 mod hostile_input;
+mod hours;
 mod init;
 mod invoices;
 mod kafka_engine;

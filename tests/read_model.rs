@@ -20,7 +20,7 @@ use dealpulse::serve::reach::Reach;
 use dealpulse::serve::refresh::{OVERLAP, Refresh, Refresher, Source};
 use dealpulse::shard::CellRow;
 use dealpulse::telemetry::Telemetry;
-use dealpulse::window::rolling::{Now, PaneRange, ROLLING};
+use dealpulse::window::rolling::{Now, PaneRange, ROLLING, Window};
 use dealpulse::window::{Cell, Grain, Pane};
 
 const SECOND: i64 = 1_000_000;
@@ -45,6 +45,9 @@ struct Written(Arc<Mutex<State>>);
 struct State {
     epoch: u32,
     rows: Vec<(Row<CellRow>, i64)>,
+    /// How far the watermark is behind the present, and the log's time ahead of it (µs).
+    lag: i64,
+    ahead: i64,
     /// The next offsets of the shards.
     flushed: Vec<(Home, u64)>,
     /// How many readings of all rows, and of new ones, there were.
@@ -123,9 +126,11 @@ impl Source for Written {
     }
 
     async fn progress(&self, _: &Epoch) -> Result<Progress, OutsideError> {
+        let state = self.0.lock().unwrap();
         Ok(Progress {
-            watermark: Some(present()),
-            flushed: self.0.lock().unwrap().flushed.clone(),
+            watermark: Some(present() - state.lag),
+            append_time: present() + state.ahead,
+            flushed: state.flushed.clone(),
         })
     }
 
@@ -351,6 +356,39 @@ async fn rows_of_no_window_are_not_asked_for_again_and_again() {
         assert_eq!(shown.leads().await, 3);
         assert_eq!(shown.written.0.lock().unwrap().asked_after, at - OVERLAP);
     }
+}
+
+/// A day is shown only if all of it is kept, whatever clock is wrong.
+#[tokio::test]
+async fn a_window_of_hours_that_are_not_kept_is_not_shown() {
+    let mut shown = Shown::new(NEVER);
+    let day = || Window::Hours(24);
+    let windows = |snapshot: &Snapshot| snapshot.reading.windows.clone();
+    let mature = |snapshot: &Snapshot, window: &str| {
+        let json = snapshot.reading.to_json(&snapshot.definitions);
+        json["close_rate"][window]["all"]["within_30d"].is_object()
+    };
+    let snapshot = shown.snapshot().await;
+    assert!(windows(&snapshot).contains(&day()) && mature(&snapshot, "24h"));
+    let set = |shown: &Shown, ahead, lag| {
+        let mut state = shown.written.0.lock().unwrap();
+        (state.ahead, state.lag) = (ahead * DAY, lag * DAY);
+    };
+    // The log's time is ahead, as far as hours are kept and no farther.
+    set(&shown, 6, 0);
+    assert!(windows(&shown.snapshot().await).contains(&day()));
+    set(&shown, 9, 0);
+    let snapshot = shown.snapshot().await;
+    assert_eq!(windows(&snapshot).len(), ROLLING.len() - 1);
+    assert!(!windows(&snapshot).contains(&day()) && mature(&snapshot, "7d"));
+    // One shard is behind, so that older cohorts are looked at.
+    set(&shown, 0, 5);
+    let snapshot = shown.snapshot().await;
+    assert!(windows(&snapshot).contains(&day()) && mature(&snapshot, "24h"));
+    set(&shown, 0, 9);
+    let snapshot = shown.snapshot().await;
+    assert!(windows(&snapshot).contains(&day()) && !mature(&snapshot, "24h"));
+    assert!(mature(&snapshot, "7d"));
 }
 
 #[tokio::test]

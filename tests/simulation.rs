@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use crate::oracle::history::{Dice, Event, deliver, histories};
-use dealpulse::definitions::{Credit, DefinitionsSpec, SetSpec, StageMeaning};
+use dealpulse::definitions::{Credit, DefinitionsSpec, HoursKept, SetSpec, StageMeaning};
 use dealpulse::pipeline::epochs::{Epoch, Stage};
 use dealpulse::pipeline::rebuild::Form;
 use history::{History, Mischief};
@@ -37,6 +37,7 @@ use world::Sim;
 fn definitions(time_zone: &str, onboarding: &str) -> DefinitionsSpec {
     let mut spec = DefinitionsSpec {
         time_zone: time_zone.into(),
+        hours_kept: HoursKept::Days(2),
         ..DefinitionsSpec::default()
     };
     // Few cells a contribution, so that most of a history's rows are not copies of each other.

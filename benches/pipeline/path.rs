@@ -129,6 +129,7 @@ pub fn run(fold: &mut Fold, events: &[GeneratedEvent]) -> [f64; 5] {
     for (flush, chunk) in events.chunks(EVENTS_A_FLUSH).enumerate() {
         for (number, chunk) in chunk.chunks(EVENTS_A_MESSAGE).enumerate() {
             let first = flush * EVENTS_A_FLUSH + number * EVENTS_A_MESSAGE;
+            fold.come_to(chunk);
             let assertions = timed(&mut seconds[DECODE], || steps::decode(chunk, first));
             // What was decoded is dropped here, when its message is written.
             let messages = timed(&mut seconds[WRITE], move || steps::write(&assertions));

@@ -84,7 +84,7 @@ FROM
 WHERE named.name != '' AND named.value != ''
 GROUP BY dimension, value;
 
--- The rollups of the current epoch, summed over the shards; and those by owner once more by manager and organisational unit, as of the same
+-- The rollups of the current epoch, summed over the shards, without the hours that are not kept any more; and those by owner once more by manager and organisational unit, as of the same
 -- time as the owner: that of the pane, or today's.
 CREATE VIEW cells AS
 WITH summed AS
@@ -95,7 +95,7 @@ WITH summed AS
         sumForEach(r.sums) AS sums,
         sumMap(r.sketch) AS sketch
     FROM rollups AS r FINAL
-    WHERE epoch = (SELECT epoch FROM current_epoch)
+    WHERE epoch = (SELECT epoch FROM current_epoch) AND {is_kept}
     GROUP BY series, grain, pane, dimension, value, currency
 )
 SELECT series, grain, pane, toString(dimension) AS dimension, value, currency, counts, sums, sketch

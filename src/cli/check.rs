@@ -13,7 +13,7 @@ mod sample;
 use super::report::grid::{Cell, Grid, grouped};
 use super::report::print;
 use super::stored::{DIFFERS, epoch, open};
-use crate::clickhouse::ClickHouse;
+use crate::clickhouse::{ClickHouse, migrate::kept_cells};
 use crate::metric::Catalogue;
 use crate::pipeline::Epoch;
 use crate::window::{Dimension, Grain};
@@ -82,7 +82,7 @@ pub async fn run(args: Check) -> Result<ExitCode> {
     let mut records = None;
     if !args.offline {
         let (epoch, _) = epoch(&clickhouse, None).await?;
-        let database = Database::read(&clickhouse, &epoch).await?;
+        let database = Database::read(&clickhouse, &epoch, &catalogue).await?;
         for (set, group) in groups.iter_mut().enumerate() {
             group.cells = database.cells_of(&clickhouse, &catalogue, set).await?;
         }
@@ -186,11 +186,16 @@ struct Database {
 }
 
 impl Database {
-    async fn read(clickhouse: &ClickHouse, epoch: &Epoch) -> Result<Database> {
+    async fn read(
+        clickhouse: &ClickHouse,
+        epoch: &Epoch,
+        catalogue: &Catalogue,
+    ) -> Result<Database> {
         let sql = format!(
-            "SELECT dimension, series, toString(grain), toString(count()) FROM (SELECT dimension, series, grain FROM rollups FINAL
-            WHERE epoch = {} AND (arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums)) GROUP BY dimension, series, grain, pane, value, currency) GROUP BY ALL",
-            epoch.epoch
+            "SELECT dimension, series, toString(grain), toString(count()) FROM (SELECT dimension, series, grain FROM rollups AS r FINAL
+            WHERE epoch = {} AND {} AND (arrayExists(c -> c != 0, counts) OR arrayExists(s -> s != 0, sums)) GROUP BY dimension, series, grain, pane, value, currency) GROUP BY ALL",
+            epoch.epoch,
+            kept_cells(catalogue)
         );
         let mut cells: BTreeMap<String, BTreeMap<(String, String), u64>> = BTreeMap::new();
         for row in texts(clickhouse, &sql).await? {

@@ -179,7 +179,7 @@ fn config(args: &Demo, clickhouse: &str, broker: &str) -> anyhow::Result<Config>
         "version = 1\n[kafka]\nbrokers = \"{broker}\"\n[kafka.properties]\n\"group.protocol\" = \"consumer\"\n\
          [[topics]]\nname = \"{TOPIC}\"\n[log]\ntopic = \"{LOG}\"\npartitions = {PARTITIONS}\nverify = false\n\
          [dead_letters]\ntopic = \"{DEAD_LETTERS}\"\n[clickhouse]\nurl = \"{clickhouse}\"\n\
-         [definitions]\ntime_zone = \"Europe/Berlin\"\nstage_order = {stage_order:?}\n\
+         [definitions]\ntime_zone = \"Europe/Berlin\"\nhours_kept = \"all\"\nstage_order = {stage_order:?}\n\
          stages = {{ won = {{ status = \"won\" }}, lost = {{ status = \"lost\" }} }}\n[fold]\nflush_milliseconds = 500\n\
          [serve]\nlisten = \"{}\"\nrefresh_milliseconds = 1000\nreporting_currency = \"EUR\"\n",
         args.listen

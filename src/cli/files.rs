@@ -12,7 +12,7 @@ use super::dump::ReadingOptions;
 use super::report::inputs::{Inputs, Tally};
 use super::report::rejects::{Counts, Rejects};
 use crate::clickhouse::{Access, ClickHouse, migrate::migrate};
-use crate::definitions::DefinitionsSpec;
+use crate::definitions::{DefinitionsSpec, HoursKept};
 use crate::event::When;
 use crate::event::mapping::Mapping;
 use crate::local::clickhouse_child::ClickhouseChild;
@@ -159,6 +159,8 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
 
 fn definitions(options: &FileOptions, mapping: Option<&Mapping>) -> Result<Catalogue> {
     let written = mapping.and_then(|mapping| mapping.definitions.clone());
+    let names_hours = |written: &toml::Value| written.get("hours_kept").is_some();
+    let keeps_some = written.as_ref().is_some_and(names_hours);
     let mut spec: DefinitionsSpec = written.map_or_else(
         || Ok(Default::default()),
         |definitions| {
@@ -171,6 +173,10 @@ fn definitions(options: &FileOptions, mapping: Option<&Mapping>) -> Result<Catal
         spec.time_zone.clone_from(zone);
     }
     spec.fiscal_year_start = options.fiscal_year_start.unwrap_or(spec.fiscal_year_start);
+    if !keeps_some {
+        // Windows end where the files do, whenever that was.
+        spec.hours_kept = HoursKept::All;
+    }
     Ok(Catalogue::new(spec)?)
 }
 

@@ -2,7 +2,7 @@
 //! created again every time.
 
 use super::ClickHouse;
-use crate::definitions::DefinitionsSpec;
+use crate::definitions::{DefinitionsSpec, HoursKept};
 use crate::metric::{Catalogue, Metric, Versions};
 use crate::pipeline::OutsideError;
 
@@ -130,6 +130,21 @@ pub async fn tables(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Outsid
     Ok(done)
 }
 
+/// A condition on the rows of `rollups` as `r`, of the current epoch: the cell is kept up to date.
+/// Hours are for some days only.
+pub fn kept_cells(catalogue: &Catalogue) -> String {
+    let HoursKept::Days(days) = catalogue.spec.hours_kept else {
+        return "true".into();
+    };
+    let lags = catalogue.lagging();
+    let lags = lags.map(|(rollup, lag)| format!("r.series = '{}', {lag}, ", rollup.name));
+    format!(
+        "(r.grain != 'hour' OR toInt64(toUnixTimestamp(r.pane)) + multiIf({}0)
+            >= (SELECT intDiv(max(append_time), 86400000000) - {days} FROM checkpoints WHERE generation = (SELECT generation FROM current_epoch)) * 86400)",
+        lags.collect::<String>()
+    )
+}
+
 /// What the comment of a metric's view begins with; its name and version follow.
 const VIEW_OF: &str = "dealpulse metric ";
 
@@ -154,7 +169,8 @@ pub async fn views(
     for statement in statements(VIEWS) {
         let statement = statement
             .replace("{time_zone}", &definitions.time_zone)
-            .replace("{series_of_today}", &of_today.join(", "));
+            .replace("{series_of_today}", &of_today.join(", "))
+            .replace("{is_kept}", &kept_cells(&catalogue));
         clickhouse.execute(doing, &again(&statement)).await?;
     }
     let is_counted = |metric: &&dyn Metric| catalogue.is_counted(*metric, versions);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
 use super::contribution::OwnerAsOf;
+use super::hours::Lags;
 use super::subject::TAGS;
 use super::{BUILT_IN, Contributions, Metric, Rollup, Sent, Subject};
 use crate::definitions::{BadDefinition, Credit, Definitions, DefinitionsSpec};
@@ -29,6 +30,8 @@ pub struct Catalogue {
     by_entity: Vec<Vec<usize>>,
     /// By rollup, the grouping sets and grains its contributions go to.
     placements: Vec<Vec<(u8, Vec<Grain>)>>,
+    /// How long before the present lies what a rollup is read for.
+    lags: Lags,
 }
 
 /// The metrics that are counted, each with the version of its formula. `epochs` records it; a
@@ -135,6 +138,7 @@ impl Catalogue {
             .iter()
             .map(|rollup| placements(rollup, &definitions));
         Ok(Catalogue {
+            lags: Lags::new(&metrics, &rollups, &bases),
             placements: placements.collect(),
             definitions,
             metrics,
@@ -313,6 +317,11 @@ impl Catalogue {
             let spans = metric.spans().iter().filter(move |(_, by)| *by == span);
             spans.map(move |(rollup, _)| &self.rollups[usize::from(*base) + rollup])
         })
+    }
+
+    /// How long before the present lies what the rollups are read for.
+    pub(super) fn lags(&self) -> &Lags {
+        &self.lags
     }
 
     /// The first rollup of the metric at a position.

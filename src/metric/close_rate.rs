@@ -149,9 +149,13 @@ impl Metric for CloseRate {
             ]
         };
         let mut figures = rate(Span::Window, WON);
-        figures.extend(WITHIN.map(|(days, name, measure)| {
-            (name, Figure::Group(rate(Span::Matured(days), measure)))
-        }));
+        let matured = WITHIN.map(|(days, name, measure)| (Span::Matured(days), name, measure));
+        let matured = matured
+            .into_iter()
+            .filter(|(span, ..)| cells.has_panes(*span));
+        figures.extend(
+            matured.map(|(span, name, measure)| (name, Figure::Group(rate(span, measure)))),
+        );
         figures
     }
 

@@ -15,6 +15,7 @@ mod display;
 mod figure;
 mod forecast;
 mod hierarchy;
+mod hours;
 mod invoices;
 mod lead_source;
 mod losses;

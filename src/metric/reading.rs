@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use super::{Catalogue, Converted, Figure, Group, Metric, MetricValues, REPORTING, WindowedValues};
 use crate::window::rolling::{Now, PaneRange, Span, Window};
-use crate::window::{Calendar, Cell, Day, Pane, When};
+use crate::window::{Calendar, Cell, Day, Grain, Pane, When};
 
 static NOTHING: LazyLock<BTreeMap<String, Cell>> = LazyLock::new(BTreeMap::new);
 
@@ -33,6 +33,25 @@ pub struct QueryPlan {
 impl QueryPlan {
     /// What is needed for `windows`, cut at `now`.
     pub fn new(windows: Vec<Window>, now: Now, catalogue: &Catalogue) -> Self {
+        Self::of_hours_from(i64::MIN, windows, now, catalogue)
+    }
+
+    /// The same where hours are kept from `first_hour` (s) on only, and the longer the older what is
+    /// read. A window that would need others is left out, and so is the part of one that would: what
+    /// is kept of them is not all.
+    pub fn of_hours_from(
+        first_hour: i64,
+        mut windows: Vec<Window>,
+        now: Now,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let panes = |window: &Window, span: Span| {
+            let range = window.panes(span, now, &catalogue.calendar)?;
+            let is_kept =
+                range.grain != Grain::Hour || range.from >= first_hour.saturating_sub(span.lag());
+            is_kept.then_some(range)
+        };
+        windows.retain(|window| panes(window, Span::Window).is_some());
         let mut plan = QueryPlan {
             windows: Vec::new(),
             ranges: Vec::new(),
@@ -54,7 +73,7 @@ impl QueryPlan {
         }
         for (number, window) in windows.iter().enumerate() {
             for &(rollup, span) in &spans {
-                let Some(panes) = window.panes(span, now, &catalogue.calendar) else {
+                let Some(panes) = panes(window, span) else {
                     continue;
                 };
                 let at = plan

@@ -259,8 +259,18 @@ impl<S: Store, P: Pace> Reader<'_, S, P> {
     }
 
     async fn look(&mut self) -> Result<Look, RestartError> {
-        let recomputed = self.recompute().await?;
-        let stored = self.stored().await?;
+        let mut recomputed = self.recompute().await?;
+        let mut stored = self.stored().await?;
+        // Only now: what was kept when it was read may not be any more when the next was.
+        let checkpoint = self.store.checkpoint(self.generation, self.shard).await?;
+        let append_time = checkpoint.map_or(0, |known| known.append_time);
+        let numbers = self.live.definitions.numbers_of_rollups();
+        let is_kept = |name: &CellName| {
+            let rollup = numbers.get(&name.series).copied();
+            rollup.is_none_or(|r| self.live.definitions.keeps_pane(r, name.pane, append_time))
+        };
+        recomputed.cells.retain(|name, _| is_kept(name));
+        stored.retain(|cell| is_kept(&cell.name));
         Ok(compare(
             stored,
             recomputed.cells,

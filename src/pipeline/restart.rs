@@ -65,7 +65,8 @@ pub async fn restore(
     // that continues from a flush without their cells knows that they are left.
     let known = Known::of(&store.epochs().await?, generation, catalogue)?;
     let mut facts = facts(shard, generation, &known, u64::MAX, store).await?;
-    facts.state.finish_restore();
+    let append_time = checkpoint.as_ref().map_or(0, |known| known.append_time);
+    facts.state.finish_restore(append_time);
     Ok(Owner::new(shard, facts.state, checkpoint, facts.version))
 }
 

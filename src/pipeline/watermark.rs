@@ -10,6 +10,9 @@ use crate::record::Home;
 pub struct Progress {
     /// Up to when (µs) everything the log took is in the store; `None` as long as it is not known.
     pub watermark: Option<i64>,
+    /// The greatest append time (µs) that any shard has folded: the hours it doesn't keep any more
+    /// are not kept by all.
+    pub append_time: i64,
     /// The next offset of every shard that was flushed, in order of shard. A flush writes its cells
     /// before it: as long as these stay, no cell is written that counts.
     pub flushed: Vec<(Home, u64)>,
@@ -35,10 +38,12 @@ pub async fn progress(
         .checkpoints(epoch.generation, epoch.partitions)
         .await?;
     let checkpoints: BTreeMap<Home, Checkpoint> = checkpoints.into_iter().collect();
+    let append_times = checkpoints.values().map(|known| known.append_time);
     let next_offsets = checkpoints.iter();
     let next_offsets = next_offsets.map(|(shard, checkpoint)| (*shard, checkpoint.next_offset));
     Ok(Progress {
         watermark: watermark(epoch, now, log, &checkpoints).await?,
+        append_time: append_times.max().unwrap_or_default(),
         flushed: next_offsets.collect(),
     })
 }

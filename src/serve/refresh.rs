@@ -250,13 +250,14 @@ impl<S: Source> Refresher<S> {
         // The watermark first: cells read after it are complete at least up to it.
         let progress = self.source.progress(&epoch).await?;
         let watermark = progress.watermark;
+        let first_hour = definitions.spec.hours_kept.first(progress.append_time);
         let as_of = (self.refresh.clock)();
         let plan_at = |watermark| {
             let now = Now {
                 now: as_of,
                 watermark,
             };
-            QueryPlan::new(ROLLING.to_vec(), now, &definitions)
+            QueryPlan::of_hours_from(first_hour, ROLLING.to_vec(), now, &definitions)
         };
         let plan = plan_at(watermark.unwrap_or_default());
         let plans = [&plan, &plan_at(as_of)];

@@ -52,6 +52,7 @@ impl Shard {
         if let Some(epoch) = self.unknown_epoch(&message) {
             return Err(Unfolded::UnknownEpoch(epoch));
         }
+        self.come_to(append_time);
         match message {
             Message::Assertions(batch) => self.fold_batch(version, append_time, &batch),
             Message::Derived(batch) => {

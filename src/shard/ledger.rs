@@ -119,6 +119,11 @@ impl Ledger {
         self.begun = true;
     }
 
+    /// The log has come to a time (µs).
+    pub(super) fn come_to(&mut self, append_time: i64) {
+        self.cells.come_to(append_time, &self.catalogue);
+    }
+
     /// Numbers are kept for it: it began with its log, or its start was folded.
     pub fn has_begun(&self) -> bool {
         self.begun

@@ -54,6 +54,8 @@ pub struct Shard {
     masks: Vec<Mask>,
     /// The greatest epoch it knows of, dropped ones included.
     newest: u32,
+    /// The greatest time (µs) the log has come to.
+    append_time: i64,
     changes: Vec<Noted>,
     counters: Counters,
     /// Copies of records, to be used again.
@@ -116,9 +118,21 @@ impl Shard {
     pub fn learn(&mut self, epoch: u32, catalogue: Arc<Catalogue>) {
         self.newest = self.newest.max(epoch);
         if self.ledgers.iter().all(|ledger| ledger.epoch() != epoch) {
-            let ledger = Ledger::new(epoch, catalogue, &self.stages, &mut self.symbols);
+            let mut ledger = Ledger::new(epoch, catalogue, &self.stages, &mut self.symbols);
+            ledger.come_to(self.append_time);
             self.ledgers.push(ledger);
             self.compile_masks();
+        }
+    }
+
+    /// The log has come to a time (µs), or had come to it before: hours that are not kept any more
+    /// are dropped. By the log's time, which does not go back, never by the time of an event: so
+    /// what is kept is complete, whoever folds it.
+    fn come_to(&mut self, append_time: i64) {
+        if append_time > self.append_time {
+            self.append_time = append_time;
+            let ledgers = self.ledgers.iter_mut();
+            ledgers.for_each(|ledger| ledger.come_to(append_time));
         }
     }
 

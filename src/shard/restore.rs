@@ -72,8 +72,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Works the cells out anew from records and links, all restored. Nothing is touched by it.
-    pub fn finish_restore(&mut self) {
+    /// Works the cells out anew from records and links, all restored, as of when the log had come
+    /// to `append_time` (µs). Nothing is touched by it.
+    pub fn finish_restore(&mut self, append_time: i64) {
+        self.come_to(append_time);
         self.references.finish_restore();
         self.learn_stages();
         for number in 0..self.ledgers.len() {

@@ -3,6 +3,7 @@
 pub mod calendar;
 mod cell;
 mod dimension;
+mod hours;
 mod pane;
 pub mod rolling;
 pub mod sketch;
@@ -13,6 +14,7 @@ pub use cell::{Cell, CellKey};
 pub use dimension::{
     CANONICAL, CUSTOM, DERIVED, DIMENSIONS, Dimension, Dims, GroupingSet, MAX_CROSS, SPECIAL,
 };
+pub use hours::HoursKept;
 pub use pane::{Grain, Pane};
 pub use sketch::Sketch;
 pub use when::{When, date};

@@ -69,6 +69,16 @@ pub enum Span {
     FullMonth,
 }
 
+impl Span {
+    /// How long before the present lies what is looked at, in seconds, besides the window's length.
+    pub fn lag(self) -> i64 {
+        match self {
+            Span::Matured(days) => i64::from(days) * DAY,
+            _ => 0,
+        }
+    }
+}
+
 /// The panes to be summed: those of `grain` from `from` up to before `to`, in a pane's seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PaneRange {

@@ -255,8 +255,16 @@ fn assert_spoilt(sim: &Sim, shards: u32, dice: &mut Dice, seed: u64) {
     let before = all(sim, shards).drift.len();
     let rows: Vec<RowKey> = {
         let world = sim.lock();
-        let of_cells =
-            world.tables.iter().filter(|(_, row)| matches!(&row.row, Value::Cell(row) if row.values != ["nowhere"] && !row.cell.is_zero()));
+        let definitions = world.epochs[&1].ready().expect("the test's definitions");
+        let rollups = definitions.numbers_of_rollups();
+        let is_kept = |generation, shard, row: &CellRow| {
+            let append_time = world.append_time(generation, shard);
+            definitions.keeps_pane(rollups[&row.rollup], row.pane, append_time)
+        };
+        let of_cells = world.tables.iter().filter(|((generation, shard, _), row)| {
+            matches!(&row.row, Value::Cell(row) if row.values != ["nowhere"] && !row.cell.is_zero()
+                && is_kept(*generation, *shard, row))
+        });
         of_cells.map(|(key, _)| key.clone()).collect()
     };
     if rows.is_empty() {

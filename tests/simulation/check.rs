@@ -1,7 +1,7 @@
 //! What must be true at the end: every row ever written was f(log ≤ version), and what counts is
 //! what an undisturbed run gives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dealpulse::metric::Catalogue;
@@ -11,9 +11,11 @@ use dealpulse::pipeline::hour_of;
 use dealpulse::pipeline::owner::{FoldError, Owner};
 use dealpulse::record::{Entity, Home};
 use dealpulse::shard::{CellRow, Shard};
+use dealpulse::window::Pane;
 use futures::executor::block_on;
 
 use super::rows::{Key, SentLink, Value, Write};
+use super::rules::Broken;
 use super::versions::{Program, all_of};
 use super::world::World;
 use crate::oracle::history::{Event, with_derived};
@@ -57,13 +59,14 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
         let definitions = epoch.ready().expect("the test's definitions");
         check_end(world, epoch, events, &definitions, &mut problems);
         let cells = cells(world).filter(|cell| cell.epoch == epoch.epoch);
-        if sums(cells) != Oracle::new(&definitions, &told).cells() {
+        if kept(world, epoch, sums(cells)) != kept(world, epoch, oracle(&definitions, &told)) {
             problems.insert("the metrics are not the oracle's".into());
         }
     }
     if let Some(cells) = world.at_switch.as_ref().filter(|_| switched_late) {
         let definitions = current.ready().expect("the test's definitions");
-        if sums(cells.iter()) != Oracle::new(&definitions, &told).cells() {
+        let sums = kept(world, &current, sums(cells.iter()));
+        if sums != kept(world, &current, oracle(&definitions, &told)) {
             problems.insert("a number is missing at the switch".into());
         }
     }
@@ -84,6 +87,54 @@ fn cells(world: &World) -> impl Iterator<Item = &CellRow> {
             None
         }
     })
+}
+
+fn oracle(definitions: &Arc<Catalogue>, told: &[Event]) -> BTreeMap<Name, Numbers> {
+    Oracle::new(definitions, told).cells()
+}
+
+/// Which cells of an epoch are kept up to date when the log has come to a time (µs).
+struct Kept {
+    definitions: Arc<Catalogue>,
+    rollups: HashMap<String, u8>,
+    append_time: i64,
+    /// A reader takes all for it.
+    all: bool,
+}
+
+impl Kept {
+    /// Those that one shard keeps.
+    fn by_shard(world: &World, epoch: &Epoch, shard: Home) -> Kept {
+        Kept::new(world, epoch, world.append_time(epoch.generation, shard))
+    }
+
+    fn new(world: &World, epoch: &Epoch, append_time: i64) -> Kept {
+        let definitions = epoch.ready().expect("the test's definitions");
+        Kept {
+            rollups: definitions.numbers_of_rollups(),
+            definitions,
+            append_time,
+            all: world.broken == Broken::OldHoursRead,
+        }
+    }
+
+    fn has(&self, rollup: &str, pane: Pane) -> bool {
+        let number = self.rollups[rollup];
+        self.all || self.definitions.keeps_pane(number, pane, self.append_time)
+    }
+}
+
+/// Of the cells of all shards those that every shard keeps: what can be read.
+fn kept(
+    world: &World,
+    epoch: &Epoch,
+    mut cells: BTreeMap<Name, Numbers>,
+) -> BTreeMap<Name, Numbers> {
+    let shards = 0..epoch.partitions;
+    let append_times = shards.map(|shard| world.append_time(epoch.generation, shard));
+    let kept = Kept::new(world, epoch, append_times.max().unwrap_or_default());
+    cells.retain(|(rollup, _, pane, ..), _| kept.has(rollup, *pane));
+    cells
 }
 
 /// The cells, summed over the shards.
@@ -185,8 +236,16 @@ fn check_shard(world: &World, generation: u32, shard: Home, problems: &mut Probl
         .filter(|(key, _)| !matches!(key, Key::Hourly(..)))
         .map(|(key, row)| (key.clone(), row.row.clone()))
         .collect();
+    let kept: BTreeMap<u32, Kept> = epochs
+        .iter()
+        .filter(|epoch| epoch.generation == generation && is_counted(&epochs, epoch.epoch))
+        .map(|epoch| (epoch.epoch, Kept::by_shard(world, epoch, shard)))
+        .collect();
     let is_kept = |key: &&Key| match key {
-        Key::Cell(epoch, ..) | Key::Link(epoch, ..) => is_counted(&epochs, *epoch),
+        Key::Cell(epoch, rollup, _, pane, ..) => {
+            kept.get(epoch).is_some_and(|kept| kept.has(rollup, *pane))
+        }
+        Key::Link(epoch, ..) => is_counted(&epochs, *epoch),
         key => **key != Key::Checkpoint,
     };
     let keys: BTreeSet<&Key> = stored.keys().chain(reference.values.keys()).collect();
@@ -369,9 +428,17 @@ fn check_end(
         Some(((*shard, as_first(key.clone())), live_text(&row.row)?))
     });
     let found: BTreeMap<(Home, Key), String> = found.collect();
+    let kept: Vec<Kept> = (0..epoch.partitions)
+        .map(|shard| Kept::by_shard(world, epoch, shard))
+        .collect();
+    let is_kept = |(shard, key): &&(Home, Key)| match key {
+        Key::Cell(_, rollup, _, pane, ..) => kept[*shard as usize].has(rollup, *pane),
+        _ => true,
+    };
     let keys: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     for key in keys
         .into_iter()
+        .filter(is_kept)
         .filter(|key| found.get(key) != expected.get(key))
     {
         let what = ["cell", "record", "link"][match key.1 {

@@ -462,7 +462,8 @@ fn restoring(
                 state.restore_link(&message).expect("what was written");
             }
         }
-        state.finish_restore();
+        let append_time = checkpoint.as_ref().map_or(0, |known| known.append_time);
+        state.finish_restore(append_time);
         if broken == Broken::CheckpointReadLast {
             checkpoint = sim.checkpoint(generation, shard).await?;
         }

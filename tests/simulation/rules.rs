@@ -83,6 +83,8 @@ pub enum Broken {
     HoursNotSetAside,
     /// The hour is that of the last message, not of the greatest append time so far.
     HoursByTheLastMessage,
+    /// Hours are read that are not kept, and so not corrected, any more.
+    OldHoursRead,
 }
 
 /// What a missing rule must lead to, so that a rule is not "noticed" by something harmless.
@@ -93,6 +95,7 @@ const RECORDS: &str = "a record differs from an undisturbed run's";
 const OTHER_FORMULAS: &str = "a cell is by other formulas than its epoch";
 const HOUR: &str = "the state of an hour is missing or wrong";
 const WRONG_HOUR: &str = "an hourly row is not f(log ≤ version)";
+const METRICS: &str = "the metrics are not the oracle's";
 const SWITCH: &str = "a number is missing at the switch";
 
 /// When a rule is needed.
@@ -309,5 +312,6 @@ rules! {
     rule_the_state_of_an_hour_is_set_aside_at_its_end: without HoursNotSetAside, HOUR, needed Always;
     rule_hours_go_by_the_greatest_append_time_so_far: without HoursByTheLastMessage, HOUR, needed Always;
     rule_the_state_of_an_hour_is_not_taken_before_the_greatest_restored_version: without WritesBeforeRestored, WRONG_HOUR, needed UnderCrashes;
+    rule_hours_that_are_not_kept_any_more_are_not_read: without OldHoursRead, METRICS, needed Always;
     rule_links_are_rebuilt_in_a_new_log: without LinksCarried, NUMBERS, needed Always;
 }

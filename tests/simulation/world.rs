@@ -53,6 +53,9 @@ pub struct World {
 
 /// A broker's clock moves by so much (µs): an hour is soon over.
 const TICK: i64 = 20 * 60 * 1_000_000;
+/// What it begins with: in the days of the events, 2026-02-04.
+const BEGIN: i64 = 20_488 * DAY;
+const DAY: i64 = 86_400 * 1_000_000;
 
 pub enum Arrival {
     Row(u32, Box<Write>),
@@ -77,6 +80,10 @@ impl World {
                 let payload = self.note_links(generation, shard, payload);
                 // A broker's clock may go back.
                 self.tick += (self.dice.below(4) as i64 - 1) * TICK;
+                // Or nothing happens for days, and hours are not kept any more.
+                if self.dice.percent(2) {
+                    self.tick += self.dice.below(40) as i64 * DAY;
+                }
                 let (append_time, logs) = (self.tick, self.logs.entry(generation).or_default());
                 let entries = &mut logs[shard as usize];
                 entries.push(Entry {
@@ -86,6 +93,13 @@ impl World {
                 });
             }
         }
+    }
+
+    /// The greatest time (µs) a shard's log has come to.
+    pub fn append_time(&self, generation: u32, shard: Home) -> i64 {
+        let log = self.logs[&generation].get(shard as usize);
+        let times = log.into_iter().flatten().map(|entry| entry.append_time);
+        times.max().unwrap_or_default()
     }
 
     /// The epochs as the instances see them.
@@ -235,7 +249,7 @@ impl Sim {
             seen: Seen::default(),
             calm: false,
             lands_late: true,
-            tick: 0,
+            tick: BEGIN,
             routed: 0,
         };
         Sim {

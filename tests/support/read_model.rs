@@ -41,10 +41,14 @@ impl Source for Database {
 
     async fn progress(&self, epoch: &Epoch) -> Result<Progress, OutsideError> {
         let checkpoints = self.0.checkpoints(epoch.generation, epoch.partitions);
-        let flushed = checkpoints.await?.into_iter();
+        let checkpoints = checkpoints.await?;
+        let append_times = checkpoints.iter().map(|(_, known)| known.append_time);
+        let append_time = append_times.max().unwrap_or_default();
+        let flushed = checkpoints.into_iter();
         let flushed = flushed.map(|(shard, checkpoint)| (shard, checkpoint.next_offset));
         Ok(Progress {
             watermark: Some(wall_clock()),
+            append_time,
             flushed: flushed.collect(),
         })
     }

@@ -56,24 +56,30 @@ impl Stored {
             .await
             .expect("an epoch");
         let definitions = Arc::new(Catalogue::new(spec).expect("the test's definitions"));
-        let log = MemoryLog::new(setup.shards);
-        let mut owners = Vec::new();
-        for shard in 0..setup.shards {
-            owners.push(
-                restore(shard, 1, &log, &clickhouse, versions)
-                    .await
-                    .expect("an empty shard"),
-            );
-        }
-        Stored {
+        let mut stored = Stored {
+            log: MemoryLog::new(setup.shards),
             setup,
             clickhouse,
             definitions,
-            log,
-            owners,
+            owners: Vec::new(),
             next: 0,
             _child: child,
+        };
+        stored.restart().await;
+        stored
+    }
+
+    /// Forgets all owners and restores them from the database.
+    pub async fn restart(&mut self) {
+        self.owners.clear();
+        for shard in 0..self.setup.shards {
+            let restored = restore(shard, 1, &self.log, &self.clickhouse, versions).await;
+            self.owners.push(restored.expect("a shard"));
         }
+    }
+
+    pub fn owners(&self) -> &[Owner] {
+        &self.owners
     }
 
     /// Folds events and flushes them, and the links they lead to.

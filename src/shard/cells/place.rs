@@ -41,6 +41,11 @@ impl Place {
         places
     }
 
+    /// Its grain.
+    pub fn grain(&self) -> Grain {
+        self.grain
+    }
+
     /// How many dimensions its set has.
     pub fn dimensions(&self) -> usize {
         self.dims.iter().filter(|slot| **slot != NONE).count()
@@ -52,14 +57,17 @@ pub(super) struct Placed<'a> {
     contribution: &'a Contribution,
     calendar: &'a Calendar,
     panes: [Option<Pane>; 4],
+    /// The start (s) of the first hour that is kept.
+    first_hour: i64,
 }
 
 impl<'a> Placed<'a> {
-    pub fn new(contribution: &'a Contribution, calendar: &'a Calendar) -> Self {
+    pub fn new(contribution: &'a Contribution, calendar: &'a Calendar, first_hour: i64) -> Self {
         Placed {
             contribution,
             calendar,
             panes: [None; 4],
+            first_hour,
         }
     }
 
@@ -75,6 +83,9 @@ impl<'a> Placed<'a> {
         let Contribution { at, dims, .. } = self.contribution;
         let pane = *self.panes[place.grain as usize - 1]
             .get_or_insert_with(|| Pane::of(*at, place.grain, self.calendar));
+        if pane.grain == Grain::Hour && pane.start < self.first_hour {
+            return None;
+        }
         let value = |slot: u8| dims.get(usize::from(slot)).copied();
         let values = place.dims.map(|slot| value(slot).unwrap_or(Symbol::BLANK));
         let key = Key::new(pane, self.contribution.currency, values, place.set);

@@ -6,7 +6,7 @@ use super::row::{Added, CellRef, Delta, Key, Layout, state};
 use super::samples::Samples;
 use crate::metric::Catalogue;
 use crate::shard::difference::{Change, Part};
-use crate::window::{Calendar, CellKey};
+use crate::window::{Calendar, CellKey, Grain};
 
 /// So many cells are allocated at once, so that growing copies none.
 const CHUNK: usize = 128;
@@ -29,6 +29,8 @@ pub(super) struct Pool {
     /// every hour.
     this_hour: Option<Vec<u32>>,
     free: Vec<u32>,
+    /// The start (s) of the first hour that is kept.
+    first_hour: i64,
 }
 
 /// The row of a number, to be changed.
@@ -57,6 +59,7 @@ impl Pool {
             layout,
             places,
             this_hour: is_kept_hourly.then(Vec::new),
+            first_hour: i64::MIN,
             ..Pool::default()
         }
     }
@@ -138,7 +141,7 @@ impl Pool {
                 part,
             });
         };
-        let placed = |contribution| Placed::new(contribution, calendar);
+        let placed = |contribution| Placed::new(contribution, calendar, self.first_hour);
         match (change.minus.map(placed), change.plus.map(placed)) {
             (Some(mut minus), Some(mut plus)) if !minus.is_beside(&plus) => {
                 for place in &self.places {
@@ -234,6 +237,33 @@ impl Pool {
         self.index.remove(hash, at as u32);
         Layout::set(self.row_mut(at), state::FREE);
         self.free.push(at as u32);
+    }
+
+    /// Keeps the hours from `first` (s) on only, from now on.
+    pub fn drop_hours_before(&mut self, first: i64) {
+        self.first_hour = first;
+        let has_hours = self.places.iter().any(|place| place.grain() == Grain::Hour);
+        if !has_hours {
+            return;
+        }
+        let (chunks, width) = (&self.chunks, self.width);
+        let is_over = |at: &u32| {
+            let row = row(chunks, width, *at as usize);
+            Layout::hour(row).is_some_and(|hour| hour < first)
+        };
+        self.touched.retain(|at| !is_over(at));
+        if let Some(this_hour) = &mut self.this_hour {
+            this_hour.retain(|at| !is_over(at));
+        }
+        let is_live = |at: &u32| !Layout::is(row(chunks, width, *at as usize), state::FREE);
+        let over = (0..self.rows as u32).filter(|at| is_live(at) && is_over(at));
+        for at in over.collect::<Vec<_>>() {
+            let at = at as usize;
+            if let Some(samples) = self.samples.get_mut(at) {
+                *samples = Samples::default();
+            }
+            self.release(at);
+        }
     }
 
     /// Every cell.
@@ -404,5 +434,69 @@ mod tests {
             .collect();
         assert_eq!(total.len(), 1);
         assert_eq!(total[0].1.to_cell(), cells[1].1);
+    }
+
+    #[test]
+    fn hours_that_are_over_are_dropped_touched_or_not_and_nothing_is_added_to_them() {
+        let catalogue = Catalogue::new(DefinitionsSpec::default()).unwrap();
+        let mut rollups = catalogue.rollups().iter();
+        let rollup = rollups.position(|r| r.name == "cycle_length.won").unwrap();
+        let mut pool = Pool::new(rollup as u8, &catalogue, true);
+        let at = |day: i64, hour: i64| Contribution {
+            at: When::Instant((day * 86_400 + hour * 3_600) * 1_000_000),
+            sums: [(0, 5), (0, 0)],
+            sample: Some(3),
+            ..contribution(0, 1, 0)
+        };
+        let add = |pool: &mut Pool, what: Contribution| {
+            let change = Change {
+                minus: None,
+                plus: Some(&what),
+            };
+            pool.apply(change, &catalogue.calendar, &mut Vec::new())
+        };
+        let panes = |pool: &Pool| {
+            let keys = pool.live().map(|(key, _)| key.cell_key(0));
+            let totals = keys.filter(|key| key.set == 0);
+            let mut panes: Vec<_> = totals.map(|key| (key.pane.grain, key.pane.start)).collect();
+            panes.sort_unstable();
+            panes
+        };
+        let hour = |day: i64, hour: i64| (Grain::Hour, day * 86_400 + hour * 3_600);
+        let day = |day: i64| (Grain::Day, day * 86_400);
+        for (on, hour) in [(100, 23), (101, 0), (101, 5)] {
+            add(&mut pool, at(on, hour));
+        }
+        pool.take_touched(0, &mut |_, _| {});
+        pool.take_this_hour(0, &mut |_, _| {});
+        add(&mut pool, at(101, 0));
+        add(&mut pool, at(100, 22));
+        let bytes = pool.bytes();
+        pool.drop_hours_before(101 * 86_400);
+        assert_eq!(
+            panes(&pool),
+            [hour(101, 0), hour(101, 5), day(100), day(101)]
+        );
+        // The hour that is kept, in all and by source; and two days, in all and by six dimensions.
+        assert_eq!((pool.touched(), pool.touched_this_hour()), (16, 16));
+        add(&mut pool, at(100, 23));
+        add(&mut pool, at(101, 7));
+        assert_eq!(
+            panes(&pool)[..3],
+            [hour(101, 0), hour(101, 5), hour(101, 7)]
+        );
+        assert_eq!(pool.bytes(), bytes, "the room is used again");
+        let cells = pool
+            .live()
+            .map(|(key, cell)| (key.cell_key(0), cell.to_cell()));
+        let new = cells
+            .filter(|(key, _)| key.pane.start == hour(101, 7).1)
+            .next();
+        let (_, new) = new.unwrap();
+        assert_eq!(
+            (new.counts[0], new.sketch.count()),
+            (1, 1),
+            "nothing is left of another"
+        );
     }
 }

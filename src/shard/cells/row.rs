@@ -174,6 +174,12 @@ impl Layout {
         Key(key)
     }
 
+    /// The start (s) of the hour a row is of, if it is of one.
+    pub fn hour(row: &[u32]) -> Option<i64> {
+        let is_hour = row[MARKS] >> 8 & 0xff == Grain::Hour as u32;
+        is_hour.then_some(i64::from(row[0]))
+    }
+
     /// Makes an unused row one of this key, with nothing in it.
     pub fn begin(self, row: &mut [u32], key: &Key) {
         row.fill(0);

@@ -1,7 +1,7 @@
 //! Working out what a record contributes from nothing: after a restart, when an epoch begins, and
 //! to compare.
 
-use super::{Cells, Ledger, Names};
+use super::{Ledger, Names};
 use crate::metric::{Contributions, Subject};
 use crate::record::{Inbox, Key, Reading};
 
@@ -63,7 +63,7 @@ impl Ledger {
     }
 
     pub(in crate::shard) fn clear_cells(&mut self) {
-        self.cells = Cells::new(&self.catalogue);
+        self.cells.clear(&self.catalogue);
         self.forget_touched();
     }
 }
