@@ -53,8 +53,8 @@ pub struct World {
 
 /// A broker's clock moves by so much (µs): an hour is soon over.
 const TICK: i64 = 20 * 60 * 1_000_000;
-/// What it begins with: in the days of the events, 2026-02-04.
-const BEGIN: i64 = 20_488 * DAY;
+/// What it begins with: in the days of the events, 2026-02-01.
+const BEGIN: i64 = 20_485 * DAY;
 const DAY: i64 = 86_400 * 1_000_000;
 
 pub enum Arrival {
@@ -81,7 +81,7 @@ impl World {
                 // A broker's clock may go back.
                 self.tick += (self.dice.below(4) as i64 - 1) * TICK;
                 // Or nothing happens for days, and hours are not kept any more.
-                if self.dice.percent(2) {
+                if self.dice.percent(1) {
                     self.tick += self.dice.below(40) as i64 * DAY;
                 }
                 let (append_time, logs) = (self.tick, self.logs.entry(generation).or_default());
