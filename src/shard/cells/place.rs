@@ -6,6 +6,7 @@ use super::row::Key;
 use crate::metric::{Catalogue, Contribution};
 use crate::shard::difference::Part;
 use crate::symbol::Symbol;
+use crate::window::calendar::DAY;
 use crate::window::{Calendar, Grain, MAX_CROSS, Pane};
 
 /// A grouping set and a grain.
@@ -39,11 +40,6 @@ impl Place {
             }));
         }
         places
-    }
-
-    /// Its grain.
-    pub fn grain(&self) -> Grain {
-        self.grain
     }
 
     /// How many dimensions its set has.
@@ -80,16 +76,31 @@ impl<'a> Placed<'a> {
     /// The key of its cell at a place, if it has one there.
     #[inline]
     pub fn key(&mut self, place: &Place) -> Option<Key> {
-        let Contribution { at, dims, .. } = self.contribution;
-        let pane = *self.panes[place.grain as usize - 1]
-            .get_or_insert_with(|| Pane::of(*at, place.grain, self.calendar));
+        if place.grain == Grain::Hour && self.is_days_over() {
+            return None;
+        }
+        let pane = self.pane(place.grain);
         if pane.grain == Grain::Hour && pane.start < self.first_hour {
             return None;
         }
+        let Contribution { dims, currency, .. } = self.contribution;
         let value = |slot: u8| dims.get(usize::from(slot)).copied();
         let values = place.dims.map(|slot| value(slot).unwrap_or(Symbol::BLANK));
-        let key = Key::new(pane, self.contribution.currency, values, place.set);
+        let key = Key::new(pane, *currency, values, place.set);
         (place.is_first || pane != Pane::UNDATED).then_some(key)
+    }
+
+    #[inline]
+    fn pane(&mut self, grain: Grain) -> Pane {
+        let at = self.contribution.at;
+        *self.panes[grain as usize - 1].get_or_insert_with(|| Pane::of(at, grain, self.calendar))
+    }
+
+    /// True if its hour isn't kept, whatever the time zone: of most of history its day tells, which
+    /// is needed in any case.
+    fn is_days_over(&mut self) -> bool {
+        let day = self.pane(Grain::Day);
+        day != Pane::UNDATED && day.start < self.first_hour.saturating_sub(2 * DAY)
     }
 }
 

@@ -6,7 +6,7 @@ use super::row::{Added, CellRef, Delta, Key, Layout, state};
 use super::samples::Samples;
 use crate::metric::Catalogue;
 use crate::shard::difference::{Change, Part};
-use crate::window::{Calendar, CellKey, Grain};
+use crate::window::{Calendar, CellKey, HoursKept};
 
 /// So many cells are allocated at once, so that growing copies none.
 const CHUNK: usize = 128;
@@ -31,6 +31,9 @@ pub(super) struct Pool {
     free: Vec<u32>,
     /// The start (s) of the first hour that is kept.
     first_hour: i64,
+    /// The cells of hours, where these are not kept for ever; some were dropped since.
+    hours: Vec<u32>,
+    forgets_hours: bool,
 }
 
 /// The row of a number, to be changed.
@@ -60,6 +63,7 @@ impl Pool {
             places,
             this_hour: is_kept_hourly.then(Vec::new),
             first_hour: i64::MIN,
+            forgets_hours: catalogue.spec.hours_kept != HoursKept::All,
             ..Pool::default()
         }
     }
@@ -93,6 +97,9 @@ impl Pool {
         }
         layout.begin(self.row_mut(at), key);
         self.index.insert(hash, at as u32);
+        if self.forgets_hours && Layout::hour(self.row(at)).is_some() {
+            self.hours.push(at as u32);
+        }
         at
     }
 
@@ -231,44 +238,45 @@ impl Pool {
         self.layout.key_of(self.row(at))
     }
 
-    /// Drops a cell in which nothing is left.
+    /// Drops a cell. Its row is used again once it is on no list any more.
     fn release(&mut self, at: usize) {
         let hash = self.layout.hash(&self.key(at));
         self.index.remove(hash, at as u32);
-        Layout::set(self.row_mut(at), state::FREE);
-        self.free.push(at as u32);
+        Layout::set(self.row_mut(at), state::UNUSED);
+        self.free_if_unlisted(at);
+    }
+
+    fn free_if_unlisted(&mut self, at: usize) {
+        if !Layout::is(self.row(at), state::TOUCHED | state::THIS_HOUR) {
+            self.free.push(at as u32);
+        }
     }
 
     /// Keeps the hours from `first` (s) on only, from now on.
     pub fn drop_hours_before(&mut self, first: i64) {
         self.first_hour = first;
-        let has_hours = self.places.iter().any(|place| place.grain() == Grain::Hour);
-        if !has_hours {
-            return;
-        }
-        let (chunks, width) = (&self.chunks, self.width);
-        let is_over = |at: &u32| {
-            let row = row(chunks, width, *at as usize);
-            Layout::hour(row).is_some_and(|hour| hour < first)
-        };
-        self.touched.retain(|at| !is_over(at));
-        if let Some(this_hour) = &mut self.this_hour {
-            this_hour.retain(|at| !is_over(at));
-        }
-        let is_live = |at: &u32| !Layout::is(row(chunks, width, *at as usize), state::FREE);
-        let over = (0..self.rows as u32).filter(|at| is_live(at) && is_over(at));
-        for at in over.collect::<Vec<_>>() {
-            let at = at as usize;
-            if let Some(samples) = self.samples.get_mut(at) {
-                *samples = Samples::default();
+        let mut hours = std::mem::take(&mut self.hours);
+        // A row that was dropped and used again is there twice.
+        hours.sort_unstable();
+        hours.dedup();
+        hours.retain(|at| {
+            let row = self.row(*at as usize);
+            let hour = Layout::hour(row).filter(|_| !Layout::is(row, state::UNUSED));
+            let is_over = hour.is_some_and(|hour| hour < first);
+            if is_over {
+                if let Some(samples) = self.samples.get_mut(*at as usize) {
+                    *samples = Samples::default();
+                }
+                self.release(*at as usize);
             }
-            self.release(at);
-        }
+            hour.is_some() && !is_over
+        });
+        self.hours = hours;
     }
 
     /// Every cell.
     pub fn live(&self) -> impl Iterator<Item = (Key, CellRef<'_>)> {
-        let cells = (0..self.rows).filter(|at| !Layout::is(self.row(*at), state::FREE));
+        let cells = (0..self.rows).filter(|at| !Layout::is(self.row(*at), state::UNUSED));
         cells.map(|at| (self.key(at), self.cell(at)))
     }
 
@@ -287,8 +295,12 @@ impl Pool {
         let this_hour = self.this_hour.as_mut().map(std::mem::take);
         for at in this_hour.into_iter().flatten() {
             let at = at as usize;
-            take(self.key(at).cell_key(rollup), self.cell(at));
             Layout::unset(self.row_mut(at), state::THIS_HOUR);
+            if Layout::is(self.row(at), state::UNUSED) {
+                self.free_if_unlisted(at);
+            } else {
+                take(self.key(at).cell_key(rollup), self.cell(at));
+            }
         }
     }
 
@@ -297,8 +309,12 @@ impl Pool {
     pub fn take_touched(&mut self, rollup: usize, take: &mut impl FnMut(CellKey, CellRef<'_>)) {
         for at in std::mem::take(&mut self.touched) {
             let at = at as usize;
-            take(self.key(at).cell_key(rollup), self.cell(at));
             Layout::unset(self.row_mut(at), state::TOUCHED);
+            if Layout::is(self.row(at), state::UNUSED) {
+                self.free_if_unlisted(at);
+                continue;
+            }
+            take(self.key(at).cell_key(rollup), self.cell(at));
             if self.is_zero(at) {
                 self.release(at); // its row says zero; the next contribution starts from there
             }
@@ -315,6 +331,7 @@ impl Pool {
         let samples = self.samples.iter();
         let noted = self.touched.capacity()
             + self.free.capacity()
+            + self.hours.capacity()
             + self.this_hour.as_ref().map_or(0, Vec::capacity);
         self.chunks.len() * CHUNK * self.width * size_of::<u32>()
             + self.samples.capacity() * size_of::<Samples>()
@@ -477,8 +494,6 @@ mod tests {
             panes(&pool),
             [hour(101, 0), hour(101, 5), day(100), day(101)]
         );
-        // The hour that is kept, in all and by source; and two days, in all and by six dimensions.
-        assert_eq!((pool.touched(), pool.touched_this_hour()), (16, 16));
         add(&mut pool, at(100, 23));
         add(&mut pool, at(101, 7));
         assert_eq!(
@@ -486,17 +501,29 @@ mod tests {
             [hour(101, 0), hour(101, 5), hour(101, 7)]
         );
         assert_eq!(pool.bytes(), bytes, "the room is used again");
-        let cells = pool
-            .live()
-            .map(|(key, cell)| (key.cell_key(0), cell.to_cell()));
-        let new = cells
-            .filter(|(key, _)| key.pane.start == hour(101, 7).1)
-            .next();
-        let (_, new) = new.unwrap();
-        assert_eq!(
-            (new.counts[0], new.sketch.count()),
-            (1, 1),
-            "nothing is left of another"
-        );
+        let of_hour = |hour: i64| {
+            let cells = pool.live().map(|(key, cell)| (key.cell_key(0), cell));
+            let mut cells = cells.filter(|(key, _)| (key.pane.start, key.set) == (hour, 0));
+            let (_, cell) = cells.next().unwrap();
+            cell.to_cell()
+        };
+        let new = of_hour(hour(101, 7).1);
+        assert_eq!((new.counts[0], new.sketch.count()), (1, 1), "of no other");
+        // What was touched and dropped is not written: the hours that are kept, and the days, each
+        // in all and by a source; the days by five more dimensions.
+        let mut written = Vec::new();
+        pool.take_this_hour(0, &mut |key, _| written.push(key.pane));
+        let this_hour = std::mem::take(&mut written);
+        pool.take_touched(0, &mut |key, _| written.push(key.pane));
+        assert_eq!(written.len(), this_hour.len());
+        let hours = written.iter().filter(|pane| pane.grain == Grain::Hour);
+        let mut hours: Vec<i64> = hours.map(|pane| pane.start).collect();
+        hours.sort_unstable();
+        assert_eq!(hours, [0, 0, 7, 7].map(|at| hour(101, at).1));
+        assert_eq!((pool.touched(), pool.touched_this_hour()), (0, 0));
+        // The rows of those are used again, too.
+        add(&mut pool, at(101, 8));
+        assert!(pool.free.is_empty());
+        assert_eq!(pool.count(), pool.live().count());
     }
 }

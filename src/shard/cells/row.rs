@@ -25,8 +25,8 @@ const STATE: u32 = 0xff;
 pub(super) mod state {
     /// To be written.
     pub const TOUCHED: u32 = 1;
-    /// Not in use.
-    pub const FREE: u32 = 2;
+    /// Of no cell: dropped, or not used yet.
+    pub const UNUSED: u32 = 2;
     /// Touched since its state of the hour was taken.
     pub const THIS_HOUR: u32 = 4;
 }
