@@ -125,6 +125,20 @@ async fn hours_are_kept_for_a_week_and_days_for_ever() {
     assert_eq!(counted(&stored, "close_rate.cohort", "hour").await, 0);
     assert_eq!(counted(&stored, "close_rate.cohort", "day").await, 1);
     reconciled(&stored).await;
+
+    // What the handbook says takes away what no reader takes, and nothing else.
+    let hours = "SELECT count() FROM rollups WHERE grain = 'hour'";
+    let before: u64 = stored.row(hours).await[0].parse().unwrap();
+    let handbook = std::fs::read_to_string("docs/configuration.md").unwrap();
+    let mut lines = handbook.lines();
+    let statement = lines.find(|line| line.starts_with("ALTER TABLE rollups DELETE"));
+    let now = "toDateTime('2026-06-07 10:00:00')";
+    let statement = statement.unwrap().replace("now()", now);
+    let at_once = format!("{statement} SETTINGS mutations_sync = 2");
+    stored.execute(&at_once).await;
+    let after: u64 = stored.row(hours).await[0].parse().unwrap();
+    assert!(0 < after && after < before, "{after} of {before}");
+    reconciled(&stored).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! they are kept no longer than it may need them: that of a year would be as many cells as those of
 //! its days, and more.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::calendar::DAY;
@@ -12,13 +13,21 @@ const LEAST: u32 = 2;
 
 /// For how long panes of hours are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Written", into = "String")]
 pub enum HoursKept {
     /// Those of the present day and of so many days before it, by the greatest time at which the
     /// log took a message.
     Days(u32),
     /// All of them: where windows end in the past, as those of a report do.
     All,
+}
+
+/// As it is written down.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Other(IgnoredAny),
 }
 
 impl Default for HoursKept {
@@ -65,10 +74,13 @@ impl From<HoursKept> for String {
     }
 }
 
-impl TryFrom<String> for HoursKept {
+impl TryFrom<Written> for HoursKept {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written::Text(text) = written else {
+            return Err("write a number of days as a text, like `\"7d\"`, or `\"all\"`".into());
+        };
         let days = text.strip_suffix('d').map(str::parse);
         match (text.as_str(), days) {
             ("all", _) => Ok(HoursKept::All),
@@ -102,6 +114,8 @@ mod tests {
                 "{text}"
             );
         }
+        let number: Result<HoursKept, _> = serde_json::from_value(7.into());
+        assert!(number.unwrap_err().to_string().contains("as a text"));
         for text in ["0d", "1d"] {
             assert!(
                 read(text).unwrap_err().contains("write `2d` or more"),
