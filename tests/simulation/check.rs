@@ -65,8 +65,8 @@ pub fn problems(world: &World, events: &[Event], switched_late: bool) -> Problem
     }
     if let Some(cells) = world.at_switch.as_ref().filter(|_| switched_late) {
         let definitions = current.ready().expect("the test's definitions");
-        let sums = kept(world, &current, sums(cells.iter()));
-        if sums != kept(world, &current, oracle(&definitions, &told)) {
+        let sums = kept(world, current, sums(cells.iter()));
+        if sums != kept(world, current, oracle(&definitions, &told)) {
             problems.insert("a number is missing at the switch".into());
         }
     }
