@@ -132,7 +132,7 @@ async fn hours_are_kept_for_a_week_and_days_for_ever() {
     let handbook = std::fs::read_to_string("docs/configuration.md").unwrap();
     let mut lines = handbook.lines();
     let statement = lines.find(|line| line.starts_with("ALTER TABLE rollups DELETE"));
-    let now = "toDateTime('2026-06-07 10:00:00')";
+    let now = "toDateTime('2026-06-10 10:00:00')";
     let statement = statement.unwrap().replace("now()", now);
     let at_once = format!("{statement} SETTINGS mutations_sync = 2");
     stored.execute(&at_once).await;

@@ -137,10 +137,10 @@ pub fn kept_cells(catalogue: &Catalogue) -> String {
         return "true".into();
     };
     let lags = catalogue.lagging();
-    let lags = lags.map(|(rollup, lag)| format!("r.series = '{}', {lag}, ", rollup.name));
+    let lags = lags.map(|(rollup, lag)| format!(" + if(r.series = '{}', {lag}, 0)", rollup.name));
     format!(
-        "(r.grain != 'hour' OR toInt64(toUnixTimestamp(r.pane)) + multiIf({}0)
-            >= (SELECT intDiv(max(append_time), 86400000000) - {days} FROM checkpoints WHERE generation = (SELECT generation FROM current_epoch)) * 86400)",
+        "(r.grain != 'hour' OR toInt64(toUnixTimestamp(r.pane)){}
+            >= (SELECT intDiv(max(append_time), 86400000000) - {days} FROM checkpoints FINAL WHERE generation = (SELECT generation FROM current_epoch)) * 86400)",
         lags.collect::<String>()
     )
 }
