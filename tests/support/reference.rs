@@ -11,7 +11,7 @@ use dealpulse::event::decode::{Context, cloudevents};
 use dealpulse::metric::{QueryPlan, versions};
 use dealpulse::pipeline::route::partition_by_home;
 use dealpulse::pipeline::run_to_completion::run_to_completion;
-use dealpulse::pipeline::{Epoch, Log, Row, Store};
+use dealpulse::pipeline::{Epoch, Row, Store};
 use dealpulse::record::{Entity, topic_number};
 use dealpulse::serve::metrics::business;
 use dealpulse::serve::model::{Snapshot, Top};
