@@ -84,8 +84,8 @@ FROM
 WHERE named.name != '' AND named.value != ''
 GROUP BY dimension, value;
 
--- The rollups of the current epoch, summed over the shards, without the hours that are not kept any more; and those by owner once more by manager and organisational unit, as of the same
--- time as the owner: that of the pane, or today's.
+-- The rollups of the current epoch, summed over the shards, without the hours that are not kept any more; and those by owner once more by
+-- manager and organisational unit, as of the same time as the owner: that of the pane, or today's.
 CREATE VIEW cells AS
 WITH summed AS
 (

@@ -159,24 +159,19 @@ async fn fold(inputs: &mut Inputs<'_>, clickhouse: &ClickHouse) -> Result<Option
 
 fn definitions(options: &FileOptions, mapping: Option<&Mapping>) -> Result<Catalogue> {
     let written = mapping.and_then(|mapping| mapping.definitions.clone());
-    let names_hours = |written: &toml::Value| written.get("hours_kept").is_some();
-    let keeps_some = written.as_ref().is_some_and(names_hours);
-    let mut spec: DefinitionsSpec = written.map_or_else(
-        || Ok(Default::default()),
-        |definitions| {
-            definitions
-                .try_into()
-                .context("the mapping's [definitions] can't be read")
-        },
-    )?;
+    let mut written = written.unwrap_or_else(|| toml::Table::new().into());
+    if let toml::Value::Table(written) = &mut written {
+        // Windows end where the files do, whenever that was.
+        let all = String::from(HoursKept::All);
+        written.entry("hours_kept").or_insert(all.into());
+    }
+    let mut spec: DefinitionsSpec = written
+        .try_into()
+        .context("the mapping's [definitions] can't be read")?;
     if let Some(zone) = &options.time_zone {
         spec.time_zone.clone_from(zone);
     }
     spec.fiscal_year_start = options.fiscal_year_start.unwrap_or(spec.fiscal_year_start);
-    if !keeps_some {
-        // Windows end where the files do, whenever that was.
-        spec.hours_kept = HoursKept::All;
-    }
     Ok(Catalogue::new(spec)?)
 }
 

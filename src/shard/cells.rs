@@ -18,8 +18,8 @@ pub(super) struct Cells {
     pools: Vec<Pool>,
     /// The cells that the present change goes to.
     lookups: Vec<Lookup>,
-    /// The greatest time (µs) the log has come to.
-    append_time: i64,
+    /// The start (s) of the first hour that is kept.
+    first_hour: i64,
 }
 
 impl Cells {
@@ -31,27 +31,20 @@ impl Cells {
         Cells {
             pools,
             lookups: Vec::new(),
-            append_time: 0,
+            first_hour: i64::MIN,
         }
     }
 
     /// The log has come to a time (µs): hours that are not kept any more are dropped, be they
     /// touched or not. Whatever they held, nobody reads their rows again.
     pub fn come_to(&mut self, append_time: i64, catalogue: &Catalogue) {
-        let before = catalogue.spec.hours_kept.first(self.append_time);
-        self.append_time = append_time;
-        if catalogue.spec.hours_kept.first(append_time) > before {
+        let first_hour = catalogue.spec.hours_kept.first(append_time);
+        if first_hour > self.first_hour {
+            self.first_hour = first_hour;
             for (pool, rollup) in self.pools.iter_mut().zip(0..) {
                 pool.drop_hours_before(catalogue.first_hour(rollup, append_time));
             }
         }
-    }
-
-    /// No cells; the time stays.
-    pub fn clear(&mut self, catalogue: &Catalogue) {
-        let append_time = self.append_time;
-        *self = Cells::new(catalogue);
-        self.come_to(append_time, catalogue);
     }
 
     /// Applies a change to every cell it goes to. Says in how many nothing is left.

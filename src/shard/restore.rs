@@ -79,7 +79,7 @@ impl Shard {
         self.references.finish_restore();
         self.learn_stages();
         for number in 0..self.ledgers.len() {
-            self.ledgers[number].clear_cells();
+            self.ledgers[number].clear_cells(self.append_time);
             if self.ledgers[number].has_begun() {
                 self.work_out(number, Ledger::establish);
             }

@@ -17,6 +17,7 @@ use dealpulse::window::calendar::DAY;
 use dealpulse::window::{Cell, Grain, Pane, Sketch};
 use futures::future::BoxFuture;
 
+use super::check::Kept;
 use super::history::History;
 use super::process::{Instance, poll};
 use super::routing::Router;
@@ -255,15 +256,13 @@ fn assert_spoilt(sim: &Sim, shards: u32, dice: &mut Dice, seed: u64) {
     let before = all(sim, shards).drift.len();
     let rows: Vec<RowKey> = {
         let world = sim.lock();
-        let definitions = world.epochs[&1].ready().expect("the test's definitions");
-        let rollups = definitions.numbers_of_rollups();
-        let is_kept = |generation, shard, row: &CellRow| {
-            let append_time = world.append_time(generation, shard);
-            definitions.keeps_pane(rollups[&row.rollup], row.pane, append_time)
-        };
-        let of_cells = world.tables.iter().filter(|((generation, shard, _), row)| {
+        let epoch = &world.epochs[&1];
+        let kept: Vec<Kept> = (0..shards)
+            .map(|shard| Kept::by_shard(&world, epoch, shard))
+            .collect();
+        let of_cells = world.tables.iter().filter(|((_, shard, _), row)| {
             matches!(&row.row, Value::Cell(row) if row.values != ["nowhere"] && !row.cell.is_zero()
-                && is_kept(*generation, *shard, row))
+                && kept[*shard as usize].has(&row.rollup, row.pane))
         });
         of_cells.map(|(key, _)| key.clone()).collect()
     };

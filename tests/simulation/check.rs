@@ -94,7 +94,7 @@ fn oracle(definitions: &Arc<Catalogue>, told: &[Event]) -> BTreeMap<Name, Number
 }
 
 /// Which cells of an epoch are kept up to date when the log has come to a time (µs).
-struct Kept {
+pub struct Kept {
     definitions: Arc<Catalogue>,
     rollups: HashMap<String, u8>,
     append_time: i64,
@@ -104,7 +104,7 @@ struct Kept {
 
 impl Kept {
     /// Those that one shard keeps.
-    fn by_shard(world: &World, epoch: &Epoch, shard: Home) -> Kept {
+    pub fn by_shard(world: &World, epoch: &Epoch, shard: Home) -> Kept {
         Kept::new(world, epoch, world.append_time(epoch.generation, shard))
     }
 
@@ -118,7 +118,7 @@ impl Kept {
         }
     }
 
-    fn has(&self, rollup: &str, pane: Pane) -> bool {
+    pub fn has(&self, rollup: &str, pane: Pane) -> bool {
         let number = self.rollups[rollup];
         self.all || self.definitions.keeps_pane(number, pane, self.append_time)
     }

@@ -1,7 +1,7 @@
 //! Working out what a record contributes from nothing: after a restart, when an epoch begins, and
 //! to compare.
 
-use super::{Ledger, Names};
+use super::{Cells, Ledger, Names};
 use crate::metric::{Contributions, Subject};
 use crate::record::{Inbox, Key, Reading};
 
@@ -62,8 +62,10 @@ impl Ledger {
         }
     }
 
-    pub(in crate::shard) fn clear_cells(&mut self) {
-        self.cells.clear(&self.catalogue);
+    /// No cells, as of when the log had come to a time (µs).
+    pub(in crate::shard) fn clear_cells(&mut self, append_time: i64) {
+        self.cells = Cells::new(&self.catalogue);
+        self.come_to(append_time);
         self.forget_touched();
     }
 }
